@@ -1,0 +1,54 @@
+"""China's working days (工作日), with make-up days (调休).
+
+The State Council publishes a year's plan in the preceding November. A year that is not announced
+yet is answered from the weekday rule and marked uncertain.
+"""
+
+from datetime import date, datetime, timedelta, timezone
+
+import chinese_calendar
+import msgspec
+
+BEIJING = timezone(timedelta(hours=8))
+"""China has one time zone and, since 1991, no daylight saving time."""
+
+
+class ExpectedDecision(msgspec.Struct, frozen=True):
+    """When the platform should have decided: an estimate, never a fact to decide anything from.
+
+    ``certain`` is false where a working day on the way lies in a year not announced yet.
+    """
+
+    earliest: datetime
+    latest: datetime
+    certain: bool
+
+
+def is_working_day(day: date) -> tuple[bool, bool]:
+    """Whether ``day`` is a working day in China, and whether that is certain."""
+    try:
+        return chinese_calendar.is_workday(day), True
+    except NotImplementedError:
+        return day.weekday() < 5, False
+
+
+def working_days_after(moment: datetime, count: int) -> tuple[datetime, bool]:
+    """The same Beijing clock time on the ``count``-th working day after ``moment``'s day.
+
+    The day of ``moment`` itself does not count (DOMAIN.md §5: not known, so the later reading).
+    """
+    local = moment.astimezone(BEIJING)
+    certain = True
+    while count > 0:
+        local += timedelta(days=1)
+        works, known = is_working_day(local.date())
+        certain = certain and known
+        count -= works
+    return local.astimezone(moment.tzinfo), certain
+
+
+def expected_decision(filed_at: datetime, earliest_days: int, latest_days: int) -> ExpectedDecision:
+    """The window in which a stockout application filed at ``filed_at`` should be decided."""
+    earliest, _ = working_days_after(filed_at, earliest_days)
+    latest, certain = working_days_after(filed_at, latest_days)
+    return ExpectedDecision(earliest=earliest, latest=latest, certain=certain)

@@ -1,0 +1,62 @@
+"""The envelope of an event: two times, its place in the log, and who said so.
+
+``occurred_at`` is when it happened in the world (the platform's clock) and decides lateness.
+``recorded_at`` is when this log learned it and never decreases within a shop, so what was known at
+a moment is a prefix of the log.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from domain.order.events import OrderEvent
+
+Via = Literal["command", "export", "poll", "push"]
+
+
+class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is known about an event's origin.
+
+    ``via`` says which door it came through. ``observed`` is set when ``occurred_at`` is only the
+    moment by which it must have happened, because the source does not carry the real one: no
+    violation may be claimed from such a time.
+    """
+
+    actor: str = "system"
+    via: Via = "command"
+    observed: bool = False
+    note: str | None = None
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """An order's event in its place: ``version`` counts within the order, ``position`` in the shop's log."""
+
+    event: OrderEvent
+    version: int
+    position: int
+    occurred_at: datetime
+    recorded_at: datetime
+    metadata: Metadata = Metadata()
+
+
+def visible(
+    history: Iterable[Recorded],
+    *,
+    as_of: datetime | None = None,
+    known_at: datetime | None = None,
+    at_version: int | None = None,
+) -> list[Recorded]:
+    """The part of a history that may be seen from a moment.
+
+    ``as_of`` cuts by what had happened, ``known_at`` by what the log had learned, ``at_version`` by
+    the order's own count. All three may be combined; each only removes events.
+    """
+    return [
+        recorded
+        for recorded in history
+        if (as_of is None or recorded.occurred_at <= as_of)
+        and (known_at is None or recorded.recorded_at <= known_at)
+        and (at_version is None or recorded.version <= at_version)
+    ]

@@ -1,0 +1,195 @@
+"""What a merchant, or a system acting for one, may ask of an order.
+
+These structs are the contract's request bodies: the HTTP API, the bulk endpoint and the OpenAPI
+document are all made from them. Decoding one validates shape and size; whether it may be done is
+decided in ``decisions.py``.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from domain.order.events import (
+    AppealOutcome,
+    ComplaintOutcome,
+    Finding,
+    GoodsType,
+    HoldKind,
+    ReviewOutcome,
+    ShipByReason,
+)
+
+Identifier = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Word = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Text = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00]+$")]
+Fen = Annotated[int, Meta(ge=0, le=10**12)]
+Pieces = Annotated[int, Meta(ge=1, le=1_000_000)]
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class OrderedLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One SKU of an order; ``unit_price_fen`` is the price of one piece."""
+
+    sku_id: Identifier
+    goods_id: Identifier
+    name: Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
+    quantity: Pieces
+    unit_price_fen: Fen
+
+
+class PackedLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many pieces of a SKU go into this parcel."""
+
+    sku_id: Identifier
+    quantity: Pieces
+
+
+class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Every command may say when it happened (default: now) and carry a note."""
+
+    occurred_at: Moment | UnsetType = UNSET
+    note: Text | UnsetType = UNSET
+
+
+class Place(Command, frozen=True):
+    """The buyer ordered. Without ``paid_fen`` the payment is pending."""
+
+    lines: Annotated[tuple[OrderedLine, ...], Meta(min_length=1, max_length=200)]
+    paid_fen: Fen | None = None
+    group_id: Identifier | None = None
+    goods_type: GoodsType = "ordinary"
+
+
+class Pay(Command, frozen=True):
+    """The buyer paid."""
+
+    paid_fen: Fen
+
+
+class FormGroup(Command, frozen=True):
+    """The group formed (成团) and the clock starts; the platform's own ``ship_by`` wins over the rules."""
+
+    ship_by: Moment | None = None
+
+
+class FailGroup(Command, frozen=True):
+    """The group did not form."""
+
+
+class ChangeShipBy(Command, frozen=True):
+    """The ship-by was moved."""
+
+    ship_by: Moment
+    reason: ShipByReason
+
+
+class UploadTracking(Command, frozen=True):
+    """Hand a parcel over; ``lines`` says what is in it when the order travels in several."""
+
+    carrier: Word
+    tracking_number: Identifier
+    lines: Annotated[tuple[PackedLine, ...], Meta(max_length=200)] = ()
+
+
+class ReplaceTracking(Command, frozen=True):
+    """Put another number in the place of one; ``replaces`` is needed only when there are several parcels."""
+
+    carrier: Word
+    tracking_number: Identifier
+    reason: Word
+    replaces: Identifier | None = None
+
+
+class RecordPickup(Command, frozen=True):
+    """The carrier scanned the parcel; the number is needed only when there are several."""
+
+    tracking_number: Identifier | None = None
+
+
+class RecordDelivery(Command, frozen=True):
+    """The carrier delivered the parcel; the number is needed only when there are several."""
+
+    tracking_number: Identifier | None = None
+
+
+class ConfirmReceipt(Command, frozen=True):
+    """The buyer confirmed receipt of the order."""
+
+    tracking_number: Identifier | None = None
+
+
+class RequestStockout(Command, frozen=True):
+    """Apply for stockout; shipping is locked until the review is completed."""
+
+    reason: Literal["no_supply", "production_delay", "oversold", "other"]
+    sku_ids: Annotated[tuple[Identifier, ...], Meta(max_length=200)] = ()
+
+
+class CompleteReview(Command, frozen=True):
+    """The platform decided on the stockout application."""
+
+    outcome: ReviewOutcome
+
+
+class Refund(Command, frozen=True):
+    """Money goes back; without ``amount_fen`` all of it."""
+
+    initiated_by: Literal["merchant", "buyer", "platform"]
+    reason: Word
+    amount_fen: Annotated[int, Meta(ge=1, le=10**12)] | None = None
+
+
+class Cancel(Command, frozen=True):
+    """Call the order off before it is shipped."""
+
+    reason: Word
+
+
+class PlaceHold(Command, frozen=True):
+    """Lock shipping for another reason than a stockout review."""
+
+    hold: HoldKind
+    reason: Word
+
+
+class ReleaseHold(Command, frozen=True):
+    """Lift a hold placed with ``place-hold``."""
+
+    hold: HoldKind
+    reason: Word
+
+
+class ContactBuyer(Command, frozen=True):
+    """The merchant spoke to the buyer."""
+
+    channel: Word
+    message: Text
+
+
+class FileComplaint(Command, frozen=True):
+    """The buyer says that the parcel was empty or held something else."""
+
+    finding: Finding
+    evidence: Text | None = None
+
+
+class DecideComplaint(Command, frozen=True):
+    """The platform decided on the complaint."""
+
+    outcome: ComplaintOutcome
+
+
+class AppealViolation(Command, frozen=True):
+    """Dispute a violation."""
+
+    violation_id: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    evidence: Text | None = None
+
+
+class DecideAppeal(Command, frozen=True):
+    """The platform decided on the appeal."""
+
+    violation_id: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    outcome: AppealOutcome

@@ -1,0 +1,87 @@
+"""Which event changed which field of an order between two moments."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from domain.history import Recorded, visible
+from domain.order.state import fold
+from domain.order.view import view
+from domain.rules.ruleset import RuleBook
+
+_NOT_COMPARED = ("version", "position")
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A field's value before and after. ``version`` names the event; null: only time passed."""
+
+    field: str
+    before: Any
+    after: Any
+    version: int | None
+    event: str | None
+    occurred_at: datetime | None
+    recorded_at: datetime | None
+
+
+class OrderDiff(msgspec.Struct, frozen=True):
+    """The changes from one moment to a later one, event by event, then what the passing of time did."""
+
+    order_sn: str
+    since: int | datetime = msgspec.field(name="from")
+    until: int | datetime = msgspec.field(name="to")
+    changes: tuple[Change, ...]
+
+
+def diff(
+    order_sn: str, history: Sequence[Recorded], book: RuleBook, since: int | datetime, until: int | datetime
+) -> OrderDiff:
+    """The changes between two versions, or between two times by what had happened.
+
+    Every event is judged at the first moment, so what an event changed and what time changed stay apart.
+    """
+    if isinstance(since, datetime) and isinstance(until, datetime):
+        first, last = visible(history, as_of=since), visible(history, as_of=until)
+        begin, end = since, until
+    else:
+        first = [recorded for recorded in history if recorded.version <= int(str(since))]
+        last = [recorded for recorded in history if recorded.version <= int(str(until))]
+        begin = end = max(recorded.occurred_at for recorded in last or history)
+    known = {recorded.version for recorded in first}
+    seen = list(first)
+    before = _fields(order_sn, seen, book, begin)
+    changes: list[Change] = []
+    for recorded in last:
+        if recorded.version in known:
+            continue
+        seen = sorted([*seen, recorded], key=lambda event: event.version)
+        after = _fields(order_sn, seen, book, begin)
+        changes += _changes(before, after, recorded)
+        before = after
+    changes += _changes(before, _fields(order_sn, last, book, end), None)
+    return OrderDiff(order_sn, since, until, tuple(changes))
+
+
+def _fields(order_sn: str, history: Sequence[Recorded], book: RuleBook, at: datetime) -> dict[str, Any]:
+    if not history:
+        return {}
+    shown = msgspec.to_builtins(view(fold(order_sn, history), book, at))
+    return {name: value for name, value in shown.items() if name not in _NOT_COMPARED}
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any], cause: Recorded | None) -> list[Change]:
+    return [
+        Change(
+            field=name,
+            before=before.get(name),
+            after=after.get(name),
+            version=cause.version if cause else None,
+            event=type(cause.event).__name__ if cause else None,
+            occurred_at=cause.occurred_at if cause else None,
+            recorded_at=cause.recorded_at if cause else None,
+        )
+        for name in (after or before)
+        if before.get(name) != after.get(name)
+    ]

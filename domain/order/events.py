@@ -1,0 +1,221 @@
+"""What happens to an order, in the past tense.
+
+The class names are the storage format: a class renamed here is an event that old logs no longer
+know. A changed shape gets a new ``schema_version`` and an upcaster (``infrastructure/log/codec.py``).
+
+A payload holds only what the fact itself says. When it happened, when the log learned it, who said
+so and in which position it stands belong to the envelope (``domain/history.py``). No personal data:
+buyers are not named, their addresses and phones never get here.
+
+Money is integer fen; times are aware datetimes in UTC.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+GoodsType = Literal["ordinary", "presale", "direct_mail", "bonded", "virtual"]
+"""Decides which ship-by and pickup hours of the rule set apply (DOMAIN.md §1.1)."""
+
+ShipByReason = Literal["festival", "region", "buyer_agreed", "platform"]
+StockoutReason = Literal["no_supply", "production_delay", "oversold", "other", "unknown"]
+ReviewOutcome = Literal["approved", "rejected"]
+RefundInitiator = Literal["merchant", "buyer", "platform", "unknown"]
+HoldKind = Literal["risk_control", "refund_pending", "manual"]
+Finding = Literal["empty_parcel", "different_goods", "other"]
+ComplaintOutcome = Literal["upheld", "dismissed"]
+AppealOutcome = Literal["upheld", "overturned"]
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One SKU of an order. ``unit_price_fen`` is the price of one piece."""
+
+    sku_id: str
+    goods_id: str
+    name: str
+    quantity: int
+    unit_price_fen: int
+
+
+class ParcelLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many pieces of a SKU travel in one parcel of a split shipment."""
+
+    sku_id: str
+    quantity: int
+
+
+class Event(msgspec.Struct, frozen=True, tag=True, tag_field="type", omit_defaults=True):
+    """Any event of an order. The tag, which is the class name, is stored beside the payload."""
+
+
+class OrderPlaced(Event, frozen=True):
+    """The buyer ordered. ``paid_fen`` is set when the order was paid in the same breath."""
+
+    lines: tuple[Line, ...]
+    goods_type: GoodsType = "ordinary"
+    paid_fen: int | None = None
+    group_id: str | None = None
+
+
+class OrderPaid(Event, frozen=True):
+    """The buyer paid ``paid_fen``."""
+
+    paid_fen: int
+
+
+class GroupFormed(Event, frozen=True):
+    """成团: the clock starts. ``ship_by`` is the platform's own promise, which wins over the rules."""
+
+    ship_by: datetime | None = None
+
+
+class GroupFailed(Event, frozen=True):
+    """The group did not fill in time; the order ends here."""
+
+
+class ShipByChanged(Event, frozen=True):
+    """The platform, a festival, a region, or the buyer's agreement moved the ship-by."""
+
+    ship_by: datetime
+    reason: ShipByReason
+
+
+class TrackingUploaded(Event, frozen=True):
+    """A carrier's tracking number is up. ``lines`` is set when the order is split over parcels."""
+
+    carrier: str
+    tracking_number: str
+    lines: tuple[ParcelLine, ...] = ()
+
+
+class TrackingReplaced(Event, frozen=True):
+    """``tracking_number`` takes the place of ``replaced``; the newest number is judged from now on."""
+
+    carrier: str
+    tracking_number: str
+    replaced: str
+    reason: str
+
+
+class ParcelPickedUp(Event, frozen=True):
+    """揽收: the carrier's first scan."""
+
+    tracking_number: str
+
+
+class ParcelDelivered(Event, frozen=True):
+    """签收: the carrier delivered the parcel."""
+
+    tracking_number: str
+
+
+class ReceiptConfirmed(Event, frozen=True):
+    """确认收货: the buyer (or the platform for them) confirmed receipt of the order."""
+
+
+class StockoutRequested(Event, frozen=True):
+    """缺货申请: the merchant applied. Shipping is locked until the review is completed (seed)."""
+
+    reason: StockoutReason
+    sku_ids: tuple[str, ...] = ()
+
+
+class ReviewCompleted(Event, frozen=True):
+    """The platform decided on the stockout application; the lock ends."""
+
+    outcome: ReviewOutcome
+
+
+class OrderRefunded(Event, frozen=True):
+    """Money went back. ``amount_fen`` absent means all of it."""
+
+    initiated_by: RefundInitiator
+    reason: str
+    amount_fen: int | None = None
+
+
+class OrderCancelled(Event, frozen=True):
+    """The order was called off before it was shipped."""
+
+    reason: str
+
+
+class HoldPlaced(Event, frozen=True):
+    """A lock on shipping other than the stockout review."""
+
+    hold: HoldKind
+    reason: str
+
+
+class HoldReleased(Event, frozen=True):
+    hold: HoldKind
+    reason: str
+
+
+class BuyerContacted(Event, frozen=True):
+    """安抚: the merchant spoke to the buyer."""
+
+    channel: str
+    message: str
+
+
+class ParcelComplaintFiled(Event, frozen=True):
+    """The buyer says what came was nothing, or something else."""
+
+    finding: Finding
+    evidence: str | None = None
+
+
+class ParcelComplaintDecided(Event, frozen=True):
+    outcome: ComplaintOutcome
+
+
+class ViolationAppealed(Event, frozen=True):
+    """申诉: the merchant disputes a violation."""
+
+    violation_id: str
+    evidence: str | None = None
+
+
+class AppealDecided(Event, frozen=True):
+    violation_id: str
+    outcome: AppealOutcome
+
+
+class ContradictionObserved(Event, frozen=True):
+    """The platform reported what this history does not allow. Kept as an anomaly, never dropped.
+
+    ``code`` names the kind of contradiction, ``expected`` what the history says and ``seen`` what
+    the platform says, both as people read them.
+    """
+
+    code: str
+    expected: str
+    seen: str
+
+
+OrderEvent = (
+    OrderPlaced
+    | OrderPaid
+    | GroupFormed
+    | GroupFailed
+    | ShipByChanged
+    | TrackingUploaded
+    | TrackingReplaced
+    | ParcelPickedUp
+    | ParcelDelivered
+    | ReceiptConfirmed
+    | StockoutRequested
+    | ReviewCompleted
+    | OrderRefunded
+    | OrderCancelled
+    | HoldPlaced
+    | HoldReleased
+    | BuyerContacted
+    | ParcelComplaintFiled
+    | ParcelComplaintDecided
+    | ViolationAppealed
+    | AppealDecided
+    | ContradictionObserved
+)

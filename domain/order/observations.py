@@ -1,0 +1,188 @@
+"""What the platform shows has already happened. Which events are missing to explain it?
+
+Commands may be refused, observations may not: ``observe`` never says no. What is known already gives
+nothing, so reading the same export twice changes nothing. What contradicts the history is kept as a
+``ContradictionObserved`` beside the fact itself.
+
+Times the source does not carry are not made up: such an event occurred "by ``seen_at``" and is marked
+``observed``, and no violation is ever claimed from it. What the platform showed, the platform may take
+back (an application it no longer shows was rejected); what the merchant told us it may not.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import msgspec
+
+from domain.order import events as e
+from domain.order.snapshot import Snapshot
+from domain.order.state import Order
+from domain.rules.deadlines import ship_by
+from domain.rules.ruleset import RuleBook
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """An event that explains a snapshot. ``observed`` is set when ``occurred_at`` is only an upper bound."""
+
+    event: e.OrderEvent
+    occurred_at: datetime
+    observed: bool
+
+
+def observe(order: Order, snapshot: Snapshot, book: RuleBook) -> tuple[Observation, ...]:
+    """The events that bring ``order`` up to ``snapshot``, in the order of an order's life; none if it is known."""
+    found = [
+        *_beginning(order, snapshot),
+        *_group(order, snapshot, book),
+        *_contradictions(order, snapshot),
+        *_holds(order, snapshot),
+        *_stockout(order, snapshot),
+        *_shipment(order, snapshot),
+        *_end(order, snapshot),
+    ]
+    known = {(anomaly.code, anomaly.seen) for anomaly in order.anomalies}
+    return tuple(
+        observation
+        for observation in found
+        if not isinstance(observation.event, e.ContradictionObserved)
+        or (observation.event.code, observation.event.seen) not in known
+    )
+
+
+def _at(event: e.OrderEvent, occurred_at: datetime | None, snapshot: Snapshot) -> Observation:
+    """The event at its own time, or, where the source does not carry one, by the time of the sighting."""
+    return Observation(event, occurred_at or snapshot.seen_at, observed=occurred_at is None)
+
+
+def _contradiction(code: str, expected: str, seen: str, snapshot: Snapshot) -> Observation:
+    return Observation(e.ContradictionObserved(code, expected, seen), snapshot.seen_at, observed=True)
+
+
+def _beginning(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
+    """Placed by the earliest time the source carries; the real moment is not in any export."""
+    if order.version == 0:
+        times = (snapshot.paid_at, snapshot.group_formed_at, snapshot.shipped_at, snapshot.received_at)
+        placed_by = min((at for at in times if at is not None), default=snapshot.seen_at)
+        placed = e.OrderPlaced(snapshot.lines, snapshot.goods_type, group_id=snapshot.group_id)
+        yield Observation(placed, placed_by, observed=True)
+    elif _pieces(order.lines) != _pieces(snapshot.lines):
+        yield _contradiction("lines_differ", _pieces(order.lines), _pieces(snapshot.lines), snapshot)
+    if snapshot.paid_fen is None:
+        return
+    if order.paid_fen is None:
+        yield _at(e.OrderPaid(snapshot.paid_fen), snapshot.paid_at, snapshot)
+    elif order.paid_fen != snapshot.paid_fen:
+        yield _contradiction("paid_differs", f"{order.paid_fen} fen", f"{snapshot.paid_fen} fen", snapshot)
+
+
+def _group(order: Order, snapshot: Snapshot, book: RuleBook) -> Iterator[Observation]:
+    """The platform's own group time starts the clock, even where we were told another."""
+    formed_at = snapshot.group_formed_at
+    if formed_at is None:
+        return
+    if order.group_formed_at is None:
+        yield _at(e.GroupFormed(snapshot.ship_by), formed_at, snapshot)
+        return
+    if not _same_second(order.group_formed_at, formed_at):
+        yield _contradiction("group_formed_at_differs", _said(order.group_formed_at), _said(formed_at), snapshot)
+        yield _at(e.GroupFormed(snapshot.ship_by), formed_at, snapshot)
+    elif snapshot.ship_by and not _same_second(ship_by(order, book.governing(order)), snapshot.ship_by):
+        yield _at(e.ShipByChanged(snapshot.ship_by, "platform"), None, snapshot)
+
+
+def _contradictions(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
+    """What the platform shows no more, or not yet, although this history has it; an older view proves nothing."""
+    if order.last_occurred_at is None or snapshot.seen_at <= order.last_occurred_at:
+        return
+    if order.is_closed and not snapshot.refunded and snapshot.phase != "cancelled":
+        if order.status != "refunded" or snapshot.phase not in ("received", "stockout_applied"):
+            yield _contradiction("closed_order_alive", order.status, snapshot.phase, snapshot)
+    elif order.parcels and snapshot.phase in ("pending_payment", "pending_group", "awaiting_shipment"):
+        yield _contradiction("shipment_not_seen", order.status, snapshot.phase, snapshot)
+
+
+def _holds(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
+    """Risk control and refunds under way lock the parcel; a hold seen here is lifted when it is seen no more."""
+    if order.is_closed or snapshot.refunded or snapshot.phase == "cancelled":
+        return
+    wanted: tuple[tuple[e.HoldKind, bool], ...] = (
+        ("risk_control", snapshot.under_review),
+        ("refund_pending", snapshot.refund_pending),
+    )
+    for hold, is_seen in wanted:
+        held = next((h for h in order.placed_holds if h.hold == hold), None)
+        if is_seen and held is None:
+            yield _at(e.HoldPlaced(hold, "shown by the platform"), None, snapshot)
+        elif not is_seen and held and not held.time_known and snapshot.seen_at > held.since:
+            yield _at(e.HoldReleased(hold, "no longer shown by the platform"), None, snapshot)
+
+
+def _stockout(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
+    """An application is seen, or seen no more. Whether it was granted shows only in what followed."""
+    review = order.open_review
+    if snapshot.phase == "stockout_applied":
+        if review is None and not order.is_stocked_out and not order.is_closed and _is_news(order, snapshot):
+            if order.parcels:
+                yield _contradiction("stockout_after_shipment", order.status, "stockout applied for", snapshot)
+            yield _at(e.StockoutRequested("unknown"), None, snapshot)
+            review_is_open = True
+        else:
+            review_is_open = review is not None
+        if review_is_open and snapshot.refunded:
+            yield _at(e.ReviewCompleted("approved"), None, snapshot)
+    elif review is None or snapshot.refunded or snapshot.phase == "cancelled":
+        return
+    elif snapshot.phase in ("shipped", "received"):
+        decided_by = max(review.requested_at, snapshot.shipped_at or snapshot.seen_at)
+        yield Observation(e.ReviewCompleted("rejected"), decided_by, observed=True)
+    elif snapshot.seen_at > review.requested_at:
+        if review.time_known:
+            yield _contradiction("application_not_seen", "stockout applied for", snapshot.phase, snapshot)
+        else:
+            yield _at(e.ReviewCompleted("rejected"), None, snapshot)
+
+
+def _is_news(order: Order, snapshot: Snapshot) -> bool:
+    """Whether the application seen is another than the one decided: it is if it is seen after that decision."""
+    decided_at = order.reviews[-1].decided_at if order.reviews else None
+    return decided_at is None or snapshot.seen_at > decided_at
+
+
+def _shipment(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
+    if snapshot.phase not in ("shipped", "received"):
+        return
+    number = snapshot.tracking_number or ""
+    carrier = snapshot.carrier or ""
+    if not order.parcels:
+        yield _at(e.TrackingUploaded(carrier, number), snapshot.shipped_at, snapshot)
+    elif number and order.parcel(number) is None:
+        replaced = order.current_parcels[-1].tracking_number
+        yield _at(e.TrackingReplaced(carrier, number, replaced, "shown by the platform"), None, snapshot)
+    if snapshot.phase != "received" or order.received_at:
+        return
+    if snapshot.received_at:
+        yield _at(e.ReceiptConfirmed(), snapshot.received_at, snapshot)
+    elif not (delivered := order.parcel(number)) or not delivered.delivered_at:
+        yield _at(e.ParcelDelivered(number), None, snapshot)
+
+
+def _end(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
+    if snapshot.refunded and not order.full_refund:
+        yield _at(e.OrderRefunded("unknown", "unknown"), None, snapshot)
+    if snapshot.phase == "cancelled" and not order.is_closed:
+        if order.parcels:
+            yield _contradiction("cancelled_after_shipment", order.status, "cancelled", snapshot)
+        yield _at(e.OrderCancelled("unknown"), None, snapshot)
+
+
+def _same_second(ours: datetime | None, platforms: datetime) -> bool:
+    """The platform's times have whole seconds."""
+    return ours is not None and ours.replace(microsecond=0) == platforms.replace(microsecond=0)
+
+
+def _pieces(lines: tuple[e.Line, ...]) -> str:
+    return ", ".join(sorted(f"{line.quantity} x {line.sku_id}" for line in lines))
+
+
+def _said(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")

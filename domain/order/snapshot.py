@@ -1,0 +1,52 @@
+"""An order as the platform shows it at one moment: in an export, an API answer, or after a push.
+
+A snapshot is already translated: no column names, no status codes. Readers of the platform's formats
+(``infrastructure/pinduoduo``) make snapshots; ``observations.py`` turns them into events.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from domain.order.events import GoodsType, Line
+
+Phase = Literal[
+    "pending_payment",
+    "pending_group",
+    "awaiting_shipment",
+    "stockout_applied",
+    "shipped",
+    "received",
+    "cancelled",
+]
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What the platform says of one order.
+
+    ``phase`` is the order's status on the platform, told apart from refunds: an order refunded
+    before shipment is ``awaiting_shipment`` with ``refunded`` set, one refunded after it is
+    ``shipped`` with ``refunded`` set. A time is ``None`` when the source does not carry it; it is
+    never made up. ``seen_at`` is the moment the platform was looked at (the export's own time).
+    All times are aware, in UTC.
+    """
+
+    order_sn: str
+    seen_at: datetime
+    via: Literal["export", "poll", "push"]
+    phase: Phase
+    lines: tuple[Line, ...]
+    goods_type: GoodsType = "ordinary"
+    group_id: str | None = None
+    paid_fen: int | None = None
+    paid_at: datetime | None = None
+    group_formed_at: datetime | None = None
+    ship_by: datetime | None = None
+    shipped_at: datetime | None = None
+    carrier: str | None = None
+    tracking_number: str | None = None
+    received_at: datetime | None = None
+    refunded: bool = False
+    refund_pending: bool = False
+    under_review: bool = False

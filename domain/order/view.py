@@ -1,0 +1,184 @@
+"""The order as the outside sees it at one moment: facts, locks, clocks, violations, and what may be done.
+
+Everything here is computed from the folded order, its rule set and the moment of asking.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from domain.calendar import ExpectedDecision, expected_decision
+from domain.order.decisions import ACTIONS
+from domain.order.events import Line, ParcelLine
+from domain.order.state import Anomaly, Hold, Order, Status
+from domain.rules.deadlines import Deadline, DeadlineKind, DeadlineState, deadlines, ship_by
+from domain.rules.ruleset import RuleBook, RuleSet, ViolationKind
+from domain.rules.violations import AppealView, StockoutCause, Violation, violations
+
+
+class ParcelView(msgspec.Struct, frozen=True):
+    """A tracking number; a replaced one stays in the list with the moment it was replaced."""
+
+    carrier: str
+    tracking_number: str
+    uploaded_at: datetime
+    picked_up_at: datetime | None
+    delivered_at: datetime | None
+    replaced_at: datetime | None
+    lines: tuple[ParcelLine, ...]
+
+
+class HoldView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A lock in force. ``expected_decision`` is an estimate for a stockout review whose filing time is known."""
+
+    hold: str
+    reason: str
+    since: datetime
+    expected_decision: ExpectedDecision | None = None
+
+
+class ShipmentLock(msgspec.Struct, frozen=True):
+    locked: bool
+    holds: tuple[HoldView, ...]
+
+
+class DeadlineView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``due_at`` is null where it can't be known; ``tracking_number`` names a pickup's parcel."""
+
+    kind: DeadlineKind
+    due_at: datetime | None
+    met_at: datetime | None
+    state: DeadlineState
+    tracking_number: str | None = None
+
+
+class ViolationView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``penalty_fen`` is null where it depends on a payment that isn't known; ``cause`` tells stockouts apart."""
+
+    violation_id: str
+    kind: ViolationKind
+    cause: StockoutCause | None
+    arose_at: datetime
+    penalty_fen: int | None
+    rule: str
+    appeal: AppealView | None = None
+
+
+class AllowedAction(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether an action may be taken now, and if not, ``because`` of what."""
+
+    action: str
+    allowed: bool
+    because: str | None = None
+
+
+class GoverningRules(msgspec.Struct, frozen=True):
+    """The rule set the order is judged by."""
+
+    name: str
+    effective_from: datetime
+
+
+class OrderView(msgspec.Struct, frozen=True):
+    """An order at a moment. Money is in fen, times are UTC."""
+
+    order_sn: str
+    status: Status
+    version: int
+    position: int
+    goods_type: str
+    group_id: str | None
+    lines: tuple[Line, ...]
+    paid_fen: int | None
+    refunded_fen: int | None
+    placed_at: datetime | None
+    paid_at: datetime | None
+    group_formed_at: datetime | None
+    ship_by: datetime | None
+    received_at: datetime | None
+    parcels: tuple[ParcelView, ...]
+    shipment_lock: ShipmentLock
+    deadlines: tuple[DeadlineView, ...]
+    violations: tuple[ViolationView, ...]
+    anomalies: tuple[Anomaly, ...]
+    allowed_actions: tuple[AllowedAction, ...]
+    rules: GoverningRules
+
+
+def view(order: Order, book: RuleBook, at: datetime) -> OrderView:
+    """The order as it stands at a moment."""
+    rules = book.governing(order)
+    return OrderView(
+        order_sn=order.order_sn,
+        status=order.status,
+        version=order.version,
+        position=order.position,
+        goods_type=order.goods_type,
+        group_id=order.group_id,
+        lines=order.lines,
+        paid_fen=order.paid_fen,
+        refunded_fen=order.refunded_fen,
+        placed_at=order.placed_at,
+        paid_at=order.paid_at,
+        group_formed_at=order.group_formed_at,
+        ship_by=ship_by(order, rules),
+        received_at=order.received_at,
+        parcels=tuple(
+            ParcelView(
+                parcel.carrier,
+                parcel.tracking_number,
+                parcel.uploaded_at,
+                parcel.picked_up_at,
+                parcel.delivered_at,
+                parcel.replaced_at,
+                parcel.lines,
+            )
+            for parcel in order.parcels
+        ),
+        shipment_lock=shipment_lock(order, rules),
+        deadlines=tuple(deadline_view(deadline, at) for deadline in deadlines(order, rules)),
+        violations=tuple(violation_view(violation) for violation in violations(order, rules, at)),
+        anomalies=order.anomalies,
+        allowed_actions=allowed_actions(order, rules, at),
+        rules=GoverningRules(rules.name, rules.effective_from),
+    )
+
+
+def shipment_lock(order: Order, rules: RuleSet) -> ShipmentLock:
+    holds = tuple(_hold_view(hold, rules) for hold in order.holds)
+    return ShipmentLock(locked=bool(holds), holds=holds)
+
+
+def _hold_view(hold: Hold, rules: RuleSet) -> HoldView:
+    expected = None
+    if hold.hold == "stockout_review" and hold.time_known:
+        review = rules.review
+        expected = expected_decision(hold.since, review.earliest_working_days, review.latest_working_days)
+    return HoldView(hold.hold, hold.reason, hold.since, expected)
+
+
+def deadline_view(deadline: Deadline, at: datetime) -> DeadlineView:
+    return DeadlineView(
+        deadline.kind, deadline.due_at, deadline.met_at, deadline.state(at), deadline.tracking_number
+    )
+
+
+def violation_view(violation: Violation) -> ViolationView:
+    return ViolationView(
+        violation.violation_id,
+        violation.kind,
+        violation.cause,
+        violation.arose_at,
+        violation.penalty_fen,
+        violation.rule,
+        violation.appeal,
+    )
+
+
+def allowed_actions(order: Order, rules: RuleSet, at: datetime) -> tuple[AllowedAction, ...]:
+    """Every action of the contract, with the reason for each "no"."""
+    return tuple(
+        AllowedAction(name, refusal is None, refusal.detail if refusal else None)
+        for name, action in ACTIONS.items()
+        for refusal in (action.forbidden(order, rules, at),)
+    )

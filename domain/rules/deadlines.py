@@ -1,0 +1,202 @@
+"""The clocks that run against an order, as pure functions of (order, rules, moment).
+
+A deadline that passes needs no event to become missed. ``deadlines`` computes everything that does
+not depend on the moment of asking, so that views may store it; ``Deadline.state`` adds the moment.
+A deadline is inclusive: what happens at its very instant is in time, one microsecond later is not.
+"""
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from domain.calendar import expected_decision
+from domain.order.state import Order, Parcel, Review
+from domain.rules.ruleset import RuleSet
+
+DeadlineKind = Literal[
+    "tracking_upload", "deemed_stockout", "carrier_pickup", "review_decision", "delist_sku", "contact_buyer"
+]
+DeadlineState = Literal["pending", "met", "missed", "waived", "unknown"]
+
+
+class Deadline(msgspec.Struct, frozen=True):
+    """Something that must happen by ``due_at``.
+
+    ``settled`` is the state no passing of time can change; while it is ``None`` the deadline is
+    pending until ``due_at`` and missed after it. ``due_at`` is ``None`` where it can't be known.
+    ``tracking_number`` names the parcel of a ``carrier_pickup``.
+    """
+
+    kind: DeadlineKind
+    due_at: datetime | None
+    met_at: datetime | None = None
+    settled: DeadlineState | None = None
+    tracking_number: str | None = None
+
+    def state(self, at: datetime) -> DeadlineState:
+        if self.settled is not None:
+            return self.settled
+        if self.due_at is None:
+            return "unknown"
+        return "missed" if at > self.due_at else "pending"
+
+
+def deadlines(order: Order, rules: RuleSet) -> tuple[Deadline, ...]:
+    """Every deadline of the order that ever started, in the order they come due in a life."""
+    if order.group_formed_at is None:
+        return ()
+    found = [tracking_upload(order, rules), deemed_stockout(order, rules)]
+    found += [review_decision(order, review, rules) for review in order.reviews]
+    if order.reviews:
+        found.append(contact_buyer(order, rules))
+    found += [pickup for parcel in order.parcels if (pickup := carrier_pickup(order, parcel, rules))]
+    return tuple(found)
+
+
+def ship_by(order: Order, rules: RuleSet) -> datetime | None:
+    """The moment by which a tracking number must be up, before any pause for a review.
+
+    The platform's own promise wins; otherwise the hours of the goods type from the group's forming
+    (DOMAIN.md §1.1). ``None`` before the group forms and for goods whose limit only the platform knows.
+    """
+    if order.promised_ship_by or order.group_formed_at is None:
+        return order.promised_ship_by
+    hours = rules.ship_by.hours.get(order.goods_type)
+    return None if hours is None else order.group_formed_at + timedelta(hours=hours)
+
+
+def tracking_upload(order: Order, rules: RuleSet) -> Deadline:
+    """48 hours, or what the platform promised, to the first tracking number (seed 3b)."""
+    due, paused = _upload_due(order, rules)
+    settled = _settled(due, order.shipped_at, order, _shipping_time_known(order))
+    if settled is None and paused:
+        settled = "pending"
+    if settled == "missed" and _late_approval_lapses(order, rules):
+        settled = "waived"
+    return Deadline("tracking_upload", due, order.shipped_at, settled)
+
+
+def deemed_stockout(order: Order, rules: RuleSet) -> Deadline:
+    """Three more days after the ship-by; then the order counts as a stockout (seed 3b, DOMAIN.md §1.3 T3).
+
+    It can't fall while a review is open. After a rejection it falls at the later of its due time and
+    the rejection, unless the rule set says that the due time stands.
+    """
+    late_at, paused = _upload_due(order, rules)
+    due = None if late_at is None else late_at + timedelta(days=rules.deemed_stockout.days)
+    suspended = paused
+    if due is not None and rules.review.defers_deemed_stockout:
+        for review in order.reviews:
+            filed_by_then = review.requested_at <= due or not review.time_known
+            if not filed_by_then or (review.decided_at is not None and review.decided_at <= due):
+                continue
+            if review.decided_at is None:
+                suspended = suspended or not order.is_closed
+            elif review.outcome == "rejected" and rules.review.deemed_after_rejection == "at_rejection":
+                due = review.decided_at
+    settled = _settled(due, order.shipped_at, order, _shipping_time_known(order))
+    if settled is None and suspended:
+        settled = "pending"
+    return Deadline("deemed_stockout", due, order.shipped_at, settled)
+
+
+def carrier_pickup(order: Order, parcel: Parcel, rules: RuleSet) -> Deadline | None:
+    """24 hours from the upload to the carrier's first scan (DOMAIN.md §1.5).
+
+    A shipment only seen in an export starts no clock: exports carry no scans. When a number is
+    replaced in time its clock is waived and the newest number is judged.
+    """
+    hours = rules.pickup.hours.get(order.goods_type)
+    if hours is None:
+        return None
+    scanned_at = first_scan(order, parcel)
+    number = parcel.tracking_number
+    if not parcel.scans_followed or not parcel.time_known:
+        return Deadline("carrier_pickup", None, scanned_at, "met" if scanned_at else "unknown", number)
+    due = parcel.uploaded_at + timedelta(hours=hours)
+    settled = _settled(due, scanned_at, order)
+    replaced_in_time = parcel.replaced_at is not None and parcel.replaced_at <= due
+    if replaced_in_time and settled != "met":
+        settled = "waived"
+    return Deadline("carrier_pickup", due, scanned_at, settled, number)
+
+
+def first_scan(order: Order, parcel: Parcel) -> datetime | None:
+    """When the carrier is first known to have had the parcel: a scan, its delivery, or the buyer's receipt."""
+    received_at = order.received_at if parcel.replaced_at is None else None
+    return min(
+        (at for at in (parcel.picked_up_at, parcel.delivered_at, received_at) if at is not None),
+        default=None,
+    )
+
+
+def review_decision(order: Order, review: Review, rules: RuleSet) -> Deadline:
+    """The platform's own deadline: the later end of the expected window (seed 1)."""
+    if not review.time_known:
+        return Deadline("review_decision", None, review.decided_at, "met" if review.decided_at else "unknown")
+    due = expected_decision(
+        review.requested_at, rules.review.earliest_working_days, rules.review.latest_working_days
+    ).latest
+    settled: DeadlineState | None = None
+    if review.decided_at is not None:
+        in_time = review.decided_at <= due
+        settled = "met" if in_time else "missed" if review.decision_time_known else "unknown"
+    elif order.is_closed:
+        settled = "waived"
+    return Deadline("review_decision", due, review.decided_at, settled)
+
+
+def contact_buyer(order: Order, rules: RuleSet) -> Deadline:
+    """The buyer is to be comforted once the merchant applied (seed 2)."""
+    first = order.reviews[0]
+    if not first.time_known:
+        met = order.contacted_at is not None
+        return Deadline("contact_buyer", None, order.contacted_at, "met" if met else "unknown")
+    due = first.requested_at + timedelta(hours=rules.contact_buyer.hours)
+    return Deadline("contact_buyer", due, order.contacted_at, _settled(due, order.contacted_at, order))
+
+
+def _settled(
+    due: datetime | None, met_at: datetime | None, order: Order, met_time_known: bool = True
+) -> DeadlineState | None:
+    """What no passing of time can change: met, missed by something that came too late, or waived by the end.
+
+    A moment that isn't known is an upper bound: it meets or waives what was surely still open, and
+    leaves the rest unknown.
+    """
+    ending = order.ending
+    if due is None:
+        return "waived" if ending and (met_at is None or ending.at < met_at) else "unknown"
+    if met_at is not None and met_at <= due:
+        return "met"
+    if ending is not None and ending.at <= due:
+        return "waived"
+    if met_at is not None:
+        return "missed" if met_time_known else "unknown"
+    if ending is not None:
+        return "missed" if ending.time_known else "unknown"
+    return None
+
+
+def _shipping_time_known(order: Order) -> bool:
+    first = min(order.parcels, key=lambda parcel: parcel.uploaded_at, default=None)
+    return first is None or first.time_known
+
+
+def _upload_due(order: Order, rules: RuleSet) -> tuple[datetime | None, bool]:
+    """The upload deadline, time in review added where the rule set says so; and whether it stands still."""
+    due = ship_by(order, rules)
+    if due is None or not rules.review.pauses_ship_by:
+        return due, False
+    for review in order.reviews:
+        if review.requested_at > due or not review.time_known:
+            continue
+        if review.decided_at is None:
+            return due, not order.is_closed
+        due += review.decided_at - review.requested_at
+    return due, False
+
+
+def _late_approval_lapses(order: Order, rules: RuleSet) -> bool:
+    return order.is_stocked_out and rules.review.late_shipment_after_late_approval == "lapses"

@@ -1,0 +1,149 @@
+"""The ladder of an order: which rules were broken, when, and what that costs.
+
+group formed -> ship-by -> late shipment -> three more days -> deemed stockout; after an upload, no
+scan in time -> false shipment -> not really shipped in the remedy days -> stockout. A stockout
+application approved, or a refund for want of stock, is a stockout. An upheld complaint of an empty or
+different parcel is fraud.
+
+``ladder`` computes every violation that has arisen or will arise if nothing more happens;
+``violations`` is the part that stands at a moment. Nothing is claimed from a time that isn't known.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from domain.order.events import AppealOutcome
+from domain.order.state import OUT_OF_STOCK, Order
+from domain.rules.deadlines import Deadline, carrier_pickup, deemed_stockout, first_scan, tracking_upload
+from domain.rules.ruleset import RuleSet, ViolationKind
+
+StockoutCause = Literal["merchant_refund", "deemed", "application_approved", "false_shipment_unremedied"]
+
+_AN_INSTANT = timedelta(microseconds=1)
+
+
+class AppealView(msgspec.Struct, frozen=True):
+    """A dispute about a violation; ``outcome`` is ``None`` while it is undecided."""
+
+    appealed_at: datetime
+    outcome: AppealOutcome | None
+    decided_at: datetime | None
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """A broken rule. ``stands_from`` is the first instant at which it can be claimed.
+
+    For a deadline ``arose_at`` is the deadline itself and ``stands_from`` the microsecond after it,
+    because what happens at the very deadline is in time. ``penalty_fen`` is ``None`` when it depends
+    on a payment that isn't known. An overturned violation stays, with its appeal.
+    """
+
+    violation_id: str
+    kind: ViolationKind
+    cause: StockoutCause | None
+    arose_at: datetime
+    stands_from: datetime
+    penalty_fen: int | None
+    rule: str
+    appeal: AppealView | None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it weighs on the shop: an overturned one does not."""
+        return self.appeal is None or self.appeal.outcome != "overturned"
+
+
+class _Breach(msgspec.Struct, frozen=True):
+    arose_at: datetime
+    stands_from: datetime
+    cause: StockoutCause | None = None
+
+
+def ladder(order: Order, rules: RuleSet) -> tuple[Violation, ...]:
+    """Every violation that arose, or will if nothing more happens, by the time it arises."""
+    found = []
+    if late := _passed(tracking_upload(order, rules)):
+        found.append(_violation(order, rules, "late_shipment", late))
+    if stockout := min(_stockouts(order, rules), key=lambda breach: breach.stands_from, default=None):
+        found.append(_violation(order, rules, "stockout", stockout))
+    if false := _false_shipment(order, rules):
+        found.append(_violation(order, rules, "false_shipment", false))
+    for number, fraud in enumerate(_frauds(order), start=1):
+        found.append(_violation(order, rules, "fraudulent_shipment", fraud, number))
+    return tuple(sorted(found, key=lambda violation: violation.stands_from))
+
+
+def violations(order: Order, rules: RuleSet, at: datetime) -> tuple[Violation, ...]:
+    """The violations that stand at a moment."""
+    return tuple(violation for violation in ladder(order, rules) if violation.stands_from <= at)
+
+
+def _stockouts(order: Order, rules: RuleSet) -> Iterator[_Breach]:
+    """Every way this order became, or will become, a stockout; it counts once, by the first."""
+    if deemed := _passed(deemed_stockout(order, rules), "deemed"):
+        yield deemed
+    for review in order.reviews:
+        if review.outcome == "approved" and review.decided_at and review.decision_time_known:
+            yield _Breach(review.decided_at, review.decided_at, "application_approved")
+    for refund in order.refunds:
+        if refund.initiated_by == "merchant" and refund.reason == OUT_OF_STOCK and refund.time_known:
+            yield _Breach(refund.at, refund.at, "merchant_refund")
+    cancelled = order.cancellation
+    if cancelled and cancelled.reason == OUT_OF_STOCK and order.group_formed_at and cancelled.time_known:
+        yield _Breach(cancelled.at, cancelled.at, "merchant_refund")
+    if unremedied := _unremedied(order, rules):
+        yield unremedied
+
+
+def _false_shipment(order: Order, rules: RuleSet) -> _Breach | None:
+    """The first tracking number the carrier did not scan in time; an order is charged once for it."""
+    missed = (_passed(carrier_pickup(order, parcel, rules)) for parcel in order.parcels)
+    return min((breach for breach in missed if breach), key=lambda breach: breach.stands_from, default=None)
+
+
+def _unremedied(order: Order, rules: RuleSet) -> _Breach | None:
+    """A false shipment still without any scan when the remedy days from its upload are over (DOMAIN.md §1.3 T4)."""
+    for parcel in order.parcels:
+        if _passed(carrier_pickup(order, parcel, rules)) is None:
+            continue
+        remedy_by = parcel.uploaded_at + timedelta(days=rules.remedy.days)
+        scans = (first_scan(order, other) for other in order.parcels)
+        remedied = any(scan <= remedy_by for scan in scans if scan is not None)
+        ended = order.ending is not None and (order.ending.at <= remedy_by or not order.ending.time_known)
+        if not remedied and not ended:
+            return _Breach(remedy_by, remedy_by + _AN_INSTANT, "false_shipment_unremedied")
+    return None
+
+
+def _frauds(order: Order) -> Iterator[_Breach]:
+    """Upheld complaints of an empty parcel or of something else than was bought (seed 4, DOMAIN.md §1.6)."""
+    for complaint in order.complaints:
+        if complaint.outcome == "upheld" and complaint.decided_at and complaint.finding != "other":
+            yield _Breach(complaint.decided_at, complaint.decided_at)
+
+
+def _passed(deadline: Deadline | None, cause: StockoutCause | None = None) -> _Breach | None:
+    """The breach of a deadline that was missed, or will be if nothing more happens."""
+    if deadline is None or deadline.due_at is None or deadline.settled not in (None, "missed"):
+        return None
+    return _Breach(deadline.due_at, deadline.due_at + _AN_INSTANT, cause)
+
+
+def _violation(order: Order, rules: RuleSet, kind: ViolationKind, breach: _Breach, number: int = 1) -> Violation:
+    """A violation's id is the order's number and the kind: an order has one of each, but may cheat twice."""
+    suffix = kind if number == 1 else f"{kind}:{number}"
+    violation_id = f"{order.order_sn}:{suffix}"
+    appeal = order.appeal(violation_id)
+    return Violation(
+        violation_id=violation_id,
+        kind=kind,
+        cause=breach.cause,
+        arose_at=breach.arose_at,
+        stands_from=breach.stands_from,
+        penalty_fen=rules.penalty_fen(kind, order.paid_fen),
+        rule=f"{rules.name}/{kind}",
+        appeal=AppealView(appeal.appealed_at, appeal.outcome, appeal.decided_at) if appeal else None,
+    )
