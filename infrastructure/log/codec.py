@@ -1,0 +1,69 @@
+"""Events to stored bytes and back.
+
+A stored event is JSON in UTF-8 whose ``type`` is the event's class name; the name also stands in its
+own column. ``schema_version`` counts the shapes a type has had. An old shape is brought up to date by
+its upcaster, a pure function on the raw dict, one version at a time; each historic shape has a golden
+file in ``tests/infrastructure/log/golden``.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from domain.history import Metadata
+from domain.order.events import OrderEvent
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+
+UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
+"""(type, version) -> what makes the next version of it."""
+
+_events = msgspec.json.Decoder(OrderEvent)
+_metadata = msgspec.json.Decoder(Metadata)
+_encoder = msgspec.json.Encoder()
+
+
+class UnreadableEvent(Exception):
+    """A stored event that this program can't read: an unknown type, a newer schema, or damaged bytes."""
+
+
+def schema_version(event_type: str) -> int:
+    """The current version of a type's shape."""
+    return 1 + max((version for name, version in UPCASTERS if name == event_type), default=0)
+
+
+def encode_event(event: OrderEvent) -> tuple[str, int, bytes]:
+    """The type, schema version and payload to store."""
+    name = type(event).__name__
+    return name, schema_version(name) if UPCASTERS else 1, _encoder.encode(event)
+
+
+def decode_event(event_type: str, version: int, payload: bytes) -> OrderEvent:
+    """The event of a stored row; raises ``UnreadableEvent``."""
+    try:
+        if version == 1 and not UPCASTERS:
+            event: OrderEvent = _events.decode(payload)
+            return event
+        current = schema_version(event_type)
+        if version > current:
+            raise UnreadableEvent(f"{event_type} has schema version {version}; this program knows {current}")
+        raw = msgspec.json.decode(payload)
+        for step in range(version, current):
+            raw = UPCASTERS[event_type, step](raw)
+        upcast: OrderEvent = msgspec.convert(raw, OrderEvent)
+        return upcast
+    except (msgspec.MsgspecError, KeyError) as error:
+        raise UnreadableEvent(f"{event_type} version {version}: {error}") from error
+
+
+def encode_metadata(metadata: Metadata) -> bytes:
+    return _encoder.encode(metadata)
+
+
+def decode_metadata(stored: bytes) -> Metadata:
+    """The metadata of a stored row; raises ``UnreadableEvent``."""
+    try:
+        return _metadata.decode(stored)
+    except msgspec.MsgspecError as error:
+        raise UnreadableEvent(f"metadata: {error}") from error
