@@ -1,0 +1,12 @@
+"""Revisions are SQL files; their Python halves only say which one follows which."""
+
+from pathlib import Path
+
+from alembic import op
+
+
+def run_sql_beside(revision: str) -> None:
+    """Run the SQL file of the same name as a revision's Python file, all statements in one go."""
+    connection = op.get_bind().connection.driver_connection
+    assert connection is not None
+    connection.execute(Path(revision).with_suffix(".sql").read_text(encoding="utf-8"))

@@ -1,0 +1,49 @@
+"""The program's settings, from the environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import platformdirs
+
+_PREFIX = "SHIPLOCK_"
+KNOWN = ("SHIPLOCK_DATABASE_URL", "SHIPLOCK_DATA_DIR")
+
+
+class UnknownSetting(ValueError):
+    """A ``SHIPLOCK_`` variable that means nothing; most likely a typing error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the data is.
+
+    ``database_url`` names a PostgreSQL 15 or later; without it an embedded PostgreSQL keeps its data
+    under ``data_dir``.
+    """
+
+    database_url: str | None
+    data_dir: Path
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises ``UnknownSetting`` for a variable with our prefix that is not a setting."""
+        ours = {name for name in environment if name.startswith(_PREFIX)}
+        for name in sorted(ours - set(KNOWN)):
+            if not name.startswith("SHIPLOCK_TEST_"):
+                raise UnknownSetting(f"{name} is not a setting; the settings are {', '.join(KNOWN)}")
+        data_dir = environment.get("SHIPLOCK_DATA_DIR")
+        return cls(
+            database_url=environment.get("SHIPLOCK_DATABASE_URL") or None,
+            data_dir=Path(data_dir).expanduser() if data_dir else _default_data_dir(),
+        )
+
+
+def _default_data_dir() -> Path:
+    """The user's data folder; where there is no home, a folder beside the work at hand."""
+    try:
+        found = platformdirs.user_data_path("shiplock")
+    except (RuntimeError, KeyError):
+        return Path(".shiplock").absolute()
+    return found if found.is_absolute() else Path(".shiplock").absolute()
