@@ -1,0 +1,106 @@
+"""Reading what clients send: bodies, headers and cursors, all hostile until decoded."""
+
+import base64
+import binascii
+import hashlib
+import re
+from typing import Any
+
+import msgspec
+from fastapi import Request
+
+from api.problems import FieldError, Refused
+from domain.order.commands import Command
+from infrastructure.command_path import IdempotencyKey
+
+MAX_COMMAND_BYTES = 256 * 1024
+MAX_BULK_BYTES = 8 * 1024 * 1024
+
+_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_FIELD = re.compile(r"(?:unknown|required) field `(?P<field>[^`]+)`")
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body, if it has at most ``limit`` bytes; no more than that is ever kept."""
+    too_large = Refused("too_large", f"The body may have at most {limit} bytes.")
+    stated = request.headers.get("content-length", "")
+    if stated.isdigit() and int(stated) > limit:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise too_large
+    return bytes(body)
+
+
+def decode_command(body: bytes | msgspec.Raw, kind: type[Command], prefix: str = "#") -> Command:
+    """The command of a body; an empty body is an empty object. Raises ``Refused`` naming the field."""
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise invalid(error, prefix) from error
+
+
+def invalid(error: Exception, prefix: str = "#") -> Refused:
+    """What a decoder complained of, as a problem that points at the field."""
+    message = str(error)
+    path = ""
+    if found := _PATH.search(message):
+        path = found["path"].replace("[...]", "/-")
+        path = re.sub(r"\[(\d+)\]", r"/\1", path).replace(".", "/")
+        message = message[: found.start()]
+    if field := _FIELD.search(message):
+        path += "/" + field["field"]
+    detail = message if isinstance(error, msgspec.ValidationError) else f"Not valid JSON: {message}"
+    pointer = prefix + path
+    return Refused("invalid_request", f"{pointer}: {detail}", errors=[FieldError(pointer, detail)])
+
+
+def fingerprint(order_sn: str, action: str, command: Command) -> bytes:
+    """What makes two requests the same request: the order, the action, and what was asked."""
+    said = b"\x00".join((order_sn.encode(), action.encode(), msgspec.json.encode(command)))
+    return hashlib.sha256(said).digest()
+
+
+def idempotency_key(stated: str | None, order_sn: str, action: str, command: Command) -> IdempotencyKey | None:
+    """The key of an ``Idempotency-Key`` header, bare or as a quoted string."""
+    if stated is None:
+        return None
+    key = stated.strip()
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not 1 <= len(key) <= 255 or not key.isprintable():
+        error = FieldError("#/Idempotency-Key", "1 to 255 printable characters, bare or quoted", "header")
+        raise Refused("invalid_request", f"Idempotency-Key: {error.detail}", errors=[error])
+    return IdempotencyKey(key, fingerprint(order_sn, action, command))
+
+
+def if_match(stated: str | None) -> int | None:
+    """The version of an ``If-Match`` header; a tag that is none of ours matches no version.
+
+    ``*`` asks only that there be an order, which every command but ``place`` asks anyway.
+    """
+    if stated is None or stated.strip() == "*":
+        return None
+    tag = stated.strip().removeprefix("W/").strip('"')
+    return int(tag) if tag.isdecimal() and len(tag) < 10 else -1
+
+
+def encode_cursor(key: tuple[Any, ...] | None) -> str | None:
+    """An opaque cursor for a page's last key."""
+    if key is None:
+        return None
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(key)).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None, kind: Any) -> Any:
+    """The key of a cursor that ``encode_cursor`` made for the same list."""
+    if cursor is None:
+        return None
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        return msgspec.msgpack.decode(raw, type=kind)
+    except (binascii.Error, ValueError, msgspec.DecodeError) as error:
+        wrong = FieldError("#/cursor", "not a cursor of this list", "query")
+        raise Refused("invalid_request", f"cursor: {wrong.detail}", errors=[wrong]) from error

@@ -1,0 +1,253 @@
+"""The OpenAPI document: schemas made from the structs the program really uses, an example for each
+command and for each problem."""
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+
+from api import problems
+from api.problems import PROBLEMS, RETRY_AFTER, Problem
+from api.stored import StoredEventView
+from domain.order.decisions import ACTIONS
+from domain.order.diff import OrderDiff
+from domain.order.view import OrderView
+from infrastructure.projections.lists import ListedDeadline, ListedViolation
+from infrastructure.projections.views import OrderSummary
+
+_REF = "#/components/schemas/{name}"
+
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "place": {
+        "lines": [
+            {
+                "sku_id": "52000301",
+                "goods_id": "520003",
+                "name": "泰国金枕榴莲 1个",
+                "quantity": 1,
+                "unit_price_fen": 12900,
+            }
+        ],
+        "paid_fen": 12900,
+        "occurred_at": "2026-03-02T09:00:00+08:00",
+    },
+    "pay": {"paid_fen": 12900},
+    "form-group": {"ship_by": "2026-03-04T09:05:00+08:00", "occurred_at": "2026-03-02T09:05:00+08:00"},
+    "fail-group": {},
+    "change-ship-by": {"ship_by": "2026-03-06T09:05:00+08:00", "reason": "region"},
+    "upload-tracking": {"carrier": "顺丰速运", "tracking_number": "SF7975425451911"},
+    "replace-tracking": {
+        "carrier": "中通快递",
+        "tracking_number": "JT2179977024207",
+        "reason": "carrier lost the label",
+    },
+    "record-pickup": {"tracking_number": "SF7975425451911"},
+    "record-delivery": {"tracking_number": "SF7975425451911"},
+    "confirm-receipt": {},
+    "request-stockout": {"reason": "oversold", "sku_ids": ["52000301"]},
+    "complete-review": {"outcome": "rejected"},
+    "refund": {"initiated_by": "buyer", "reason": "changed_mind", "amount_fen": 12900},
+    "cancel": {"reason": "changed_mind"},
+    "place-hold": {"hold": "manual", "reason": "address looks wrong"},
+    "release-hold": {"hold": "manual", "reason": "address confirmed"},
+    "contact-buyer": {"channel": "chat", "message": "您好，您购买的商品暂时缺货，我们正在处理。"},
+    "file-complaint": {"finding": "different_goods", "evidence": "photo 1"},
+    "decide-complaint": {"outcome": "dismissed"},
+    "appeal": {
+        "violation_id": "180831-481803633911509:late_shipment",
+        "evidence": "carrier's pickup slip",
+    },
+    "decide-appeal": {"violation_id": "180831-481803633911509:late_shipment", "outcome": "overturned"},
+}
+
+_ANY_COMMAND = ("invalid_request", "unknown_order", "history_full", "stale_version", "too_large")
+_ANY_KEYED = ("idempotency_key_reused", "still_running")
+_ANY = ("overloaded", "unavailable", "internal_error")
+
+_REFUSALS: dict[str, tuple[str, ...]] = {
+    "place": ("order_exists",),
+    "pay": ("already_paid", "order_closed"),
+    "form-group": ("group_already_formed", "order_closed"),
+    "fail-group": ("group_already_formed", "order_closed"),
+    "change-ship-by": ("not_shippable", "ship_by_passed", "order_closed"),
+    "upload-tracking": ("order_locked", "already_shipped", "not_shippable"),
+    "replace-tracking": (
+        "order_locked",
+        "not_shipped",
+        "which_parcel",
+        "unknown_parcel",
+        "already_delivered",
+        "already_replaced",
+        "order_closed",
+    ),
+    "record-pickup": ("not_shipped", "which_parcel", "unknown_parcel"),
+    "record-delivery": ("not_shipped", "which_parcel", "unknown_parcel"),
+    "confirm-receipt": ("not_shipped", "unknown_parcel"),
+    "request-stockout": ("review_already_open", "already_shipped", "not_shippable"),
+    "complete-review": ("no_open_review",),
+    "refund": ("not_paid",),
+    "cancel": ("already_shipped", "order_closed"),
+    "place-hold": ("order_closed",),
+    "release-hold": ("no_such_hold",),
+    "contact-buyer": (),
+    "file-complaint": ("not_shipped", "complaint_already_open"),
+    "decide-complaint": ("no_open_complaint",),
+    "appeal": ("unknown_violation", "already_appealed"),
+    "decide-appeal": ("no_open_appeal",),
+}
+
+_ORDER_HEADERS = {
+    "ETag": {"description": "The order's version.", "schema": {"type": "string"}},
+    "Shiplock-Position": {
+        "description": "The position in the shop's log; pass it as min_position to read your own write in lists.",
+        "schema": {"type": "integer"},
+    },
+    "Idempotent-Replayed": {
+        "description": "true when the answer was given before for this Idempotency-Key.",
+        "schema": {"type": "string"},
+    },
+}
+
+
+def command(action: str) -> dict[str, Any]:
+    """What FastAPI can't see of a command's route: its body."""
+    name = ACTIONS[action].command.__name__
+    content = {
+        "schema": {"$ref": _REF.format(name=name)},
+        "examples": {action: {"value": _EXAMPLES[action]}},
+    }
+    required = any(field.required for field in msgspec.structs.fields(ACTIONS[action].command))
+    return {"requestBody": {"required": required, "content": {"application/json": content}}}
+
+
+def command_responses(action: str) -> dict[int | str, dict[str, Any]]:
+    done = _content("OrderView", "The order after the command; nothing changed if it was so already.")
+    done["headers"] = _ORDER_HEADERS
+    status = 201 if action == "place" else 200
+    codes = (*_ANY_COMMAND, *_REFUSALS[action], *_ANY_KEYED, *_ANY)
+    if action == "place":
+        codes = tuple(code for code in codes if code != "unknown_order")
+        return {201: done, 200: {**done, "description": "The same order was placed before."}} | problem_responses(
+            *codes
+        )
+    return {status: done} | problem_responses(*codes)
+
+
+def bulk() -> dict[str, Any]:
+    entry = {
+        "type": "object",
+        "required": ["order_sn", "action"],
+        "properties": {
+            "order_sn": {"type": "string"},
+            "action": {"enum": list(ACTIONS)},
+            "idempotency_key": {"type": "string", "maxLength": 255},
+        },
+        "additionalProperties": True,
+        "description": "An order, an action, and the fields of that action's own body.",
+    }
+    commands = {"type": "array", "items": entry, "minItems": 1, "maxItems": 1000}
+    schema = {
+        "type": "object",
+        "required": ["commands"],
+        "properties": {"commands": commands},
+        "additionalProperties": False,
+    }
+    sample = {
+        "commands": [
+            {"order_sn": "180831-481803633911509", "action": "form-group"},
+            {
+                "order_sn": "180831-481803633911509",
+                "action": "upload-tracking",
+                "idempotency_key": "print-job-7-line-3",
+                **_EXAMPLES["upload-tracking"],
+            },
+        ]
+    }
+    content = {"schema": schema, "examples": {"bulk": {"value": sample}}}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def bulk_responses() -> dict[int | str, dict[str, Any]]:
+    outcome = {
+        "type": "object",
+        "required": ["status"],
+        "properties": {
+            "status": {"type": "integer"},
+            "order_status": {"type": "string"},
+            "version": {"type": "integer"},
+            "problem": {"$ref": _REF.format(name="Problem")},
+        },
+    }
+    schema = {
+        "type": "object",
+        "required": ["outcomes", "position"],
+        "properties": {"outcomes": {"type": "array", "items": outcome}, "position": {"type": "integer"}},
+    }
+    done = {
+        "description": "An outcome for each command, in the same order.",
+        "content": {"application/json": {"schema": schema}},
+    }
+    return {200: done} | problem_responses("invalid_request", "too_large", *_ANY)
+
+
+def ok(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
+    """The responses of a query for one thing."""
+    return {200: _content(schema, "Found.")} | problem_responses("invalid_request", *codes, *_ANY)
+
+
+def page(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
+    """The responses of a list."""
+    items = {"type": "array", "items": {"$ref": _REF.format(name=schema)}}
+    cursor = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+    body = {
+        "type": "object",
+        "required": ["items", "next_cursor"],
+        "properties": {"items": items, "next_cursor": cursor},
+    }
+    found = {"description": "A page.", "content": {"application/json": {"schema": body}}}
+    return {200: found} | problem_responses("invalid_request", *codes, *_ANY)
+
+
+def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """Responses by status, with an example for each of these problems."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        kind = PROBLEMS[code]
+        response = responses.setdefault(
+            kind.status,
+            {
+                "description": kind.title,
+                "content": {problems.MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}, "examples": {}}},
+            },
+        )
+        if response["description"] != kind.title:
+            response["description"] = "Refused; `code` says why."
+        if code in RETRY_AFTER:
+            response["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+        example = msgspec.to_builtins(problems.problem(code, "/v1/shops/100000001/orders/180831-481803633911509"))
+        response["content"][problems.MEDIA_TYPE]["examples"][code] = {"value": example}
+    return responses
+
+
+def install(app: FastAPI) -> None:
+    """Add the structs' schemas to the document that FastAPI makes of the routes."""
+    made = app.openapi
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = made()
+            commands = [action.command for action in ACTIONS.values()]
+            views = [OrderView, OrderSummary, ListedDeadline, ListedViolation, OrderDiff, StoredEventView, Problem]
+            _, components = msgspec.json.schema_components([*commands, *views], ref_template=_REF)
+            schema.setdefault("components", {}).setdefault("schemas", {}).update(components)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _content(schema: str, description: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "content": {"application/json": {"schema": {"$ref": _REF.format(name=schema)}}},
+    }

@@ -1,0 +1,238 @@
+"""Problems: what the API says when it says no (RFC 9457, ``application/problem+json``).
+
+``PROBLEMS`` is the whole list; the same text is served at a problem's ``type``, in the OpenAPI document
+and in ``docs/reference/problems.md``.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from domain.order.view import AllowedAction, HoldView
+
+log = logging.getLogger("shiplock.api")
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Kind(NamedTuple):
+    """A kind of problem: its status, what is wrong, and what to do next."""
+
+    status: int
+    title: str
+    advice: str
+
+
+PROBLEMS: dict[str, Kind] = {
+    "invalid_request": Kind(
+        422,
+        "The request makes no sense",
+        "Nothing was changed. `errors` names each field that is wrong and why; mend them and send it again.",
+    ),
+    "unknown_order": Kind(
+        404,
+        "There is no such order",
+        "The shop has no order of this number, or had none at the moment asked for. Place it first, or "
+        "import the platform's export.",
+    ),
+    "unknown_action": Kind(
+        404,
+        "There is no such action",
+        "The last part of the path is not one of the order's actions; the OpenAPI document lists them.",
+    ),
+    "not_found": Kind(404, "There is nothing here", "Look at /docs for the paths there are."),
+    "method_not_allowed": Kind(
+        405, "This method is not allowed here", "The `Allow` header names the methods that are."
+    ),
+    "order_locked": Kind(
+        409,
+        "Shipping is locked",
+        "A hold is in force, and while it is, no tracking number may be uploaded. `holds` says which, since "
+        "when, and for a stockout review when the platform's decision can be expected. Wait for the "
+        "decision and record it with complete-review, or release the hold that was placed by hand.",
+    ),
+    "already_shipped": Kind(
+        409,
+        "The order is shipped already",
+        "A tracking number is up. To put another in its place use replace-tracking; to send the order in "
+        "several parcels say in `lines` what each holds.",
+    ),
+    "not_shippable": Kind(
+        409,
+        "The order can't be shipped",
+        "Its group has not formed yet, or it is closed: refunded, cancelled, or out of stock.",
+    ),
+    "not_shipped": Kind(409, "The order is not shipped yet", "Upload a tracking number first."),
+    "no_open_review": Kind(
+        409, "No stockout application is under review", "There is nothing to decide; it may be decided already."
+    ),
+    "review_already_open": Kind(
+        409, "An application is under review already", "Wait for its decision and record it with complete-review."
+    ),
+    "order_exists": Kind(
+        409, "The order was placed already, and differently", "Read it; an order's lines do not change."
+    ),
+    "order_closed": Kind(
+        409, "The order is closed", "It was refunded or cancelled, or its group failed; nothing more can be done."
+    ),
+    "group_already_formed": Kind(
+        409, "The group has formed already", "To move the platform's promise use change-ship-by."
+    ),
+    "already_paid": Kind(409, "The order was paid already", "Read it to see with how much."),
+    "not_paid": Kind(409, "Nothing was paid yet", "There is nothing to refund; cancel the order instead."),
+    "ship_by_passed": Kind(
+        409,
+        "The ship-by has passed",
+        "A buyer's agreement can move a ship-by that is still ahead, not one that was missed.",
+    ),
+    "already_delivered": Kind(409, "The parcel was delivered", "Its tracking number stays."),
+    "already_replaced": Kind(409, "The number was replaced before", "Use a number the order has not had."),
+    "which_parcel": Kind(409, "The order has several parcels", "Say which one by its tracking number."),
+    "unknown_parcel": Kind(409, "The order has no such parcel", "Read the order to see its tracking numbers."),
+    "no_such_hold": Kind(409, "No such hold is in force", "Read the order's `shipment_lock`."),
+    "complaint_already_open": Kind(409, "A complaint is open already", "Record its decision first."),
+    "no_open_complaint": Kind(409, "No complaint is open", "There is nothing to decide."),
+    "unknown_violation": Kind(
+        409, "No such violation stands", "Read the order's `violations` for the ids that can be appealed."
+    ),
+    "already_appealed": Kind(409, "The violation was appealed already", "A violation can be appealed once."),
+    "no_open_appeal": Kind(409, "No such appeal is open", "There is nothing to decide."),
+    "history_full": Kind(
+        409, "The order's history is full", "An order holds so many events at most; none is ever removed."
+    ),
+    "stale_version": Kind(
+        412, "The order has changed since", "Read it again, look whether the command still makes sense, resend."
+    ),
+    "too_large": Kind(413, "The request is too large", "Send fewer commands at once."),
+    "idempotency_key_reused": Kind(
+        422,
+        "The idempotency key was used for another request",
+        "A key stands for one request for seven days. Use a new key for a new request.",
+    ),
+    "still_running": Kind(
+        409, "A request with this idempotency key is running", "Try again after `Retry-After` seconds."
+    ),
+    "overloaded": Kind(503, "Too much is waiting", "Nothing was changed. Try again after `Retry-After` seconds."),
+    "not_reached": Kind(
+        503,
+        "The lists have not reached that position yet",
+        "Try again after `Retry-After` seconds, or without `min_position`.",
+    ),
+    "unavailable": Kind(
+        503,
+        "The database can't be reached",
+        "Try again after `Retry-After` seconds. Whether a command was taken is not known; sent again with "
+        "the same idempotency key it is done once.",
+    ),
+    "internal_error": Kind(
+        500, "Something went wrong here", "It was logged. Sent again with an idempotency key it is done once."
+    ),
+}
+
+RETRY_AFTER = {"still_running": "1", "overloaded": "1", "not_reached": "1", "unavailable": "2"}
+
+
+class FieldError(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A field that makes no sense: a JSON pointer, where it was found, and what is wrong with it."""
+
+    pointer: str
+    detail: str
+    found_in: str = msgspec.field(default="body", name="in")
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """RFC 9457's members, ``code`` for programs, and what a refused command has to say of its order."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    errors: tuple[FieldError, ...] | None = None
+    order_status: str | None = None
+    version: int | None = None
+    allowed_actions: tuple[AllowedAction, ...] | None = None
+    holds: tuple[HoldView, ...] | None = None
+
+
+class Refused(Exception):
+    """Raised by a route to answer with a problem."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str | None = None,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.detail = detail
+        self.errors = tuple(errors) or None
+        self.headers = dict(headers or {})
+
+
+def problem(
+    code: str, instance: str, detail: str | None = None, errors: tuple[FieldError, ...] | None = None
+) -> Problem:
+    kind = PROBLEMS[code]
+    return Problem(
+        type=f"/problems/{code}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail or kind.advice,
+        instance=instance,
+        code=code,
+        errors=errors,
+    )
+
+
+def respond(found: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    sent = dict(headers or {})
+    if found.code in RETRY_AFTER:
+        sent["Retry-After"] = RETRY_AFTER[found.code]
+    return Response(msgspec.json.encode(found), found.status, sent, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the routes, of the framework and of the program itself with a problem."""
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Refused)
+        return respond(problem(error.code, request.url.path, error.detail, error.errors), error.headers)
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        errors = tuple(_field_error(item) for item in error.errors())
+        detail = "; ".join(f"{item.pointer.removeprefix('#/')}: {item.detail}" for item in errors)
+        return respond(problem("invalid_request", request.url.path, detail, errors))
+
+    async def framework(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code)
+        if code is None:
+            code = "invalid_request" if error.status_code < 500 else "internal_error"
+        return respond(problem(code, request.url.path), error.headers)
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        log.error("unexpected error at %s %s", request.method, request.url.path, exc_info=error)
+        return respond(problem("internal_error", request.url.path))
+
+    app.add_exception_handler(Refused, refused)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, framework)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def _field_error(item: dict[str, Any]) -> FieldError:
+    place, *path = item["loc"] or ("body",)
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return FieldError("#/" + "/".join(str(part) for part in path), message, str(place))

@@ -1,0 +1,129 @@
+"""The composition root: builds the running program from its settings and takes it down in order."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from api.answers import Answers, to_receipt
+from domain.rules.ruleset import RuleBook
+from infrastructure import clock
+from infrastructure.command_path import CommandPath
+from infrastructure.database.embedded import EmbeddedServer
+from infrastructure.database.migrate import is_current, migrate
+from infrastructure.database.pool import Pool, connection_pool
+from infrastructure.projections.worker import Worker
+from infrastructure.rule_sets import shipped_rules
+from infrastructure.settings import Settings
+
+log = logging.getLogger("shiplock")
+
+API_CONNECTIONS = 16
+SUPERVISION_SECONDS = 1.0
+
+
+@contextmanager
+def database(settings: Settings, *, up_to_date: bool = True) -> Iterator[str]:
+    """The URL of the database, started if it is the embedded one, migrated if asked."""
+    with contextlib.ExitStack() as stack:
+        url = settings.database_url
+        if url is None:
+            server = stack.enter_context(EmbeddedServer.start(settings.data_dir))
+            stack.enter_context(_supervised(server))
+            url = server.url
+        if up_to_date and not is_current(url):
+            migrate(url)
+        yield url
+
+
+@contextmanager
+def _supervised(server: EmbeddedServer) -> Iterator[None]:
+    """Start the embedded server again should it die."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(SUPERVISION_SECONDS):
+            try:
+                server.ensure_running()
+            except Exception:
+                log.exception("the embedded database could not be started again")
+
+    thread = threading.Thread(target=watch, name="database supervisor", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+@dataclass
+class Program:
+    """What routes and commands work with."""
+
+    book: RuleBook
+    pool: Pool
+    path: CommandPath
+    answers: Answers
+    closing: asyncio.Event
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, url: str, *, with_worker: bool) -> AsyncIterator[Self]:
+        """The program on a migrated database, with the live worker in a thread of its own if asked."""
+        book = shipped_rules()
+        answers = Answers(book)
+        async with AsyncExitStack() as stack:
+            pool = connection_pool(url, size=API_CONNECTIONS)
+            await stack.enter_async_context(pool)
+            wake: Callable[[], None] = lambda: None  # noqa: E731
+            if with_worker:
+                wake = stack.enter_context(worker_thread(url, book))
+            path = CommandPath(
+                pool,
+                book,
+                clock.now,
+                render=lambda intent, outcome: to_receipt(answers.of(intent, outcome)),
+                on_commit=wake,
+            )
+            await stack.enter_async_context(path)
+            program = cls(book, pool, path, answers, asyncio.Event())
+            stack.callback(program.closing.set)
+            yield program
+
+
+@contextmanager
+def worker_thread(url: str, book: RuleBook) -> Iterator[Callable[[], None]]:
+    """A live worker in a thread and event loop of its own; yields what wakes it, callable from anywhere."""
+    ready = threading.Event()
+    handles: dict[str, Callable[[], None]] = {}
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        async with connection_pool(url, size=2) as pool:
+            worker = Worker(pool, book)
+            task = asyncio.create_task(worker.run())
+            handles["wake"] = lambda: _soon(loop, worker.wake)
+            handles["stop"] = lambda: _soon(loop, task.cancel)
+            ready.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    thread = threading.Thread(target=lambda: asyncio.run(work()), name="worker", daemon=True)
+    thread.start()
+    ready.wait()
+    try:
+        yield handles["wake"]
+    finally:
+        handles["stop"]()
+        thread.join()
+
+
+def _soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+    """A loop that is closed already has nothing left to be told."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(callback)

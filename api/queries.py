@@ -1,0 +1,132 @@
+"""The query parameters of the API: shapes, bounds and defaults."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+from fastapi import Path
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from domain.order.state import Status
+from domain.rules.deadlines import DeadlineKind, DeadlineState
+from domain.rules.ruleset import ViolationKind
+from infrastructure.projections.lists import OrderSort
+
+_FIRST = datetime(2015, 1, 1, tzinfo=UTC)
+_LAST = datetime(2100, 1, 1, tzinfo=UTC)
+_moment = msgspec.json.Decoder(Annotated[datetime, msgspec.Meta(tz=True)])
+
+
+def parse_moment(stated: object) -> datetime:
+    """An RFC 3339 time with offset, as UTC; a ``+`` that a client did not encode arrives as a blank.
+
+    Raises ``ValueError`` for anything else and for times outside 2015 to 2100.
+    """
+    text = str(stated).strip().replace(" ", "+")
+    try:
+        moment: datetime = _moment.decode(msgspec.json.encode(text))
+    except msgspec.DecodeError:
+        raise ValueError("not an RFC 3339 time with offset, such as 2026-03-02T09:00:00+08:00") from None
+    if not _FIRST <= moment <= _LAST:
+        raise ValueError("a time between 2015 and 2100 is needed")
+    return moment.astimezone(UTC)
+
+
+def _plain(text: str) -> str:
+    if not re.fullmatch(r"[^\x00-\x1f\x7f]+", text):
+        raise ValueError("control characters are not allowed")
+    return text
+
+
+Moment = Annotated[datetime, BeforeValidator(parse_moment)]
+ShopId = Annotated[
+    str,
+    Path(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$", examples=["100000001"], description="The shop's id."),
+]
+OrderSn = Annotated[
+    str,
+    Path(
+        pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$",
+        examples=["180831-481803633911509"],
+        description="The platform's order number.",
+    ),
+]
+
+
+class Query(BaseModel):
+    """Parameters that are not listed are refused: a mistyped filter must not look like an unfiltered list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Paged(Query):
+    limit: Annotated[int, Field(ge=1, le=500, description="Items a page.")] = 50
+    cursor: Annotated[str | None, Field(max_length=1000, description="The `next_cursor` of the page before.")] = (
+        None
+    )
+
+
+class Waiting(Paged):
+    min_position: Annotated[
+        int | None,
+        Field(ge=0, le=2**62, description="Wait until the list has reached this position of the shop's log."),
+    ] = None
+
+
+class AtAMoment(Query):
+    as_of: Annotated[Moment | None, Field(description="The order as it stood then, by what had happened.")] = None
+    known_at: Annotated[Moment | None, Field(description="The order as the log knew it then.")] = None
+    at_version: Annotated[int | None, Field(ge=1, le=2**31 - 1, description="The order after so many events.")] = (
+        None
+    )
+
+
+class OrdersQuery(Waiting):
+    status: Annotated[Status | None, Field(description="Only orders of this status.")] = None
+    locked: Annotated[bool | None, Field(description="Only orders whose shipping is, or is not, locked.")] = None
+    sku_id: Annotated[
+        str | None,
+        BeforeValidator(_plain),
+        Field(min_length=1, max_length=64, description="Only orders with this SKU."),
+    ] = None
+    due_before: Annotated[
+        Moment | None, Field(description="Only orders that need a tracking number before then.")
+    ] = None
+    violation: Annotated[
+        ViolationKind | None, Field(description="Only orders on which such a violation stands.")
+    ] = None
+    sort: OrderSort = "ship_by"
+
+
+class ViolationsQuery(Waiting):
+    kind: ViolationKind | None = None
+    since: Annotated[Moment | None, Field(alias="from", description="Only what arose at or after this.")] = None
+    until: Annotated[Moment | None, Field(alias="to", description="Only what arose before this.")] = None
+    as_of: Annotated[
+        Moment | None, Field(description="What stood then, by what had happened; by order number.")
+    ] = None
+
+
+class DeadlinesQuery(Waiting):
+    kind: DeadlineKind | None = None
+    due_before: Annotated[Moment | None, Field(description="Only deadlines due before this.")] = None
+    state: DeadlineState | None = None
+
+
+class DiffQuery(Query):
+    since: Annotated[str, Field(alias="from", max_length=64, description="A version or a time.")]
+    until: Annotated[str, Field(alias="to", max_length=64, description="A version or a time.")]
+
+
+class FeedQuery(Query):
+    after: Annotated[int, Field(ge=0, le=2**62, description="Events behind this position.")] = 0
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+    types: Annotated[
+        str | None,
+        Field(
+            max_length=2000,
+            pattern=r"^[A-Za-z]+(,[A-Za-z]+)*$",
+            description="Only these event types, separated by commas.",
+        ),
+    ] = None

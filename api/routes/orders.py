@@ -1,0 +1,266 @@
+"""Reading orders: one at any moment, its history, what changed between two moments, and lists."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from api import openapi
+from api.bodies import decode_cursor, encode_cursor
+from api.problems import FieldError, Refused
+from api.program import Program
+from api.queries import (
+    AtAMoment,
+    DeadlinesQuery,
+    DiffQuery,
+    OrderSn,
+    OrdersQuery,
+    Paged,
+    ShopId,
+    ViolationsQuery,
+    parse_moment,
+)
+from api.stored import StoredEventView
+from domain.history import Recorded, visible
+from domain.order.diff import diff
+from domain.order.state import fold
+from domain.order.view import OrderView, view
+from infrastructure import clock
+from infrastructure.log.log import ORDER, read_histories, read_stream
+from infrastructure.projections import lists
+from infrastructure.projections.judging import violations_as_of
+from infrastructure.projections.lists import Page
+
+router = APIRouter(tags=["queries"])
+
+WAIT_SECONDS = 5.0
+"""How long a list waits for its ``min_position``."""
+
+POLL_SECONDS = 0.02
+
+T = TypeVar("T")
+
+
+@router.get("/v1/shops/{shop_id}/orders/{order_sn}", responses=openapi.ok("OrderView", "unknown_order"))
+async def order(
+    request: Request, shop_id: ShopId, order_sn: OrderSn, moment: Annotated[AtAMoment, Query()]
+) -> Response:
+    """One order, now or as it stood: by what had happened, by what was known, or after so many events.
+
+    Folded from its events on every call, so it is never behind. `ETag` is the version; while no new
+    event comes the body may still change as deadlines pass, so ask without `If-None-Match` for those.
+    """
+    history = await _history(request, shop_id, order_sn)
+    shown = order_view(request.app.state.program, order_sn, history, moment)
+    tag = f'"{shown.version}"'
+    headers = {"ETag": tag, "Shiplock-Position": str(shown.position)}
+    if tag in _tags(request.headers.get("if-none-match", "")):
+        return Response(status_code=304, headers=headers)
+    return Response(msgspec.json.encode(shown), 200, headers, "application/json")
+
+
+def order_view(program: Program, order_sn: str, history: list[Recorded], moment: AtAMoment) -> OrderView:
+    """The order at a moment.
+
+    Deadlines and violations are judged at ``as_of``, else at ``known_at``, else, for a version, when that
+    version's latest event occurred, else now.
+    """
+    seen = visible(history, as_of=moment.as_of, known_at=moment.known_at, at_version=moment.at_version)
+    folded = fold(order_sn, seen)
+    if folded.version == 0:
+        when = "" if seen == history else " by then"
+        raise Refused("unknown_order", f"The shop has no order {order_sn}{when}.")
+    latest = folded.last_occurred_at or clock.now()
+    at = moment.as_of or moment.known_at
+    if at is None:
+        at = latest if moment.at_version else max(clock.now(), latest)
+    return view(folded, program.book, at)
+
+
+@router.get(
+    "/v1/shops/{shop_id}/orders/{order_sn}/events",
+    responses=openapi.page("StoredEventView", "unknown_order"),
+)
+async def history(
+    request: Request, shop_id: ShopId, order_sn: OrderSn, paged: Annotated[Paged, Query()]
+) -> Response:
+    """The order's history, event by event."""
+    after = decode_cursor(paged.cursor, tuple[int]) or (0,)
+    program: Program = request.app.state.program
+    async with program.pool.connection() as connection:
+        stored = await read_stream(connection, shop_id, ORDER + order_sn)
+    if not stored:
+        raise Refused("unknown_order", f"The shop has no order {order_sn}.")
+    left = [event for event in stored if event.version > after[0]]
+    shown = left[: paged.limit]
+    return _listed(
+        [StoredEventView.of(event) for event in shown],
+        (shown[-1].version,) if len(left) > len(shown) else None,
+    )
+
+
+@router.get("/v1/shops/{shop_id}/orders/{order_sn}/diff", responses=openapi.ok("OrderDiff", "unknown_order"))
+async def difference(
+    request: Request, shop_id: ShopId, order_sn: OrderSn, query: Annotated[DiffQuery, Query()]
+) -> Response:
+    """Which event changed which field between two moments, each a version or a time."""
+    history = await _history(request, shop_id, order_sn)
+    if not history:
+        raise Refused("unknown_order", f"The shop has no order {order_sn}.")
+    program: Program = request.app.state.program
+    since, until = _version_or_time(query.since, "from"), _version_or_time(query.until, "to")
+    if type(since) is not type(until):
+        raise _wrong("to", "`from` and `to` must both be versions or both be times")
+    return _json(diff(order_sn, history, program.book, since, until))
+
+
+@router.get("/v1/shops/{shop_id}/orders", responses=openapi.page("OrderSummary", "not_reached"))
+async def orders(request: Request, shop_id: ShopId, query: Annotated[OrdersQuery, Query()]) -> Response:
+    """The shop's orders, by ship-by (those without one last) or newest first."""
+    after = decode_cursor(query.cursor, tuple[datetime, str])
+    return await _list(
+        request,
+        shop_id,
+        query.min_position,
+        lambda connection: lists.list_orders(
+            connection,
+            shop_id,
+            clock.now(),
+            query.limit,
+            after,
+            sort=query.sort,
+            status=query.status,
+            locked=query.locked,
+            sku_id=query.sku_id,
+            due_before=query.due_before,
+            violation=query.violation,
+        ),
+    )
+
+
+@router.get("/v1/shops/{shop_id}/deadlines", responses=openapi.page("ListedDeadline", "not_reached"))
+async def deadlines(request: Request, shop_id: ShopId, query: Annotated[DeadlinesQuery, Query()]) -> Response:
+    """The shop's deadlines by when they are due, each with its state now."""
+    after = decode_cursor(query.cursor, tuple[datetime, str, int])
+    return await _list(
+        request,
+        shop_id,
+        query.min_position,
+        lambda connection: lists.list_deadlines(
+            connection,
+            shop_id,
+            clock.now(),
+            query.limit,
+            after,
+            kind=query.kind,
+            due_before=query.due_before,
+            state=query.state,
+        ),
+    )
+
+
+@router.get("/v1/shops/{shop_id}/violations", responses=openapi.page("ListedViolation", "not_reached"))
+async def violations(request: Request, shop_id: ShopId, query: Annotated[ViolationsQuery, Query()]) -> Response:
+    """The violations that stand now, by when they arose; with `as_of` those that stood then, by order number.
+
+    For a moment in the past every order is judged anew from what had happened by then. Such a page may
+    hold fewer items than asked for and still have a next one.
+    """
+    at = clock.now()
+    if query.as_of is None or query.as_of >= at:
+        after = decode_cursor(query.cursor, tuple[datetime, str])
+        return await _list(
+            request,
+            shop_id,
+            query.min_position,
+            lambda connection: lists.list_violations(
+                connection,
+                shop_id,
+                query.as_of or at,
+                query.limit,
+                after,
+                kind=query.kind,
+                since=query.since,
+                until=query.until,
+            ),
+        )
+    as_of = query.as_of
+    behind = decode_cursor(query.cursor, tuple[str, str])
+    program: Program = request.app.state.program
+
+    async def past(connection: AsyncConnection[TupleRow]) -> Page[lists.ListedViolation]:
+        return await violations_as_of(
+            connection,
+            shop_id,
+            program.book,
+            as_of,
+            query.limit,
+            behind,
+            kind=query.kind,
+            since=query.since,
+            until=query.until,
+        )
+
+    return await _list(request, shop_id, query.min_position, past)
+
+
+async def _list(
+    request: Request,
+    shop_id: str,
+    min_position: int | None,
+    read: Callable[[AsyncConnection[TupleRow]], Awaitable[Page[T]]],
+) -> Response:
+    program: Program = request.app.state.program
+    async with program.pool.connection() as connection:
+        if min_position:
+            await _wait_for(connection, shop_id, min_position)
+        page = await read(connection)
+    return _listed(page.items, page.next_key)
+
+
+async def _wait_for(connection: AsyncConnection[TupleRow], shop_id: str, position: int) -> None:
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + WAIT_SECONDS
+    while (reached := await lists.reached(connection, shop_id)) < position:
+        if loop.time() > give_up:
+            raise Refused("not_reached", f"The lists have reached position {reached}, not yet {position}.")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _history(request: Request, shop_id: str, order_sn: str) -> list[Recorded]:
+    program: Program = request.app.state.program
+    pair = (shop_id, ORDER + order_sn)
+    async with program.pool.connection() as connection:
+        return (await read_histories(connection, [pair]))[pair]
+
+
+def _version_or_time(stated: str, parameter: str) -> int | datetime:
+    if stated.isdecimal():
+        return int(stated)
+    try:
+        return parse_moment(stated)
+    except ValueError as error:
+        raise _wrong(parameter, f"neither a version nor a time: {error}") from error
+
+
+def _wrong(parameter: str, detail: str) -> Refused:
+    errors = [FieldError(f"#/{parameter}", detail, "query")]
+    return Refused("invalid_request", f"{parameter}: {detail}", errors=errors)
+
+
+def _tags(stated: str) -> set[str]:
+    return {tag.strip().removeprefix("W/") for tag in stated.split(",")}
+
+
+def _listed(items: list[Any], next_key: tuple[Any, ...] | None) -> Response:
+    return _json({"items": items, "next_cursor": encode_cursor(next_key)})
+
+
+def _json(body: object) -> Response:
+    return Response(msgspec.json.encode(body), media_type="application/json")
