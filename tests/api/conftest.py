@@ -1,0 +1,62 @@
+"""The API on a real database, with its worker running."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from infrastructure import clock
+
+SHOP = "100000001"
+LINE = {"sku_id": "52000301", "goods_id": "520003", "name": "泰国金枕榴莲 1个", "quantity": 1, "unit_price_fen": 12900}
+
+
+class Api:
+    """A shop's orders over HTTP, in few words."""
+
+    def __init__(self, http: TestClient) -> None:
+        self.http = http
+
+    def do(self, order_sn: str, action: str, shop: str = SHOP, headers: dict[str, str] | None = None, **body: Any) -> Any:
+        sent = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in body.items()}
+        return self.http.post(f"/v1/shops/{shop}/orders/{order_sn}/{action}", json=sent, headers=headers)
+
+    def done(self, order_sn: str, action: str, **body: Any) -> Any:
+        """The body of a command that must not be refused."""
+        answer = self.do(order_sn, action, **body)
+        assert answer.status_code in (200, 201), answer.text
+        return answer.json()
+
+    def get(self, path: str, shop: str = SHOP, **parameters: Any) -> Any:
+        sent = {
+            name.rstrip("_"): value.isoformat() if isinstance(value, datetime) else value
+            for name, value in parameters.items()
+        }
+        return self.http.get(f"/v1/shops/{shop}/{path}", params=sent)
+
+    def order(self, order_sn: str, **parameters: Any) -> Any:
+        answer = self.get(f"orders/{order_sn}", **parameters)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def placed(self, order_sn: str, *, at: datetime | None = None, **body: Any) -> Any:
+        return self.done(order_sn, "place", **{"lines": [LINE], "paid_fen": 12900, "occurred_at": at or ago(60)} | body)
+
+    def formed(self, order_sn: str, *, at: datetime | None = None, **body: Any) -> Any:
+        """An order whose group formed, an hour ago unless said otherwise."""
+        at = at or ago(1)
+        self.placed(order_sn, at=at)
+        return self.done(order_sn, "form-group", occurred_at=at, **body)
+
+
+def ago(hours: float) -> datetime:
+    return clock.now() - timedelta(hours=hours)
+
+
+@pytest.fixture
+def api(database_url: str) -> Iterator[Api]:
+    with TestClient(create_app(database_url), raise_server_exceptions=False) as http:
+        yield Api(http)
