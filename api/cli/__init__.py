@@ -1,0 +1,51 @@
+"""The command line: ``shiplock``. Exit status 0 done, 1 failed, 2 usage."""
+
+import sys
+
+import msgspec
+import psycopg
+import typer
+from psycopg_pool import PoolTimeout
+
+from api.cli import demo, doctor, importing, reading, rules, serving
+from api.cli.terminal import Failed, complain
+from infrastructure.command_path import Unavailable
+from infrastructure.database.embedded import EmbeddedServerFailed
+from infrastructure.database.migrate import WrongDatabase
+from infrastructure.settings import UnknownSetting
+
+app = typer.Typer(
+    name="shiplock",
+    help="The system of record for a Pinduoduo shop's fulfilment.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(serving.serve)
+app.command()(serving.worker)
+app.command("import")(importing.import_file)
+app.command()(reading.order)
+app.command()(reading.history)
+app.command()(reading.violations)
+app.command()(doctor.doctor)
+app.command()(demo.demo)
+app.add_typer(rules.app, name="rules")
+app.add_typer(serving.db, name="db")
+
+
+def main() -> None:
+    """Run the command line and turn what can go wrong outside into one clear sentence and status 1."""
+    try:
+        app()
+    except (Failed, EmbeddedServerFailed, WrongDatabase, UnknownSetting) as error:
+        complain(str(error))
+    except (psycopg.OperationalError, PoolTimeout, Unavailable) as error:
+        complain(f"The database can't be reached: {error}")
+    except msgspec.ValidationError as error:
+        complain(str(error))
+    except BrokenPipeError:
+        sys.stderr.close()
+    else:
+        return
+    sys.exit(1)

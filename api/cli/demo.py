@@ -1,0 +1,77 @@
+"""``demo``: sample orders and the story of a stockout, on a real database."""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import msgspec
+import typer
+from infrastructure.pinduoduo.sample import SAMPLE_EXPORT, SAMPLE_EXPORTED_AT
+
+from api.cli.importing import import_export
+from api.cli.serving import Port, leave_on_sigterm, run_server
+from api.cli.terminal import out, settings, shown
+from api.program import Program, database
+from domain.order import commands as c
+from domain.order.view import OrderView
+from infrastructure import clock
+from infrastructure.command_path import Tell
+
+SHOP = "100000001"
+
+
+def demo(
+    serve: Annotated[bool, typer.Option(help="Go on serving the API when the story is told.")] = False,
+    port: Port = 8000,
+) -> None:
+    """Import a sample export, tell the story of a stockout, and say where to look."""
+    leave_on_sigterm()
+
+    async def tell(url: str) -> str:
+        async with Program.running(url, with_worker=True) as program:
+            report = await import_export(program, SAMPLE_EXPORT, SHOP, SAMPLE_EXPORTED_AT)
+            out.print(f"Shop {SHOP}: {report.orders} orders read, {report.events_appended} events appended.")
+            return await story(program)
+
+    with database(settings()) as url:
+        order_sn = asyncio.run(tell(url))
+        out.print(f"\nSee it again:  shiplock order {SHOP} {order_sn}\n               shiplock violations {SHOP}")
+        if serve:
+            out.print(f"               curl http://127.0.0.1:{port}/v1/shops/{SHOP}/orders/{order_sn}")
+            run_server(url, "127.0.0.1", port)
+
+
+async def story(program: Program) -> str:
+    """An order runs out of stock, is locked while the platform decides, and is shipped late after all."""
+    now = clock.now()
+    order_sn = f"{now:%y%m%d}-{now:%H%M%S%f}000"
+    placed = now - timedelta(hours=51)
+    line = c.OrderedLine("52000301", "520003", "泰国金枕榴莲 1个", 1, 12900)
+    steps: tuple[tuple[str, c.Command], ...] = (
+        ("The buyer orders a durian and pays.", c.Place(lines=(line,), paid_fen=12900, occurred_at=placed)),
+        ("The group forms; 48 hours begin.", c.FormGroup(occurred_at=placed + timedelta(hours=1))),
+        (
+            "There is no stock: the merchant applies.",
+            c.RequestStockout(reason="oversold", occurred_at=placed + timedelta(hours=5)),
+        ),
+        ("Somebody tries to ship all the same.", c.UploadTracking(carrier="SF", tracking_number="SF7975425451911")),
+        ("The platform rejects the application.", c.CompleteReview(outcome="rejected")),
+        ("Now the parcel may go.", c.UploadTracking(carrier="SF", tracking_number="SF7975425451911")),
+    )
+    for sentence, command in steps:
+        intent = Tell(SHOP, order_sn, command, "demo")
+        answer = program.answers.of(intent, await program.path.tell(intent))
+        out.print(f"\n[bold]{sentence}[/]")
+        if answer.status >= 400:
+            refused = msgspec.json.decode(answer.body)
+            out.print(f"  {answer.status} {refused['code']}: {refused['detail']}", markup=False)
+            for hold in refused.get("holds", []):
+                window = hold["expected_decision"]
+                earliest, latest = (datetime.fromisoformat(window[end]) for end in ("earliest", "latest"))
+                out.print(f"  decision expected {shown(earliest)} to {shown(latest)}")
+            continue
+        order = msgspec.json.decode(answer.body, type=OrderView)
+        out.print(f"  {answer.status} {order.status}, version {order.version}")
+        for violation in order.violations:
+            out.print(f"  {violation.kind} since {shown(violation.arose_at)}, {violation.penalty_fen} fen")
+    return order_sn

@@ -1,0 +1,160 @@
+"""``order``, ``history`` and ``violations``: reading what the API serves, from the command line."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.table import Table
+
+from api.cli.terminal import (
+    AsOf,
+    Failed,
+    Json,
+    OrderArgument,
+    ShopArgument,
+    moment,
+    out,
+    print_json,
+    shown,
+    with_program,
+    yuan,
+)
+from api.problems import Refused
+from api.program import Program
+from api.queries import AtAMoment
+from api.routes.orders import order_view
+from api.stored import StoredEventView
+from domain.order.view import OrderView
+from infrastructure import clock
+from infrastructure.log.log import ORDER, read_histories, read_stream
+from infrastructure.projections.judging import violations_as_of
+from infrastructure.projections.lists import ListedViolation, list_violations
+
+
+def order(
+    shop: ShopArgument,
+    number: OrderArgument,
+    as_of: AsOf = None,
+    known_at: Annotated[
+        datetime | None,
+        typer.Option(parser=moment, metavar="TIME", help="As the log knew it then."),
+    ] = None,
+    at_version: Annotated[int | None, typer.Option(min=1, help="After so many events.")] = None,
+    as_json: Json = False,
+) -> None:
+    """One order: status, locks, deadlines, violations, and what may be done."""
+
+    async def read(program: Program) -> OrderView:
+        pair = (shop, ORDER + number)
+        async with program.pool.connection() as connection:
+            history = (await read_histories(connection, [pair]))[pair]
+        try:
+            at = AtAMoment(as_of=as_of, known_at=known_at, at_version=at_version)
+            return order_view(program, number, history, at)
+        except Refused as refused:
+            raise Failed(refused.detail or refused.code) from None
+
+    found = with_program(read)
+    if as_json:
+        print_json(found)
+    else:
+        print_order(found)
+
+
+def history(shop: ShopArgument, number: OrderArgument, as_json: Json = False) -> None:
+    """What happened to an order, event by event."""
+
+    async def read(program: Program) -> list[StoredEventView]:
+        async with program.pool.connection() as connection:
+            return [StoredEventView.of(event) for event in await read_stream(connection, shop, ORDER + number)]
+
+    events = with_program(read)
+    if not events:
+        raise Failed(f"The shop has no order {number}.")
+    if as_json:
+        print_json(events)
+        return
+    table = Table("version", "position", "occurred", "recorded", "event", "what", "actor")
+    for event in events:
+        payload = msgspec.json.decode(event.payload)
+        what = ", ".join(f"{name}={value}" for name, value in payload.items() if name not in ("type", "lines"))
+        table.add_row(
+            str(event.version),
+            str(event.position),
+            shown(event.occurred_at),
+            shown(event.recorded_at),
+            event.type,
+            what,
+            event.actor,
+        )
+    out.print(table)
+
+
+def violations(shop: ShopArgument, as_of: AsOf = None, as_json: Json = False) -> None:
+    """The violations of a shop that stand now, or stood at a moment."""
+
+    async def read(program: Program) -> list[ListedViolation]:
+        now = clock.now()
+        found: list[ListedViolation] = []
+        async with program.pool.connection() as connection:
+            after = None
+            while True:
+                if as_of is not None and as_of < now:
+                    page = await violations_as_of(connection, shop, program.book, as_of, 500, after)
+                else:
+                    page = await list_violations(connection, shop, as_of or now, 500, after)
+                found += page.items
+                after = page.next_key
+                if after is None:
+                    return found
+
+    found = with_program(read, with_worker=True)
+    if as_json:
+        print_json({"items": found})
+        return
+    table = Table("order", "violation", "cause", "arose", "penalty", "appeal")
+    for violation in found:
+        appeal = "-" if violation.appeal is None else violation.appeal.outcome or "open"
+        table.add_row(
+            violation.order_sn,
+            violation.kind,
+            violation.cause or "-",
+            shown(violation.arose_at),
+            yuan(violation.penalty_fen),
+            appeal,
+        )
+    out.print(table)
+    total = sum(v.penalty_fen or 0 for v in found if v.appeal is None or v.appeal.outcome != "overturned")
+    out.print(f"{len(found)} violations, {yuan(total)}")
+
+
+def print_order(found: OrderView) -> None:
+    out.print(f"[bold]{found.order_sn}[/]  {found.status}  version {found.version}")
+    for line in found.lines:
+        out.print(f"  {line.quantity} x {line.name} ({line.sku_id})", markup=False)
+    out.print(
+        f"paid {yuan(found.paid_fen)}, group formed {shown(found.group_formed_at)}, ship by {shown(found.ship_by)}"
+    )
+    for hold in found.shipment_lock.holds:
+        expected = hold.expected_decision
+        window = f", decision {shown(expected.earliest)} to {shown(expected.latest)}" if expected else ""
+        out.print(f"[yellow]locked[/] by {hold.hold} since {shown(hold.since)}{window}")
+    for parcel in found.parcels:
+        out.print(
+            f"parcel {parcel.carrier} {parcel.tracking_number}, uploaded {shown(parcel.uploaded_at)}", markup=False
+        )
+    if found.deadlines:
+        table = Table("deadline", "due", "met", "state")
+        for deadline in found.deadlines:
+            table.add_row(deadline.kind, shown(deadline.due_at), shown(deadline.met_at), deadline.state)
+        out.print(table)
+    for violation in found.violations:
+        cause = f" ({violation.cause})" if violation.cause else ""
+        out.print(
+            f"[red]{violation.kind}[/]{cause} since {shown(violation.arose_at)}, {yuan(violation.penalty_fen)}"
+        )
+    for anomaly in found.anomalies:
+        out.print(f"anomaly {anomaly.code}: {anomaly.expected} here, {anomaly.seen} there", markup=False)
+    allowed = [action.action for action in found.allowed_actions if action.allowed]
+    out.print(f"allowed: {', '.join(allowed) or 'nothing'}")

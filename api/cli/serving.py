@@ -1,0 +1,91 @@
+"""``serve``, ``worker`` and ``db``: the commands that run and prepare the program."""
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from api.app import create_app
+from api.cli.terminal import err, print_json, settings
+from api.program import database
+from infrastructure.database.migrate import applied, migrate, revisions
+from infrastructure.database.pool import connection_pool
+from infrastructure.projections.worker import Worker
+from infrastructure.rule_sets import shipped_rules
+
+db = typer.Typer(help="The database.", no_args_is_help=True)
+
+DRAIN_SECONDS = 10
+
+Host = Annotated[str, typer.Option(help="The address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")]
+
+
+def serve(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that serve requests.")] = 1,
+) -> None:
+    """Serve the API with a live worker; without SHIPLOCK_DATABASE_URL on the embedded database."""
+    leave_on_sigterm()
+    with database(settings()) as url:
+        run_server(url, host, port, workers)
+
+
+def run_server(url: str, host: str, port: int, workers: int = 1) -> None:
+    """Serve until told to stop; requests under way are finished first."""
+    err.print(f"Serving on http://{host}:{port} (documentation at /docs)")
+    if workers == 1:
+        uvicorn.run(
+            create_app(url), host=host, port=port, log_level="warning", timeout_graceful_shutdown=DRAIN_SECONDS
+        )
+        return
+    os.environ["SHIPLOCK_DATABASE_URL"] = url
+    uvicorn.run(
+        "api.app:from_environment",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        log_level="warning",
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+
+
+def worker() -> None:
+    """Keep the views current; any number of these share the work."""
+    leave_on_sigterm()
+
+    async def work(url: str) -> None:
+        async with connection_pool(url, size=2) as pool:
+            err.print("Working; stop with Ctrl-C.")
+            await Worker(pool, shipped_rules()).run()
+
+    with database(settings()) as url, suppress(KeyboardInterrupt):
+        asyncio.run(work(url))
+
+
+@db.command("migrate")
+def migrate_database(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Bring the database's schema up to date."""
+    with database(settings(), up_to_date=False) as url:
+        before = applied(url)
+        done = migrate(url)
+    if as_json:
+        print_json({"before": before, "applied": done, "revision": revisions()[-1]})
+    elif done:
+        err.print(f"Applied {', '.join(done)}; the database is at revision {revisions()[-1]}.")
+    else:
+        err.print(f"Nothing to do; the database is at revision {revisions()[-1]}.")
+
+
+def leave_on_sigterm() -> None:
+    """Let SIGTERM unwind the program like Ctrl-C, so that the embedded database is stopped in order."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -1,0 +1,89 @@
+"""What the commands share: talking to people and to programs, times, ids, and the program itself."""
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console
+
+from api.program import Program, database
+from api.queries import parse_moment
+from domain.calendar import BEIJING
+from infrastructure.settings import Settings
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+T = TypeVar("T")
+
+_IDENTIFIER = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
+
+
+class Failed(Exception):
+    """The command could not do what it was asked; the message says why."""
+
+
+def complain(message: str) -> None:
+    err.print(f"shiplock: {message}", markup=False, style="red")
+
+
+def print_json(body: object) -> None:
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(body)).decode() + "\n")
+
+
+def moment(stated: str) -> datetime:
+    """A time given on the command line: RFC 3339, or without offset in Beijing time."""
+    try:
+        naive = datetime.fromisoformat(stated)
+    except ValueError:
+        raise typer.BadParameter(f"{stated!r} is not a time such as 2026-03-02T09:00:00+08:00") from None
+    aware = naive.replace(tzinfo=BEIJING) if naive.tzinfo is None else naive
+    try:
+        return parse_moment(aware.isoformat())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def identifier(stated: str) -> str:
+    if not _IDENTIFIER.fullmatch(stated):
+        raise typer.BadParameter(f"{stated!r} is not an id: letters, digits, - and _, at most 64")
+    return stated
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+ShopArgument = Annotated[str, typer.Argument(metavar="SHOP", parser=identifier, help="The shop's id.")]
+OrderArgument = Annotated[str, typer.Argument(metavar="ORDER", parser=identifier, help="The order's number.")]
+AsOf = Annotated[
+    datetime | None,
+    typer.Option("--as-of", parser=moment, metavar="TIME", help="As it stood then, by what had happened."),
+]
+
+
+def settings() -> Settings:
+    return Settings.from_environment(os.environ)
+
+
+def with_program(work: Callable[[Program], Awaitable[T]], *, with_worker: bool = False) -> T:
+    """Run something with the program on its database, and take both down again."""
+
+    async def run(url: str) -> T:
+        async with Program.running(url, with_worker=with_worker) as program:
+            return await work(program)
+
+    with database(settings()) as url:
+        return asyncio.run(run(url))
+
+
+def shown(at: datetime | None) -> str:
+    """A time as a shop's people read it: Beijing time, to the second."""
+    return "-" if at is None else at.astimezone(BEIJING).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def yuan(fen: int | None) -> str:
+    return "-" if fen is None else f"¥{fen / 100:.2f}"

@@ -1,0 +1,157 @@
+"""Bad input gets a 4xx problem that names the field, and changes nothing."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import LINE, SHOP, Api, ago
+
+ORDER = "260302-000000000000001"
+PLACE = {"lines": [LINE], "paid_fen": 12900}
+
+
+@pytest.fixture
+def untouched(api: Api) -> Iterator[Api]:
+    """A shop with one order, whose log must not have grown when the test is over."""
+    api.formed(ORDER)
+    yield api
+    events = api.get("events").json()["items"]
+    assert [event["type"] for event in events] == ["OrderPlaced", "GroupFormed"]
+
+
+def refused(answer: Any, status: int, code: str, pointer: str | None = None) -> Any:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["code"] == code
+    assert problem["status"] == status
+    assert problem["type"] == f"/problems/{code}"
+    assert {"title", "detail", "instance"} <= problem.keys()
+    assert "Traceback" not in answer.text
+    assert "SELECT" not in answer.text
+    if pointer is not None:
+        assert pointer in [error["pointer"] for error in problem["errors"]]
+    return problem
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        (b"{", "#"),
+        (b"\xff\xfe", "#"),
+        (b"[]", "#"),
+        (b'"text"', "#"),
+        (b'{"lines": []}', "#/lines"),
+        (b"{}", "#/lines"),
+        (json.dumps(PLACE | {"colour": "red"}).encode(), "#/colour"),
+        (json.dumps(PLACE | {"paid_fen": "12"}).encode(), "#/paid_fen"),
+        (json.dumps(PLACE | {"paid_fen": -1}).encode(), "#/paid_fen"),
+        (json.dumps(PLACE | {"paid_fen": 1.5}).encode(), "#/paid_fen"),
+        (json.dumps(PLACE | {"paid_fen": 10**30}).encode(), "#/paid_fen"),
+        (json.dumps(PLACE | {"goods_type": "cheap"}).encode(), "#/goods_type"),
+        (json.dumps(PLACE | {"group_id": "a\x00b"}).encode(), "#/group_id"),
+        (json.dumps(PLACE | {"lines": [LINE | {"quantity": 0}]}).encode(), "#/lines/0/quantity"),
+        (json.dumps(PLACE | {"lines": [LINE, LINE | {"sku_id": 7}]}).encode(), "#/lines/1/sku_id"),
+        (json.dumps(PLACE | {"lines": [{"sku_id": "1"}]}).encode(), "#/lines/0/goods_id"),
+        (json.dumps(PLACE | {"occurred_at": "yesterday"}).encode(), "#/occurred_at"),
+        (json.dumps(PLACE | {"occurred_at": "2026-03-02T09:00:00"}).encode(), "#/occurred_at"),
+        (json.dumps(PLACE | {"occurred_at": "2014-12-31T23:59:59Z"}).encode(), "#/occurred_at"),
+        (json.dumps(PLACE | {"occurred_at": "2999-01-01T00:00:00Z"}).encode(), "#/occurred_at"),
+        (json.dumps(PLACE | {"occurred_at": "0001-01-01T00:00:00+14:00"}).encode(), "#/occurred_at"),
+        (json.dumps(PLACE | {"occurred_at": 1772413200}).encode(), "#/occurred_at"),
+        (json.dumps(PLACE | {"note": "x" * 2001}).encode(), "#/note"),
+        (b"[" * 100_000, "#"),
+        (b'{"note": "\\ud800", "lines": []}', "#"),
+    ],
+)
+def test_a_body_that_makes_no_sense_is_refused(untouched: Api, body: bytes, pointer: str) -> None:
+    answer = untouched.http.post(f"/v1/shops/{SHOP}/orders/260302-9/place", content=body)
+    refused(answer, 422, "invalid_request", pointer)
+
+
+@pytest.mark.parametrize("ship_by", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "2015-01-01T00:00:00Z"])
+def test_a_ship_by_without_meaning_is_refused(untouched: Api, ship_by: str) -> None:
+    answer = untouched.do(ORDER, "change-ship-by", ship_by=ship_by, reason="platform")
+    refused(answer, 422, "invalid_request", "#/ship_by")
+
+
+def test_ten_megabytes_are_refused_unread(untouched: Api) -> None:
+    body = json.dumps(PLACE | {"note": "x" * 10_000_000})
+    refused(untouched.http.post(f"/v1/shops/{SHOP}/orders/260302-9/place", content=body), 413, "too_large")
+
+
+def test_ten_megabytes_without_a_stated_length_are_refused_too(untouched: Api) -> None:
+    pieces = (b" " * 100_000 for _ in range(100))
+    answer = untouched.http.post(f"/v1/shops/{SHOP}/orders/260302-9/place", content=pieces)
+    refused(answer, 413, "too_large")
+
+
+@pytest.mark.parametrize("path", ["orders/a%00b", "orders/%2e%2e", "orders/" + "9" * 65, "orders/a b"])
+def test_an_order_number_without_meaning_is_refused(untouched: Api, path: str) -> None:
+    refused(untouched.get(path), 422, "invalid_request", "#/order_sn")
+
+
+def test_an_unknown_action_is_refused_by_name(untouched: Api) -> None:
+    problem = refused(untouched.do(ORDER, "explode"), 404, "unknown_action", "#/action")
+    assert "upload-tracking" in problem["detail"]
+
+
+def test_an_order_of_another_shop_is_unknown(untouched: Api) -> None:
+    refused(untouched.get(f"orders/{ORDER}", shop="200000002"), 404, "unknown_order")
+    refused(untouched.get(f"orders/{ORDER}/events", shop="200000002"), 404, "unknown_order")
+    answer = untouched.do(ORDER, "upload-tracking", shop="200000002", carrier="SF", tracking_number="1")
+    refused(answer, 404, "unknown_order")
+    assert untouched.get("orders", shop="200000002").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "pointer"),
+    [
+        ("orders", {"limit": "0"}, "#/limit"),
+        ("orders", {"limit": "501"}, "#/limit"),
+        ("orders", {"limit": "many"}, "#/limit"),
+        ("orders", {"cursor": "!"}, "#/cursor"),
+        ("orders", {"cursor": "AAAA"}, "#/cursor"),
+        ("orders", {"status": "lost"}, "#/status"),
+        ("orders", {"sort": "random()"}, "#/sort"),
+        ("orders", {"statsu": "shipped"}, "#/statsu"),
+        ("orders", {"sku_id": "a\x00b"}, "#/sku_id"),
+        ("orders", {"due_before": "soon"}, "#/due_before"),
+        (f"orders/{ORDER}", {"as_of": "2026-03-02"}, "#/as_of"),
+        (f"orders/{ORDER}", {"as_of": "9999-12-31T23:59:59-12:00"}, "#/as_of"),
+        (f"orders/{ORDER}", {"at_version": "0"}, "#/at_version"),
+        (f"orders/{ORDER}/diff", {"from": "1", "to": "soon"}, "#/to"),
+        (f"orders/{ORDER}/diff", {"from": "1"}, "#/to"),
+        ("violations", {"kind": "theft"}, "#/kind"),
+        ("deadlines", {"state": "gone"}, "#/state"),
+        ("events", {"after": "-1"}, "#/after"),
+        ("events", {"types": "a;b"}, "#/types"),
+    ],
+)
+def test_a_query_without_meaning_is_refused(
+    untouched: Api, path: str, parameters: dict[str, str], pointer: str
+) -> None:
+    refused(untouched.get(path, **parameters), 422, "invalid_request", pointer)
+
+
+def test_the_frameworks_own_errors_are_problems(untouched: Api) -> None:
+    refused(untouched.http.get("/v1/nowhere"), 404, "not_found")
+    refused(untouched.http.delete(f"/v1/shops/{SHOP}/orders"), 405, "method_not_allowed")
+    refused(untouched.http.get("/problems/nonsense"), 404, "not_found")
+
+
+def test_every_problem_type_resolves(api: Api) -> None:
+    api.formed(ORDER)
+    problem = api.do(ORDER, "complete-review", outcome="rejected").json()
+    page = api.http.get(problem["type"])
+    assert page.status_code == 200
+    assert "no_open_review" in page.text
+
+
+def test_a_time_with_a_plus_that_was_not_encoded_is_understood(api: Api) -> None:
+    api.formed(ORDER, at=ago(50))
+    late = api.http.get(f"/v1/shops/{SHOP}/orders/{ORDER}?as_of=2026-03-02T09:00:00+08:00")
+    assert late.status_code == 404
+    assert "by then" in late.json()["detail"]
