@@ -100,7 +100,8 @@ def _database(url: str) -> Iterator[Finding]:
         yield Finding("clocks", skew < LARGEST_SKEW_SECONDS, f"{skew:.1f} s apart", advice)
         if current:
             row = connection.execute(
-                """SELECT count(*), coalesce(sum(s.position), 0), coalesce(sum(s.position - coalesce(c.position, 0)), 0)
+                """SELECT count(*), coalesce(sum(s.position), 0),
+                          coalesce(sum(s.position - coalesce(c.position, 0)), 0)
                    FROM shop_log s LEFT JOIN checkpoint c ON c.shop_id = s.shop_id AND c.reader = %s""",
                 (READER,),
             ).fetchone()

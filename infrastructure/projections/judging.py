@@ -62,9 +62,9 @@ async def violations_as_of(
                 if (since and violation.arose_at < since) or (until and violation.arose_at >= until):
                     continue
                 if len(found) == limit:
-                    return Page[ListedViolation](found, (found[-1].order_sn, found[-1].violation_id))
+                    return Page(found, (found[-1].order_sn, found[-1].violation_id))
                 found.append(ListedViolation.of(violation_view(violation), number))
         if len(numbers) < STRETCH:
-            return Page[ListedViolation](found, None)
+            return Page(found, None)
         order_sn, violation_id = numbers[-1], "\uffff"
-    return Page[ListedViolation](found, (order_sn, violation_id))
+    return Page(found, (order_sn, violation_id))

@@ -1,17 +1,27 @@
 """The API on a real database, with its worker running."""
 
+import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+import httpx2 as httpx
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from api.app import create_app
 from infrastructure import clock
 
 SHOP = "100000001"
-LINE = {"sku_id": "52000301", "goods_id": "520003", "name": "泰国金枕榴莲 1个", "quantity": 1, "unit_price_fen": 12900}
+LINE = {
+    "sku_id": "52000301",
+    "goods_id": "520003",
+    "name": "泰国金枕榴莲 1个",
+    "quantity": 1,
+    "unit_price_fen": 12900,
+}
 
 
 class Api:
@@ -20,7 +30,9 @@ class Api:
     def __init__(self, http: TestClient) -> None:
         self.http = http
 
-    def do(self, order_sn: str, action: str, shop: str = SHOP, headers: dict[str, str] | None = None, **body: Any) -> Any:
+    def do(
+        self, order_sn: str, action: str, shop: str = SHOP, headers: dict[str, str] | None = None, **body: Any
+    ) -> Any:
         sent = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in body.items()}
         return self.http.post(f"/v1/shops/{shop}/orders/{order_sn}/{action}", json=sent, headers=headers)
 
@@ -43,7 +55,9 @@ class Api:
         return answer.json()
 
     def placed(self, order_sn: str, *, at: datetime | None = None, **body: Any) -> Any:
-        return self.done(order_sn, "place", **{"lines": [LINE], "paid_fen": 12900, "occurred_at": at or ago(60)} | body)
+        return self.done(
+            order_sn, "place", **{"lines": [LINE], "paid_fen": 12900, "occurred_at": at or ago(60)} | body
+        )
 
     def formed(self, order_sn: str, *, at: datetime | None = None, **body: Any) -> Any:
         """An order whose group formed, an hour ago unless said otherwise."""
@@ -60,3 +74,21 @@ def ago(hours: float) -> datetime:
 def api(database_url: str) -> Iterator[Api]:
     with TestClient(create_app(database_url), raise_server_exceptions=False) as http:
         yield Api(http)
+
+
+@pytest.fixture
+def live(database_url: str) -> Iterator[httpx.Client]:
+    """The API behind a real server on a port of this machine."""
+    server = uvicorn.Server(uvicorn.Config(create_app(database_url), port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -71,7 +71,9 @@ def test_a_body_that_makes_no_sense_is_refused(untouched: Api, body: bytes, poin
     refused(answer, 422, "invalid_request", pointer)
 
 
-@pytest.mark.parametrize("ship_by", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "2015-01-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "ship_by", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "2015-01-01T00:00:00Z"]
+)
 def test_a_ship_by_without_meaning_is_refused(untouched: Api, ship_by: str) -> None:
     answer = untouched.do(ORDER, "change-ship-by", ship_by=ship_by, reason="platform")
     refused(answer, 422, "invalid_request", "#/ship_by")

@@ -1140,5 +1140,5 @@ def test_a_history_does_not_grow_without_end():
 
 def test_days_and_deadlines_of_the_story_fit_together():
     """The vocabulary's own constants, so that no test stands on a wrong one."""
-    assert SHIP_BY - FORMED == hours(48)
-    assert DEEMED - SHIP_BY == days(3)
+    assert hours(48) == SHIP_BY - FORMED
+    assert days(3) == DEEMED - SHIP_BY

@@ -1,0 +1,292 @@
+"""Queries over HTTP: moments, lists, paging, the feed, and the document that describes it all."""
+
+import json
+import threading
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx2 as httpx
+from openapi_spec_validator import validate
+
+from api.problems import PROBLEMS
+from domain.order.decisions import ACTIONS
+from tests.api.conftest import LINE, SHOP, Api, ago
+
+ORDER = "260302-000000000000001"
+
+
+def number(n: int) -> str:
+    return f"260302-{n:015d}"
+
+
+def caught_up(api: Api) -> int:
+    """The shop's last position, once the lists show it."""
+    page = api.get("events", limit=500)
+    position: int = page.json()["items"][-1]["position"]
+    assert api.get("orders", min_position=position).status_code == 200
+    return position
+
+
+def test_an_order_has_every_field_of_the_contract(api: Api) -> None:
+    api.formed(ORDER)
+    order = api.order(ORDER)
+    assert order.keys() >= {
+        "order_sn",
+        "status",
+        "version",
+        "position",
+        "lines",
+        "paid_fen",
+        "placed_at",
+        "group_formed_at",
+        "ship_by",
+        "parcels",
+        "shipment_lock",
+        "deadlines",
+        "violations",
+        "anomalies",
+        "allowed_actions",
+        "rules",
+    }
+    assert order["lines"] == [LINE]
+    assert order["shipment_lock"] == {"locked": False, "holds": []}
+    assert order["rules"]["name"] == "pinduoduo-2023-01"
+    assert [action["action"] for action in order["allowed_actions"]] == list(ACTIONS)
+    assert all(action["allowed"] or action["because"] for action in order["allowed_actions"])
+
+
+def test_if_none_match_spares_the_body(api: Api) -> None:
+    api.formed(ORDER)
+    tag = api.get(f"orders/{ORDER}").headers["etag"]
+    same = api.http.get(f"/v1/shops/{SHOP}/orders/{ORDER}", headers={"If-None-Match": tag})
+    assert (same.status_code, same.content) == (304, b"")
+    api.done(ORDER, "contact-buyer", channel="chat", message="hi")
+    assert api.http.get(f"/v1/shops/{SHOP}/orders/{ORDER}", headers={"If-None-Match": tag}).status_code == 200
+
+
+def test_an_order_at_a_version_and_as_it_was_known(api: Api) -> None:
+    api.formed(ORDER, at=ago(30))
+    before = datetime.fromisoformat(api.get(f"orders/{ORDER}/events").json()["items"][-1]["recorded_at"])
+    api.done(ORDER, "upload-tracking", carrier="SF", tracking_number="SF1", occurred_at=ago(20))
+    assert api.order(ORDER, at_version=1)["status"] == "pending_group"
+    assert api.order(ORDER, as_of=ago(25))["status"] == "awaiting_shipment"
+    assert api.order(ORDER, as_of=ago(19))["status"] == "shipped"
+    assert api.order(ORDER, known_at=before)["status"] == "awaiting_shipment"
+    assert api.order(ORDER, as_of=ago(19), known_at=before)["status"] == "awaiting_shipment"
+    assert api.get(f"orders/{ORDER}", as_of=ago(31)).status_code == 404
+
+
+def test_a_diff_says_which_event_changed_which_field(api: Api) -> None:
+    formed_at = ago(60)
+    api.formed(ORDER, at=formed_at)
+    api.done(ORDER, "upload-tracking", carrier="SF", tracking_number="SF1", occurred_at=ago(5))
+    changes = api.get(f"orders/{ORDER}/diff", from_="2", to="3").json()["changes"]
+    assert {change["field"]: change["event"] for change in changes}["status"] == "TrackingUploaded"
+    status = next(change for change in changes if change["field"] == "status")
+    assert (status["before"], status["after"], status["version"]) == ("awaiting_shipment", "shipped", 3)
+    by_time = api.get(
+        f"orders/{ORDER}/diff", from_=formed_at + timedelta(hours=47), to=formed_at + timedelta(hours=49)
+    ).json()["changes"]
+    late = next(change for change in by_time if change["field"] == "violations")
+    assert late["version"] is None
+    assert late["after"][0]["kind"] == "late_shipment"
+
+
+def test_the_history_pages_by_version(api: Api) -> None:
+    api.formed(ORDER)
+    for n in range(5):
+        api.done(ORDER, "contact-buyer", channel="chat", message=str(n))
+    versions: list[int] = []
+    cursor = None
+    while True:
+        page = api.get(f"orders/{ORDER}/events", limit=3, **({"cursor": cursor} if cursor else {})).json()
+        versions += [event["version"] for event in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert versions == list(range(1, 8))
+    assert api.get("orders/260302-404/events").status_code == 404
+
+
+def pages(api: Api, path: str, **parameters: Any) -> list[Any]:
+    """Every item of a list, page by page."""
+    items: list[Any] = []
+    cursor: dict[str, str] = {}
+    for _ in range(100):
+        answer = api.get(path, **parameters, **cursor)
+        assert answer.status_code == 200, answer.text
+        body = answer.json()
+        items += body["items"]
+        if body["next_cursor"] is None:
+            return items
+        cursor = {"cursor": body["next_cursor"]}
+    raise AssertionError("the list does not end")
+
+
+def test_lists_filter_sort_and_page(api: Api) -> None:
+    for n in range(7):
+        api.formed(number(n), at=ago(40 - n))
+    api.placed(number(7), at=ago(2))
+    api.done(number(0), "upload-tracking", carrier="SF", tracking_number="SF1")
+    api.done(number(1), "request-stockout", reason="oversold")
+    position = caught_up(api)
+
+    by_ship_by = pages(api, "orders", limit=3, min_position=position)
+    assert [order["order_sn"] for order in by_ship_by] == [number(n) for n in range(8)]
+    newest = pages(api, "orders", limit=3, sort="-placed_at")
+    assert [order["order_sn"] for order in newest] == [number(n) for n in (7, 6, 5, 4, 3, 2, 1, 0)]
+    assert [o["order_sn"] for o in pages(api, "orders", status="shipped")] == [number(0)]
+    assert [o["order_sn"] for o in pages(api, "orders", locked="true")] == [number(1)]
+    assert len(pages(api, "orders", locked="false", limit=2)) == 7
+    assert len(pages(api, "orders", sku_id=LINE["sku_id"], limit=2)) == 8
+    assert pages(api, "orders", sku_id="404") == []
+    due = pages(api, "orders", due_before=ago(40) + timedelta(hours=48 + 2.5), limit=1)
+    assert [order["order_sn"] for order in due] == [number(1), number(2)]
+    assert by_ship_by[1]["status"] == "stockout_review"
+    assert by_ship_by[1]["shipment_lock"]["locked"] is True
+
+
+def test_deadlines_list_by_kind_state_and_due(api: Api) -> None:
+    api.formed(number(1), at=ago(60))
+    api.formed(number(2), at=ago(10))
+    api.formed(number(3), at=ago(10))
+    api.done(number(3), "upload-tracking", carrier="SF", tracking_number="SF1")
+    position = caught_up(api)
+
+    def orders(**parameters: Any) -> list[str]:
+        found = pages(api, "deadlines", kind="tracking_upload", limit=1, **parameters)
+        return [deadline["order_sn"] for deadline in found]
+
+    assert orders(min_position=position) == [number(1), number(2), number(3)]
+    assert orders(state="missed") == [number(1)]
+    assert orders(state="pending") == [number(2)]
+    assert orders(state="met") == [number(3)]
+    assert orders(due_before=ago(0)) == [number(1)]
+    kinds = {deadline["kind"] for deadline in pages(api, "deadlines")}
+    assert kinds == {"tracking_upload", "deemed_stockout", "carrier_pickup"}
+
+
+def test_violations_list_now_and_as_they_stood(api: Api) -> None:
+    api.formed(number(1), at=ago(200))
+    api.formed(number(2), at=ago(100))
+    api.formed(number(3), at=ago(1))
+    api.done(number(2), "upload-tracking", carrier="SF", tracking_number="SF1", occurred_at=ago(10))
+    position = caught_up(api)
+
+    def found(**parameters: Any) -> list[tuple[str, str]]:
+        return [(v["order_sn"], v["kind"]) for v in pages(api, "violations", limit=1, **parameters)]
+
+    assert found(min_position=position) == [
+        (number(1), "late_shipment"),
+        (number(1), "stockout"),
+        (number(2), "late_shipment"),
+    ]
+    assert found(kind="stockout") == [(number(1), "stockout")]
+    assert found(from_=ago(60)) == [(number(2), "late_shipment")]
+    assert found(to=ago(60)) == [(number(1), "late_shipment"), (number(1), "stockout")]
+    assert found(as_of=ago(151)) == [(number(1), "late_shipment")]
+    assert found(as_of=ago(153)) == []
+    in_sixty_hours = found(as_of=ago(-60))
+    assert (number(3), "late_shipment") in in_sixty_hours
+    assert (number(2), "false_shipment") in in_sixty_hours
+    assert [o["order_sn"] for o in pages(api, "orders", violation="stockout")] == [number(1)]
+
+
+def test_a_list_that_can_not_reach_a_position_says_so(api: Api, monkeypatch: Any) -> None:
+    monkeypatch.setattr("api.routes.orders.WAIT_SECONDS", 0.1)
+    answer = api.get("orders", min_position=99)
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "not_reached"
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_the_feed_pages_gapless_and_filters_by_type(api: Api) -> None:
+    for n in range(4):
+        api.formed(number(n))
+    seen: list[int] = []
+    after = "0"
+    while True:
+        page = api.get("events", after=after, limit=3).json()
+        seen += [event["position"] for event in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        after = page["next_cursor"]
+    assert seen == list(range(1, 9))
+    formed = api.get("events", types="GroupFormed").json()["items"]
+    assert [event["position"] for event in formed] == [2, 4, 6, 8]
+    assert {event["order_sn"] for event in formed} == {number(n) for n in range(4)}
+
+
+def test_the_live_stream_goes_on_with_what_comes_and_resumes(live: httpx.Client) -> None:
+    base = f"/v1/shops/{SHOP}/orders/{ORDER}"
+    live.post(f"{base}/place", json={"lines": [LINE], "paid_fen": 1}).raise_for_status()
+
+    def ship() -> None:
+        live.post(f"{base}/form-group", json={}).raise_for_status()
+
+    seen: list[tuple[str, str]] = []
+    with live.stream("GET", f"/v1/shops/{SHOP}/events", headers={"Accept": "text/event-stream"}) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        for found in _sse(stream):
+            seen.append((found["id"], found["event"]))
+            if len(seen) == 1:
+                threading.Thread(target=ship).start()
+            else:
+                break
+    assert seen == [("1", "OrderPlaced"), ("2", "GroupFormed")]
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": "1"}
+    with live.stream("GET", f"/v1/shops/{SHOP}/events", headers=headers) as stream:
+        first = next(_sse(stream))
+    assert first["id"] == "2"
+    assert json.loads(first["data"])["type"] == "GroupFormed"
+
+
+def _sse(stream: httpx.Response) -> Any:
+    fields: dict[str, str] = {}
+    for line in stream.iter_lines():
+        if line.startswith(":"):
+            continue
+        if line:
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        elif fields:
+            yield fields
+            fields = {}
+
+
+def test_the_openapi_document_is_valid_and_has_examples_for_everything(api: Api) -> None:
+    document = api.http.get("/openapi.json").json()
+    validate(document)
+    shown: set[str] = set()
+    for action in ACTIONS:
+        operation = document["paths"][f"/v1/shops/{{shop_id}}/orders/{{order_sn}}/{action}"]["post"]
+        body = operation["requestBody"]["content"]["application/json"]
+        assert body["examples"], action
+        name = body["schema"]["$ref"].rsplit("/", 1)[1]
+        assert name in document["components"]["schemas"]
+        for response in operation["responses"].values():
+            problem = response["content"].get("application/problem+json", {})
+            shown |= problem.get("examples", {}).keys()
+    for path in document["paths"].values():
+        for operation in path.values():
+            for response in operation.get("responses", {}).values():
+                problem = response.get("content", {}).get("application/problem+json", {})
+                shown |= problem.get("examples", {}).keys()
+    assert set(PROBLEMS) - shown == {"not_found", "method_not_allowed", "unknown_action"}
+
+
+def test_the_documented_example_of_every_command_is_a_valid_body(api: Api) -> None:
+    document = api.http.get("/openapi.json").json()
+    for action in ACTIONS:
+        operation = document["paths"][f"/v1/shops/{{shop_id}}/orders/{{order_sn}}/{action}"]["post"]
+        body = operation["requestBody"]["content"]["application/json"]["examples"][action]["value"]
+        answer = api.do(f"260302-{action}", action, **body)
+        assert answer.status_code == (201 if action == "place" else 404), (action, answer.text)
+
+
+def test_health_readiness_and_metrics(api: Api) -> None:
+    assert api.http.get("/healthz").json() == {"status": "ok"}
+    assert api.http.get("/readyz").json() == {"status": "ready"}
+    api.formed(ORDER)
+    metrics = api.http.get("/metrics").text
+    assert 'route="/v1/shops/{shop_id}/orders/{order_sn}/place"' in metrics
