@@ -30,6 +30,7 @@ from infrastructure import clock
 from infrastructure.log.log import ORDER, read_histories, read_stream
 from infrastructure.projections.judging import violations_as_of
 from infrastructure.projections.lists import ListedViolation, list_violations
+from infrastructure.projections.worker import Worker
 
 
 def order(
@@ -95,6 +96,7 @@ def violations(shop: ShopArgument, as_of: AsOf = None, as_json: Json = False) ->
     """The violations of a shop that stand now, or stood at a moment."""
 
     async def read(program: Program) -> list[ListedViolation]:
+        await Worker(program.pool, program.book).catch_up(shop)
         now = clock.now()
         found: list[ListedViolation] = []
         async with program.pool.connection() as connection:
@@ -109,7 +111,7 @@ def violations(shop: ShopArgument, as_of: AsOf = None, as_json: Json = False) ->
                 if after is None:
                     return found
 
-    found = with_program(read, with_worker=True)
+    found = with_program(read)
     if as_json:
         print_json({"items": found})
         return

@@ -54,6 +54,6 @@ def show(
 def _worded(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_worded(inner)}" for key, inner in value.items() if inner is not None)
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "; ".join(_worded(inner) for inner in value)
     return str(value)

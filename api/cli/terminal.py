@@ -17,7 +17,10 @@ from api.queries import parse_moment
 from domain.calendar import BEIJING
 from infrastructure.settings import Settings
 
-out = Console(highlight=False)
+_WIDE = 160
+"""Columns of a table that goes into a file or a pipe."""
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
 err = Console(stderr=True, highlight=False)
 
 T = TypeVar("T")
@@ -69,11 +72,11 @@ def settings() -> Settings:
     return Settings.from_environment(os.environ)
 
 
-def with_program(work: Callable[[Program], Awaitable[T]], *, with_worker: bool = False) -> T:
+def with_program(work: Callable[[Program], Awaitable[T]]) -> T:
     """Run something with the program on its database, and take both down again."""
 
     async def run(url: str) -> T:
-        async with Program.running(url, with_worker=with_worker) as program:
+        async with Program.running(url, with_worker=False) as program:
             return await work(program)
 
     with database(settings()) as url:

@@ -36,6 +36,7 @@ from infrastructure.log.log import ORDER, read_histories, read_stream
 from infrastructure.projections import lists
 from infrastructure.projections.judging import violations_as_of
 from infrastructure.projections.lists import Page
+from infrastructure.projections.worker import reached
 
 router = APIRouter(tags=["queries"])
 
@@ -227,7 +228,7 @@ async def _list(
 async def _wait_for(connection: AsyncConnection[TupleRow], shop_id: str, position: int) -> None:
     loop = asyncio.get_running_loop()
     give_up = loop.time() + WAIT_SECONDS
-    while (reached := await lists.reached(connection, shop_id)) < position:
+    while (reached := await reached(connection, shop_id)) < position:
         if loop.time() > give_up:
             raise Refused("not_reached", f"The lists have reached position {reached}, not yet {position}.")
         await asyncio.sleep(POLL_SECONDS)

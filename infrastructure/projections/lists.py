@@ -18,7 +18,6 @@ from domain.rules.deadlines import Deadline, DeadlineKind, DeadlineState
 from domain.rules.ruleset import ViolationKind
 from domain.rules.violations import AppealView
 from infrastructure.projections.views import FAR_FUTURE, OrderSummary
-from infrastructure.projections.worker import READER
 
 OrderSort = Literal["ship_by", "-placed_at"]
 Key = tuple[Any, ...]
@@ -200,15 +199,6 @@ async def list_violations(
         after,
         listed,
     )
-
-
-async def reached(connection: AsyncConnection[TupleRow], shop_id: str) -> int:
-    """The position up to which the shop's views are current."""
-    cursor = await connection.execute(
-        "SELECT position FROM checkpoint WHERE shop_id = %s AND reader = %s", (shop_id, READER)
-    )
-    row = await cursor.fetchone()
-    return row[0] if row else 0
 
 
 async def _page(

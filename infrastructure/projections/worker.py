@@ -20,7 +20,7 @@ from domain.order.state import Order, fold
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import Pool
 from infrastructure.log.codec import UnreadableEvent
-from infrastructure.log.log import ORDER, read_histories
+from infrastructure.log.log import ORDER, read_head, read_histories
 from infrastructure.projections.views import VIEWS, View
 
 log = logging.getLogger("shiplock.worker")
@@ -86,10 +86,13 @@ class Worker:
                     await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
                 self._wake.clear()
 
-    async def catch_up(self) -> None:
-        """Work until nothing lags any more."""
-        while await self.catch_up_once():
-            pass
+    async def catch_up(self, shop_id: str) -> None:
+        """Work, or wait for another worker, until the shop's views have reached its log's present head."""
+        async with self._pool.connection() as connection:
+            head = await read_head(connection, shop_id)
+            while await reached(connection, shop_id) < head:
+                if not await self.advance(connection, shop_id):
+                    await asyncio.sleep(IDLE_SECONDS)
 
     async def catch_up_once(self) -> bool:
         """One batch for each lagging shop, the least behind first; whether there was any work."""
@@ -131,6 +134,15 @@ class Worker:
                 await write_rows(connection, view, shop_id, orders, self._book)
             await connection.execute(_ADVANCE, (last, shop_id, READER))
         return True
+
+
+async def reached(connection: AsyncConnection[TupleRow], shop_id: str) -> int:
+    """The position up to which the shop's views are current."""
+    cursor = await connection.execute(
+        "SELECT position FROM checkpoint WHERE shop_id = %s AND reader = %s", (shop_id, READER)
+    )
+    row = await cursor.fetchone()
+    return row[0] if row else 0
 
 
 async def write_rows(

@@ -145,7 +145,7 @@ def test_a_life_seen_step_by_step():
     story = story.sees(shown("awaiting_shipment", seen_at=MONDAY_14)).learns(ReviewCompleted("rejected"))
     story.at(MONDAY_14).shows(status="awaiting_shipment").is_not_locked()
     story = story.sees(
-        shown("shipped", seen_at=MONDAY_16, shipped_at=MONDAY_15, carrier="SF", tracking_number="SF1", via="poll")
+        shown("shipped", seen_at=MONDAY_16, shipped_at=MONDAY_15, carrier="SF", tracking_number="SF1")
     ).learns(tracking_uploaded("SF1", at=MONDAY_15))
     story = story.sees(
         shown("received", seen_at=FRIDAY_9, shipped_at=MONDAY_15, tracking_number="SF1", received_at=THURSDAY_9)
@@ -328,7 +328,7 @@ def test_an_order_of_a_future_no_calendar_reaches_is_shown_all_the_same():
     ).has_no_violations()
     given_nothing().sees(
         shown("shipped", shipped_at=end_of_time, tracking_number="SF1", via="poll")
-    ).story_after.at(NEXT_TUESDAY_9).has_deadline("carrier_pickup", state="pending")
+    ).story_after.at(NEXT_TUESDAY_9).has_no_violations()
 
 
 # ---- stockout ---------------------------------------------------------------------------------------
@@ -605,10 +605,13 @@ def test_a_stale_snapshot_still_brings_the_facts_that_were_missing():
 # ---- the doors differ only in what they know --------------------------------------------------------
 
 
-def test_a_shipment_polled_with_its_time_starts_the_pickup_clock():
-    given_nothing().sees(shown("shipped", **SHIPPED_SF1, via="poll")).story_after.at(MONDAY_13).has_deadline(
-        "carrier_pickup", state="pending", due_at=MONDAY_12 + hours(24)
-    )
+@pytest.mark.parametrize("via", ["export", "poll", "push"])
+def test_a_shipment_seen_through_any_door_starts_no_pickup_clock_as_none_shows_scans(
+    via: Literal["export", "poll", "push"],
+):
+    given_nothing().sees(shown("shipped", **SHIPPED_SF1, via=via)).story_after.at(NEXT_TUESDAY_9).has_deadline(
+        "carrier_pickup", state="unknown", due_at=None
+    ).has_no_violations()
 
 
 def test_a_rejection_of_unknown_time_defers_the_deemed_stockout_to_its_sighting():

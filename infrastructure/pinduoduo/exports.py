@@ -1,0 +1,348 @@
+"""Order exports of the merchant back office, in every layout known (DOMAIN.md §3), as snapshots.
+
+Columns are found by the names in their header, never by place; cells are stripped, for exported ones
+carry tabs. Columns about persons are not read. A row that makes no sense is rejected with its line, its
+column and a reason; the others go in.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from msgspec.structs import replace
+
+from domain.calendar import BEIJING
+from domain.order.decisions import CLOCK_SKEW, EARLIEST, FURTHEST_SHIP_BY
+from domain.order.events import Line
+from domain.order.snapshot import Phase, Snapshot
+from infrastructure.pinduoduo.sheets import Cell, Sheet, UnreadableSheet
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "order_sn": ("订单号",),
+    "status": ("订单状态",),
+    "name": ("商品", "商品名称"),
+    "quantity": ("商品数量(件)", "商品数量"),
+    "goods_id": ("商品id",),
+    "sku_id": ("样式ID",),
+    "under_review": ("是否审核中",),
+    "paid_at": ("支付时间",),
+    "group_formed_at": ("拼单成功时间", "订单成交时间"),
+    "confirmed_at": ("订单确认时间",),
+    "ship_by": ("承诺发货时间",),
+    "shipped_at": ("发货时间",),
+    "received_at": ("确认收货时间",),
+    "after_sales": ("售后状态",),
+    "goods_total": ("商品总价(元)", "商品总价"),
+    "paid": ("用户实付金额(元)", "用户实付金额"),
+    "tracking_number": ("快递单号",),
+    "carrier": ("快递公司",),
+    "group_id": ("团ID",),
+}
+"""What we read, and the header names it has had, the preferred first."""
+
+REQUIRED = ("order_sn", "status")
+HEADER_WITHIN = 20
+"""Lines in which the header must show up; some people put a title above it."""
+
+_STATUSES: dict[str, tuple[Phase, bool]] = {
+    "待支付": ("pending_payment", False),
+    "已付定金,待付尾款": ("pending_payment", False),
+    "待成团": ("pending_group", False),
+    "拼单中": ("pending_group", False),
+    "待发货": ("awaiting_shipment", False),
+    "已发货,待签收": ("shipped", False),
+    "已发货": ("shipped", False),
+    "已签收": ("received", False),
+    "已收货": ("received", False),
+    "未发货,退款成功": ("awaiting_shipment", True),
+    "已发货,退款成功": ("shipped", True),
+    "已签收,退款成功": ("received", True),
+    "已取消": ("cancelled", False),
+    "已申请缺货": ("stockout_applied", False),
+}
+"""订单状态 -> the phase, and whether the status itself says that the money went back."""
+
+_REFUND_PENDING = ("待商家", "处理中", "退款中", "待用户发货", "待买家", "申请退款")
+_REFUND_OVER = ("取消", "关闭", "撤销", "失败", "拒绝")
+
+_ORDER_SN = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
+_DAMAGED_NUMBER = re.compile(r"[0-9.]+[Ee]\+?[0-9]+")
+_TIME = re.compile(
+    r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?(Z|[+-]\d{2}:\d{2})?"
+)
+_INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060'"
+_NO_BLANKS = str.maketrans("", "", " \t\r\n\u3000\xa0\ufeff")
+_HALF_WIDTH = str.maketrans("（），：", "(),:")
+
+
+class UnreadableExport(Exception):
+    """The file is no order export this program knows; the message says what is missing."""
+
+
+class Row(NamedTuple):
+    """An order as a row, or several neighbouring rows, show it; ``line`` is the first one's."""
+
+    line: int
+    snapshot: Snapshot
+
+
+class Rejected(NamedTuple):
+    """A row that can't be taken, the column at fault if it is one, and why."""
+
+    line: int
+    column: str | None
+    reason: str
+
+
+class _Wrong(Exception):
+    def __init__(self, column: str, reason: str) -> None:
+        super().__init__(reason)
+        self.column = column
+        self.reason = reason
+
+
+class ExportReader:
+    """Reads an export as a stream: iterate once, in a ``with`` block.
+
+    ``seen_at`` is when the export was made, ``now`` the present, beyond which (and ten minutes) nothing
+    can have happened. ``rows_read``, ``bytes_read`` and ``total_bytes`` tell how far it has come.
+    Raises ``UnreadableExport``.
+    """
+
+    def __init__(self, path: Path, *, seen_at: datetime, now: datetime) -> None:
+        self._seen_at = seen_at
+        self._latest = now + CLOCK_SKEW
+        self.rows_read = 0
+        try:
+            self._sheet = Sheet(path)
+        except UnreadableSheet as error:
+            raise UnreadableExport(str(error)) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sheet.close()
+
+    @property
+    def total_bytes(self) -> int:
+        return self._sheet.total_bytes
+
+    @property
+    def bytes_read(self) -> int:
+        return self._sheet.bytes_read
+
+    def __iter__(self) -> Iterator[Row | Rejected]:
+        try:
+            yield from _orders(self._rows())
+        except UnreadableSheet as error:
+            raise UnreadableExport(str(error)) from error
+
+    def _rows(self) -> Iterator[Row | Rejected]:
+        lines = iter(self._sheet)
+        columns = _find_header(lines)
+        for line in lines:
+            if line.damage:
+                self.rows_read += 1
+                yield Rejected(line.number, None, line.damage)
+                continue
+            cells = _Cells(columns, line.cells)
+            if not any(cells.text(field) for field in ("order_sn", "status", "name")):
+                continue
+            self.rows_read += 1
+            try:
+                yield Row(line.number, self._snapshot(cells))
+            except _Wrong as wrong:
+                yield Rejected(line.number, COLUMNS[wrong.column][0], wrong.reason)
+
+    def _snapshot(self, cells: "_Cells") -> Snapshot:
+        status = cells.text("status").translate(_NO_BLANKS).translate(_HALF_WIDTH)
+        if status not in _STATUSES:
+            raise _Wrong("status", f"unknown status {status[:50]!r}")
+        phase, refunded = _STATUSES[status]
+        after_sales = cells.text("after_sales")
+        formed_at = self._time(cells, "group_formed_at") or self._time(cells, "confirmed_at")
+        ship_by = self._time(cells, "ship_by", future=True)
+        if phase == "awaiting_shipment" and formed_at is None and ship_by is None:
+            phase = "pending_group"
+        paid_at = self._time(cells, "paid_at")
+        paid_fen = _fen(cells, "paid")
+        return Snapshot(
+            order_sn=_order_sn(cells),
+            seen_at=self._seen_at,
+            via="export",
+            phase=phase,
+            lines=(_line(cells, paid_fen),),
+            group_id=_identifier(cells, "group_id") or None,
+            paid_fen=paid_fen if paid_at else None,
+            paid_at=paid_at,
+            group_formed_at=formed_at,
+            ship_by=ship_by,
+            shipped_at=self._time(cells, "shipped_at"),
+            carrier=_identifier(cells, "carrier", 100) or None,
+            tracking_number=_identifier(cells, "tracking_number") or None,
+            received_at=self._time(cells, "received_at"),
+            refunded=refunded or "退款成功" in after_sales,
+            refund_pending=_refund_is_pending(after_sales),
+            under_review=cells.text("under_review") == "是",
+        )
+
+    def _time(self, cells: "_Cells", field: str, *, future: bool = False) -> datetime | None:
+        """A time cell; one stray character is no time (DOMAIN.md §3, dirty cells)."""
+        cell = cells.get(field)
+        if isinstance(cell, datetime):
+            moment = cell.replace(tzinfo=BEIJING).astimezone(UTC)
+        else:
+            text = _stripped(cell)
+            if len(text) <= 1:
+                return None
+            found = _TIME.fullmatch(text)
+            if found is None:
+                raise _Wrong(field, f"{text[:50]!r} is not a time")
+            year, month, day, hour, minute = (int(part) for part in found.group(1, 2, 3, 4, 5))
+            try:
+                moment = datetime(year, month, day, hour, minute, int(found[6] or 0), tzinfo=BEIJING)
+                if found[7]:
+                    moment = datetime.fromisoformat(f"{moment:%Y-%m-%dT%H:%M:%S}{found[7]}")
+                moment = moment.astimezone(UTC)
+            except (ValueError, OverflowError):
+                raise _Wrong(field, f"{text[:50]!r} is not a time") from None
+        latest = self._latest + FURTHEST_SHIP_BY if future else self._latest
+        if not EARLIEST <= moment <= latest:
+            raise _Wrong(field, f"{moment.astimezone(BEIJING):%Y-%m-%d %H:%M:%S} can't be: too early or too late")
+        return moment
+
+
+class _Cells:
+    """A row's cells by what they mean."""
+
+    __slots__ = ("_cells", "_columns")
+
+    def __init__(self, columns: dict[str, int], cells: list[Cell]) -> None:
+        self._columns = columns
+        self._cells = cells
+
+    def get(self, field: str) -> Cell:
+        place = self._columns.get(field)
+        return self._cells[place] if place is not None and place < len(self._cells) else None
+
+    def text(self, field: str) -> str:
+        return _stripped(self.get(field))
+
+
+def _stripped(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)
+    return str(cell).strip().strip(_INVISIBLE).strip()
+
+
+def _find_header(lines: Iterator[object]) -> dict[str, int]:
+    """The columns of the header: for each field the place of its best name."""
+    best: set[str] = set()
+    for _, line in zip(range(HEADER_WITHIN), lines, strict=False):
+        cells = getattr(line, "cells", [])
+        names: dict[str, int] = {}
+        for place, cell in enumerate(cells):
+            name = _stripped(cell).translate(_HALF_WIDTH).translate(_NO_BLANKS)
+            names.setdefault(name.casefold(), place)
+        columns = {
+            field: next(names[alias.casefold()] for alias in aliases if alias.casefold() in names)
+            for field, aliases in COLUMNS.items()
+            if any(alias.casefold() in names for alias in aliases)
+        }
+        if all(field in columns for field in REQUIRED):
+            return columns
+        best = max(best, set(columns), key=len)
+    missing = "、".join(COLUMNS[field][0] for field in REQUIRED if field not in best)
+    found = "、".join(COLUMNS[field][0] for field in COLUMNS if field in best) or "none it knows"
+    raise UnreadableExport(f"no header of an order export was found: {missing} missing; found: {found}")
+
+
+def _orders(rows: Iterator[Row | Rejected]) -> Iterator[Row | Rejected]:
+    """Neighbouring rows of one order are its lines; a row that only repeats is dropped."""
+    held: Row | None = None
+    for row in rows:
+        if held is not None and isinstance(row, Row) and row.snapshot.order_sn == held.snapshot.order_sn:
+            held = _joined(held, row)
+            continue
+        if held is not None:
+            yield held
+            held = None
+        if isinstance(row, Row):
+            held = row
+        else:
+            yield row
+    if held is not None:
+        yield held
+
+
+def _joined(first: Row, second: Row) -> Row:
+    """One order over two rows. The payment is the order's own where both state the same, else their sum."""
+    if second.snapshot.lines[0] in first.snapshot.lines:
+        return first
+    one, other = first.snapshot.paid_fen, second.snapshot.paid_fen
+    paid_fen = one if one == other or other is None else other + (one or 0)
+    lines = (*first.snapshot.lines, *second.snapshot.lines)
+    return Row(first.line, replace(first.snapshot, lines=lines, paid_fen=paid_fen))
+
+
+def _order_sn(cells: _Cells) -> str:
+    text = cells.text("order_sn")
+    if _ORDER_SN.fullmatch(text):
+        return text
+    if _DAMAGED_NUMBER.fullmatch(text):
+        raise _Wrong("order_sn", f"{text!r} was rounded by a spreadsheet; export again and do not save it there")
+    raise _Wrong("order_sn", f"{text[:70]!r} is not an order number" if text else "the order number is missing")
+
+
+def _line(cells: _Cells, paid_fen: int | None) -> Line:
+    quantity = _quantity(cells)
+    total = _fen(cells, "goods_total")
+    total = total if total is not None else paid_fen or 0
+    return Line(
+        sku_id=_identifier(cells, "sku_id") or "unknown",
+        goods_id=_identifier(cells, "goods_id") or "unknown",
+        name=_identifier(cells, "name", 500) or "unknown",
+        quantity=quantity,
+        unit_price_fen=total // quantity,
+    )
+
+
+def _quantity(cells: _Cells) -> int:
+    text = cells.text("quantity") or "1"
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= 1_000_000 or len(text) > 9:
+        raise _Wrong("quantity", f"{text[:50]!r} is not a number of pieces from 1 to 1,000,000")
+    return int(text)
+
+
+def _identifier(cells: _Cells, field: str, longest: int = 64) -> str:
+    text = cells.text(field)
+    if len(text) > longest or not all(character.isprintable() for character in text):
+        raise _Wrong(field, f"more than {longest} characters, or some that can't be printed")
+    return text
+
+
+def _fen(cells: _Cells, field: str) -> int | None:
+    """Yuan with at most two decimals, as fen."""
+    text = cells.text(field).removeprefix("¥").removeprefix("￥").replace(",", "").strip()
+    if not text:
+        return None
+    try:
+        fen = Decimal(text) * 100 if len(text) < 20 else Decimal("NaN")
+    except InvalidOperation:
+        fen = Decimal("NaN")
+    if not fen.is_finite() or fen < 0 or fen > 10**12 or fen != fen.to_integral_value():
+        raise _Wrong(field, f"{text[:50]!r} is not an amount in yuan")
+    return int(fen)
+
+
+def _refund_is_pending(after_sales: str) -> bool:
+    """Whether the after-sales text says that a refund is asked for or under way; unknown texts say nothing."""
+    if not after_sales or "退款成功" in after_sales or any(word in after_sales for word in _REFUND_OVER):
+        return False
+    return any(word in after_sales for word in _REFUND_PENDING)
