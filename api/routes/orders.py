@@ -228,9 +228,9 @@ async def _list(
 async def _wait_for(connection: AsyncConnection[TupleRow], shop_id: str, position: int) -> None:
     loop = asyncio.get_running_loop()
     give_up = loop.time() + WAIT_SECONDS
-    while (reached := await reached(connection, shop_id)) < position:
+    while (current := await reached(connection, shop_id)) < position:
         if loop.time() > give_up:
-            raise Refused("not_reached", f"The lists have reached position {reached}, not yet {position}.")
+            raise Refused("not_reached", f"The lists have reached position {current}, not yet {position}.")
         await asyncio.sleep(POLL_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""The clocks of an order, to the microsecond, and what a review, an end or a silence of the platform does to them."""
+"""The clocks of an order, to the microsecond, and what a review, an end or a silence does to them."""
 
 from datetime import datetime, timedelta
 

@@ -1,0 +1,258 @@
+"""What an order is after what happened to it."""
+
+import pytest
+
+from domain.history import Metadata, Recorded
+from domain.order import events as e
+from domain.order.state import Order, Status, evolve, fold
+from tests.domain.vocabulary import (
+    FRIDAY_9,
+    MONDAY_8,
+    MONDAY_9,
+    MONDAY_10,
+    MONDAY_11,
+    MONDAY_12,
+    MONDAY_13,
+    MONDAY_14,
+    MONDAY_15,
+    ORDER_SN,
+    THURSDAY_9,
+    TUESDAY_9,
+    TWO_SKUS,
+    WEDNESDAY_9,
+    Fact,
+    appeal_decided,
+    appealed,
+    awaiting_shipment,
+    buyer_contacted,
+    cancelled,
+    complaint_decided,
+    complaint_filed,
+    delivered,
+    given,
+    given_nothing,
+    group_failed,
+    group_formed,
+    hold_placed,
+    hold_released,
+    paid,
+    picked_up,
+    placed,
+    receipt_confirmed,
+    refunded,
+    review_completed,
+    ship_by_changed,
+    stockout_requested,
+    tracking_replaced,
+    tracking_uploaded,
+)
+
+SHIPPED = (*awaiting_shipment(), tracking_uploaded("SF1", at=MONDAY_12))
+
+EVERY_KIND: tuple[Fact, ...] = (
+    placed(),
+    paid(at=MONDAY_9),
+    group_formed(at=MONDAY_9),
+    group_failed(at=MONDAY_9),
+    ship_by_changed(FRIDAY_9, at=MONDAY_9),
+    tracking_uploaded(at=MONDAY_9),
+    tracking_replaced("SF1", "SF2", at=MONDAY_9),
+    picked_up(at=MONDAY_9),
+    delivered(at=MONDAY_9),
+    receipt_confirmed(at=MONDAY_9),
+    stockout_requested(at=MONDAY_9),
+    review_completed("rejected", at=MONDAY_9),
+    refunded(at=MONDAY_9),
+    cancelled(at=MONDAY_9),
+    hold_placed(at=MONDAY_9),
+    hold_released(at=MONDAY_9),
+    buyer_contacted(at=MONDAY_9),
+    complaint_filed(at=MONDAY_9),
+    complaint_decided("upheld", at=MONDAY_9),
+    appealed("late_shipment", at=MONDAY_9),
+    appeal_decided("late_shipment", "upheld", at=MONDAY_9),
+    Fact(e.ContradictionObserved("code", "this", "that"), MONDAY_9),
+)
+
+
+def test_there_is_a_fact_of_every_kind():
+    assert {type(fact.event) for fact in EVERY_KIND} == set(e.Event.__subclasses__())
+
+
+@pytest.mark.parametrize(
+    ("facts", "status"),
+    [
+        ((placed(paid_fen=None),), "pending_payment"),
+        ((placed(paid_fen=None), paid()), "pending_group"),
+        ((placed(),), "pending_group"),
+        (awaiting_shipment(), "awaiting_shipment"),
+        ((placed(paid_fen=None), group_formed()), "awaiting_shipment"),
+        ((placed(), group_failed()), "group_failed"),
+        ((*awaiting_shipment(), stockout_requested()), "stockout_review"),
+        ((*awaiting_shipment(), stockout_requested(), review_completed("approved", at=TUESDAY_9)), "stocked_out"),
+        (
+            (*awaiting_shipment(), stockout_requested(), review_completed("rejected", at=TUESDAY_9)),
+            "awaiting_shipment",
+        ),
+        (SHIPPED, "shipped"),
+        ((*SHIPPED, picked_up(at=MONDAY_13)), "shipped"),
+        ((*SHIPPED, delivered(at=MONDAY_13)), "delivered"),
+        ((*SHIPPED, delivered(at=MONDAY_13), receipt_confirmed(at=TUESDAY_9)), "received"),
+        ((*SHIPPED, receipt_confirmed(at=TUESDAY_9)), "received"),
+        ((*SHIPPED, tracking_replaced("SF1", "SF2", at=MONDAY_13), delivered("SF1", at=TUESDAY_9)), "shipped"),
+        ((*SHIPPED, tracking_replaced("SF1", "SF2", at=MONDAY_13), delivered("SF2", at=TUESDAY_9)), "delivered"),
+        ((*awaiting_shipment(), cancelled(at=MONDAY_10)), "cancelled"),
+        ((*awaiting_shipment(), refunded(at=MONDAY_10)), "refunded"),
+        ((*awaiting_shipment(), refunded(at=MONDAY_10, amount_fen=4_299)), "awaiting_shipment"),
+        ((*awaiting_shipment(), refunded(at=MONDAY_10, amount_fen=4_300)), "refunded"),
+        ((*awaiting_shipment(), cancelled(at=MONDAY_10), refunded(at=MONDAY_11)), "refunded"),
+        ((*SHIPPED, receipt_confirmed(at=TUESDAY_9), refunded(at=WEDNESDAY_9)), "refunded"),
+        (
+            (
+                *awaiting_shipment(),
+                stockout_requested(),
+                review_completed("approved", at=TUESDAY_9),
+                refunded("platform", "out_of_stock", at=TUESDAY_9),
+            ),
+            "refunded",
+        ),
+    ],
+)
+def test_the_status_an_order_has(facts: tuple[Fact, ...], status: Status):
+    given(facts).at(FRIDAY_9).shows(status=status)
+
+
+def test_a_hold_is_no_status():
+    given(awaiting_shipment(), hold_placed(at=MONDAY_10)).at(MONDAY_11).shows(
+        status="awaiting_shipment"
+    ).is_locked_by("manual")
+
+
+@pytest.mark.parametrize("fact", EVERY_KIND, ids=lambda fact: type(fact.event).__name__)
+def test_evolve_is_total_any_event_may_come_first(fact: Fact):
+    story = given(fact)
+    assert story.order.version == 1
+    story.at(FRIDAY_9)
+
+
+@pytest.mark.parametrize("first", EVERY_KIND, ids=lambda fact: type(fact.event).__name__)
+@pytest.mark.parametrize("second", EVERY_KIND, ids=lambda fact: type(fact.event).__name__)
+def test_evolve_is_total_any_event_may_follow_any_other(first: Fact, second: Fact):
+    story = given(first, second)
+    assert story.order.version == 2
+    story.at(FRIDAY_9)
+
+
+def test_nothing_is_known_of_an_order_without_history():
+    order = fold(ORDER_SN, ())
+    assert order == Order(ORDER_SN)
+    assert (order.version, order.status) == (0, "pending_payment")
+
+
+def test_an_order_keeps_its_place_in_the_log():
+    event = Recorded(e.OrderPaid(1), version=3, position=77, occurred_at=MONDAY_9, recorded_at=MONDAY_10)
+    order = evolve(Order(ORDER_SN), event)
+    assert (order.version, order.position, order.last_occurred_at) == (3, 77, MONDAY_9)
+
+
+def test_the_last_moment_is_the_latest_not_the_last_told():
+    order = given(placed(at=MONDAY_8)).and_(group_formed(at=MONDAY_12), buyer_contacted(at=MONDAY_9)).order
+    assert order.last_occurred_at == MONDAY_12
+
+
+def test_paying_in_the_same_breath_and_paying_later_are_the_same_but_for_the_moment():
+    at_once = given(placed(at=MONDAY_8, paid_fen=4_300)).order
+    later = given(placed(at=MONDAY_8, paid_fen=None), paid(4_300, at=MONDAY_9)).order
+    assert (at_once.paid_at, at_once.paid_fen) == (MONDAY_8, 4_300)
+    assert (later.paid_at, later.paid_fen) == (MONDAY_9, 4_300)
+
+
+def test_a_free_order_is_paid():
+    given(placed(paid_fen=0)).at(MONDAY_9).shows(status="pending_group", paid_fen=0)
+
+
+def test_a_parcel_keeps_what_happened_to_it():
+    (parcel,) = given(SHIPPED, picked_up(at=MONDAY_13), delivered(at=TUESDAY_9)).order.parcels
+    assert (parcel.carrier, parcel.tracking_number) == ("SF", "SF1")
+    assert (parcel.uploaded_at, parcel.picked_up_at, parcel.delivered_at) == (MONDAY_12, MONDAY_13, TUESDAY_9)
+    assert (parcel.time_known, parcel.scans_followed) == (True, True)
+
+
+def test_a_parcel_of_an_export_has_no_scans():
+    (parcel,) = given(awaiting_shipment(), tracking_uploaded().seen_in("export")).order.parcels
+    assert (parcel.time_known, parcel.scans_followed) == (True, False)
+    (parcel,) = given(awaiting_shipment(), tracking_uploaded().merely_seen()).order.parcels
+    assert (parcel.time_known, parcel.scans_followed) == (False, False)
+
+
+def test_a_replaced_parcel_hands_its_contents_on():
+    packed = (e.ParcelLine("SKU-1", 2),)
+    order = given(
+        placed(lines=TWO_SKUS),
+        group_formed(),
+        tracking_uploaded("SF1", at=MONDAY_10, lines=packed),
+        tracking_replaced("SF1", "SF2", at=MONDAY_11),
+    ).order
+    (current,) = order.current_parcels
+    assert (current.tracking_number, current.lines, current.uploaded_at) == ("SF2", packed, MONDAY_11)
+    assert order.shipped_at == MONDAY_10
+
+
+def test_what_is_said_of_an_unknown_parcel_changes_no_other():
+    given(SHIPPED, picked_up("SF9", at=MONDAY_13), delivered("SF9", at=MONDAY_14)).at(TUESDAY_9).shows(
+        status="shipped"
+    )
+
+
+def test_holds_are_several_at_once_each_with_its_reason():
+    seen = given(
+        awaiting_shipment(),
+        stockout_requested(at=MONDAY_10),
+        hold_placed("risk_control", at=MONDAY_11, reason="looks like a bot"),
+        hold_placed("manual", at=MONDAY_12, reason="address looks wrong"),
+    ).at(MONDAY_13)
+    assert [(h.hold, h.reason, h.since) for h in seen.view.shipment_lock.holds] == [
+        ("stockout_review", "no_supply", MONDAY_10),
+        ("risk_control", "looks like a bot", MONDAY_11),
+        ("manual", "address looks wrong", MONDAY_12),
+    ]
+
+
+@pytest.mark.parametrize("end", [refunded(at=MONDAY_14), cancelled(at=MONDAY_14), group_failed(at=MONDAY_14)])
+def test_a_closed_order_has_nothing_to_lock(end: Fact):
+    given(awaiting_shipment(), stockout_requested(at=MONDAY_10), hold_placed(at=MONDAY_11), end).at(
+        MONDAY_15
+    ).is_not_locked()
+
+
+def test_a_review_decided_without_an_application_changes_nothing_but_the_version():
+    before = given(awaiting_shipment())
+    after = before.and_(review_completed("approved", at=MONDAY_10))
+    assert after.order.reviews == ()
+    after.at(MONDAY_11).shows(status="awaiting_shipment", version=3)
+
+
+def test_the_money_that_went_back():
+    assert given(awaiting_shipment()).order.refunded_fen == 0
+    some = given(awaiting_shipment(), refunded(at=MONDAY_10, amount_fen=300), refunded(at=MONDAY_11, amount_fen=50))
+    assert some.order.refunded_fen == 350
+    assert some.and_(refunded(at=MONDAY_12)).order.refunded_fen == 4_300
+    assert given(placed(paid_fen=None), refunded(at=MONDAY_12)).order.refunded_fen is None
+
+
+def test_an_anomaly_is_kept():
+    seen = given(awaiting_shipment(), Fact(e.ContradictionObserved("paid_differs", "1 fen", "2 fen"), MONDAY_10))
+    seen.at(MONDAY_11).has_anomalies("paid_differs")
+
+
+def test_the_end_is_the_first_of_several():
+    order = given(awaiting_shipment(), refunded(at=THURSDAY_9)).and_(cancelled(at=TUESDAY_9)).order
+    assert order.ending is not None
+    assert (order.ending.at, order.ending.time_known) == (TUESDAY_9, True)
+    assert given_nothing().order.ending is None
+
+
+def test_a_moment_merely_seen_is_marked_so():
+    recorded = Recorded(e.StockoutRequested("unknown"), 1, 1, MONDAY_9, MONDAY_9, Metadata(observed=True))
+    (review,) = evolve(Order(ORDER_SN), recorded).reviews
+    assert review.time_known is False
