@@ -12,7 +12,7 @@ from domain.order.decisions import ACTIONS
 from tests.api.conftest import LINE, SHOP, Api, ago
 
 ORDER = "260302-000000000000001"
-TRACKING = {"carrier": "SF", "tracking_number": "SF1"}
+TRACKING: dict[str, Any] = {"carrier": "SF", "tracking_number": "SF1"}
 
 
 def events(api: Api, order_sn: str = ORDER) -> list[str]:
