@@ -1,0 +1,62 @@
+"""A database that goes away gives 503, and the program recovers by itself when it is back."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from infrastructure.database.embedded import EmbeddedServer
+from infrastructure.database.migrate import migrate
+from tests.api.conftest import Api
+
+ORDER = "260302-000000000000001"
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    with EmbeddedServer.start(tmp_path) as server:
+        migrate(server.url)
+        yield server
+
+
+def postmaster(server: EmbeddedServer, folder: Path) -> int:
+    return int((folder / "postgresql" / "postmaster.pid").read_text().splitlines()[0])
+
+
+def answered(api: Api, within: float = 20.0) -> None:
+    """Wait until the program answers again."""
+    deadline = time.monotonic() + within
+    while api.http.get("/readyz").status_code != 200:
+        assert time.monotonic() < deadline, "the program did not recover"
+        time.sleep(0.05)
+
+
+def test_a_database_that_goes_away_gives_503_and_comes_back(own_server: EmbeddedServer, tmp_path: Path) -> None:
+    with TestClient(create_app(own_server.url), raise_server_exceptions=False) as http:
+        api = Api(http)
+        api.formed(ORDER)
+
+        os.kill(postmaster(own_server, tmp_path), signal.SIGQUIT)
+        for answer in (
+            api.do(ORDER, "upload-tracking", carrier="SF", tracking_number="SF1"),
+            api.get(f"orders/{ORDER}"),
+            api.get("orders"),
+            api.http.get("/readyz"),
+        ):
+            assert answer.status_code == 503
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["code"] == "unavailable"
+            assert int(answer.headers["retry-after"]) > 0
+        assert api.http.get("/healthz").status_code == 200
+
+        own_server.ensure_running()
+        answered(api)
+        order = api.done(ORDER, "upload-tracking", carrier="SF", tracking_number="SF1")
+        assert order["version"] == 3
+        position = order["position"]
+        assert api.get("orders", min_position=position).json()["items"][0]["status"] == "shipped"
