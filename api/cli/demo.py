@@ -6,7 +6,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from infrastructure.pinduoduo.sample import SAMPLE_EXPORT, SAMPLE_EXPORTED_AT
 
 from api.cli.importing import import_export
 from api.cli.serving import Port, leave_on_sigterm, run_server
@@ -16,6 +15,7 @@ from domain.order import commands as c
 from domain.order.view import OrderView
 from infrastructure import clock
 from infrastructure.command_path import Tell
+from infrastructure.pinduoduo.sample import SAMPLE_EXPORT, SAMPLE_EXPORTED_AT
 
 SHOP = "100000001"
 
@@ -72,6 +72,6 @@ async def story(program: Program) -> str:
             continue
         order = msgspec.json.decode(answer.body, type=OrderView)
         out.print(f"  {answer.status} {order.status}, version {order.version}")
-        for violation in order.violations:
-            out.print(f"  {violation.kind} since {shown(violation.arose_at)}, {violation.penalty_fen} fen")
+    for violation in order.violations:
+        out.print(f"  {violation.kind} since {shown(violation.arose_at)}, {violation.penalty_fen} fen")
     return order_sn

@@ -149,6 +149,8 @@ class HoldPlaced(Event, frozen=True):
 
 
 class HoldReleased(Event, frozen=True):
+    """That lock was lifted."""
+
     hold: HoldKind
     reason: str
 
@@ -168,6 +170,8 @@ class ParcelComplaintFiled(Event, frozen=True):
 
 
 class ParcelComplaintDecided(Event, frozen=True):
+    """The platform upheld or dismissed the complaint; upheld, it is fraud (seed 4)."""
+
     outcome: ComplaintOutcome
 
 
@@ -179,6 +183,8 @@ class ViolationAppealed(Event, frozen=True):
 
 
 class AppealDecided(Event, frozen=True):
+    """The platform upheld the violation, or overturned it."""
+
     violation_id: str
     outcome: AppealOutcome
 

@@ -1,0 +1,115 @@
+"""What is shipped beside the code: the compose file, the image, the Makefile, the documentation."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from api.cli import app
+from api.problems import PROBLEMS
+from domain.order.events import OrderEvent
+from infrastructure.settings import KNOWN
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def compose() -> Any:
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+
+
+def test_compose_has_the_database_the_api_and_the_worker_each_with_a_health_check(compose: Any) -> None:
+    services = compose["services"]
+    assert {"database", "api", "worker"} <= services.keys()
+    for name in ("database", "api", "worker"):
+        assert services[name]["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), name
+
+
+def test_every_command_in_compose_is_one_of_ours(compose: Any) -> None:
+    ours = {name: service for name, service in compose["services"].items() if service.get("build")}
+    assert set(ours) == {"api", "migrate", "worker"}
+    for name, service in ours.items():
+        shown = CliRunner().invoke(app, [*service["command"], "--help"])
+        assert shown.exit_code == 0, (name, shown.output)
+
+
+def test_every_variable_in_compose_is_a_setting(compose: Any) -> None:
+    for service in compose["services"].values():
+        ours = {name for name in service.get("environment", {}) if name.startswith("SHIPLOCK_")}
+        assert ours <= set(KNOWN)
+
+
+def test_what_a_service_waits_for_exists_and_can_become_so(compose: Any) -> None:
+    services = compose["services"]
+    for service in services.values():
+        for needed, how in service.get("depends_on", {}).items():
+            assert needed in services
+            assert how["condition"] in ("service_healthy", "service_completed_successfully")
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in services[needed]
+
+
+def test_the_health_checks_own_program_compiles(compose: Any) -> None:
+    _, python, flag, program = compose["services"]["api"]["healthcheck"]["test"]
+    assert (python, flag) == ("python", "-c")
+    compile(program, "healthcheck", "exec")
+
+
+def test_everything_the_image_copies_exists() -> None:
+    for line in (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines():
+        if line.startswith("COPY"):
+            for source in line.split()[1:-1]:
+                assert (ROOT / source).exists(), source
+
+
+def test_the_locks_hold_every_dependency_and_no_registry() -> None:
+    for name in ("requirements.lock", "requirements-dev.lock"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert "psycopg==" in text
+        assert "--hash=sha256:" in text
+        assert "://" not in text
+
+
+def test_every_problem_event_and_setting_is_documented() -> None:
+    problems = (ROOT / "docs/reference/problems.md").read_text(encoding="utf-8")
+    for code, kind in PROBLEMS.items():
+        assert f"| `{code}` | {kind.status} | {kind.title} | {kind.advice} |" in problems, code
+    events = (ROOT / "docs/reference/events.md").read_text(encoding="utf-8")
+    for event in get_args(OrderEvent):
+        fields = ", ".join(f"`{field.name}`" for field in msgspec.structs.fields(event))
+        assert f"| `{event.__name__}` | {fields or '-'} |" in events, event.__name__
+    settings = (ROOT / "docs/reference/command-line.md").read_text(encoding="utf-8")
+    for setting in KNOWN:
+        assert f"`{setting}`" in settings, setting
+
+
+def test_every_link_in_the_documentation_leads_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_command_line_shown_in_the_documentation_is_known() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    known = {"serve", "worker", "import", "order", "history", "violations", "rules", "db", "doctor", "demo"}
+    for page in pages:
+        for line in page.read_text(encoding="utf-8").splitlines():
+            if match := re.match(r"\$ shiplock (\w+)", line):
+                assert match[1] in known, line
+
+
+def test_the_program_needs_nothing_that_only_tests_have() -> None:
+    """Importing the whole program pulls in no development dependency."""
+    listing = "import api.cli, sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", listing], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split()
+    assert not {"pytest", "hypothesis", "freezegun", "httpx2", "yaml", "Crypto", "mypy"} & set(loaded)
