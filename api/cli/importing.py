@@ -52,7 +52,7 @@ async def import_export(
     try:
         with (
             ExportReader(file, seen_at=exported_at or now, now=now) as reader,
-            Progress(*columns, console=err, transient=not err.is_terminal) as bar,
+            Progress(*columns, console=err, disable=not err.is_terminal) as bar,
         ):
             task = bar.add_task(file.name, total=reader.total_bytes, orders=0)
 

@@ -62,8 +62,9 @@ _ADVANCE = "UPDATE checkpoint SET position = %s WHERE shop_id = %s AND reader = 
 class Worker:
     """Folds what is new and writes it to the views, shop by shop."""
 
-    def __init__(self, pool: Pool, book: RuleBook, views: Sequence[View] = VIEWS) -> None:
+    def __init__(self, pool: Pool, book: RuleBook, views: Sequence[View] = VIEWS, *, batch: int = BATCH) -> None:
         self._pool = pool
+        self._batch = batch
         self._book = book
         self._views = views
         self._wake = asyncio.Event()
@@ -123,7 +124,7 @@ class Worker:
             if claimed is None:
                 return False
             done: int = claimed[0]
-            cursor = await connection.execute(_TOUCHED, (ORDER + "%", shop_id, done, done + BATCH))
+            cursor = await connection.execute(_TOUCHED, (ORDER + "%", shop_id, done, done + self._batch))
             row = await cursor.fetchone()
             last, streams = row if row else (None, None)
             if last is None:

@@ -1,0 +1,136 @@
+"""The command line as its users call it: a process, its output, its exit status."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SHOP = "100000001"
+SAMPLE = Path(__file__).parents[1] / "infrastructure/pinduoduo/samples/orders_export_2020.csv"
+
+Shiplock = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def shiplock(database_url: str, tmp_path: Path) -> Shiplock:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SHIPLOCK_")}
+    environment |= {"SHIPLOCK_DATABASE_URL": database_url, "SHIPLOCK_DATA_DIR": str(tmp_path)}
+
+    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", "from api.cli import main; main()", *arguments],
+            env=environment | more,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    return run
+
+
+def body(done: subprocess.CompletedProcess[str]) -> Any:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_an_export_is_imported_read_and_judged(shiplock: Shiplock) -> None:
+    arguments = ("import", str(SAMPLE), "--shop", SHOP, "--exported-at", "2026-03-20 18:00:00")
+    preview = body(shiplock(*arguments, "--dry-run", "--json"))
+    first = body(shiplock(*arguments, "--json"))
+    assert preview["events_appended"] == first["events_appended"] > 400
+    assert first["orders_new"] == 400
+    assert body(shiplock(*arguments, "--json"))["events_appended"] == 0
+    assert "events appended" in shiplock(*arguments).stdout
+
+    found = body(shiplock("violations", SHOP, "--as-of", "2026-03-20T18:00:00+08:00", "--json"))["items"]
+    late = next(violation for violation in found if violation["kind"] == "late_shipment")
+    order = body(shiplock("order", SHOP, late["order_sn"], "--as-of", late["arose_at"], "--json"))
+    assert order["violations"] == []
+    now = body(shiplock("order", SHOP, late["order_sn"], "--json"))
+    assert "late_shipment" in [violation["kind"] for violation in now["violations"]]
+    assert late["order_sn"] in shiplock("order", SHOP, late["order_sn"]).stdout
+
+    history = body(shiplock("history", SHOP, late["order_sn"], "--json"))
+    assert [event["type"] for event in history][:3] == ["OrderPlaced", "OrderPaid", "GroupFormed"]
+    assert history[0]["metadata"] == {"actor": "import", "via": "export", "observed": True}
+    assert "GroupFormed" in shiplock("history", SHOP, late["order_sn"]).stdout
+
+
+def test_now_without_a_worker_running_violations_are_current(shiplock: Shiplock) -> None:
+    shiplock("import", str(SAMPLE), "--shop", SHOP)
+    found = body(shiplock("violations", SHOP, "--json"))["items"]
+    assert {violation["kind"] for violation in found} == {"late_shipment", "stockout"}
+    assert str(len(found)) in shiplock("violations", SHOP).stdout.splitlines()[-1]
+
+
+def test_what_is_not_there_is_status_1_and_what_makes_no_sense_is_status_2(
+    shiplock: Shiplock, tmp_path: Path
+) -> None:
+    nothing = shiplock("order", SHOP, "260302-404")
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert "no order 260302-404" in nothing.stderr
+    assert shiplock("history", SHOP, "260302-404").returncode == 1
+    assert shiplock("rules", "show", "nonsense").returncode == 1
+    text = tmp_path / "notes.txt"
+    text.write_text("not an export", encoding="utf-8")
+    unreadable = shiplock("import", str(text), "--shop", SHOP)
+    assert unreadable.returncode == 1
+    assert "订单号" in unreadable.stderr
+    assert "Traceback" not in unreadable.stderr
+    for usage in (
+        ("order", SHOP),
+        ("order", SHOP, "260302-1", "--as-of", "soon"),
+        ("order", "a b", "260302-1"),
+        ("import", str(tmp_path / "missing.csv"), "--shop", SHOP),
+        ("import", str(text)),
+        ("fly",),
+    ):
+        assert shiplock(*usage).returncode == 2, usage
+
+
+def test_a_database_that_is_not_there_is_one_sentence(shiplock: Shiplock) -> None:
+    gone = shiplock("order", SHOP, "260302-1", SHIPLOCK_DATABASE_URL="postgresql://127.0.0.1:1/nothing")
+    assert gone.returncode == 1
+    assert "can't be reached" in gone.stderr
+    assert "Traceback" not in gone.stderr
+
+
+def test_a_mistyped_setting_is_named(shiplock: Shiplock) -> None:
+    wrong = shiplock("order", SHOP, "260302-1", SHIPLOCK_DATABASE="x")
+    assert wrong.returncode == 1
+    assert "SHIPLOCK_DATABASE is not a setting" in wrong.stderr
+
+
+def test_rules_are_shown_with_their_sources(shiplock: Shiplock) -> None:
+    (listed,) = body(shiplock("rules", "list", "--json"))
+    shown = body(shiplock("rules", "show", listed["name"], "--json"))
+    assert shown["ship_by"]["hours"]["ordinary"] == 48
+    assert "seed" in shown["ship_by"]["source"]
+    assert "DOMAIN.md §1.5" in shiplock("rules", "show").stdout
+    assert listed["name"] in shiplock("rules", "list").stdout
+
+
+def test_doctor_finds_everything_in_place_or_says_what_is_not(shiplock: Shiplock) -> None:
+    assert body(shiplock("doctor", "--json"))["ok"] is True
+    gone = shiplock("doctor", SHIPLOCK_DATABASE_URL="postgresql://127.0.0.1:1/nothing")
+    assert gone.returncode == 1
+
+
+def test_migrating_again_does_nothing(shiplock: Shiplock) -> None:
+    assert body(shiplock("db", "migrate", "--json"))["applied"] == []
+    assert "Nothing to do" in shiplock("db", "migrate").stderr
+
+
+def test_the_demo_tells_its_story_and_can_be_told_again(shiplock: Shiplock) -> None:
+    for _ in range(2):
+        told = shiplock("demo")
+        assert told.returncode == 0, told.stderr
+        assert "409 order_locked" in told.stdout
+        assert "200 shipped" in told.stdout
+    assert "0 events appended" in told.stdout

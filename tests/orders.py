@@ -1,0 +1,60 @@
+"""Histories for tests: orders told through the real command path."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from domain.order import commands as c
+from infrastructure import clock
+from infrastructure.command_path import CommandPath, Outcome, Tell
+from infrastructure.database.pool import Pool, connection_pool
+from infrastructure.rule_sets import shipped_rules
+
+T = TypeVar("T")
+
+SHOP = "100000001"
+MONDAY_9 = datetime(2026, 3, 2, 1, tzinfo=UTC)
+LINE = c.OrderedLine("52000301", "520003", "泰国金枕榴莲 1个", 1, 12900)
+
+
+def order_sn(n: int) -> str:
+    return f"260302-{n:015d}"
+
+
+@asynccontextmanager
+async def path_on(pool: Pool) -> AsyncIterator[CommandPath]:
+    async with CommandPath(pool, shipped_rules(), clock.now, render=lambda intent, outcome: b"told") as path:
+        yield path
+
+
+def on_database(url: str, work: Callable[[Pool, CommandPath], Awaitable[T]]) -> T:
+    """Run something with a pool and a command path of its own."""
+
+    async def run() -> T:
+        async with connection_pool(url, size=8) as pool, path_on(pool) as path:
+            return await work(pool, path)
+
+    return asyncio.run(run())
+
+
+def tell(number: str, command: c.Command, shop: str = SHOP) -> Tell:
+    return Tell(shop, number, command, "test")
+
+
+async def placed_and_formed(path: CommandPath, count: int, shop: str = SHOP, at: datetime = MONDAY_9) -> None:
+    """Orders 0 to ``count``, all with a formed group."""
+    place = c.Place(lines=(LINE,), paid_fen=12900, occurred_at=at)
+    await done(path, *(tell(order_sn(n), place, shop) for n in range(count)))
+    await done(path, *(tell(order_sn(n), c.FormGroup(occurred_at=at), shop) for n in range(count)))
+
+
+async def done(path: CommandPath, *intents: Tell) -> list[Outcome]:
+    """Submit commands none of which may fail or be refused."""
+    outcomes = []
+    for outcome in await path.submit(intents):
+        assert isinstance(outcome, Outcome), outcome
+        assert outcome.refusal is None, outcome.refusal
+        outcomes.append(outcome)
+    return outcomes
