@@ -23,7 +23,7 @@ def parse_moment(stated: object) -> datetime:
 
     Raises ``ValueError`` for anything else and for times outside 2015 to 2100.
     """
-    text = str(stated).strip().replace(" ", "+")
+    text = stated.isoformat() if isinstance(stated, datetime) else str(stated).strip().replace(" ", "+")
     try:
         moment: datetime = _moment.decode(msgspec.json.encode(text))
     except msgspec.DecodeError:

@@ -21,40 +21,40 @@ def decided_between(filed_at: datetime) -> tuple[datetime, datetime, bool]:
     return expected.earliest, expected.latest, expected.certain
 
 
-def test_filed_in_an_ordinary_week():
+def test_filed_in_an_ordinary_week() -> None:
     assert decided_between(beijing(2026, 3, 2, 15)) == (beijing(2026, 3, 4, 15), beijing(2026, 3, 5, 15), True)
 
 
-def test_filed_on_a_thursday_the_weekend_does_not_count():
+def test_filed_on_a_thursday_the_weekend_does_not_count() -> None:
     assert decided_between(beijing(2026, 3, 5, 15)) == (beijing(2026, 3, 9, 15), beijing(2026, 3, 10, 15), True)
 
 
-def test_filed_on_a_saturday_monday_is_the_first_day():
+def test_filed_on_a_saturday_monday_is_the_first_day() -> None:
     assert decided_between(beijing(2026, 3, 7, 15)) == (beijing(2026, 3, 10, 15), beijing(2026, 3, 11, 15), True)
 
 
-def test_filed_on_friday_before_spring_festival_2026():
+def test_filed_on_friday_before_spring_festival_2026() -> None:
     """Saturday the 14th is a make-up working day, the 15th to the 23rd is holiday."""
     filed = beijing(2026, 2, 13, 10)
     assert working_days_after(filed, 1) == (beijing(2026, 2, 14, 10), True)
     assert decided_between(filed) == (beijing(2026, 2, 24, 10), beijing(2026, 2, 25, 10), True)
 
 
-def test_filed_in_the_middle_of_spring_festival_2026():
+def test_filed_in_the_middle_of_spring_festival_2026() -> None:
     assert decided_between(beijing(2026, 2, 18, 10)) == (beijing(2026, 2, 25, 10), beijing(2026, 2, 26, 10), True)
 
 
-def test_filed_on_the_day_before_national_day_2026():
+def test_filed_on_the_day_before_national_day_2026() -> None:
     """The 1st to the 7th is holiday, Saturday the 10th a make-up working day."""
     assert decided_between(beijing(2026, 9, 30, 18)) == (beijing(2026, 10, 9, 18), beijing(2026, 10, 10, 18), True)
 
 
-def test_filed_in_the_seeds_own_week_2021():
+def test_filed_in_the_seeds_own_week_2021() -> None:
     """Sunday, 26 September 2021 was a make-up working day, but the day of filing itself does not count."""
     assert decided_between(beijing(2021, 9, 26, 9)) == (beijing(2021, 9, 28, 9), beijing(2021, 9, 29, 9), True)
 
 
-def test_filed_on_the_day_before_national_day_2021():
+def test_filed_on_the_day_before_national_day_2021() -> None:
     """The 1st to the 7th was holiday, Saturday the 9th a make-up working day."""
     assert decided_between(beijing(2021, 9, 30, 9)) == (beijing(2021, 10, 9, 9), beijing(2021, 10, 11, 9), True)
 
@@ -67,7 +67,7 @@ def test_filed_on_the_day_before_national_day_2021():
         *(date(2021, month, day) for month, day in ((2, 7), (2, 20), (4, 25), (5, 8), (9, 18), (9, 26), (10, 9))),
     ],
 )
-def test_a_make_up_day_works_though_it_is_a_weekend(make_up_day: date):
+def test_a_make_up_day_works_though_it_is_a_weekend(make_up_day: date) -> None:
     assert make_up_day.weekday() >= 5
     assert is_working_day(make_up_day) == (True, True)
 
@@ -85,27 +85,27 @@ def test_a_make_up_day_works_though_it_is_a_weekend(make_up_day: date):
         (date(2021, 10, 1), date(2021, 10, 7)),
     ],
 )
-def test_a_holiday_does_not_work(first: date, last: date):
+def test_a_holiday_does_not_work(first: date, last: date) -> None:
     for offset in range((last - first).days + 1):
         assert is_working_day(first + timedelta(days=offset)) == (False, True)
 
 
-def test_a_year_not_announced_yet_is_answered_by_the_weekday_and_uncertain():
+def test_a_year_not_announced_yet_is_answered_by_the_weekday_and_uncertain() -> None:
     assert is_working_day(date(2027, 3, 5)) == (True, False)
     assert is_working_day(date(2027, 3, 6)) == (False, False)
     assert decided_between(beijing(2027, 3, 1, 9)) == (beijing(2027, 3, 3, 9), beijing(2027, 3, 4, 9), False)
 
 
-def test_a_window_that_reaches_into_an_unannounced_year_is_uncertain():
+def test_a_window_that_reaches_into_an_unannounced_year_is_uncertain() -> None:
     assert expected_decision(beijing(2026, 12, 28, 9), 2, 3).certain is True
     assert expected_decision(beijing(2026, 12, 29, 9), 2, 3).certain is False
 
 
-def test_a_year_before_the_calendar_begins_is_uncertain_too():
+def test_a_year_before_the_calendar_begins_is_uncertain_too() -> None:
     assert is_working_day(date(2003, 3, 5)) == (True, False)
 
 
-def test_the_day_is_counted_in_beijing_not_in_utc():
+def test_the_day_is_counted_in_beijing_not_in_utc() -> None:
     """Half past midnight on Tuesday in Beijing is still Monday in UTC."""
     assert decided_between(beijing(2026, 3, 3, 0, 30)) == (
         beijing(2026, 3, 5, 0, 30),
@@ -115,25 +115,25 @@ def test_the_day_is_counted_in_beijing_not_in_utc():
 
 
 @pytest.mark.parametrize("zone", [UTC, BEIJING, timezone(timedelta(hours=-7))])
-def test_the_answer_is_the_same_moment_in_the_zone_of_the_question(zone: timezone):
+def test_the_answer_is_the_same_moment_in_the_zone_of_the_question(zone: timezone) -> None:
     earliest, certain = working_days_after(beijing(2026, 3, 2, 15).astimezone(zone), 2)
     assert (earliest, certain) == (beijing(2026, 3, 4, 15), True)
     assert earliest.tzinfo is zone
 
 
-def test_microseconds_survive():
+def test_microseconds_survive() -> None:
     filed = beijing(2026, 3, 2, 15) + timedelta(microseconds=123_456)
     assert working_days_after(filed, 2)[0] == beijing(2026, 3, 4, 15) + timedelta(microseconds=123_456)
 
 
-def test_an_order_shows_the_window_of_its_review():
+def test_an_order_shows_the_window_of_its_review() -> None:
     filed = beijing(2026, 2, 13, 10)
     story = given(placed(at=filed - days(1)), group_formed(at=filed - days(1)), stockout_requested(at=filed))
     (hold,) = story.at(filed).view.shipment_lock.holds
     assert hold.expected_decision == ExpectedDecision(beijing(2026, 2, 24, 10), beijing(2026, 2, 25, 10), True)
 
 
-def test_the_window_is_an_estimate_and_decides_nothing():
+def test_the_window_is_an_estimate_and_decides_nothing() -> None:
     given(awaiting_shipment(), stockout_requested()).at(beijing(2026, 6, 1)).is_locked_by(
         "stockout_review"
     ).has_deadline("review_decision", state="missed")

@@ -21,30 +21,30 @@ def versions(**cut: object) -> list[int]:
     return [recorded.version for recorded in visible(HISTORY, **cut)]  # type: ignore[arg-type]
 
 
-def test_without_a_cut_everything_is_visible():
+def test_without_a_cut_everything_is_visible() -> None:
     assert versions() == [1, 2, 3]
 
 
-def test_as_of_cuts_by_what_had_happened():
+def test_as_of_cuts_by_what_had_happened() -> None:
     assert versions(as_of=MONDAY_12) == [1, 2, 3]
     assert versions(as_of=MONDAY_12 - MICROSECOND) == [1, 2]
 
 
-def test_known_at_cuts_by_what_the_log_had_learned():
+def test_known_at_cuts_by_what_the_log_had_learned() -> None:
     assert versions(known_at=MONDAY_15) == [1, 2, 3]
     assert versions(known_at=MONDAY_15 - MICROSECOND) == [1, 2]
 
 
-def test_at_version_cuts_by_the_orders_own_count():
+def test_at_version_cuts_by_the_orders_own_count() -> None:
     assert versions(at_version=2) == [1, 2]
     assert versions(at_version=0) == []
 
 
-def test_cuts_combine_and_each_only_removes():
+def test_cuts_combine_and_each_only_removes() -> None:
     assert versions(as_of=TUESDAY_9, known_at=MONDAY_12) == [1, 2]
     assert versions(as_of=MONDAY_9, known_at=TUESDAY_9, at_version=1) == [1]
 
 
-def test_an_order_as_it_was_and_as_it_was_known():
+def test_an_order_as_it_was_and_as_it_was_known() -> None:
     TOLD_LATE.as_of(MONDAY_12).shows(status="shipped", version=3)
     TOLD_LATE.as_of(MONDAY_12 - MICROSECOND).shows(status="awaiting_shipment", version=2)

@@ -75,7 +75,7 @@ EVERY_KIND: tuple[Fact, ...] = (
 )
 
 
-def test_there_is_a_fact_of_every_kind():
+def test_there_is_a_fact_of_every_kind() -> None:
     assert {type(fact.event) for fact in EVERY_KIND} == set(e.Event.__subclasses__())
 
 
@@ -118,18 +118,18 @@ def test_there_is_a_fact_of_every_kind():
         ),
     ],
 )
-def test_the_status_an_order_has(facts: tuple[Fact, ...], status: Status):
+def test_the_status_an_order_has(facts: tuple[Fact, ...], status: Status) -> None:
     given(facts).at(FRIDAY_9).shows(status=status)
 
 
-def test_a_hold_is_no_status():
+def test_a_hold_is_no_status() -> None:
     given(awaiting_shipment(), hold_placed(at=MONDAY_10)).at(MONDAY_11).shows(
         status="awaiting_shipment"
     ).is_locked_by("manual")
 
 
 @pytest.mark.parametrize("fact", EVERY_KIND, ids=lambda fact: type(fact.event).__name__)
-def test_evolve_is_total_any_event_may_come_first(fact: Fact):
+def test_evolve_is_total_any_event_may_come_first(fact: Fact) -> None:
     story = given(fact)
     assert story.order.version == 1
     story.at(FRIDAY_9)
@@ -137,55 +137,55 @@ def test_evolve_is_total_any_event_may_come_first(fact: Fact):
 
 @pytest.mark.parametrize("first", EVERY_KIND, ids=lambda fact: type(fact.event).__name__)
 @pytest.mark.parametrize("second", EVERY_KIND, ids=lambda fact: type(fact.event).__name__)
-def test_evolve_is_total_any_event_may_follow_any_other(first: Fact, second: Fact):
+def test_evolve_is_total_any_event_may_follow_any_other(first: Fact, second: Fact) -> None:
     story = given(first, second)
     assert story.order.version == 2
     story.at(FRIDAY_9)
 
 
-def test_nothing_is_known_of_an_order_without_history():
+def test_nothing_is_known_of_an_order_without_history() -> None:
     order = fold(ORDER_SN, ())
     assert order == Order(ORDER_SN)
     assert (order.version, order.status) == (0, "pending_payment")
 
 
-def test_an_order_keeps_its_place_in_the_log():
+def test_an_order_keeps_its_place_in_the_log() -> None:
     event = Recorded(e.OrderPaid(1), version=3, position=77, occurred_at=MONDAY_9, recorded_at=MONDAY_10)
     order = evolve(Order(ORDER_SN), event)
     assert (order.version, order.position, order.last_occurred_at) == (3, 77, MONDAY_9)
 
 
-def test_the_last_moment_is_the_latest_not_the_last_told():
+def test_the_last_moment_is_the_latest_not_the_last_told() -> None:
     order = given(placed(at=MONDAY_8)).and_(group_formed(at=MONDAY_12), buyer_contacted(at=MONDAY_9)).order
     assert order.last_occurred_at == MONDAY_12
 
 
-def test_paying_in_the_same_breath_and_paying_later_are_the_same_but_for_the_moment():
+def test_paying_in_the_same_breath_and_paying_later_are_the_same_but_for_the_moment() -> None:
     at_once = given(placed(at=MONDAY_8, paid_fen=4_300)).order
     later = given(placed(at=MONDAY_8, paid_fen=None), paid(4_300, at=MONDAY_9)).order
     assert (at_once.paid_at, at_once.paid_fen) == (MONDAY_8, 4_300)
     assert (later.paid_at, later.paid_fen) == (MONDAY_9, 4_300)
 
 
-def test_a_free_order_is_paid():
+def test_a_free_order_is_paid() -> None:
     given(placed(paid_fen=0)).at(MONDAY_9).shows(status="pending_group", paid_fen=0)
 
 
-def test_a_parcel_keeps_what_happened_to_it():
+def test_a_parcel_keeps_what_happened_to_it() -> None:
     (parcel,) = given(SHIPPED, picked_up(at=MONDAY_13), delivered(at=TUESDAY_9)).order.parcels
     assert (parcel.carrier, parcel.tracking_number) == ("SF", "SF1")
     assert (parcel.uploaded_at, parcel.picked_up_at, parcel.delivered_at) == (MONDAY_12, MONDAY_13, TUESDAY_9)
     assert (parcel.time_known, parcel.scans_followed) == (True, True)
 
 
-def test_a_parcel_of_an_export_has_no_scans():
+def test_a_parcel_of_an_export_has_no_scans() -> None:
     (parcel,) = given(awaiting_shipment(), tracking_uploaded().seen_in("export")).order.parcels
     assert (parcel.time_known, parcel.scans_followed) == (True, False)
     (parcel,) = given(awaiting_shipment(), tracking_uploaded().merely_seen()).order.parcels
     assert (parcel.time_known, parcel.scans_followed) == (False, False)
 
 
-def test_a_replaced_parcel_hands_its_contents_on():
+def test_a_replaced_parcel_hands_its_contents_on() -> None:
     packed = (e.ParcelLine("SKU-1", 2),)
     order = given(
         placed(lines=TWO_SKUS),
@@ -198,13 +198,13 @@ def test_a_replaced_parcel_hands_its_contents_on():
     assert order.shipped_at == MONDAY_10
 
 
-def test_what_is_said_of_an_unknown_parcel_changes_no_other():
+def test_what_is_said_of_an_unknown_parcel_changes_no_other() -> None:
     given(SHIPPED, picked_up("SF9", at=MONDAY_13), delivered("SF9", at=MONDAY_14)).at(TUESDAY_9).shows(
         status="shipped"
     )
 
 
-def test_holds_are_several_at_once_each_with_its_reason():
+def test_holds_are_several_at_once_each_with_its_reason() -> None:
     seen = given(
         awaiting_shipment(),
         stockout_requested(at=MONDAY_10),
@@ -219,20 +219,20 @@ def test_holds_are_several_at_once_each_with_its_reason():
 
 
 @pytest.mark.parametrize("end", [refunded(at=MONDAY_14), cancelled(at=MONDAY_14), group_failed(at=MONDAY_14)])
-def test_a_closed_order_has_nothing_to_lock(end: Fact):
+def test_a_closed_order_has_nothing_to_lock(end: Fact) -> None:
     given(awaiting_shipment(), stockout_requested(at=MONDAY_10), hold_placed(at=MONDAY_11), end).at(
         MONDAY_15
     ).is_not_locked()
 
 
-def test_a_review_decided_without_an_application_changes_nothing_but_the_version():
+def test_a_review_decided_without_an_application_changes_nothing_but_the_version() -> None:
     before = given(awaiting_shipment())
     after = before.and_(review_completed("approved", at=MONDAY_10))
     assert after.order.reviews == ()
     after.at(MONDAY_11).shows(status="awaiting_shipment", version=3)
 
 
-def test_the_money_that_went_back():
+def test_the_money_that_went_back() -> None:
     assert given(awaiting_shipment()).order.refunded_fen == 0
     some = given(awaiting_shipment(), refunded(at=MONDAY_10, amount_fen=300), refunded(at=MONDAY_11, amount_fen=50))
     assert some.order.refunded_fen == 350
@@ -240,19 +240,19 @@ def test_the_money_that_went_back():
     assert given(placed(paid_fen=None), refunded(at=MONDAY_12)).order.refunded_fen is None
 
 
-def test_an_anomaly_is_kept():
+def test_an_anomaly_is_kept() -> None:
     seen = given(awaiting_shipment(), Fact(e.ContradictionObserved("paid_differs", "1 fen", "2 fen"), MONDAY_10))
     seen.at(MONDAY_11).has_anomalies("paid_differs")
 
 
-def test_the_end_is_the_first_of_several():
+def test_the_end_is_the_first_of_several() -> None:
     order = given(awaiting_shipment(), refunded(at=THURSDAY_9)).and_(cancelled(at=TUESDAY_9)).order
     assert order.ending is not None
     assert (order.ending.at, order.ending.time_known) == (TUESDAY_9, True)
     assert given_nothing().order.ending is None
 
 
-def test_a_moment_merely_seen_is_marked_so():
+def test_a_moment_merely_seen_is_marked_so() -> None:
     recorded = Recorded(e.StockoutRequested("unknown"), 1, 1, MONDAY_9, MONDAY_9, Metadata(observed=True))
     (review,) = evolve(Order(ORDER_SN), recorded).reviews
     assert review.time_known is False

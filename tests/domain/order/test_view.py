@@ -79,7 +79,7 @@ A_WHOLE_LIFE = (
 )
 
 
-def test_every_field_of_the_contract_is_there():
+def test_every_field_of_the_contract_is_there() -> None:
     body = given(A_WHOLE_LIFE).at(FRIDAY_9).json
     assert set(body) >= {
         "order_sn",
@@ -114,7 +114,7 @@ def test_every_field_of_the_contract_is_there():
     assert body["rules"] == {"name": "pinduoduo-2023-01", "effective_from": "2023-01-01T00:00:00+08:00"}
 
 
-def test_a_parcel_as_a_client_gets_it():
+def test_a_parcel_as_a_client_gets_it() -> None:
     (parcel,) = given(A_WHOLE_LIFE).at(FRIDAY_9).json["parcels"]
     assert parcel == {
         "carrier": "SF",
@@ -127,7 +127,7 @@ def test_a_parcel_as_a_client_gets_it():
     }
 
 
-def test_a_lock_as_a_client_gets_it():
+def test_a_lock_as_a_client_gets_it() -> None:
     locked = given(awaiting_shipment(), stockout_requested(at=MONDAY_12), hold_placed(at=MONDAY_13)).at(MONDAY_13)
     assert locked.json["shipment_lock"] == {
         "locked": True,
@@ -148,7 +148,7 @@ def test_a_lock_as_a_client_gets_it():
     assert given(awaiting_shipment()).at(MONDAY_13).json["shipment_lock"] == {"locked": False, "holds": []}
 
 
-def test_a_deadline_as_a_client_gets_it():
+def test_a_deadline_as_a_client_gets_it() -> None:
     deadlines = given(A_WHOLE_LIFE).at(FRIDAY_9).json["deadlines"]
     assert all({"kind", "due_at", "met_at", "state"} <= set(deadline) for deadline in deadlines)
     assert deadlines[0] == {
@@ -166,7 +166,7 @@ def test_a_deadline_as_a_client_gets_it():
     ]
 
 
-def test_a_violation_as_a_client_gets_it():
+def test_a_violation_as_a_client_gets_it() -> None:
     (late,) = given(A_WHOLE_LIFE).at(FRIDAY_9).json["violations"]
     assert late == {
         "violation_id": f"{ORDER_SN}:late_shipment",
@@ -179,14 +179,14 @@ def test_a_violation_as_a_client_gets_it():
     }
 
 
-def test_an_anomaly_as_a_client_gets_it():
+def test_an_anomaly_as_a_client_gets_it() -> None:
     seen = given(awaiting_shipment()).sees(shown("awaiting_shipment", paid_fen=1)).story_after.at(TUESDAY_9)
     assert seen.json["anomalies"] == [
         {"code": "paid_differs", "expected": "4300 fen", "seen": "1 fen", "seen_at": "2026-03-03T01:00:00Z"}
     ]
 
 
-def test_every_action_is_answered_each_no_with_its_reason():
+def test_every_action_is_answered_each_no_with_its_reason() -> None:
     for story in STORIES.values():
         allowed = story.at(FRIDAY_9).view.allowed_actions
         assert [found.action for found in allowed] == ACTIONS_OF_THE_CONTRACT
@@ -232,7 +232,7 @@ STORIES: dict[str, Story] = {
 
 @pytest.mark.parametrize("name", ACTIONS_OF_THE_CONTRACT)
 @pytest.mark.parametrize("stage", STORIES)
-def test_what_is_called_forbidden_is_never_done(stage: str, name: str):
+def test_what_is_called_forbidden_is_never_done(stage: str, name: str) -> None:
     """A forbidden action is refused with the same reason, or is so already."""
     story = STORIES[stage]
     answer = story.at(FRIDAY_9).action(name)
@@ -250,7 +250,7 @@ NAMED_BY_BODY = {"appeal", "decide-appeal", "release-hold"}
 
 
 @pytest.mark.parametrize("name", ACTIONS_OF_THE_CONTRACT)
-def test_every_action_is_allowed_somewhere_and_forbidden_somewhere(name: str):
+def test_every_action_is_allowed_somewhere_and_forbidden_somewhere(name: str) -> None:
     answers = {story.at(FRIDAY_9).action(name).allowed for story in STORIES.values()}
     if name == "place":
         assert answers == {False}
@@ -279,7 +279,7 @@ def test_every_action_is_allowed_somewhere_and_forbidden_somewhere(name: str):
         ("refunded in part", "upload-tracking"),
     ],
 )
-def test_what_is_called_allowed_is_done(stage: str, name: str):
+def test_what_is_called_allowed_is_done(stage: str, name: str) -> None:
     story = STORIES[stage]
     assert story.at(FRIDAY_9).action(name).allowed
     decision = story.when(A_COMMAND_FOR[name], at=FRIDAY_9).decision
@@ -287,23 +287,23 @@ def test_what_is_called_allowed_is_done(stage: str, name: str):
     assert decision
 
 
-def test_the_view_of_a_moment_is_asked_for_not_kept():
+def test_the_view_of_a_moment_is_asked_for_not_kept() -> None:
     story = given(awaiting_shipment())
     assert story.at(SHIP_BY).view.violations == ()
     assert len(story.at(FRIDAY_9).view.violations) == 1
     assert story.at(SHIP_BY).view.violations == ()
 
 
-def test_times_are_shown_in_utc():
+def test_times_are_shown_in_utc() -> None:
     body = given(placed(), group_formed(ship_by=WEDNESDAY_9)).at(MONDAY_9).json
     assert body["ship_by"] == "2026-03-04T01:00:00Z"
 
 
 @pytest.mark.parametrize("fact", EVERY_KIND, ids=lambda fact: type(fact.event).__name__)
 @pytest.mark.parametrize("moment", [MONDAY_8, SHIP_BY, beijing(2126, 1, 1), beijing(1970, 1, 1)])
-def test_an_order_can_be_shown_at_any_moment(fact: Fact, moment: Any):
+def test_an_order_can_be_shown_at_any_moment(fact: Fact, moment: Any) -> None:
     assert given(awaiting_shipment(), fact).at(moment).json["order_sn"] == ORDER_SN
 
 
-def test_the_table_of_actions_stands_in_the_contracts_order():
+def test_the_table_of_actions_stands_in_the_contracts_order() -> None:
     assert list(ACTIONS) == ACTIONS_OF_THE_CONTRACT

@@ -61,7 +61,7 @@ FOREVER = beijing(2036, 1, 1)
         (timedelta(hours=48, microseconds=1), "missed"),
     ],
 )
-def test_the_ship_by_of_an_untouched_order(after: timedelta, state: DeadlineState):
+def test_the_ship_by_of_an_untouched_order(after: timedelta, state: DeadlineState) -> None:
     given(awaiting_shipment()).at(FORMED + after).has_deadline("tracking_upload", state=state, due_at=SHIP_BY)
 
 
@@ -73,7 +73,7 @@ def test_the_ship_by_of_an_untouched_order(after: timedelta, state: DeadlineStat
         (timedelta(hours=48, microseconds=1), "missed"),
     ],
 )
-def test_the_ship_by_of_an_order_shipped_at_the_edge(after: timedelta, state: DeadlineState):
+def test_the_ship_by_of_an_order_shipped_at_the_edge(after: timedelta, state: DeadlineState) -> None:
     given(awaiting_shipment(), tracking_uploaded(at=FORMED + after)).at(FOREVER).has_deadline(
         "tracking_upload", state=state, met_at=FORMED + after
     )
@@ -87,7 +87,7 @@ def test_the_ship_by_of_an_order_shipped_at_the_edge(after: timedelta, state: De
         (timedelta(hours=120, microseconds=1), "missed"),
     ],
 )
-def test_three_more_days_to_the_deemed_stockout(after: timedelta, state: DeadlineState):
+def test_three_more_days_to_the_deemed_stockout(after: timedelta, state: DeadlineState) -> None:
     given(awaiting_shipment()).at(FORMED + after).has_deadline("deemed_stockout", state=state, due_at=DEEMED)
 
 
@@ -95,17 +95,17 @@ def test_three_more_days_to_the_deemed_stockout(after: timedelta, state: Deadlin
     ("after", "state"),
     [(timedelta(hours=120), "met"), (timedelta(hours=120, microseconds=1), "missed")],
 )
-def test_the_deemed_stockout_of_an_order_shipped_at_the_edge(after: timedelta, state: DeadlineState):
+def test_the_deemed_stockout_of_an_order_shipped_at_the_edge(after: timedelta, state: DeadlineState) -> None:
     given(awaiting_shipment(), tracking_uploaded(at=FORMED + after)).at(FOREVER).has_deadline(
         "deemed_stockout", state=state
     )
 
 
-def test_nothing_runs_before_the_group_has_formed():
+def test_nothing_runs_before_the_group_has_formed() -> None:
     given(placed()).at(FOREVER).shows(deadlines=(), ship_by=None)
 
 
-def test_nothing_runs_when_the_group_failed():
+def test_nothing_runs_when_the_group_failed() -> None:
     given(placed(), group_failed()).at(FOREVER).shows(deadlines=())
 
 
@@ -113,14 +113,14 @@ def test_nothing_runs_when_the_group_failed():
 
 
 @pytest.mark.parametrize(("goods_type", "count"), [("ordinary", 48), ("direct_mail", 120), ("bonded", 168)])
-def test_every_goods_type_has_its_own_hours(goods_type: GoodsType, count: int):
+def test_every_goods_type_has_its_own_hours(goods_type: GoodsType, count: int) -> None:
     given(placed(goods_type=goods_type), group_formed()).at(FORMED).shows(
         ship_by=FORMED + hours(count)
     ).has_deadline("deemed_stockout", due_at=FORMED + hours(count) + days(3))
 
 
 @pytest.mark.parametrize("goods_type", ["presale", "virtual"])
-def test_goods_whose_limit_only_the_platform_knows_are_unknown(goods_type: GoodsType):
+def test_goods_whose_limit_only_the_platform_knows_are_unknown(goods_type: GoodsType) -> None:
     given(placed(goods_type=goods_type), group_formed()).at(FOREVER).shows(ship_by=None).has_deadline(
         "tracking_upload", state="unknown", due_at=None
     ).has_deadline("deemed_stockout", state="unknown", due_at=None).has_no_violations()
@@ -128,7 +128,7 @@ def test_goods_whose_limit_only_the_platform_knows_are_unknown(goods_type: Goods
 
 @pytest.mark.parametrize("goods_type", ["ordinary", "presale", "direct_mail", "bonded", "virtual"])
 @pytest.mark.parametrize("promise", [TUESDAY_9, NEXT_MONDAY_9])
-def test_the_platforms_own_promise_wins_earlier_or_later(goods_type: GoodsType, promise: datetime):
+def test_the_platforms_own_promise_wins_earlier_or_later(goods_type: GoodsType, promise: datetime) -> None:
     story = given(placed(goods_type=goods_type), group_formed(ship_by=promise))
     story.at(promise).shows(ship_by=promise).has_deadline("tracking_upload", state="pending", due_at=promise)
     story.at(promise + MICROSECOND).has_deadline("tracking_upload", state="missed").has_deadline(
@@ -136,7 +136,7 @@ def test_the_platforms_own_promise_wins_earlier_or_later(goods_type: GoodsType, 
     )
 
 
-def test_the_last_promise_wins():
+def test_the_last_promise_wins() -> None:
     given(
         placed(),
         group_formed(ship_by=TUESDAY_9),
@@ -145,7 +145,7 @@ def test_the_last_promise_wins():
     ).at(MONDAY_13).shows(ship_by=THURSDAY_9)
 
 
-def test_a_presale_real_case():
+def test_a_presale_real_case() -> None:
     """Group formed 2018-08-10 19:29:58, last moment of 2018-08-18 promised, shipped within a quarter of an hour."""
     formed = beijing(2018, 8, 10, 19, 29) + timedelta(seconds=58)
     promise = beijing(2018, 8, 18, 23, 59) + timedelta(seconds=59)
@@ -156,7 +156,7 @@ def test_a_presale_real_case():
     ).at(beijing(2018, 8, 11)).has_deadline("tracking_upload", state="met", due_at=promise)
 
 
-def test_the_first_parcels_number_meets_the_deadline_of_the_whole_order():
+def test_the_first_parcels_number_meets_the_deadline_of_the_whole_order() -> None:
     from domain.order.events import ParcelLine
 
     given(
@@ -169,7 +169,7 @@ def test_the_first_parcels_number_meets_the_deadline_of_the_whole_order():
     ).at(FOREVER).has_deadline("tracking_upload", state="met", met_at=TUESDAY_9).has_no_violations()
 
 
-def test_a_replacing_number_does_not_move_the_upload():
+def test_a_replacing_number_does_not_move_the_upload() -> None:
     given(
         awaiting_shipment(),
         tracking_uploaded("SF1", at=TUESDAY_9),
@@ -187,7 +187,7 @@ PICKUP_BY = UPLOADED + hours(24)
     ("after", "state"),
     [(hours(24) - MICROSECOND, "pending"), (hours(24), "pending"), (hours(24) + MICROSECOND, "missed")],
 )
-def test_24_hours_to_the_first_scan(after: timedelta, state: DeadlineState):
+def test_24_hours_to_the_first_scan(after: timedelta, state: DeadlineState) -> None:
     given(awaiting_shipment(), tracking_uploaded(at=UPLOADED)).at(UPLOADED + after).has_deadline(
         "carrier_pickup", state=state, due_at=PICKUP_BY, tracking_number="SF1"
     )
@@ -196,40 +196,40 @@ def test_24_hours_to_the_first_scan(after: timedelta, state: DeadlineState):
 @pytest.mark.parametrize(
     ("scan", "state"), [(PICKUP_BY, "met"), (PICKUP_BY + MICROSECOND, "missed"), (UPLOADED, "met")]
 )
-def test_a_scan_at_the_edge(scan: datetime, state: DeadlineState):
+def test_a_scan_at_the_edge(scan: datetime, state: DeadlineState) -> None:
     given(awaiting_shipment(), tracking_uploaded(at=UPLOADED), picked_up(at=scan)).at(FOREVER).has_deadline(
         "carrier_pickup", state=state, met_at=scan
     )
 
 
 @pytest.mark.parametrize("goods_type", ["direct_mail", "bonded"])
-def test_72_hours_to_the_first_scan_from_overseas(goods_type: GoodsType):
+def test_72_hours_to_the_first_scan_from_overseas(goods_type: GoodsType) -> None:
     story = given(placed(goods_type=goods_type), group_formed(), tracking_uploaded(at=UPLOADED))
     story.at(UPLOADED + hours(72)).has_deadline("carrier_pickup", state="pending", due_at=UPLOADED + hours(72))
     story.at(UPLOADED + hours(72) + MICROSECOND).has_deadline("carrier_pickup", state="missed")
 
 
-def test_presale_goods_are_picked_up_in_24_hours_too():
+def test_presale_goods_are_picked_up_in_24_hours_too() -> None:
     given(placed(goods_type="presale"), group_formed(), tracking_uploaded(at=UPLOADED)).at(UPLOADED).has_deadline(
         "carrier_pickup", due_at=PICKUP_BY
     )
 
 
-def test_virtual_goods_travel_by_no_carrier():
+def test_virtual_goods_travel_by_no_carrier() -> None:
     given(placed(goods_type="virtual"), group_formed(ship_by=TUESDAY_9), tracking_uploaded(at=UPLOADED)).at(
         FOREVER
     ).has_no_deadline("carrier_pickup").has_no_violations()
 
 
 @pytest.mark.parametrize("sign", [delivered(at=PICKUP_BY), receipt_confirmed(at=PICKUP_BY)])
-def test_a_delivery_or_a_receipt_shows_that_the_carrier_had_the_parcel(sign: Fact):
+def test_a_delivery_or_a_receipt_shows_that_the_carrier_had_the_parcel(sign: Fact) -> None:
     given(awaiting_shipment(), tracking_uploaded(at=UPLOADED), sign).at(FOREVER).has_deadline(
         "carrier_pickup", state="met", met_at=PICKUP_BY
     )
 
 
 @pytest.mark.parametrize(("replaced_at", "state"), [(PICKUP_BY, "waived"), (PICKUP_BY + MICROSECOND, "missed")])
-def test_a_number_replaced_in_time_is_not_judged_the_newest_is(replaced_at: datetime, state: DeadlineState):
+def test_a_number_replaced_in_time_is_not_judged_the_newest_is(replaced_at: datetime, state: DeadlineState) -> None:
     given(
         awaiting_shipment(), tracking_uploaded("SF1", at=UPLOADED), tracking_replaced("SF1", "SF2", at=replaced_at)
     ).at(replaced_at).has_deadline("carrier_pickup", tracking_number="SF1", state=state).has_deadline(
@@ -237,7 +237,7 @@ def test_a_number_replaced_in_time_is_not_judged_the_newest_is(replaced_at: date
     )
 
 
-def test_a_number_scanned_before_it_was_replaced_is_met():
+def test_a_number_scanned_before_it_was_replaced_is_met() -> None:
     given(
         awaiting_shipment(),
         tracking_uploaded("SF1", at=UPLOADED),
@@ -246,7 +246,7 @@ def test_a_number_scanned_before_it_was_replaced_is_met():
     ).at(TUESDAY_9).has_deadline("carrier_pickup", tracking_number="SF1", state="met")
 
 
-def test_a_receipt_says_nothing_of_a_number_that_was_replaced():
+def test_a_receipt_says_nothing_of_a_number_that_was_replaced() -> None:
     given(
         awaiting_shipment(),
         tracking_uploaded("SF1", at=UPLOADED),
@@ -263,13 +263,13 @@ FILED = TUESDAY_9
 """Twenty-four hours after the group formed, with as much left."""
 
 
-def test_by_default_a_pending_review_does_not_stop_the_ship_by():
+def test_by_default_a_pending_review_does_not_stop_the_ship_by() -> None:
     given(awaiting_shipment(), stockout_requested(at=FILED)).at(SHIP_BY + MICROSECOND).has_deadline(
         "tracking_upload", state="missed", due_at=SHIP_BY
     )
 
 
-def test_where_the_rules_say_so_a_pending_review_stops_the_ship_by():
+def test_where_the_rules_say_so_a_pending_review_stops_the_ship_by() -> None:
     given(awaiting_shipment(), stockout_requested(at=FILED), under=book_where(pauses_ship_by=True)).at(
         FOREVER
     ).has_deadline("tracking_upload", state="pending").has_deadline(
@@ -277,7 +277,7 @@ def test_where_the_rules_say_so_a_pending_review_stops_the_ship_by():
     ).has_no_violations()
 
 
-def test_where_the_rules_say_so_the_time_in_review_is_added():
+def test_where_the_rules_say_so_the_time_in_review_is_added() -> None:
     story = given(
         awaiting_shipment(),
         stockout_requested(at=FILED),
@@ -291,7 +291,7 @@ def test_where_the_rules_say_so_the_time_in_review_is_added():
     story.at(due + days(3) + MICROSECOND).has_violations("late_shipment", "stockout/deemed")
 
 
-def test_where_the_rules_say_so_two_reviews_are_both_added():
+def test_where_the_rules_say_so_two_reviews_are_both_added() -> None:
     given(
         awaiting_shipment(),
         stockout_requested(at=FILED),
@@ -302,7 +302,7 @@ def test_where_the_rules_say_so_two_reviews_are_both_added():
     ).at(FOREVER).has_deadline("tracking_upload", due_at=SHIP_BY + hours(40))
 
 
-def test_a_review_filed_after_the_ship_by_pauses_nothing():
+def test_a_review_filed_after_the_ship_by_pauses_nothing() -> None:
     given(
         awaiting_shipment(),
         stockout_requested(at=SHIP_BY + MICROSECOND),
@@ -310,7 +310,7 @@ def test_a_review_filed_after_the_ship_by_pauses_nothing():
     ).at(SHIP_BY + hours(1)).has_deadline("tracking_upload", state="missed", due_at=SHIP_BY)
 
 
-def test_a_paused_clock_stands_until_the_buyers_refund_ends_it():
+def test_a_paused_clock_stands_until_the_buyers_refund_ends_it() -> None:
     given(
         awaiting_shipment(),
         stockout_requested(at=FILED),
@@ -322,33 +322,33 @@ def test_a_paused_clock_stands_until_the_buyers_refund_ends_it():
 # ---- what a review does to the deemed stockout ------------------------------------------------------
 
 
-def test_the_deemed_stockout_cannot_fall_while_a_review_is_open():
+def test_the_deemed_stockout_cannot_fall_while_a_review_is_open() -> None:
     given(awaiting_shipment(), stockout_requested(at=FILED)).at(FOREVER).has_deadline(
         "deemed_stockout", state="pending", due_at=DEEMED
     ).has_violations("late_shipment")
 
 
-def test_where_the_rules_say_so_it_falls_all_the_same():
+def test_where_the_rules_say_so_it_falls_all_the_same() -> None:
     given(awaiting_shipment(), stockout_requested(at=FILED), under=book_where(defers_deemed_stockout=False)).at(
         DEEMED + MICROSECOND
     ).has_deadline("deemed_stockout", state="missed").has_violations("late_shipment", "stockout/deemed")
 
 
 @pytest.mark.parametrize("filed_at", [DEEMED, DEEMED + MICROSECOND])
-def test_only_a_review_filed_by_then_defers_it(filed_at: datetime):
+def test_only_a_review_filed_by_then_defers_it(filed_at: datetime) -> None:
     expected: DeadlineState = "pending" if filed_at <= DEEMED else "missed"
     given(awaiting_shipment(), stockout_requested(at=filed_at)).at(NEXT_TUESDAY_9).has_deadline(
         "deemed_stockout", state=expected
     )
 
 
-def test_after_a_rejection_in_time_it_arises_at_its_due_time():
+def test_after_a_rejection_in_time_it_arises_at_its_due_time() -> None:
     given(awaiting_shipment(), stockout_requested(at=FILED), review_completed("rejected", at=DEEMED)).at(
         DEEMED + MICROSECOND
     ).has_deadline("deemed_stockout", state="missed", due_at=DEEMED)
 
 
-def test_after_a_rejection_past_its_due_time_it_arises_at_the_rejection():
+def test_after_a_rejection_past_its_due_time_it_arises_at_the_rejection() -> None:
     rejected_at = DEEMED + days(1)
     story = given(awaiting_shipment(), stockout_requested(at=FILED), review_completed("rejected", at=rejected_at))
     story.as_of(rejected_at - MICROSECOND).has_deadline("deemed_stockout", state="pending")
@@ -358,7 +358,7 @@ def test_after_a_rejection_past_its_due_time_it_arises_at_the_rejection():
     ).has_violation("stockout", arose_at=rejected_at)
 
 
-def test_where_the_rules_say_so_it_arises_at_its_due_time_after_any_rejection():
+def test_where_the_rules_say_so_it_arises_at_its_due_time_after_any_rejection() -> None:
     given(
         awaiting_shipment(),
         stockout_requested(at=FILED),
@@ -369,7 +369,7 @@ def test_where_the_rules_say_so_it_arises_at_its_due_time_after_any_rejection():
     )
 
 
-def test_a_second_review_open_at_the_rejection_defers_it_again():
+def test_a_second_review_open_at_the_rejection_defers_it_again() -> None:
     rejected_at = DEEMED + days(1)
     given(
         awaiting_shipment(),
@@ -380,7 +380,7 @@ def test_a_second_review_open_at_the_rejection_defers_it_again():
 
 
 @pytest.mark.parametrize("approved_at", [DEEMED + MICROSECOND, DEEMED + days(2)])
-def test_a_review_open_at_its_due_time_and_then_approved_leaves_no_deemed_stockout(approved_at: datetime):
+def test_a_review_open_at_its_due_time_and_then_approved_leaves_no_deemed_stockout(approved_at: datetime) -> None:
     """It could not fall while the review was open, and the approval is the stockout."""
     given(awaiting_shipment(), stockout_requested(at=FILED), review_completed("approved", at=approved_at)).at(
         FOREVER
@@ -392,7 +392,7 @@ def test_a_review_open_at_its_due_time_and_then_approved_leaves_no_deemed_stocko
 @pytest.mark.parametrize(
     "end", [refunded("buyer", at=DEEMED + days(1)), cancelled("changed_mind", at=DEEMED + days(1))]
 )
-def test_a_review_open_at_its_due_time_and_then_ended_by_the_buyer_leaves_no_deemed_stockout(end: Fact):
+def test_a_review_open_at_its_due_time_and_then_ended_by_the_buyer_leaves_no_deemed_stockout(end: Fact) -> None:
     given(awaiting_shipment(), stockout_requested(at=FILED), end).at(FOREVER).has_deadline(
         "deemed_stockout", state="waived"
     ).has_violations("late_shipment")
@@ -401,7 +401,7 @@ def test_a_review_open_at_its_due_time_and_then_ended_by_the_buyer_leaves_no_dee
 # ---- late approval ----------------------------------------------------------------------------------
 
 
-def test_an_approval_before_the_ship_by_waives_it():
+def test_an_approval_before_the_ship_by_waives_it() -> None:
     given(awaiting_shipment(), stockout_requested(at=FILED), review_completed("approved", at=SHIP_BY)).at(
         FOREVER
     ).has_deadline("tracking_upload", state="waived").has_deadline(
@@ -409,7 +409,7 @@ def test_an_approval_before_the_ship_by_waives_it():
     ).has_violations("stockout/application_approved")
 
 
-def test_an_approval_after_the_ship_by_leaves_the_late_shipment_standing_beside_the_stockout():
+def test_an_approval_after_the_ship_by_leaves_the_late_shipment_standing_beside_the_stockout() -> None:
     given(
         awaiting_shipment(), stockout_requested(at=FILED), review_completed("approved", at=SHIP_BY + MICROSECOND)
     ).at(FOREVER).has_deadline("tracking_upload", state="missed").has_violations(
@@ -417,7 +417,7 @@ def test_an_approval_after_the_ship_by_leaves_the_late_shipment_standing_beside_
     )
 
 
-def test_where_the_rules_say_so_a_late_approval_lets_the_late_shipment_lapse():
+def test_where_the_rules_say_so_a_late_approval_lets_the_late_shipment_lapse() -> None:
     story = given(
         awaiting_shipment(),
         stockout_requested(at=FILED),
@@ -430,7 +430,7 @@ def test_where_the_rules_say_so_a_late_approval_lets_the_late_shipment_lapse():
     )
 
 
-def test_a_late_shipment_of_an_order_never_approved_does_not_lapse():
+def test_a_late_shipment_of_an_order_never_approved_does_not_lapse() -> None:
     given(
         awaiting_shipment(),
         stockout_requested(at=FILED),
@@ -443,7 +443,7 @@ def test_a_late_shipment_of_an_order_never_approved_does_not_lapse():
 
 
 @pytest.mark.parametrize("end", [refunded("buyer", at=SHIP_BY), cancelled("changed_mind", at=SHIP_BY)])
-def test_an_end_at_the_very_ship_by_waives_every_open_clock(end: Fact):
+def test_an_end_at_the_very_ship_by_waives_every_open_clock(end: Fact) -> None:
     given(awaiting_shipment(), end).at(FOREVER).has_deadline("tracking_upload", state="waived").has_deadline(
         "deemed_stockout", state="waived"
     ).has_no_violations()
@@ -457,25 +457,25 @@ def test_an_end_at_the_very_ship_by_waives_every_open_clock(end: Fact):
         cancelled("changed_mind", at=SHIP_BY + MICROSECOND),
     ],
 )
-def test_an_end_after_the_ship_by_undoes_nothing_but_ends_what_is_still_open(end: Fact):
+def test_an_end_after_the_ship_by_undoes_nothing_but_ends_what_is_still_open(end: Fact) -> None:
     given(awaiting_shipment(), end).at(FOREVER).has_deadline("tracking_upload", state="missed").has_deadline(
         "deemed_stockout", state="waived"
     ).has_violations("late_shipment")
 
 
-def test_a_refund_after_the_three_days_undoes_neither():
+def test_a_refund_after_the_three_days_undoes_neither() -> None:
     given(awaiting_shipment(), refunded("buyer", at=DEEMED + MICROSECOND)).at(FOREVER).has_violations(
         "late_shipment", "stockout/deemed"
     )
 
 
-def test_a_part_refund_ends_no_clock():
+def test_a_part_refund_ends_no_clock() -> None:
     given(awaiting_shipment(), refunded("buyer", at=MONDAY_12, amount_fen=4_299)).at(FOREVER).has_violations(
         "late_shipment", "stockout/deemed"
     )
 
 
-def test_a_refund_ends_the_pickup_clock_too():
+def test_a_refund_ends_the_pickup_clock_too() -> None:
     given(awaiting_shipment(), tracking_uploaded(at=UPLOADED), refunded("buyer", at=PICKUP_BY)).at(
         FOREVER
     ).has_deadline("carrier_pickup", state="waived").has_no_violations()
@@ -487,7 +487,7 @@ def test_a_refund_ends_the_pickup_clock_too():
 # ---- the platform's own deadline, and the buyer's comfort -------------------------------------------
 
 
-def test_the_review_is_to_be_decided_by_the_later_end_of_its_window():
+def test_the_review_is_to_be_decided_by_the_later_end_of_its_window() -> None:
     due = beijing(2026, 3, 5, 12)
     story = given(awaiting_shipment(), stockout_requested(at=MONDAY_12))
     story.at(due).has_deadline("review_decision", state="pending", due_at=due)
@@ -501,13 +501,13 @@ def test_the_review_is_to_be_decided_by_the_later_end_of_its_window():
 @pytest.mark.parametrize(
     ("ended_at", "state"), [(beijing(2026, 3, 5, 12), "waived"), (beijing(2026, 3, 5, 13), "missed")]
 )
-def test_an_end_undoes_no_review_that_was_overdue_already(ended_at: datetime, state: DeadlineState):
+def test_an_end_undoes_no_review_that_was_overdue_already(ended_at: datetime, state: DeadlineState) -> None:
     given(awaiting_shipment(), stockout_requested(at=MONDAY_12), refunded("buyer", at=ended_at)).at(
         FOREVER
     ).has_deadline("review_decision", state=state)
 
 
-def test_every_review_has_its_own_deadline():
+def test_every_review_has_its_own_deadline() -> None:
     seen = given(
         awaiting_shipment(),
         stockout_requested(at=MONDAY_12),
@@ -518,7 +518,7 @@ def test_every_review_has_its_own_deadline():
     assert [(found.state, found.met_at) for found in decisions] == [("met", TUESDAY_9), ("pending", None)]
 
 
-def test_the_buyer_is_to_be_contacted_within_the_hours_of_the_rules():
+def test_the_buyer_is_to_be_contacted_within_the_hours_of_the_rules() -> None:
     due = MONDAY_12 + hours(24)
     story = given(awaiting_shipment(), stockout_requested(at=MONDAY_12))
     story.at(due).has_deadline("contact_buyer", state="pending", due_at=due)
@@ -527,26 +527,26 @@ def test_the_buyer_is_to_be_contacted_within_the_hours_of_the_rules():
     story.and_(buyer_contacted(at=due + MICROSECOND)).at(FOREVER).has_deadline("contact_buyer", state="missed")
 
 
-def test_a_contact_told_late_counts_from_when_it_was_made():
+def test_a_contact_told_late_counts_from_when_it_was_made() -> None:
     given(awaiting_shipment(), stockout_requested(at=MONDAY_12), buyer_contacted(at=THURSDAY_9)).and_(
         buyer_contacted(at=MONDAY_13), learned_at=FRIDAY_9
     ).at(FRIDAY_9).has_deadline("contact_buyer", state="met", met_at=MONDAY_13)
 
 
-def test_a_word_before_the_application_does_not_comfort_the_buyer_about_it():
+def test_a_word_before_the_application_does_not_comfort_the_buyer_about_it() -> None:
     given(awaiting_shipment(), buyer_contacted(at=MONDAY_10), stockout_requested(at=MONDAY_12)).at(
         MONDAY_13
     ).has_deadline("contact_buyer", state="pending")
 
 
-def test_no_one_is_to_be_contacted_where_nothing_was_applied_for():
+def test_no_one_is_to_be_contacted_where_nothing_was_applied_for() -> None:
     given(awaiting_shipment()).at(FOREVER).has_no_deadline("contact_buyer").has_no_deadline("review_decision")
 
 
 # ---- told late --------------------------------------------------------------------------------------
 
 
-def test_a_group_told_late_had_its_clock_running_since():
+def test_a_group_told_late_had_its_clock_running_since() -> None:
     given(placed(at=MONDAY_8)).and_(group_formed(at=MONDAY_9), learned_at=NEXT_MONDAY_9).at(
         NEXT_MONDAY_9
     ).has_violations("late_shipment", "stockout/deemed")

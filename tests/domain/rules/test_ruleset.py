@@ -59,18 +59,18 @@ YUAN = 100
         ("fraudulent_shipment", None, None),
     ],
 )
-def test_what_a_violation_costs(kind: ViolationKind, paid_fen: int | None, penalty_fen: int | None):
+def test_what_a_violation_costs(kind: ViolationKind, paid_fen: int | None, penalty_fen: int | None) -> None:
     assert RULES.penalty_fen(kind, paid_fen) == penalty_fen
 
 
-def test_the_worked_numbers_reach_the_order():
+def test_the_worked_numbers_reach_the_order() -> None:
     given(placed(paid_fen=43_000), group_formed()).at(FORMED + days(6)).has_violation("stockout", penalty_fen=2_100)
     given(placed(paid_fen=5_000), group_formed(), tracking_uploaded(at=MONDAY_9)).at(
         FORMED + days(2)
     ).has_violation("false_shipment", penalty_fen=1_200)
 
 
-def test_a_percentage_is_rounded_down_and_capped_exactly():
+def test_a_percentage_is_rounded_down_and_capped_exactly() -> None:
     step = PenaltyStep(paid_from_fen=0, percent=5, cap_fen=150, round_to_fen=10)
     assert [step.amount_fen(paid) for paid in (0, 199, 200, 399, 400, 2_999, 3_000, 99_999)] == [
         0,
@@ -84,7 +84,7 @@ def test_a_percentage_is_rounded_down_and_capped_exactly():
     ]
 
 
-def test_the_step_is_the_last_one_reached():
+def test_the_step_is_the_last_one_reached() -> None:
     steps = tuple(PenaltyStep(paid_from_fen=start, flat_fen=fine) for start, fine in ((0, 1), (100, 2), (200, 3)))
     table = Penalty(steps=steps, source="here", confidence="house")
     assert [table.amount_fen(paid) for paid in (0, 99, 100, 199, 200, 10**12)] == [1, 1, 2, 2, 3, 3]
@@ -96,17 +96,17 @@ NEXT = replace(RULES, name="next", effective_from=MONDAY_9, ship_by=replace(RULE
 TWO = RuleBook([NEXT, RULES])
 
 
-def test_a_set_is_in_force_from_its_very_moment():
+def test_a_set_is_in_force_from_its_very_moment() -> None:
     assert TWO.in_force(MONDAY_9 - MICROSECOND).name == "pinduoduo-2023-01"
     assert TWO.in_force(MONDAY_9).name == "next"
     assert TWO.in_force(MONDAY_9 + days(3_650)).name == "next"
 
 
-def test_before_the_first_known_set_the_first_known_set_is_in_force():
+def test_before_the_first_known_set_the_first_known_set_is_in_force() -> None:
     assert TWO.in_force(beijing(2016, 1, 1)).name == "pinduoduo-2023-01"
 
 
-def test_an_order_is_judged_by_the_set_in_force_when_its_group_formed():
+def test_an_order_is_judged_by_the_set_in_force_when_its_group_formed() -> None:
     given(placed(at=MONDAY_8), group_formed(at=MONDAY_9), under=TWO).at(MONDAY_9 + days(9)).shows(
         ship_by=MONDAY_9 + days(1)
     ).has_violation("late_shipment", rule="next/late_shipment")
@@ -115,27 +115,27 @@ def test_an_order_is_judged_by_the_set_in_force_when_its_group_formed():
     ).has_violation("late_shipment", rule="pinduoduo-2023-01/late_shipment")
 
 
-def test_until_its_group_forms_an_order_is_judged_by_the_set_of_its_placing():
+def test_until_its_group_forms_an_order_is_judged_by_the_set_of_its_placing() -> None:
     assert given(placed(at=MONDAY_8), under=TWO).at(MONDAY_9).view.rules.name == "pinduoduo-2023-01"
     assert given(placed(at=MONDAY_9), under=TWO).at(MONDAY_9).view.rules.name == "next"
 
 
-def test_an_order_nothing_is_known_of_is_judged_by_the_newest_set():
+def test_an_order_nothing_is_known_of_is_judged_by_the_newest_set() -> None:
     assert given_nothing(under=TWO).rules.name == "next"
 
 
-def test_an_order_names_the_rules_it_is_judged_by():
+def test_an_order_names_the_rules_it_is_judged_by() -> None:
     rules = given(placed(), group_formed()).at(FORMED).view.rules
     assert (rules.name, rules.effective_from) == ("pinduoduo-2023-01", beijing(2023, 1, 1))
 
 
-def test_a_book_needs_a_set():
+def test_a_book_needs_a_set() -> None:
     with pytest.raises(ValueError, match="at least one"):
         RuleBook([])
 
 
 @pytest.mark.parametrize("twin", [replace(RULES, name="twin"), replace(RULES, effective_from=MONDAY_9)])
-def test_two_sets_of_one_moment_or_one_name_are_refused(twin: object):
+def test_two_sets_of_one_moment_or_one_name_are_refused(twin: object) -> None:
     with pytest.raises(ValueError, match="pinduoduo-2023-01"):
         RuleBook([RULES, twin])  # type: ignore[list-item]
 
@@ -143,14 +143,14 @@ def test_two_sets_of_one_moment_or_one_name_are_refused(twin: object):
 # ---- the shipped set --------------------------------------------------------------------------------
 
 
-def test_the_shipped_set_is_read():
+def test_the_shipped_set_is_read() -> None:
     assert RULES.ship_by.hours == {"ordinary": 48, "direct_mail": 120, "bonded": 168}
     assert RULES.pickup.hours == {"ordinary": 24, "presale": 24, "direct_mail": 72, "bonded": 72}
     assert (RULES.deemed_stockout.days, RULES.remedy.days) == (3, 5)
     assert (RULES.review.earliest_working_days, RULES.review.latest_working_days) == (2, 3)
 
 
-def test_the_shipped_settings_of_a_review_are_the_defaults_of_the_house():
+def test_the_shipped_settings_of_a_review_are_the_defaults_of_the_house() -> None:
     review = RULES.review
     assert review.pauses_ship_by is False
     assert review.defers_deemed_stockout is True
@@ -158,7 +158,7 @@ def test_the_shipped_settings_of_a_review_are_the_defaults_of_the_house():
     assert review.late_shipment_after_late_approval == "stands"
 
 
-def test_every_figure_names_its_source():
+def test_every_figure_names_its_source() -> None:
     sourced = [
         RULES.ship_by,
         RULES.deemed_stockout,
@@ -232,27 +232,27 @@ LATE = "steps = [{ paid_from_fen = 0, flat_fen = 300 }]"
         ("", "name"),
     ],
 )
-def test_nonsense_is_refused_and_the_message_says_what(document: str, message: str):
+def test_nonsense_is_refused_and_the_message_says_what(document: str, message: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=re.escape(message)):
         RuleBook.parse([document])
 
 
-def test_a_missing_penalty_is_named():
+def test_a_missing_penalty_is_named() -> None:
     start = RULES_2023.index("[penalty.fraudulent_shipment]")
     with pytest.raises(msgspec.ValidationError, match="no penalty for fraudulent_shipment"):
         RuleBook.parse([RULES_2023[:start]])
 
 
-def test_what_is_no_toml_is_refused_as_such():
+def test_what_is_no_toml_is_refused_as_such() -> None:
     with pytest.raises(msgspec.DecodeError):
         RuleBook.parse(["hours = { ordinary ="])
 
 
-def test_the_order_of_the_documents_does_not_matter():
+def test_the_order_of_the_documents_does_not_matter() -> None:
     later = edited('name = "pinduoduo-2023-01"', 'name = "later"').replace("2023-01-01T", "2025-01-01T")
     for documents in ([RULES_2023, later], [later, RULES_2023]):
         assert [rules.name for rules in RuleBook.parse(documents).sets] == ["pinduoduo-2023-01", "later"]
 
 
-def test_the_books_own_sets_are_kept():
+def test_the_books_own_sets_are_kept() -> None:
     assert BOOK.sets == (RULES,)
