@@ -4,7 +4,7 @@ The State Council publishes a year's plan in the preceding November. A year that
 yet is answered from the weekday rule and marked uncertain.
 """
 
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import chinese_calendar
 import msgspec
@@ -22,6 +22,17 @@ class ExpectedDecision(msgspec.Struct, frozen=True):
     earliest: datetime
     latest: datetime
     certain: bool
+
+
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
+
+
+def later(moment: datetime, by: timedelta) -> datetime:
+    """``moment + by``, or the end of time where that lies beyond it: even nonsense must stay readable."""
+    try:
+        return moment + by
+    except OverflowError:
+        return END_OF_TIME
 
 
 def is_working_day(day: date) -> tuple[bool, bool]:

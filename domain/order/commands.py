@@ -21,8 +21,11 @@ from domain.order.events import (
     ShipByReason,
 )
 
-Identifier = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Word = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+PRINTABLE = r"^[^\x00-\x1f\x7f]+$(?!\n)"
+"""No control characters; ``$`` alone would let a final newline through."""
+
+Identifier = Annotated[str, Meta(min_length=1, max_length=64, pattern=PRINTABLE)]
+Word = Annotated[str, Meta(min_length=1, max_length=100, pattern=PRINTABLE)]
 Text = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00]+$")]
 Fen = Annotated[int, Meta(ge=0, le=10**12)]
 Pieces = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -184,12 +187,12 @@ class DecideComplaint(Command, frozen=True):
 class AppealViolation(Command, frozen=True):
     """Dispute a violation."""
 
-    violation_id: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    violation_id: Annotated[str, Meta(min_length=1, max_length=200, pattern=PRINTABLE)]
     evidence: Text | None = None
 
 
 class DecideAppeal(Command, frozen=True):
     """The platform decided on the appeal."""
 
-    violation_id: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    violation_id: Annotated[str, Meta(min_length=1, max_length=200, pattern=PRINTABLE)]
     outcome: AppealOutcome

@@ -167,11 +167,18 @@ def request_stockout(command: c.RequestStockout, order: Order, rules: RuleSet, a
     strangers = set(command.sku_ids) - {line.sku_id for line in order.lines}
     if strangers:
         return Refusal("invalid_request", f"The order has no SKU {min(strangers)}.", "/sku_ids")
+    previous = order.reviews[-1].decided_at if order.reviews else None
+    if previous is not None and at < previous:
+        return _too_early("an earlier application was decided", previous)
     return (e.StockoutRequested(command.reason, command.sku_ids),)
 
 
 def complete_review(command: c.CompleteReview, order: Order, rules: RuleSet, at: datetime) -> Decision:
-    return cannot_complete_review(order) or (e.ReviewCompleted(command.outcome),)
+    if order.open_review is None:
+        return cannot_complete_review(order) or ()
+    if order.open_review.time_known and at < order.open_review.requested_at:
+        return _too_early("the application under review was filed", order.open_review.requested_at)
+    return (e.ReviewCompleted(command.outcome),)
 
 
 def refund(command: c.Refund, order: Order, rules: RuleSet, at: datetime) -> Decision:
@@ -195,8 +202,11 @@ def place_hold(command: c.PlaceHold, order: Order, rules: RuleSet, at: datetime)
 def release_hold(command: c.ReleaseHold, order: Order, rules: RuleSet, at: datetime) -> Decision:
     if refusal := cannot_release(order):
         return refusal
-    if all(hold.hold != command.hold for hold in order.placed_holds):
+    held = next((hold for hold in order.placed_holds if hold.hold == command.hold), None)
+    if held is None:
         return Refusal("no_such_hold", f"No {command.hold} hold is in force.")
+    if held.time_known and at < held.since:
+        return _too_early("the hold was placed", held.since)
     return (e.HoldReleased(command.hold, command.reason),)
 
 
@@ -212,7 +222,11 @@ def file_complaint(command: c.FileComplaint, order: Order, rules: RuleSet, at: d
 
 
 def decide_complaint(command: c.DecideComplaint, order: Order, rules: RuleSet, at: datetime) -> Decision:
-    return cannot_decide_complaint(order) or (e.ParcelComplaintDecided(command.outcome),)
+    if order.open_complaint is None:
+        return cannot_decide_complaint(order) or ()
+    if at < order.open_complaint.filed_at:
+        return _too_early("the complaint was filed", order.open_complaint.filed_at)
+    return (e.ParcelComplaintDecided(command.outcome),)
 
 
 def appeal(command: c.AppealViolation, order: Order, rules: RuleSet, at: datetime) -> Decision:
@@ -244,6 +258,8 @@ def cannot_ship(order: Order) -> Refusal | None:
         return Refusal("not_shippable", "The group has not formed yet.")
     if any(not parcel.lines for parcel in order.current_parcels):
         return Refusal("already_shipped", "A tracking number is up already; replace it instead.")
+    if order.current_parcels and not any(left > 0 for left in _left_to_pack(order).values()):
+        return Refusal("already_shipped", "Everything is packed; replace a tracking number instead.")
     return None
 
 
@@ -366,18 +382,24 @@ def _does_not_fit(command: c.UploadTracking, order: Order) -> Refusal | None:
         )
     if order.current_parcels and not command.lines:
         return Refusal("already_shipped", "Part of the order is on its way; say in `lines` what is in this parcel.")
-    left: dict[str, int] = {}
-    for line in order.lines:
-        left[line.sku_id] = left.get(line.sku_id, 0) + line.quantity
-    for parcel in order.current_parcels:
-        for packed in parcel.lines:
-            left[packed.sku_id] = left.get(packed.sku_id, 0) - packed.quantity
+    left = _left_to_pack(order)
     for wanted in command.lines:
         left[wanted.sku_id] = left.get(wanted.sku_id, 0) - wanted.quantity
         if left[wanted.sku_id] < 0:
             detail = f"The order has not that many of SKU {wanted.sku_id} left to pack."
             return Refusal("invalid_request", detail, "/lines")
     return None
+
+
+def _left_to_pack(order: Order) -> dict[str, int]:
+    """Pieces of each SKU that no parcel holds yet."""
+    left: dict[str, int] = {}
+    for line in order.lines:
+        left[line.sku_id] = left.get(line.sku_id, 0) + line.quantity
+    for parcel in order.current_parcels:
+        for packed in parcel.lines:
+            left[packed.sku_id] = left.get(packed.sku_id, 0) - packed.quantity
+    return left
 
 
 def _parcel_meant(order: Order, tracking_number: str | None) -> Parcel | Refusal:
@@ -392,6 +414,10 @@ def _parcel_meant(order: Order, tracking_number: str | None) -> Parcel | Refusal
 
 def _no_such_parcel(tracking_number: str) -> Refusal:
     return Refusal("unknown_parcel", f"The order has no parcel {tracking_number}.")
+
+
+def _too_early(what: str, since: datetime) -> Refusal:
+    return Refusal("invalid_request", f"That was before {what} ({_said(since)}).", "/occurred_at")
 
 
 def _worded(order: Order) -> str:
@@ -467,14 +493,13 @@ def decide(
 
     ``order`` is the fold of ``history``. A command told late is judged twice, by what is known now and
     by what had happened when it says it occurred: neither a lock that is in force nor one that was in
-    force then can be passed by choosing a time. What was merely observed may have happened at any earlier time
-    and so counts as known then.
+    force then can be passed by choosing a time. What was so already at that time changes nothing.
     """
     if order.version == 0 and not isinstance(command, c.Place):
         return Refusal("unknown_order", f"There is no order {order.order_sn} in this shop."), now
     if order.version >= LONGEST_HISTORY:
         return Refusal("history_full", f"The order has {order.version} events already."), now
-    occurred_at = now if order.last_occurred_at is None else max(now, order.last_occurred_at)
+    occurred_at = min(max(now, order.last_occurred_at or now), now + CLOCK_SKEW)
     if isinstance(command.occurred_at, datetime):
         if not EARLIEST <= command.occurred_at <= now + CLOCK_SKEW:
             detail = f"It must lie between {_said(EARLIEST)} and ten minutes from now ({_said(now)})."
@@ -487,7 +512,7 @@ def decide(
         return decision, occurred_at
     then = fold(
         order.order_sn,
-        (past for past in history if past.occurred_at <= occurred_at or past.metadata.observed),
+        (past for past in history if past.occurred_at <= occurred_at or _may_have_been(past)),
     )
     if then.version == 0:
         return Refusal("invalid_request", "The order was placed later than that.", "/occurred_at"), now
@@ -495,4 +520,9 @@ def decide(
     if isinstance(judged_then, Refusal):
         at_that_time = f"At {_said(occurred_at)}: {judged_then.detail}"
         return Refusal(judged_then.code, at_that_time, judged_then.pointer), now
-    return decision, occurred_at
+    return (decision if judged_then else ()), occurred_at
+
+
+def _may_have_been(past: Recorded) -> bool:
+    """What was merely seen may have happened at any earlier time; a lock merely seen lifted was on till then."""
+    return past.metadata.observed and not isinstance(past.event, e.ReviewCompleted | e.HoldReleased)

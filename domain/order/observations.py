@@ -76,18 +76,28 @@ def _beginning(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
 
 
 def _group(order: Order, snapshot: Snapshot, book: RuleBook) -> Iterator[Observation]:
-    """The platform's own group time starts the clock, even where we were told another."""
+    """The platform's own group time starts the clock, even where we were told another.
+
+    An order past the group without that time has formed, but no clock can be started for it.
+    """
     formed_at = snapshot.group_formed_at
-    if formed_at is None:
+    outdated = order.promised_at is not None and snapshot.seen_at < order.promised_at
+    promise = snapshot.ship_by
+    if order.group_formed_at is None and formed_at is None:
+        if snapshot.phase in ("awaiting_shipment", "stockout_applied", "shipped", "received"):
+            yield _at(e.GroupFormed(promise), None, snapshot)
         return
-    if order.group_formed_at is None:
-        yield _at(e.GroupFormed(snapshot.ship_by), formed_at, snapshot)
-        return
-    if not _same_second(order.group_formed_at, formed_at):
-        yield _contradiction("group_formed_at_differs", _said(order.group_formed_at), _said(formed_at), snapshot)
-        yield _at(e.GroupFormed(snapshot.ship_by), formed_at, snapshot)
-    elif snapshot.ship_by and not _same_second(ship_by(order, book.governing(order)), snapshot.ship_by):
-        yield _at(e.ShipByChanged(snapshot.ship_by, "platform"), None, snapshot)
+    current = ship_by(order, book.governing(order))
+    is_news = order.group_formed_at is None or not order.group_time_known
+    if formed_at is not None and (is_news or not _same_second(order.group_formed_at, formed_at)):
+        if order.group_formed_at is not None and order.group_time_known:
+            ours = _said(order.group_formed_at)
+            yield _contradiction("group_formed_at_differs", ours, _said(formed_at), snapshot)
+        takes_promise = order.promised_at is None or formed_at >= order.promised_at
+        yield _at(e.GroupFormed(promise if takes_promise else None), formed_at, snapshot)
+        current = promise if takes_promise else order.promised_ship_by
+    if promise is not None and not outdated and not _same_second(current, promise):
+        yield _at(e.ShipByChanged(promise, "platform"), None, snapshot)
 
 
 def _contradictions(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
@@ -102,8 +112,13 @@ def _contradictions(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
 
 
 def _holds(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
-    """Risk control and refunds under way lock the parcel; a hold seen here is lifted when it is seen no more."""
+    """Risk control and refunds under way lock the parcel; a hold seen here is lifted when it is seen no more.
+
+    A view older than the last change of a lock says nothing about it.
+    """
     if order.is_closed or snapshot.refunded or snapshot.phase == "cancelled":
+        return
+    if order.lock_changed_at is not None and snapshot.seen_at < order.lock_changed_at:
         return
     wanted: tuple[tuple[e.HoldKind, bool], ...] = (
         ("risk_control", snapshot.under_review),
@@ -143,8 +158,10 @@ def _stockout(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
 
 
 def _is_news(order: Order, snapshot: Snapshot) -> bool:
-    """Whether the application seen is another than the one decided: it is if it is seen after that decision."""
+    """Whether the application seen is another than the one decided, and not older than a shipment since."""
     decided_at = order.reviews[-1].decided_at if order.reviews else None
+    if order.shipped_at is not None and snapshot.seen_at < order.shipped_at:
+        return False
     return decided_at is None or snapshot.seen_at > decided_at
 
 
@@ -153,17 +170,36 @@ def _shipment(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
         return
     number = snapshot.tracking_number or ""
     carrier = snapshot.carrier or ""
+    undelivered = [parcel.tracking_number for parcel in order.current_parcels if not parcel.delivered_at]
     if not order.parcels:
+        yield from _shipped_in_spite(order, snapshot)
         yield _at(e.TrackingUploaded(carrier, number), snapshot.shipped_at, snapshot)
+        undelivered = [number]
     elif number and order.parcel(number) is None:
-        replaced = order.current_parcels[-1].tracking_number
-        yield _at(e.TrackingReplaced(carrier, number, replaced, "shown by the platform"), None, snapshot)
+        newest = max(order.current_parcels, key=lambda parcel: parcel.uploaded_at)
+        replaced = newest.tracking_number
+        if replaced and snapshot.seen_at < newest.uploaded_at:
+            yield _contradiction("tracking_number_differs", replaced, number, snapshot)
+        else:
+            yield _at(e.TrackingReplaced(carrier, number, replaced, "shown by the platform"), None, snapshot)
+            undelivered = [number if known == replaced else known for known in undelivered]
     if snapshot.phase != "received" or order.received_at:
         return
     if snapshot.received_at:
         yield _at(e.ReceiptConfirmed(), snapshot.received_at, snapshot)
-    elif not (delivered := order.parcel(number)) or not delivered.delivered_at:
-        yield _at(e.ParcelDelivered(number), None, snapshot)
+        return
+    for delivered in undelivered:
+        yield _at(e.ParcelDelivered(delivered), None, snapshot)
+
+
+def _shipped_in_spite(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
+    """The platform let a parcel go that this history had locked or written off."""
+    if order.is_stocked_out:
+        yield _contradiction("shipped_after_stockout", order.status, snapshot.phase, snapshot)
+    shipped_by = snapshot.shipped_at or snapshot.seen_at
+    ours = [hold.hold for hold in order.placed_holds if hold.time_known and hold.since < shipped_by]
+    if ours and not order.is_closed:
+        yield _contradiction("shipped_while_locked", f"held by {' and '.join(ours)}", snapshot.phase, snapshot)
 
 
 def _end(order: Order, snapshot: Snapshot) -> Iterator[Observation]:

@@ -158,15 +158,18 @@ class Order(msgspec.Struct, frozen=True):
     paid_at: datetime | None = None
     paid_fen: int | None = None
     group_formed_at: datetime | None = None
+    group_time_known: bool = True
     group_failed_at: datetime | None = None
     promised_ship_by: datetime | None = None
+    promised_at: datetime | None = None
     parcels: tuple[Parcel, ...] = ()
     received_at: datetime | None = None
     reviews: tuple[Review, ...] = ()
     placed_holds: tuple[Hold, ...] = ()
+    lock_changed_at: datetime | None = None
     refunds: tuple[Refund, ...] = ()
     cancellation: Cancellation | None = None
-    contacted_at: datetime | None = None
+    contacts: tuple[datetime, ...] = ()
     complaints: tuple[Complaint, ...] = ()
     appeals: tuple[Appeal, ...] = ()
     anomalies: tuple[Anomaly, ...] = ()
@@ -215,9 +218,12 @@ class Order(msgspec.Struct, frozen=True):
 
     @property
     def full_refund(self) -> Refund | None:
-        """The refund that took back all of the money: one of unstated size, or the last of enough parts."""
+        """The refund that took back all of the money: one of unstated size, or the last of enough parts.
+
+        The last in the world's order, whichever was told first.
+        """
         total = 0
-        for refund in self.refunds:
+        for refund in sorted(self.refunds, key=lambda refund: refund.at):
             if refund.amount_fen is None:
                 return refund
             total += refund.amount_fen
@@ -245,6 +251,13 @@ class Order(msgspec.Struct, frozen=True):
         if self.group_failed_at:
             endings.append(Ending(self.group_failed_at, True))
         return min(endings, key=lambda ending: ending.at, default=None)
+
+    def was_open_between(self, begin: datetime, end: datetime) -> bool:
+        """Whether the order is known to have been unshipped and not ended at some moment between these.
+
+        A stockout application proves it: the platform takes none for an order that is shipped or closed.
+        """
+        return any(begin < review.requested_at < end for review in self.reviews)
 
     @property
     def open_complaint(self) -> Complaint | None:
@@ -307,18 +320,19 @@ def evolve(order: Order, recorded: Recorded) -> Order:
         case OrderPaid(paid_fen=paid_fen):
             return replace(order, paid_at=at, paid_fen=paid_fen)
         case GroupFormed(ship_by=ship_by):
-            return replace(order, group_formed_at=at, promised_ship_by=ship_by or order.promised_ship_by)
+            formed = replace(order, group_formed_at=at, group_time_known=known)
+            return _promise(formed, ship_by, at) if ship_by else formed
         case GroupFailed():
             return replace(order, group_failed_at=at)
         case ShipByChanged(ship_by=ship_by):
-            return replace(order, promised_ship_by=ship_by)
+            return _promise(order, ship_by, at)
         case TrackingUploaded() as e:
             parcel = Parcel(
                 carrier=e.carrier,
                 tracking_number=e.tracking_number,
                 uploaded_at=at,
                 time_known=known,
-                scans_followed=recorded.metadata.via != "export",
+                scans_followed=recorded.metadata.via == "command",
                 lines=e.lines,
             )
             return replace(order, parcels=(*order.parcels, parcel))
@@ -332,12 +346,12 @@ def evolve(order: Order, recorded: Recorded) -> Order:
             return replace(order, received_at=at)
         case StockoutRequested(reason=reason, sku_ids=sku_ids):
             review = Review(requested_at=at, time_known=known, reason=reason, sku_ids=sku_ids)
-            return replace(order, reviews=(*order.reviews, review))
+            return replace(order, reviews=(*order.reviews, review), lock_changed_at=_latest(order, at))
         case ReviewCompleted(outcome=outcome):
             if not order.reviews:
                 return order
             decided = replace(order.reviews[-1], outcome=outcome, decided_at=at, decision_time_known=known)
-            return replace(order, reviews=(*order.reviews[:-1], decided))
+            return replace(order, reviews=(*order.reviews[:-1], decided), lock_changed_at=_latest(order, at))
         case OrderRefunded() as e:
             refund = Refund(at, known, e.initiated_by, e.reason, e.amount_fen)
             return replace(order, refunds=(*order.refunds, refund))
@@ -345,11 +359,13 @@ def evolve(order: Order, recorded: Recorded) -> Order:
             return replace(order, cancellation=Cancellation(at, known, reason))
         case HoldPlaced(hold=hold, reason=reason):
             placed = Hold(hold=hold, reason=reason, since=at, time_known=known)
-            return replace(order, placed_holds=(*order.placed_holds, placed))
+            holds = (*order.placed_holds, placed)
+            return replace(order, placed_holds=holds, lock_changed_at=_latest(order, at))
         case HoldReleased(hold=hold):
-            return replace(order, placed_holds=tuple(h for h in order.placed_holds if h.hold != hold))
+            holds = tuple(h for h in order.placed_holds if h.hold != hold)
+            return replace(order, placed_holds=holds, lock_changed_at=_latest(order, at))
         case BuyerContacted():
-            return order if order.contacted_at else replace(order, contacted_at=at)
+            return replace(order, contacts=(*order.contacts, at))
         case ParcelComplaintFiled(finding=finding):
             return replace(order, complaints=(*order.complaints, Complaint(at, finding)))
         case ParcelComplaintDecided(outcome=verdict):
@@ -377,6 +393,17 @@ def fold(order_sn: str, history: Iterable[Recorded]) -> Order:
     for recorded in history:
         order = evolve(order, recorded)
     return order
+
+
+def _promise(order: Order, ship_by: datetime, at: datetime) -> Order:
+    """The promise made last in the world holds, whichever was told first."""
+    if order.promised_at is not None and at < order.promised_at:
+        return order
+    return replace(order, promised_ship_by=ship_by, promised_at=at)
+
+
+def _latest(order: Order, at: datetime) -> datetime:
+    return at if order.lock_changed_at is None else max(at, order.lock_changed_at)
 
 
 def _change_parcel(
@@ -407,7 +434,7 @@ def _replace_tracking(order: Order, event: TrackingReplaced, recorded: Recorded)
         tracking_number=event.tracking_number,
         uploaded_at=recorded.occurred_at,
         time_known=not recorded.metadata.observed,
-        scans_followed=recorded.metadata.via != "export",
+        scans_followed=recorded.metadata.via == "command",
         lines=replaced.lines if replaced else (),
     )
     parcels = tuple(

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from domain.calendar import expected_decision
+from domain.calendar import expected_decision, later
 from domain.order.state import Order, Parcel, Review
 from domain.rules.ruleset import RuleSet
 
@@ -58,20 +58,23 @@ def ship_by(order: Order, rules: RuleSet) -> datetime | None:
     """The moment by which a tracking number must be up, before any pause for a review.
 
     The platform's own promise wins; otherwise the hours of the goods type from the group's forming
-    (DOMAIN.md §1.1). ``None`` before the group forms and for goods whose limit only the platform knows.
+    (DOMAIN.md §1.1). ``None`` before the group forms, where the time of its forming isn't known, and for
+    goods whose limit only the platform knows.
     """
     if order.promised_ship_by or order.group_formed_at is None:
         return order.promised_ship_by
     hours = rules.ship_by.hours.get(order.goods_type)
-    return None if hours is None else order.group_formed_at + timedelta(hours=hours)
+    if hours is None or not order.group_time_known:
+        return None
+    return later(order.group_formed_at, timedelta(hours=hours))
 
 
 def tracking_upload(order: Order, rules: RuleSet) -> Deadline:
     """48 hours, or what the platform promised, to the first tracking number (seed 3b)."""
     due, paused = _upload_due(order, rules)
     settled = _settled(due, order.shipped_at, order, _shipping_time_known(order))
-    if settled is None and paused:
-        settled = "pending"
+    if paused and settled != "met":
+        settled = "waived" if order.is_closed else "pending"
     if settled == "missed" and _late_approval_lapses(order, rules):
         settled = "waived"
     return Deadline("tracking_upload", due, order.shipped_at, settled)
@@ -84,20 +87,20 @@ def deemed_stockout(order: Order, rules: RuleSet) -> Deadline:
     the rejection, unless the rule set says that the due time stands.
     """
     late_at, paused = _upload_due(order, rules)
-    due = None if late_at is None else late_at + timedelta(days=rules.deemed_stockout.days)
-    suspended = paused
+    due = None if late_at is None else later(late_at, timedelta(days=rules.deemed_stockout.days))
+    deferred = paused
     if due is not None and rules.review.defers_deemed_stockout:
         for review in order.reviews:
             filed_by_then = review.requested_at <= due or not review.time_known
             if not filed_by_then or (review.decided_at is not None and review.decided_at <= due):
                 continue
-            if review.decided_at is None:
-                suspended = suspended or not order.is_closed
-            elif review.outcome == "rejected" and rules.review.deemed_after_rejection == "at_rejection":
+            if review.decided_at is None or review.outcome == "approved":
+                deferred = True
+            elif rules.review.deemed_after_rejection == "at_rejection":
                 due = review.decided_at
     settled = _settled(due, order.shipped_at, order, _shipping_time_known(order))
-    if settled is None and suspended:
-        settled = "pending"
+    if deferred and settled != "met":
+        settled = "waived" if order.ending else "pending"
     return Deadline("deemed_stockout", due, order.shipped_at, settled)
 
 
@@ -114,7 +117,7 @@ def carrier_pickup(order: Order, parcel: Parcel, rules: RuleSet) -> Deadline | N
     number = parcel.tracking_number
     if not parcel.scans_followed or not parcel.time_known:
         return Deadline("carrier_pickup", None, scanned_at, "met" if scanned_at else "unknown", number)
-    due = parcel.uploaded_at + timedelta(hours=hours)
+    due = later(parcel.uploaded_at, timedelta(hours=hours))
     settled = _settled(due, scanned_at, order)
     replaced_in_time = parcel.replaced_at is not None and parcel.replaced_at <= due
     if replaced_in_time and settled != "met":
@@ -143,7 +146,7 @@ def review_decision(order: Order, review: Review, rules: RuleSet) -> Deadline:
         in_time = review.decided_at <= due
         settled = "met" if in_time else "missed" if review.decision_time_known else "unknown"
     elif order.is_closed:
-        settled = "waived"
+        settled = _settled(due, None, order)
     return Deadline("review_decision", due, review.decided_at, settled)
 
 
@@ -151,10 +154,11 @@ def contact_buyer(order: Order, rules: RuleSet) -> Deadline:
     """The buyer is to be comforted once the merchant applied (seed 2)."""
     first = order.reviews[0]
     if not first.time_known:
-        met = order.contacted_at is not None
-        return Deadline("contact_buyer", None, order.contacted_at, "met" if met else "unknown")
-    due = first.requested_at + timedelta(hours=rules.contact_buyer.hours)
-    return Deadline("contact_buyer", due, order.contacted_at, _settled(due, order.contacted_at, order))
+        contacted_at = min(order.contacts, default=None)
+        return Deadline("contact_buyer", None, contacted_at, "met" if contacted_at else "unknown")
+    contacted_at = min((at for at in order.contacts if at >= first.requested_at), default=None)
+    due = later(first.requested_at, timedelta(hours=rules.contact_buyer.hours))
+    return Deadline("contact_buyer", due, contacted_at, _settled(due, contacted_at, order))
 
 
 def _settled(
@@ -163,7 +167,7 @@ def _settled(
     """What no passing of time can change: met, missed by something that came too late, or waived by the end.
 
     A moment that isn't known is an upper bound: it meets or waives what was surely still open, and
-    leaves the rest unknown.
+    leaves the rest unknown, unless the order is known to have been open after the due time.
     """
     ending = order.ending
     if due is None:
@@ -173,9 +177,9 @@ def _settled(
     if ending is not None and ending.at <= due:
         return "waived"
     if met_at is not None:
-        return "missed" if met_time_known else "unknown"
+        return "missed" if met_time_known or order.was_open_between(due, met_at) else "unknown"
     if ending is not None:
-        return "missed" if ending.time_known else "unknown"
+        return "missed" if ending.time_known or order.was_open_between(due, ending.at) else "unknown"
     return None
 
 
@@ -193,8 +197,8 @@ def _upload_due(order: Order, rules: RuleSet) -> tuple[datetime | None, bool]:
         if review.requested_at > due or not review.time_known:
             continue
         if review.decided_at is None:
-            return due, not order.is_closed
-        due += review.decided_at - review.requested_at
+            return due, True
+        due = later(due, review.decided_at - review.requested_at)
     return due, False
 
 

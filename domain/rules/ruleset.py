@@ -6,6 +6,7 @@ each figure there names its source and how sure we are of it.
 
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 import msgspec
@@ -64,6 +65,8 @@ class PenaltyStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if (self.flat_fen is None) == (self.percent is None):
             raise ValueError("a penalty step has either flat_fen or percent")
+        if self.cap_fen is not None and self.percent is None:
+            raise ValueError("cap_fen limits a percent; a flat_fen needs none")
 
     def amount_fen(self, paid_fen: int) -> int:
         if self.flat_fen is not None:
@@ -93,7 +96,7 @@ class Penalty(_Sourced, frozen=True):
 class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One version of the platform's rules, in force from ``effective_from`` until the next one."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$(?!\n)")]
     title: str
     effective_from: Annotated[datetime, Meta(tz=True)]
     ship_by: Hours
@@ -122,6 +125,12 @@ class RuleBook:
         self.sets = tuple(sorted(sets, key=lambda rules: rules.effective_from))
         if not self.sets:
             raise ValueError("a rule book needs at least one rule set")
+        for earlier, later in pairwise(self.sets):
+            if earlier.effective_from == later.effective_from:
+                raise ValueError(f"{earlier.name} and {later.name} are in force from the same moment")
+        names = [rules.name for rules in self.sets]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two rule sets are called {min(twice)}")
 
     @classmethod
     def parse(cls, documents: Iterable[str]) -> Self:

@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from domain.calendar import later
 from domain.order.events import AppealOutcome
 from domain.order.state import OUT_OF_STOCK, Order
 from domain.rules.deadlines import Deadline, carrier_pickup, deemed_stockout, first_scan, tracking_upload
@@ -109,12 +110,12 @@ def _unremedied(order: Order, rules: RuleSet) -> _Breach | None:
     for parcel in order.parcels:
         if _passed(carrier_pickup(order, parcel, rules)) is None:
             continue
-        remedy_by = parcel.uploaded_at + timedelta(days=rules.remedy.days)
+        remedy_by = later(parcel.uploaded_at, timedelta(days=rules.remedy.days))
         scans = (first_scan(order, other) for other in order.parcels)
         remedied = any(scan <= remedy_by for scan in scans if scan is not None)
         ended = order.ending is not None and (order.ending.at <= remedy_by or not order.ending.time_known)
         if not remedied and not ended:
-            return _Breach(remedy_by, remedy_by + _AN_INSTANT, "false_shipment_unremedied")
+            return _Breach(remedy_by, later(remedy_by, _AN_INSTANT), "false_shipment_unremedied")
     return None
 
 
@@ -129,7 +130,7 @@ def _passed(deadline: Deadline | None, cause: StockoutCause | None = None) -> _B
     """The breach of a deadline that was missed, or will be if nothing more happens."""
     if deadline is None or deadline.due_at is None or deadline.settled not in (None, "missed"):
         return None
-    return _Breach(deadline.due_at, deadline.due_at + _AN_INSTANT, cause)
+    return _Breach(deadline.due_at, later(deadline.due_at, _AN_INSTANT), cause)
 
 
 def _violation(order: Order, rules: RuleSet, kind: ViolationKind, breach: _Breach, number: int = 1) -> Violation:

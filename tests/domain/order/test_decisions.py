@@ -8,7 +8,7 @@ import pytest
 
 from domain.order import commands as c
 from domain.order import events as e
-from domain.order.decisions import ACTIONS, CLOCK_SKEW, EARLIEST, FURTHEST_SHIP_BY
+from domain.order.decisions import ACTIONS, CLOCK_SKEW, EARLIEST, FURTHEST_SHIP_BY, LONGEST_HISTORY
 from tests.domain.vocabulary import (
     APPROVE,
     DEEMED,
@@ -1129,8 +1129,6 @@ def test_a_value_without_meaning_is_refused_and_the_field_is_named(action: str, 
 
 
 def test_a_history_does_not_grow_without_end() -> None:
-    from domain.order.decisions import LONGEST_HISTORY
-
     story = given(awaiting_shipment(), [hold_placed(at=MONDAY_10)] * (LONGEST_HISTORY - 3))
     say = c.ContactBuyer(channel="chat", message="We are on it.")
     story.when(say, at=MONDAY_11).then(e.BuyerContacted("chat", "We are on it.")).when(say, at=MONDAY_12).rejects(

@@ -389,6 +389,18 @@ def test_an_application_seen_on_a_shipped_order_is_an_anomaly_and_locks() -> Non
     ).at(TUESDAY_9).is_locked_by("stockout_review").has_anomalies("stockout_after_shipment")
 
 
+def test_an_application_seen_at_the_very_moment_of_its_decision_is_the_one_decided() -> None:
+    given(awaiting_shipment(), stockout_requested(at=MONDAY_10), review_completed("rejected", at=MONDAY_12)).sees(
+        shown("stockout_applied", seen_at=MONDAY_12)
+    ).learns_nothing()
+
+
+def test_an_open_application_ended_otherwise_is_neither_granted_nor_rejected() -> None:
+    applied = given(awaiting_shipment(), stockout_requested(at=MONDAY_12).merely_seen())
+    applied.sees(shown("awaiting_shipment", refunded=True)).learns(OrderRefunded("unknown", "unknown"))
+    applied.sees(shown("cancelled")).learns(OrderCancelled("unknown"))
+
+
 # ---- holds ------------------------------------------------------------------------------------------
 
 
@@ -417,6 +429,12 @@ def test_a_hold_on_an_order_that_ended_is_no_news() -> None:
     given(awaiting_shipment(), refunded(at=MONDAY_12)).sees(
         shown("awaiting_shipment", refunded=True, under_review=True)
     ).learns_nothing()
+
+
+def test_what_ends_in_the_same_look_needs_no_lock() -> None:
+    given(awaiting_shipment()).sees(
+        shown("awaiting_shipment", refunded=True, under_review=True, refund_pending=True)
+    ).learns(OrderRefunded("unknown", "unknown"))
 
 
 # ---- shipment ---------------------------------------------------------------------------------------
@@ -450,6 +468,15 @@ def test_a_delivery_seen_without_a_number_is_the_delivery_of_our_parcel() -> Non
     given(awaiting_shipment(), tracking_uploaded("SF1", at=MONDAY_12)).sees(shown("received")).story_after.at(
         TUESDAY_9
     ).shows(status="delivered")
+
+
+def test_a_new_number_and_its_delivery_seen_at_once_deliver_the_new_number() -> None:
+    story = (
+        given(awaiting_shipment(), tracking_uploaded("SF1", at=MONDAY_12))
+        .sees(shown("received", shipped_at=MONDAY_12, carrier="ZTO", tracking_number="ZT9"))
+        .learns(TrackingReplaced("ZTO", "ZT9", "SF1", "shown by the platform"), ParcelDelivered("ZT9"))
+    )
+    story.at(TUESDAY_9).shows(status="delivered")
 
 
 def test_a_delivery_seen_for_the_number_we_replaced_delivers_the_order() -> None:

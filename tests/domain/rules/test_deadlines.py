@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from domain.order.events import GoodsType
+from domain.order.events import GoodsType, ParcelLine
 from domain.rules.deadlines import DeadlineState
 from tests.domain.vocabulary import (
     DEEMED,
@@ -157,8 +157,6 @@ def test_a_presale_real_case() -> None:
 
 
 def test_the_first_parcels_number_meets_the_deadline_of_the_whole_order() -> None:
-    from domain.order.events import ParcelLine
-
     given(
         placed(lines=TWO_SKUS),
         group_formed(),

@@ -1,0 +1,78 @@
+"""Which event changed which field of an order, and what the passing of time did."""
+
+from datetime import datetime
+
+from domain.order.diff import Change, diff
+from tests.domain.vocabulary import (
+    MONDAY_9,
+    MONDAY_12,
+    MONDAY_15,
+    ORDER_SN,
+    SHIP_BY,
+    THURSDAY_9,
+    Fact,
+    Story,
+    awaiting_shipment,
+    given,
+    hours,
+    stockout_requested,
+    tracking_uploaded,
+)
+
+IN_REVIEW = given(awaiting_shipment(), stockout_requested(at=MONDAY_12))
+
+
+def changes(story: Story, since: int | datetime, until: int | datetime) -> list[Change]:
+    return list(diff(ORDER_SN, story.history, story.book, since, until).changes)
+
+
+def fields(found: list[Change]) -> set[tuple[str, str | None]]:
+    return {(change.field, change.event) for change in found}
+
+
+def test_nothing_between_a_moment_and_itself() -> None:
+    assert changes(IN_REVIEW, 3, 3) == []
+    assert changes(IN_REVIEW, MONDAY_12, MONDAY_12) == []
+
+
+def test_between_versions_each_change_names_its_event() -> None:
+    found = changes(IN_REVIEW, 2, 3)
+    assert ("status", "StockoutRequested") in fields(found)
+    status = next(change for change in found if change.field == "status")
+    assert (status.before, status.after, status.version) == ("awaiting_shipment", "stockout_review", 3)
+    assert (status.occurred_at, status.recorded_at) == (MONDAY_12, MONDAY_12)
+
+
+def test_from_nothing_everything_is_new() -> None:
+    found = changes(IN_REVIEW, 0, 1)
+    assert {change.event for change in found} == {"OrderPlaced"}
+    assert next(change for change in found if change.field == "order_sn").before is None
+
+
+def test_time_alone_changes_what_no_event_did() -> None:
+    found = changes(given(awaiting_shipment()), MONDAY_9, SHIP_BY + hours(1))
+    assert ("violations", None) in fields(found)
+    assert {change.event for change in found} == {None}
+    assert all(change.version is None and change.occurred_at is None for change in found)
+
+
+def test_events_and_time_are_told_apart() -> None:
+    found = changes(given(awaiting_shipment(), tracking_uploaded(at=MONDAY_12)), MONDAY_9, THURSDAY_9)
+    assert ("status", "TrackingUploaded") in fields(found)
+    assert ("violations", None) in fields(found), "no scan within 24 hours"
+    assert ("violations", "TrackingUploaded") not in fields(found)
+
+
+def test_the_place_in_the_log_is_no_change() -> None:
+    assert {"version", "position"}.isdisjoint(change.field for change in changes(IN_REVIEW, 1, 3))
+
+
+def test_what_was_told_late_belongs_to_when_it_happened() -> None:
+    story = given(awaiting_shipment()).and_(Fact(stockout_requested().event, MONDAY_12), learned_at=THURSDAY_9)
+    found = changes(story, MONDAY_9, MONDAY_15)
+    status = next(change for change in found if change.field == "status")
+    assert (status.occurred_at, status.recorded_at) == (MONDAY_12, THURSDAY_9)
+
+
+def test_back_in_time_nothing_is_added() -> None:
+    assert all(change.event is None for change in changes(IN_REVIEW, MONDAY_15, MONDAY_9))
