@@ -1,5 +1,6 @@
 """The program's settings, from the environment."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,14 +37,23 @@ class Settings:
         data_dir = environment.get("SHIPLOCK_DATA_DIR")
         return cls(
             database_url=environment.get("SHIPLOCK_DATABASE_URL") or None,
-            data_dir=Path(data_dir).expanduser() if data_dir else _default_data_dir(),
+            data_dir=Path(os.path.expanduser(data_dir)).absolute() if data_dir else _default_data_dir(),
         )
 
 
 def _default_data_dir() -> Path:
-    """The user's data folder; where there is no home, a folder beside the work at hand."""
+    """The user's data folder; where there is no home to write to, a folder beside the work at hand.
+
+    Accounts made for services have a home that does not exist, a container's arbitrary user has ``/``.
+    A folder that is there already is taken even if it can't be used: going elsewhere would silently
+    show an empty log.
+    """
+    beside = Path(".shiplock").absolute()
     try:
         found = platformdirs.user_data_path("shiplock")
     except (RuntimeError, KeyError):
-        return Path(".shiplock").absolute()
-    return found if found.is_absolute() else Path(".shiplock").absolute()
+        return beside
+    if not found.is_absolute():
+        return beside
+    there = next(folder for folder in (found, *found.parents) if folder.exists())
+    return found if there == found or os.access(there, os.W_OK | os.X_OK) else beside

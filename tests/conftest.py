@@ -26,6 +26,10 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     folder: Path = tmp_path_factory.mktemp("server")
     with EmbeddedServer.start(folder) as server:
+        with psycopg.connect(server.url_for("postgres"), autocommit=True) as connection:
+            # This server lives for one run: nothing on it needs to survive the machine.
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
         yield server.url_for("postgres")
 
 
@@ -45,6 +49,6 @@ def database_url(server_url: str, template: str) -> Iterator[str]:
     """A fresh, migrated database of the test's own."""
     name = f"shiplock_test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         yield make_conninfo(server_url, dbname=name)
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -1,0 +1,70 @@
+"""Under which account the server's programs run: PostgreSQL refuses root and owns its files, and wants a
+user that has a name (as in /etc/passwd), which the arbitrary user of a container has not."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from infrastructure.database.failure import EmbeddedServerFailed
+
+NOBODY = 65534
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """How a program is started so that it runs under the right account."""
+
+    prefix: tuple[str, ...]
+    """Stands before the program on the command line."""
+
+    uid: int
+    gid: int
+    """Whose the cluster's files are, as everyone else sees them."""
+
+
+def account_for(cluster: Path, *, program: Path) -> Account:
+    """The account for a cluster, which need not exist yet.
+
+    Anyone but root works under their own, if need be with another's number in a user namespace. Root
+    works under the account the files belong to; for files of its own, new ones included, in a
+    namespace, or where those are forbidden (as in most containers) as nobody, with leave to pass
+    closed folders on the way to the files. No folder's permissions are changed and no account is made.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    if uid == 0 and cluster.exists() and (owner := cluster.stat()).st_uid != 0:
+        return _as_user(owner.st_uid, owner.st_gid)
+    if uid != 0 and _is_named(uid):
+        return Account((), uid, gid)
+    in_namespace = (sys.executable, "-I", "-S", str(Path(__file__).with_name("rootless.py")), str(_named_user()))
+    # There, root has no power over other people's folders: is the way free?
+    check = ("/bin/sh", "-c", 'test -w "$0" && test -x "$1"', str(cluster.parent), str(program))
+    if subprocess.run([*in_namespace, *check], capture_output=True, stdin=subprocess.DEVNULL).returncode == 0:
+        return Account(in_namespace, uid, gid)
+    return _as_user(NOBODY, NOBODY) if uid == 0 else Account((), uid, gid)
+
+
+def _is_named(uid: int) -> bool:
+    try:
+        return bool(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return False
+
+
+def _named_user() -> int:
+    """Any user that has a name and isn't root."""
+    return next((entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid != 0), NOBODY)
+
+
+def _as_user(uid: int, gid: int) -> Account:
+    if shutil.which("setpriv") is None:
+        raise EmbeddedServerFailed(
+            "PostgreSQL does not run as root, and there are neither user namespaces nor the program setpriv "
+            "to change that: run as an ordinary user, or name a PostgreSQL of your own in SHIPLOCK_DATABASE_URL."
+        )
+    change = ("setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups")
+    keep = ("--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override")
+    return Account((*change, *keep), uid, gid)

