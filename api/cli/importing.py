@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from infrastructure.pinduoduo.exports import ExportReader, UnreadableExport
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from api.cli.terminal import Failed, Json, err, identifier, moment, out, print_json, with_program
 from api.program import Program
 from infrastructure import clock
+from infrastructure.pinduoduo.exports import ExportReader, UnreadableExport
 from infrastructure.pinduoduo.importing import ImportReport, import_rows, preview_rows
 
 _SHOWN_REJECTIONS = 20
