@@ -948,6 +948,15 @@ def test_an_application_told_late_cannot_hide_the_one_known_already() -> None:
     ).rejects("invalid_request", pointer="/occurred_at")
 
 
+def test_a_hold_told_late_cannot_hide_the_one_known_already() -> None:
+    """Lifting the one would lift the other for the time between their ends."""
+    given(awaiting_shipment(), hold_placed(at=MONDAY_12), hold_released(at=MONDAY_15)).when(
+        PLACE_HOLD, at=MONDAY_11, told_at=MONDAY_16
+    ).rejects("invalid_request", pointer="/occurred_at").when(
+        c.PlaceHold(hold="risk_control", reason="bot"), at=MONDAY_11, told_at=MONDAY_16
+    ).then(e.HoldPlaced("risk_control", "bot"), occurred_at=MONDAY_11)
+
+
 def test_a_hold_told_late_for_a_time_when_it_was_in_force_changes_nothing() -> None:
     given(awaiting_shipment(), hold_placed(at=MONDAY_11), hold_released(at=MONDAY_13)).when(
         PLACE_HOLD, at=MONDAY_12, told_at=MONDAY_14

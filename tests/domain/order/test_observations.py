@@ -311,6 +311,14 @@ def test_an_application_seen_before_the_ship_by_and_granted_by_an_unknown_time_h
     ).story_after.at(NEXT_TUESDAY_9).shows(status="refunded").has_no_violations()
 
 
+@pytest.mark.parametrize("seen_at", [TUESDAY_9, THURSDAY_9, NEXT_TUESDAY_9])
+def test_an_application_and_its_refund_first_seen_together_have_no_violation(seen_at: datetime) -> None:
+    """Nothing shows that the order was still open at the ship-by."""
+    given_nothing().sees(shown("stockout_applied", refunded=True, seen_at=seen_at)).story_after.at(
+        NEXT_TUESDAY_9
+    ).shows(status="refunded").has_no_violations()
+
+
 def test_the_expected_decision_of_an_application_of_unknown_time_is_not_made_up() -> None:
     seen = given_nothing().sees(shown("stockout_applied")).story_after.at(TUESDAY_9)
     (hold,) = seen.view.shipment_lock.holds
@@ -477,6 +485,12 @@ def test_a_new_number_and_its_delivery_seen_at_once_deliver_the_new_number() -> 
         .learns(TrackingReplaced("ZTO", "ZT9", "SF1", "shown by the platform"), ParcelDelivered("ZT9"))
     )
     story.at(TUESDAY_9).shows(status="delivered")
+
+
+def test_a_delivery_seen_without_a_number_is_the_delivery_of_the_number_seen_later() -> None:
+    story = given(awaiting_shipment()).sees(shown("received", seen_at=TUESDAY_9)).story_after
+    after = story.sees(shown("received", tracking_number="SF1", seen_at=WEDNESDAY_9)).story_after
+    after.at(WEDNESDAY_9).shows(status="delivered")
 
 
 def test_a_delivery_seen_for_the_number_we_replaced_delivers_the_order() -> None:

@@ -1,0 +1,351 @@
+"""Reading exports: every layout, every encoding, dirty cells, and files that are none."""
+
+import csv
+import tracemalloc
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from domain.calendar import BEIJING
+from domain.order.snapshot import Snapshot
+from infrastructure.pinduoduo.exports import ExportReader, Rejected, Row, UnreadableExport
+
+SAMPLES = Path(__file__).parent / "samples"
+NOW = datetime(2026, 3, 20, 10, tzinfo=UTC)
+
+HEADER = [
+    "商品",
+    "订单号",
+    "订单状态",
+    "商品数量(件)",
+    "是否审核中",
+    "支付时间",
+    "拼单成功时间",
+    "承诺发货时间",
+    "发货时间",
+    "确认收货时间",
+    "商品id",
+    "样式ID",
+    "售后状态",
+    "商品总价(元)",
+    "用户实付金额(元)",
+    "快递单号",
+    "快递公司",
+    "收货人",
+]
+PLAIN = {
+    "商品": "常规款袜子 2双装",
+    "订单号": "260302-000000000000001",
+    "订单状态": "待发货",
+    "商品数量(件)": "3",
+    "是否审核中": "否",
+    "支付时间": "2026-03-02 09:00:00",
+    "拼单成功时间": "2026-03-02 09:05:00",
+    "承诺发货时间": "2026-03-04 09:05:00",
+    "商品id": "520001",
+    "样式ID": "52000101",
+    "售后状态": "无售后或售后取消",
+    "商品总价(元)": "29.70",
+    "用户实付金额(元)": "28.70",
+    "收货人": "某人",
+}
+
+
+def read(path: Path) -> list[Row | Rejected]:
+    with ExportReader(path, seen_at=NOW, now=NOW) as reader:
+        return list(reader)
+
+
+def written(
+    tmp_path: Path, *rows: dict[str, str], header: list[str] | None = None, encoding: str = "utf-8"
+) -> Path:
+    names = header or HEADER
+    file = tmp_path / "export"
+    with file.open("w", encoding=encoding, newline="") as out:
+        table = csv.writer(out)
+        table.writerow(names)
+        table.writerows([row.get(name, "") for name in HEADER] for row in rows)
+    return file
+
+
+def only(tmp_path: Path, **changed: str) -> Snapshot:
+    """The snapshot of one plain row with some cells changed."""
+    (row,) = read(written(tmp_path, PLAIN | changed))
+    assert isinstance(row, Row), row
+    return row.snapshot
+
+
+def rejected(tmp_path: Path, **changed: str) -> Rejected:
+    (row,) = read(written(tmp_path, PLAIN | changed))
+    assert isinstance(row, Rejected), row
+    return row
+
+
+def test_a_plain_row_says_what_it_says(tmp_path: Path) -> None:
+    shown = only(tmp_path)
+    assert shown.phase == "awaiting_shipment"
+    assert shown.paid_fen == 2870
+    assert shown.paid_at == datetime(2026, 3, 2, 1, tzinfo=UTC)
+    assert shown.group_formed_at == datetime(2026, 3, 2, 1, 5, tzinfo=UTC)
+    assert shown.ship_by == datetime(2026, 3, 4, 1, 5, tzinfo=UTC)
+    (line,) = shown.lines
+    assert (line.sku_id, line.quantity, line.unit_price_fen) == ("52000101", 3, 990)
+    assert shown.via == "export"
+    assert "某人" not in repr(shown)
+
+
+@pytest.mark.parametrize("name", ["orders_export_2020.csv", "orders_export_2023.csv"])
+def test_the_samples_are_read_whole(name: str) -> None:
+    rows = read(SAMPLES / name)
+    assert len(rows) == 400
+    assert not any(isinstance(row, Rejected) for row in rows)
+
+
+def snapshots(path: Path) -> list[Snapshot]:
+    return [row.snapshot for row in read(path) if isinstance(row, Row)]
+
+
+def test_the_layouts_of_2020_and_2023_tell_the_same() -> None:
+    assert snapshots(SAMPLES / "orders_export_2020.csv") == snapshots(SAMPLES / "orders_export_2023.csv")
+
+
+def test_the_workbook_of_2021_tells_the_same(tmp_path: Path) -> None:
+    """Full-width brackets, real dates and numbers, a title above the header."""
+    source = (SAMPLES / "orders_export_2020.csv").read_text(encoding="utf-8-sig").splitlines()
+    header, *rows = csv.reader(source)
+    book = openpyxl.Workbook()
+    sheet: Any = book.active
+    sheet.append(["拼多多订单导出"])
+    sheet.append([name.replace("(", "（").replace(")", "）") for name in header])
+    for row in rows:
+        cells: list[Any] = []
+        for name, cell in zip(header, row, strict=True):
+            text = cell.strip()
+            if name.endswith("时间"):
+                cells.append(datetime.strptime(text, "%Y-%m-%d %H:%M:%S") if text else None)  # noqa: DTZ007
+            elif name.endswith("(元)"):
+                cells.append(float(text))
+            elif name == "商品数量(件)":
+                cells.append(int(text))
+            else:
+                cells.append(text)
+        sheet.append(cells)
+    book.save(tmp_path / "orders.xlsx")
+    assert snapshots(tmp_path / "orders.xlsx") == snapshots(SAMPLES / "orders_export_2020.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+def test_the_encoding_is_told_by_content(tmp_path: Path, encoding: str) -> None:
+    (row,) = read(written(tmp_path, PLAIN, encoding=encoding))
+    assert isinstance(row, Row)
+    assert row.snapshot.lines[0].name == "常规款袜子 2双装"
+
+
+def test_dirty_cells_are_stripped(tmp_path: Path) -> None:
+    shown = only(
+        tmp_path,
+        订单号="'260302-000000000000001\t",
+        发货时间="\t",
+        确认收货时间="-",
+        快递单号="\ufeff SF1 \u3000",
+        订单状态=" 已发货，待签收\t",
+    )
+    assert shown.order_sn == "260302-000000000000001"
+    assert (shown.shipped_at, shown.received_at, shown.tracking_number) == (None, None, "SF1")
+    assert shown.phase == "shipped"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-03-02 09:00:00", "2026/3/2 9:00", "2026-03-02T09:00:00", "2026-03-02T01:00:00Z", "2026/03/02 09:00:00"],
+)
+def test_times_are_read_however_they_are_written(tmp_path: Path, text: str) -> None:
+    assert only(tmp_path, 支付时间=text).paid_at == datetime(2026, 3, 2, 9, tzinfo=BEIJING)
+
+
+@pytest.mark.parametrize(
+    ("status", "after_sales", "phase", "refunded", "pending"),
+    [
+        ("待支付", "", "pending_payment", False, False),
+        ("已付定金，待付尾款", "", "pending_payment", False, False),
+        ("待发货", "", "awaiting_shipment", False, False),
+        ("待发货", "买家申请退款，待商家处理", "awaiting_shipment", False, True),
+        ("待发货", "退款取消", "awaiting_shipment", False, False),
+        ("已发货,待签收", "", "shipped", False, False),
+        ("已签收", "", "received", False, False),
+        ("未发货，退款成功", "退款成功", "awaiting_shipment", True, False),
+        ("已发货，退款成功", "退款成功", "shipped", True, False),
+        ("已取消", "", "cancelled", False, False),
+        ("已申请缺货", "", "stockout_applied", False, False),
+        ("已申请缺货", "退款成功", "stockout_applied", True, False),
+    ],
+)
+def test_statuses_are_understood(
+    tmp_path: Path, status: str, after_sales: str, phase: str, refunded: bool, pending: bool
+) -> None:
+    shown = only(tmp_path, 订单状态=status, 售后状态=after_sales)
+    assert (shown.phase, shown.refunded, shown.refund_pending) == (phase, refunded, pending)
+
+
+def test_an_unpaid_row_has_an_amount_but_no_payment(tmp_path: Path) -> None:
+    shown = only(tmp_path, 订单状态="待支付", 支付时间="", 拼单成功时间="", 承诺发货时间="")
+    assert shown.paid_fen is None
+
+
+def test_an_order_waiting_for_its_group_is_told_apart(tmp_path: Path) -> None:
+    assert only(tmp_path, 拼单成功时间="", 承诺发货时间="").phase == "pending_group"
+
+
+def test_an_order_under_review_is_told(tmp_path: Path) -> None:
+    assert only(tmp_path, 是否审核中="是").under_review
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "reason"),
+    [
+        ("订单号", "", "missing"),
+        ("订单号", "2.6031E+20", "spreadsheet"),
+        ("订单号", "26 03", "not an order number"),
+        ("订单状态", "飞走了", "飞走了"),
+        ("支付时间", "soon", "not a time"),
+        ("支付时间", "2026-02-30 00:00:00", "not a time"),
+        ("支付时间", "2014-12-31 23:59:59", "too early"),
+        ("支付时间", "2026-03-20 18:10:01", "too late"),
+        ("承诺发货时间", "2036-01-01 00:00:00", "too late"),
+        ("商品数量(件)", "0", "pieces"),
+        ("商品数量(件)", "1.5", "pieces"),
+        ("商品总价(元)", "-1", "yuan"),
+        ("商品总价(元)", "1.005", "yuan"),
+        ("商品总价(元)", "NaN", "yuan"),
+        ("用户实付金额(元)", "99999999999999", "yuan"),
+        ("商品", "x" * 501, "500"),
+        ("样式ID", "x" * 65, "64"),
+    ],
+)
+def test_a_row_that_makes_no_sense_is_rejected_by_line_and_column(
+    tmp_path: Path, column: str, text: str, reason: str
+) -> None:
+    found = rejected(tmp_path, **{column: text})
+    assert (found.line, found.column) == (2, column)
+    assert reason in found.reason
+
+
+def test_money_with_signs_and_separators_is_read(tmp_path: Path) -> None:
+    assert only(tmp_path, **{"用户实付金额(元)": "¥1,234.50"}).paid_fen == 123450
+
+
+def test_one_bad_row_spoils_no_other(tmp_path: Path) -> None:
+    file = written(tmp_path, *(PLAIN | {"订单号": f"260302-{n}"} for n in range(5)))
+    lines = file.read_bytes().split(b"\r\n")
+    lines[2] = lines[2].replace("袜".encode(), b"\xff\xff")
+    lines[4] = lines[4].replace(b"3", b"\x00", 1)
+    file.write_bytes(b"\r\n".join(lines))
+    found = read(file)
+    assert [(type(row).__name__, row.line) for row in found] == [
+        ("Row", 2),
+        ("Rejected", 3),
+        ("Row", 4),
+        ("Rejected", 5),
+        ("Row", 6),
+    ]
+
+
+def test_cells_may_hold_commas_quotes_and_line_breaks(tmp_path: Path) -> None:
+    rows = read(written(tmp_path, PLAIN | {"商品": '大号,"厚"'}, PLAIN | {"订单号": "2", "收货人": "a\nb"}))
+    assert [row.line for row in rows] == [2, 3]
+    assert isinstance(rows[0], Row)
+    assert rows[0].snapshot.lines[0].name == '大号,"厚"'
+
+
+def test_neighbouring_rows_of_an_order_are_its_lines(tmp_path: Path) -> None:
+    other = PLAIN | {"样式ID": "52000102", "商品总价(元)": "10.00"}
+    rows = read(written(tmp_path, PLAIN, other, other, PLAIN | {"订单号": "2"}))
+    assert [row.line for row in rows] == [2, 5]
+    assert isinstance(rows[0], Row)
+    assert [line.sku_id for line in rows[0].snapshot.lines] == ["52000101", "52000102"]
+    assert rows[0].snapshot.paid_fen == 2870
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "xlsx"),
+        (b"a,b,c\n1,2,3\n", "订单号"),
+        ("订单号,商品\n1,2\n".encode(), "订单状态"),
+        (b"PK\x03\x04nonsense", "workbook"),
+        (b"x" * 5_000_000, "订单号"),
+        (b'"' + b"x" * 5_000_000, "订单号"),
+    ],
+)
+def test_a_file_that_is_no_export_says_so(tmp_path: Path, content: bytes, said: str) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(content)
+    with pytest.raises(UnreadableExport, match=said):
+        read(file)
+
+
+def test_a_workbook_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "bomb.xlsx"
+    with (
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("xl/sharedStrings.xml", "w") as out,
+    ):
+        for _ in range(600):
+            out.write(bytes(1 << 20))
+    with pytest.raises(UnreadableExport, match="unpacks"):
+        read(file)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=2000) | st.text(max_size=500).map(str.encode), with_header=st.booleans())
+def test_whatever_the_bytes_it_reads_rejects_or_refuses(tmp_path: Path, content: bytes, with_header: bool) -> None:
+    file = tmp_path / "any"
+    file.write_bytes((",".join(HEADER) + "\n").encode() + content if with_header else content)
+    try:
+        found = read(file)
+    except UnreadableExport:
+        return
+    assert all(isinstance(row, Row | Rejected) for row in found)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    names=st.lists(
+        st.text(st.characters(codec="gb18030", exclude_categories=["C", "Z"]), min_size=2, max_size=30), max_size=8
+    ),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "gb18030"]),
+)
+def test_what_was_written_is_what_is_read(tmp_path: Path, names: list[str], encoding: str) -> None:
+    rows = [PLAIN | {"订单号": f"260302-{n}", "商品": f"货{name}货"} for n, name in enumerate(names)]
+    found = snapshots(written(tmp_path, *rows, encoding=encoding))
+    assert [snapshot.lines[0].name for snapshot in found] == [f"货{name}货" for name in names]
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        file = written(tmp_path, *(PLAIN | {"订单号": f"260302-{n}"} for n in range(count)))
+        tracemalloc.start()
+        with ExportReader(file, seen_at=NOW, now=NOW) as reader:
+            seen = sum(1 for _ in reader)
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert seen == count
+        return size
+
+    small, large = peak(500), peak(15_000)
+    assert large < small + 500_000
+
+
+def test_progress_ends_at_the_whole_file(tmp_path: Path) -> None:
+    file = written(tmp_path, *(PLAIN | {"订单号": f"260302-{n}"} for n in range(50)))
+    with ExportReader(file, seen_at=NOW, now=NOW) as reader:
+        rows = list(reader)
+        assert reader.rows_read == len(rows) == 50
+        assert reader.bytes_read == reader.total_bytes == file.stat().st_size
