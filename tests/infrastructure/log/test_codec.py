@@ -1,0 +1,109 @@
+"""Stored events stay readable: one golden file for each shape a type ever had."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from domain.history import Metadata
+from domain.order import events as e
+from infrastructure.log import codec
+from infrastructure.log.codec import (
+    UnreadableEvent,
+    decode_event,
+    decode_metadata,
+    encode_event,
+    encode_metadata,
+    schema_version,
+)
+
+GOLDEN = Path(__file__).parent / "golden"
+MOMENT = datetime(2026, 3, 4, 1, 5, 0, 250000, tzinfo=UTC)
+
+EVENTS: list[e.OrderEvent] = [
+    e.OrderPlaced((e.Line("52000301", "520003", "泰国金枕榴莲 1个", 2, 12900),), "presale", 25800, "g1"),
+    e.OrderPaid(25800),
+    e.GroupFormed(MOMENT),
+    e.GroupFailed(),
+    e.ShipByChanged(MOMENT, "festival"),
+    e.TrackingUploaded("顺丰速运", "SF1", (e.ParcelLine("52000301", 1),)),
+    e.TrackingReplaced("中通快递", "JT1", "SF1", "lost"),
+    e.ParcelPickedUp("SF1"),
+    e.ParcelDelivered("SF1"),
+    e.ReceiptConfirmed(),
+    e.StockoutRequested("oversold", ("52000301",)),
+    e.ReviewCompleted("rejected"),
+    e.OrderRefunded("merchant", "out_of_stock", 12900),
+    e.OrderCancelled("changed_mind"),
+    e.HoldPlaced("risk_control", "shown by the platform"),
+    e.HoldReleased("manual", "checked"),
+    e.BuyerContacted("chat", "您好"),
+    e.ParcelComplaintFiled("different_goods", "photo"),
+    e.ParcelComplaintDecided("upheld"),
+    e.ViolationAppealed("260302-1:late_shipment", "slip"),
+    e.AppealDecided("260302-1:late_shipment", "overturned"),
+    e.ContradictionObserved("paid_differs", "1 fen", "2 fen"),
+]
+
+
+def test_every_type_of_event_is_here() -> None:
+    assert {type(event) for event in EVENTS} == set(get_args(e.OrderEvent))
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_an_event_is_stored_as_its_golden_file_says_and_read_back_the_same(event: e.OrderEvent) -> None:
+    name, version, payload = encode_event(event)
+    golden = (GOLDEN / f"{name}.{version}.json").read_bytes().rstrip(b"\n")
+    assert payload == golden
+    assert decode_event(name, version, golden) == event
+
+
+def test_every_golden_file_is_still_readable() -> None:
+    files = sorted(GOLDEN.glob("*.json"))
+    assert len(files) >= len(EVENTS)
+    for file in files:
+        name, version, _ = file.name.split(".")
+        assert type(decode_event(name, int(version), file.read_bytes())).__name__ == name
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "payload"),
+    [
+        ("NeverHeardOf", 1, b'{"type":"NeverHeardOf"}'),
+        ("GroupFailed", 2, b'{"type":"GroupFailed"}'),
+        ("OrderPaid", 1, b'{"type":"OrderPaid"}'),
+        ("OrderPaid", 1, b'{"type":"OrderPaid","paid_fen":"1"}'),
+        ("OrderPaid", 1, b"\xff\x00"),
+        ("OrderPaid", 1, b""),
+    ],
+)
+def test_what_can_not_be_read_is_said_and_not_guessed(kind: str, version: int, payload: bytes) -> None:
+    with pytest.raises(UnreadableEvent, match=kind):
+        decode_event(kind, version, payload)
+
+
+def test_an_old_shape_is_brought_up_to_date_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_fen(old: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "OrderPaid", "paid": old["yuan"] * 100}
+
+    def renamed(old: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "OrderPaid", "paid_fen": old["paid"]}
+
+    upcasters: Mapping[tuple[str, int], codec.Upcaster] = {("OrderPaid", 1): in_fen, ("OrderPaid", 2): renamed}
+    monkeypatch.setattr(codec, "UPCASTERS", upcasters)
+    assert schema_version("OrderPaid") == 3
+    assert decode_event("OrderPaid", 1, b'{"type":"OrderPaid","yuan":2}') == e.OrderPaid(200)
+    assert decode_event("OrderPaid", 2, b'{"type":"OrderPaid","paid":5}') == e.OrderPaid(5)
+    assert encode_event(e.OrderPaid(7)) == ("OrderPaid", 3, b'{"type":"OrderPaid","paid_fen":7}')
+    assert decode_event("GroupFailed", 1, b'{"type":"GroupFailed"}') == e.GroupFailed()
+
+
+def test_metadata_is_stored_small_and_read_whole() -> None:
+    assert encode_metadata(Metadata()) == b"{}"
+    assert decode_metadata(b"{}") == Metadata()
+    full = Metadata(actor="import", via="export", observed=True, note="x")
+    assert decode_metadata(encode_metadata(full)) == full
+    with pytest.raises(UnreadableEvent):
+        decode_metadata(b"[]")
