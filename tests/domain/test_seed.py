@@ -150,13 +150,6 @@ def test_the_buyer_is_comforted_once_the_merchant_applied() -> None:
     ).at(MONDAY_13).has_deadline("contact_buyer", state="met", met_at=MONDAY_13)
 
 
-@pytest.mark.xfail(strict=True, reason="no rule yet says by when; stock-keeping units come with a later issue")
-def test_the_goods_are_taken_off_the_shelf_at_once() -> None:
-    given(awaiting_shipment(), stockout_requested(at=MONDAY_12)).at(MONDAY_13).has_deadline(
-        "delist_sku", state="pending"
-    )
-
-
 def test_an_order_that_may_or_may_not_ship_is_applied_for_at_the_platform() -> None:
     given(awaiting_shipment()).at(MONDAY_12).allows("request-stockout", "upload-tracking")
 
