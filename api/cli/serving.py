@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -12,7 +13,7 @@ import uvicorn
 
 from api.app import create_app
 from api.cli.terminal import err, print_json, settings
-from api.program import database
+from api.program import Program, database
 from infrastructure.database.migrate import applied, migrate, revisions
 from infrastructure.database.pool import connection_pool
 from infrastructure.projections.worker import Worker
@@ -41,9 +42,11 @@ def run_server(url: str, host: str, port: int, workers: int = 1) -> None:
     """Serve until told to stop; requests under way are finished first."""
     err.print(f"Serving on http://{host}:{port} (documentation at /docs)")
     if workers == 1:
-        uvicorn.run(
+        config = uvicorn.Config(
             create_app(url), host=host, port=port, log_level="warning", timeout_graceful_shutdown=DRAIN_SECONDS
         )
+        with suppress(KeyboardInterrupt):
+            Server(config).run()
         return
     os.environ["SHIPLOCK_DATABASE_URL"] = url
     uvicorn.run(
@@ -55,6 +58,16 @@ def run_server(url: str, host: str, port: int, workers: int = 1) -> None:
         log_level="warning",
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
+
+
+class Server(uvicorn.Server):
+    """Ends live streams as soon as it is told to stop; it would wait for their clients otherwise."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        program: Program | None = getattr(self.config.app.state, "program", None)  # type: ignore[union-attr]
+        if program is not None:
+            program.closing.set()
+        super().handle_exit(sig, frame)
 
 
 def worker() -> None:
