@@ -17,7 +17,7 @@ from domain.order import events as e
 from domain.order.state import Hold, Order, Parcel, fold
 from domain.rules.deadlines import ship_by
 from domain.rules.ruleset import RuleBook, RuleSet
-from domain.rules.violations import violations
+from domain.rules.violations import Violation, violations
 
 EARLIEST = datetime(2015, 1, 1, tzinfo=UTC)
 """The platform was founded in 2015; no fulfilment fact is older."""
@@ -196,7 +196,12 @@ def refund(command: c.Refund, order: Order, rules: RuleSet, at: datetime) -> Dec
 def place_hold(command: c.PlaceHold, order: Order, rules: RuleSet, at: datetime) -> Decision:
     if any(hold.hold == command.hold for hold in order.placed_holds):
         return ()
-    return cannot_hold(order) or (e.HoldPlaced(command.hold, command.reason),)
+    if refusal := cannot_hold(order):
+        return refusal
+    later = order.last_held.get(command.hold)
+    if later is not None and at < later:
+        return _too_early("the last such hold was placed", later)
+    return (e.HoldPlaced(command.hold, command.reason),)
 
 
 def release_hold(command: c.ReleaseHold, order: Order, rules: RuleSet, at: datetime) -> Decision:
@@ -436,15 +441,15 @@ class Action(NamedTuple):
 
     command: type[c.Command]
     decide: Callable[[Any, Order, RuleSet, datetime], Decision]
-    forbidden: Callable[[Order, RuleSet, datetime], Refusal | None]
+    forbidden: Callable[[Order, Sequence[Violation]], Refusal | None]
 
 
-def _by(policy: Callable[[Order], Refusal | None]) -> Callable[[Order, RuleSet, datetime], Refusal | None]:
-    return lambda order, rules, at: policy(order)
+def _by(policy: Callable[[Order], Refusal | None]) -> Callable[[Order, Sequence[Violation]], Refusal | None]:
+    return lambda order, standing: policy(order)
 
 
-def _nothing_to_appeal(order: Order, rules: RuleSet, at: datetime) -> Refusal | None:
-    if any(violation.appeal is None for violation in violations(order, rules, at)):
+def _nothing_to_appeal(order: Order, standing: Sequence[Violation]) -> Refusal | None:
+    if any(violation.appeal is None for violation in standing):
         return None
     return Refusal("unknown_violation", "No violation stands that was not appealed already.")
 

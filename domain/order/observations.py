@@ -120,7 +120,7 @@ def _holds(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
         return
     if order.lock_changed_at is not None and snapshot.seen_at < order.lock_changed_at:
         return
-    wanted: tuple[tuple[e.HoldKind, bool], ...] = (
+    wanted: tuple[tuple[e.HoldKind, bool | None], ...] = (
         ("risk_control", snapshot.under_review),
         ("refund_pending", snapshot.refund_pending),
     )
@@ -128,7 +128,7 @@ def _holds(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
         held = next((h for h in order.placed_holds if h.hold == hold), None)
         if is_seen and held is None:
             yield _at(e.HoldPlaced(hold, "shown by the platform"), None, snapshot)
-        elif not is_seen and held and not held.time_known and snapshot.seen_at > held.since:
+        elif is_seen is False and held and not held.time_known and snapshot.seen_at > held.since:
             yield _at(e.HoldReleased(hold, "no longer shown by the platform"), None, snapshot)
 
 
@@ -182,7 +182,7 @@ def _shipment(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
             yield _contradiction("tracking_number_differs", replaced, number, snapshot)
         else:
             yield _at(e.TrackingReplaced(carrier, number, replaced, "shown by the platform"), None, snapshot)
-            undelivered = [number if known == replaced else known for known in undelivered]
+            undelivered = [*(known for known in undelivered if known != replaced), number]
     if snapshot.phase != "received" or order.received_at:
         return
     if snapshot.received_at:

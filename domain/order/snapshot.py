@@ -29,7 +29,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     before shipment is ``awaiting_shipment`` with ``refunded`` set, one refunded after it is
     ``shipped`` with ``refunded`` set. A time is ``None`` when the source does not carry it; it is
     never made up. ``seen_at`` is the moment the platform was looked at (the export's own time).
-    All times are aware, in UTC.
+    ``refund_pending`` and ``under_review`` are ``None`` when the source does not say. All times are
+    aware, in UTC.
     """
 
     order_sn: str
@@ -48,5 +49,5 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     tracking_number: str | None = None
     received_at: datetime | None = None
     refunded: bool = False
-    refund_pending: bool = False
-    under_review: bool = False
+    refund_pending: bool | None = None
+    under_review: bool | None = None

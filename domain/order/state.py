@@ -167,6 +167,7 @@ class Order(msgspec.Struct, frozen=True):
     reviews: tuple[Review, ...] = ()
     placed_holds: tuple[Hold, ...] = ()
     lock_changed_at: datetime | None = None
+    last_held: dict[HoldKind, datetime] = {}
     refunds: tuple[Refund, ...] = ()
     cancellation: Cancellation | None = None
     contacts: tuple[datetime, ...] = ()
@@ -360,7 +361,8 @@ def evolve(order: Order, recorded: Recorded) -> Order:
         case HoldPlaced(hold=hold, reason=reason):
             placed = Hold(hold=hold, reason=reason, since=at, time_known=known)
             holds = (*order.placed_holds, placed)
-            return replace(order, placed_holds=holds, lock_changed_at=_latest(order, at))
+            last_held = {**order.last_held, hold: max(at, order.last_held.get(hold, at))}
+            return replace(order, placed_holds=holds, lock_changed_at=_latest(order, at), last_held=last_held)
         case HoldReleased(hold=hold):
             holds = tuple(h for h in order.placed_holds if h.hold != hold)
             return replace(order, placed_holds=holds, lock_changed_at=_latest(order, at))

@@ -3,6 +3,7 @@
 Everything here is computed from the folded order, its rule set and the moment of asking.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -108,6 +109,7 @@ class OrderView(msgspec.Struct, frozen=True):
 def view(order: Order, book: RuleBook, at: datetime) -> OrderView:
     """The order as it stands at a moment."""
     rules = book.governing(order)
+    standing = violations(order, rules, at)
     return OrderView(
         order_sn=order.order_sn,
         status=order.status,
@@ -137,9 +139,9 @@ def view(order: Order, book: RuleBook, at: datetime) -> OrderView:
         ),
         shipment_lock=shipment_lock(order, rules),
         deadlines=tuple(deadline_view(deadline, at) for deadline in deadlines(order, rules)),
-        violations=tuple(violation_view(violation) for violation in violations(order, rules, at)),
+        violations=tuple(violation_view(violation) for violation in standing),
         anomalies=order.anomalies,
-        allowed_actions=allowed_actions(order, rules, at),
+        allowed_actions=allowed_actions(order, standing),
         rules=GoverningRules(rules.name, rules.effective_from),
     )
 
@@ -175,10 +177,10 @@ def violation_view(violation: Violation) -> ViolationView:
     )
 
 
-def allowed_actions(order: Order, rules: RuleSet, at: datetime) -> tuple[AllowedAction, ...]:
-    """Every action of the contract, with the reason for each "no"."""
+def allowed_actions(order: Order, standing: Sequence[Violation]) -> tuple[AllowedAction, ...]:
+    """Every action of the contract, with the reason for each "no"; ``standing`` are the order's violations."""
     return tuple(
         AllowedAction(name, refusal is None, refusal.detail if refusal else None)
         for name, action in ACTIONS.items()
-        for refusal in (action.forbidden(order, rules, at),)
+        for refusal in (action.forbidden(order, standing),)
     )

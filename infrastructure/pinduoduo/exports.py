@@ -186,8 +186,8 @@ class ExportReader:
             tracking_number=_identifier(cells, "tracking_number") or None,
             received_at=self._time(cells, "received_at"),
             refunded=refunded or "退款成功" in after_sales,
-            refund_pending=_refund_is_pending(after_sales),
-            under_review=cells.text("under_review") == "是",
+            refund_pending=_refund_is_pending(after_sales) if cells.has("after_sales") else None,
+            under_review=cells.text("under_review") == "是" if cells.has("under_review") else None,
         )
 
     def _time(self, cells: "_Cells", field: str, *, future: bool = False) -> datetime | None:
@@ -224,6 +224,9 @@ class _Cells:
     def __init__(self, columns: dict[str, int], cells: list[Cell]) -> None:
         self._columns = columns
         self._cells = cells
+
+    def has(self, field: str) -> bool:
+        return field in self._columns
 
     def get(self, field: str) -> Cell:
         place = self._columns.get(field)

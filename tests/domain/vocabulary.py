@@ -241,7 +241,7 @@ def shown(
         paid_fen=paid_fen,
         paid_at=paid_at,
         group_formed_at=group_formed_at,
-        **more,
+        **{"under_review": False, "refund_pending": False} | more,
     )
 
 

@@ -679,3 +679,11 @@ def test_a_ship_by_changed_by_command_gives_way_to_the_platforms() -> None:
     given(awaiting_shipment(), ship_by_changed(THURSDAY_9, at=MONDAY_10, reason="buyer_agreed")).sees(
         shown("awaiting_shipment", ship_by=FRIDAY_9)
     ).learns(ShipByChanged(FRIDAY_9, "platform"))
+
+
+def test_a_source_that_does_not_tell_of_holds_lifts_none() -> None:
+    given(awaiting_shipment()).sees(
+        shown("awaiting_shipment", under_review=True, seen_at=MONDAY_12)
+    ).story_after.sees(
+        shown("awaiting_shipment", under_review=None, refund_pending=None, seen_at=TUESDAY_9)
+    ).learns_nothing().at(TUESDAY_9).is_locked_by("risk_control")
