@@ -10,6 +10,7 @@ from domain.order.decisions import Refusal
 from domain.order.state import Order
 from domain.order.view import allowed_actions, shipment_lock, view
 from domain.rules.ruleset import RuleBook
+from domain.rules.violations import violations
 from infrastructure.command_path import Outcome, Tell
 
 
@@ -80,7 +81,7 @@ class Answers:
             found,
             order_status=order.status,
             version=order.version,
-            allowed_actions=allowed_actions(order, rules, at),
+            allowed_actions=allowed_actions(order, violations(order, rules, at)),
             holds=lock.holds if lock.locked else None,
         )
 

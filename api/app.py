@@ -36,9 +36,10 @@ def create_app(url: str | None = None, *, settings: Settings | None = None, with
                     yield
 
     app = FastAPI(title="Shiplock", description=DESCRIPTION, version="1", lifespan=lifespan)
+    app.router.routes.append(commands.route)
+    app.include_router(commands.router)
     app.include_router(orders.router)
     app.include_router(feed.router)
-    app.include_router(commands.router)
     app.include_router(service.router)
     problems.install(app)
     openapi.install(app)

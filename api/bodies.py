@@ -17,6 +17,7 @@ MAX_COMMAND_BYTES = 256 * 1024
 MAX_BULK_BYTES = 8 * 1024 * 1024
 
 _PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_IDENTIFIER = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 _FIELD = re.compile(r"(?:unknown|required) field `(?P<field>[^`]+)`")
 
 
@@ -61,6 +62,24 @@ def fingerprint(order_sn: str, action: str, command: Command) -> bytes:
     """What makes two requests the same request: the order, the action, and what was asked."""
     said = b"\x00".join((order_sn.encode(), action.encode(), msgspec.json.encode(command)))
     return hashlib.sha256(said).digest()
+
+
+def identifier(stated: str, name: str) -> str:
+    """A shop's id or an order's number from the path."""
+    if _IDENTIFIER.fullmatch(stated):
+        return stated
+    error = FieldError(f"#/{name}", "letters, digits, - and _, at most 64", "path")
+    raise Refused("invalid_request", f"{name}: {error.detail}", errors=[error])
+
+
+def actor(stated: str | None) -> str:
+    """Who gives a command, by the header ``Shiplock-Actor``."""
+    if not stated:
+        return "api"
+    if len(stated) <= 100 and stated.isprintable():
+        return stated
+    error = FieldError("#/Shiplock-Actor", "at most 100 printable characters", "header")
+    raise Refused("invalid_request", f"Shiplock-Actor: {error.detail}", errors=[error])
 
 
 def idempotency_key(stated: str | None, order_sn: str, action: str, command: Command) -> IdempotencyKey | None:

@@ -23,7 +23,7 @@ class Metered:
 
         async def count(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", "none")
+                route = scope.get("metered_as") or getattr(scope.get("route"), "path", "none")
                 REQUESTS.labels(scope["method"], route, message["status"]).inc()
                 SECONDS.labels(scope["method"], route).observe(time.perf_counter() - began)
             await send(message)

@@ -109,15 +109,63 @@ _ORDER_HEADERS = {
 }
 
 
-def command(action: str) -> dict[str, Any]:
-    """What FastAPI can't see of a command's route: its body."""
-    name = ACTIONS[action].command.__name__
+_COMMAND_PARAMETERS: list[dict[str, Any]] = [
+    {
+        "name": "shop_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$"},
+        "example": "100000001",
+    },
+    {
+        "name": "order_sn",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$"},
+        "example": "180831-481803633911509",
+    },
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "A name for this attempt; the same key gives the same answer and changes nothing again.",
+        "schema": {"type": "string", "maxLength": 257},
+    },
+    {
+        "name": "If-Match",
+        "in": "header",
+        "description": "Only if the order is at this version.",
+        "schema": {"type": "string"},
+        "example": '"3"',
+    },
+    {
+        "name": "Shiplock-Actor",
+        "in": "header",
+        "description": "Who gives the command; kept with its events. Default: api.",
+        "schema": {"type": "string", "maxLength": 100},
+    },
+]
+
+
+def command_path(action: str) -> dict[str, Any]:
+    """The path of a command; all of them are one route, so FastAPI does not describe them itself."""
+    kind = ACTIONS[action].command
     content = {
-        "schema": {"$ref": _REF.format(name=name)},
+        "schema": {"$ref": _REF.format(name=kind.__name__)},
         "examples": {action: {"value": _EXAMPLES[action]}},
     }
-    required = any(field.required for field in msgspec.structs.fields(ACTIONS[action].command))
-    return {"requestBody": {"required": required, "content": {"application/json": content}}}
+    operation = {
+        "tags": ["commands"],
+        "summary": action.replace("-", " ").capitalize(),
+        "description": kind.__doc__,
+        "operationId": action,
+        "parameters": _COMMAND_PARAMETERS,
+        "requestBody": {
+            "required": any(field.required for field in msgspec.structs.fields(kind)),
+            "content": {"application/json": content},
+        },
+        "responses": {str(status): response for status, response in command_responses(action).items()},
+    }
+    return {"post": operation}
 
 
 def command_responses(action: str) -> dict[int | str, dict[str, Any]]:
@@ -230,7 +278,7 @@ def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI) -> None:
-    """Add the structs' schemas to the document that FastAPI makes of the routes."""
+    """Add the commands and the structs' schemas to the document that FastAPI makes of the other routes."""
     made = app.openapi
 
     def document() -> dict[str, Any]:
@@ -239,6 +287,9 @@ def install(app: FastAPI) -> None:
             commands = [action.command for action in ACTIONS.values()]
             views = [OrderView, OrderSummary, ListedDeadline, ListedViolation, OrderDiff, StoredEventView, Problem]
             _, components = msgspec.json.schema_components([*commands, *views], ref_template=_REF)
+            for action in ACTIONS:
+                path = f"/v1/shops/{{shop_id}}/orders/{{order_sn}}/{action}"
+                schema["paths"][path] = command_path(action)
             schema.setdefault("components", {}).setdefault("schemas", {}).update(components)
             app.openapi_schema = schema
         return app.openapi_schema

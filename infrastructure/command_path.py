@@ -171,34 +171,31 @@ class CommandPath:
 
         Raises ``Overloaded`` when there is no room for them; then none was taken.
         """
-        if self._closing or len(self._waiting) + len(intents) > MAX_WAITING:
-            raise Overloaded
-        loop = asyncio.get_running_loop()
-        waiting = []
-        claimed = []
-        for intent in intents:
-            entry = _Waiting(intent, loop.create_future())
-            waiting.append(entry)
-            if key := _key(intent):
-                if key in self._running_keys:
-                    entry.answer.set_exception(StillRunning())
-                    continue
-                self._running_keys.add(key)
-                claimed.append((key, entry.answer))
-            self._waiting.append(entry)
-        for key, answer in claimed:
-            answer.add_done_callback(lambda _, key=key: self._running_keys.discard(key))  # type: ignore[misc]
-        self._wake.set()
-        # Shielded: a caller who goes away takes nothing along; what was accepted is finished.
-        answers = asyncio.gather(*(entry.answer for entry in waiting), return_exceptions=True)
-        return [_outcome(answer) for answer in await asyncio.shield(answers)]
+        answers = await asyncio.gather(*self._enqueue(intents), return_exceptions=True)
+        return [_outcome(answer) for answer in answers]
 
     async def tell(self, intent: Intent) -> Outcome:
         """Judge and commit one intent; raises what stopped it."""
-        (outcome,) = await self.submit([intent])
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        (answer,) = self._enqueue([intent])
+        return await answer
+
+    def _enqueue(self, intents: Sequence[Intent]) -> list["asyncio.Future[Outcome]"]:
+        """Put intents in the queue. A caller who goes away only cancels the wait: what was taken is finished."""
+        if self._closing or len(self._waiting) + len(intents) > MAX_WAITING:
+            raise Overloaded
+        loop = asyncio.get_running_loop()
+        answers = []
+        for intent in intents:
+            answer: asyncio.Future[Outcome] = loop.create_future()
+            answers.append(answer)
+            if key := _key(intent):
+                if key in self._running_keys:
+                    answer.set_exception(StillRunning())
+                    continue
+                self._running_keys.add(key)
+            self._waiting.append(_Waiting(intent, answer))
+        self._wake.set()
+        return answers
 
     async def _commit_forever(self) -> None:
         while True:
@@ -218,6 +215,8 @@ class CommandPath:
                     _fail(batch, error)
                 else:
                     await self._commit_one_by_one(batch)
+            finally:
+                self._running_keys.difference_update(key for entry in batch if (key := _key(entry.intent)))
 
     async def _commit_one_by_one(self, batch: Sequence[_Waiting]) -> None:
         """Something in the batch breaks it; alone, it breaks only itself."""

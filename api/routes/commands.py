@@ -1,27 +1,29 @@
 """Commands to orders: one route per action of the domain's table, and the bulk endpoint."""
 
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
+from starlette.routing import Route
 
 from api import openapi, problems
 from api.answers import Answer, from_receipt
 from api.bodies import (
     MAX_BULK_BYTES,
     MAX_COMMAND_BYTES,
+    actor,
     decode_command,
     idempotency_key,
+    identifier,
     if_match,
     invalid,
     read_body,
 )
 from api.problems import FieldError, Problem, Refused
 from api.program import Program
-from api.queries import OrderSn, ShopId
+from api.queries import ShopId
 from domain.order.decisions import ACTIONS
 from infrastructure.command_path import (
     Contended,
@@ -40,23 +42,7 @@ MAX_COMMANDS = 1_000
 
 Actor = Annotated[
     str | None,
-    Header(
-        alias="Shiplock-Actor",
-        max_length=100,
-        pattern=r"^[^\x00-\x1f\x7f]*$",
-        description="Who gives the command; kept with its events. Default: api.",
-    ),
-]
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        max_length=257,
-        description="A name for this attempt; the same key gives the same answer and changes nothing again.",
-    ),
-]
-IfMatch = Annotated[
-    str | None, Header(alias="If-Match", max_length=100, description="Only if the order is at this version.")
+    Header(alias="Shiplock-Actor", description="Who gives the commands; kept with their events. Default: api."),
 ]
 
 
@@ -64,7 +50,7 @@ class BulkEntry(msgspec.Struct, frozen=True):
     """What every entry of a bulk request has; its other fields are the command's own."""
 
     action: str
-    order_sn: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$")]
+    order_sn: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$(?!\n)")]
     idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
 
 
@@ -90,55 +76,36 @@ class BulkAnswer(msgspec.Struct, frozen=True):
     position: int
 
 
-def command_route(action: str) -> Callable[..., Awaitable[Response]]:
-    kind = ACTIONS[action].command
-
-    async def handle(
-        request: Request,
-        shop_id: ShopId,
-        order_sn: OrderSn,
-        key: Key = None,
-        match: IfMatch = None,
-        actor: Actor = None,
-    ) -> Response:
-        command = decode_command(await read_body(request, MAX_COMMAND_BYTES), kind)
-        intent = Tell(
-            shop_id,
-            order_sn,
-            command,
-            actor or "api",
-            if_match(match),
-            idempotency_key(key, order_sn, action, command),
-        )
-        program: Program = request.app.state.program
-        try:
-            outcome = await program.path.tell(intent)
-        except Exception as error:
-            raise _as_problem(error) from error
-        if outcome.receipt is not None:
-            return from_receipt(outcome.receipt).response(replayed=True)
-        return program.answers.of(intent, outcome).response()
-
-    handle.__name__ = action.replace("-", "_")
-    handle.__doc__ = kind.__doc__
-    return handle
-
-
-for _action in ACTIONS:
-    router.add_api_route(
-        f"/v1/shops/{{shop_id}}/orders/{{order_sn}}/{_action}",
-        command_route(_action),
-        methods=["POST"],
-        status_code=201 if _action == "place" else 200,
-        openapi_extra=openapi.command(_action),
-        responses=openapi.command_responses(_action),
+async def command(request: Request) -> Response:
+    """One command to an order. This is the hottest path, so it is one plain route for all actions."""
+    shop_id = identifier(request.path_params["shop_id"], "shop_id")
+    order_sn = identifier(request.path_params["order_sn"], "order_sn")
+    action = request.path_params["action"]
+    if action not in ACTIONS:
+        detail = f"Orders know {', '.join(ACTIONS)}."
+        raise Refused("unknown_action", detail, errors=[FieldError("#/action", "no such action", "path")])
+    request.scope["metered_as"] = f"/v1/shops/{{shop_id}}/orders/{{order_sn}}/{action}"
+    asked = decode_command(await read_body(request, MAX_COMMAND_BYTES), ACTIONS[action].command)
+    headers = request.headers
+    intent = Tell(
+        shop_id,
+        order_sn,
+        asked,
+        actor(headers.get("shiplock-actor")),
+        if_match(headers.get("if-match")),
+        idempotency_key(headers.get("idempotency-key"), order_sn, action, asked),
     )
+    program: Program = request.app.state.program
+    try:
+        outcome = await program.path.tell(intent)
+    except Exception as error:
+        raise _as_problem(error) from error
+    if outcome.receipt is not None:
+        return from_receipt(outcome.receipt).response(replayed=True)
+    return program.answers.of(intent, outcome).response()
 
 
-@router.post("/v1/shops/{shop_id}/orders/{order_sn}/{action}", include_in_schema=False)
-async def unknown_action(shop_id: ShopId, order_sn: OrderSn, action: str) -> Response:
-    detail = f"Orders know {', '.join(ACTIONS)}."
-    raise Refused("unknown_action", detail, errors=[FieldError("#/action", "no such action", "path")])
+route = Route("/v1/shops/{shop_id}/orders/{order_sn}/{action}", command, methods=["POST"])
 
 
 @router.post(
@@ -146,7 +113,7 @@ async def unknown_action(shop_id: ShopId, order_sn: OrderSn, action: str) -> Res
     openapi_extra=openapi.bulk(),
     responses=openapi.bulk_responses(),
 )
-async def bulk(request: Request, shop_id: ShopId, actor: Actor = None) -> Response:
+async def bulk(request: Request, shop_id: ShopId, stated: Actor = None) -> Response:
     """Many commands at once. They are judged in order; one that is refused never stops the others."""
     body = await read_body(request, MAX_BULK_BYTES)
     try:
@@ -158,7 +125,7 @@ async def bulk(request: Request, shop_id: ShopId, actor: Actor = None) -> Respon
     intents: list[tuple[int, Tell]] = []
     for number, entry in enumerate(entries):
         try:
-            intents.append((number, _intent(shop_id, actor or "api", entry, f"#/commands/{number}")))
+            intents.append((number, _intent(shop_id, actor(stated), entry, f"#/commands/{number}")))
         except Refused as refused:
             found = problems.problem(refused.code, request.url.path, refused.detail, refused.errors)
             outcomes[number] = BulkOutcome(found.status, problem=found)
@@ -175,7 +142,7 @@ async def bulk(request: Request, shop_id: ShopId, actor: Actor = None) -> Respon
     return Response(encoded, 200, {"Shiplock-Position": str(position)}, "application/json")
 
 
-def _intent(shop_id: str, actor: str, entry: dict[str, msgspec.Raw], pointer: str) -> Tell:
+def _intent(shop_id: str, teller: str, entry: dict[str, msgspec.Raw], pointer: str) -> Tell:
     envelope = {name: entry[name] for name in ("action", "order_sn", "idempotency_key") if name in entry}
     try:
         head = msgspec.json.decode(msgspec.json.encode(envelope), type=BulkEntry)
@@ -186,9 +153,9 @@ def _intent(shop_id: str, actor: str, entry: dict[str, msgspec.Raw], pointer: st
         wrong = FieldError(f"{pointer}/action", f"no such action; orders know {', '.join(ACTIONS)}")
         raise Refused("invalid_request", f"{wrong.pointer}: {wrong.detail}", errors=[wrong])
     fields = {name: raw for name, raw in entry.items() if name not in envelope}
-    command = decode_command(msgspec.json.encode(fields), action.command, pointer)
-    key = idempotency_key(head.idempotency_key, head.order_sn, head.action, command)
-    return Tell(shop_id, head.order_sn, command, actor, idempotency=key)
+    asked = decode_command(msgspec.json.encode(fields), action.command, pointer)
+    key = idempotency_key(head.idempotency_key, head.order_sn, head.action, asked)
+    return Tell(shop_id, head.order_sn, asked, teller, idempotency=key)
 
 
 def _bulk_outcome(program: Program, intent: Tell, outcome: Outcome | Exception) -> tuple[BulkOutcome, int]:
