@@ -372,6 +372,20 @@ WHERE r.recorded_at <= %(expired)b::timestamptz
 """
 
 
+# Bounded, so that forgetting many never holds anything up for long.
+_FORGET_RECEIPTS = """
+DELETE FROM receipt WHERE (shop_id, key) IN (
+    SELECT shop_id, key FROM receipt WHERE recorded_at <= %s ORDER BY recorded_at LIMIT 5000
+)
+"""
+
+
+async def forget_receipts(connection: AsyncConnection[TupleRow], now: datetime) -> int:
+    """Remove some of the receipts that have expired; how many that were."""
+    cursor = await connection.execute(_FORGET_RECEIPTS, (now - RECEIPTS_KEPT,))
+    return cursor.rowcount
+
+
 def _stream(intent: Intent) -> tuple[str, str]:
     return intent.shop_id, ORDER + intent.order_sn
 

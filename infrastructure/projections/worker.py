@@ -18,6 +18,8 @@ from psycopg_pool import PoolTimeout
 
 from domain.order.state import Order, fold
 from domain.rules.ruleset import RuleBook
+from infrastructure import clock
+from infrastructure.command_path import forget_receipts
 from infrastructure.database.pool import Pool
 from infrastructure.log.codec import UnreadableEvent
 from infrastructure.log.log import ORDER, read_head, read_histories
@@ -34,6 +36,7 @@ BATCH = 2_000
 SHOPS_PER_ROUND = 100
 IDLE_SECONDS = 0.25
 RETRY_SECONDS = 5.0
+TIDY_SECONDS = 60.0
 
 _LAGGING = """
 SELECT s.shop_id FROM shop_log s
@@ -69,6 +72,7 @@ class Worker:
         self._views = views
         self._wake = asyncio.Event()
         self._resting: dict[str, float] = {}
+        self._tidy_at = 0.0
 
     def wake(self) -> None:
         """Something was appended; to be called in the worker's event loop."""
@@ -79,6 +83,7 @@ class Worker:
         while True:
             try:
                 busy = await self.catch_up_once()
+                await self._tidy_now_and_then()
             except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
                 log.warning("the database can't be reached, trying again: %s", error)
                 busy = False
@@ -86,6 +91,14 @@ class Worker:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
                 self._wake.clear()
+
+    async def _tidy_now_and_then(self) -> None:
+        """Forget receipts that have expired: the one thing in the log's database that does not stay."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._tidy_at:
+            self._tidy_at = now + TIDY_SECONDS
+            async with self._pool.connection() as connection:
+                await forget_receipts(connection, clock.now())
 
     async def catch_up(self, shop_id: str) -> None:
         """Work, or wait for another worker, until the shop's views have reached its log's present head."""

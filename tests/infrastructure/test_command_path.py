@@ -1,0 +1,216 @@
+"""The one door: batches, receipts, races between processes, and callers that go away."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from domain.history import Metadata
+from domain.order import commands as c
+from domain.order.decisions import decide
+from domain.order.events import BuyerContacted
+from infrastructure import clock, command_path
+from infrastructure.command_path import (
+    RECEIPTS_KEPT,
+    CommandPath,
+    Contended,
+    IdempotencyKey,
+    Outcome,
+    Overloaded,
+    StillRunning,
+    Tell,
+    Unavailable,
+    forget_receipts,
+)
+from infrastructure.database.pool import Pool
+from infrastructure.log.log import ORDER, Append, append, new_event, read_head, read_stream
+from tests.orders import LINE, MONDAY_9, SHOP, done, on_database, order_sn, path_on, placed_and_formed, tell
+
+CONTACT = c.ContactBuyer(channel="chat", message="hi")
+SHIP = c.UploadTracking(carrier="SF", tracking_number="SF1")
+
+
+def keyed(command: c.Command, key: str = "k", fingerprint: bytes = b"f") -> Tell:
+    return Tell(SHOP, order_sn(0), command, "test", idempotency=IdempotencyKey(key, fingerprint))
+
+
+async def types(pool: Pool, number: int = 0) -> list[str]:
+    async with pool.connection() as connection:
+        return [event.type for event in await read_stream(connection, SHOP, ORDER + order_sn(number))]
+
+
+def test_a_batch_is_judged_in_order_and_positions_are_those_of_the_log(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        place = c.Place(lines=(LINE,), paid_fen=1)
+        outcomes = await done(
+            path,
+            tell(order_sn(0), place),
+            tell(order_sn(1), place),
+            tell(order_sn(0), c.FormGroup()),
+            tell(order_sn(0), place),
+            tell(order_sn(0), SHIP),
+        )
+        assert [(o.order.version, o.events) for o in outcomes] == [(1, 1), (1, 1), (2, 1), (2, 0), (3, 1)]
+        async with pool.connection() as connection:
+            stored = await read_stream(connection, SHOP, ORDER + order_sn(0))
+        assert [outcomes[n].position for n in (0, 2, 4)] == [event.position for event in stored]
+
+    on_database(database_url, work)
+
+
+def test_two_processes_never_undo_each_other(database_url: str) -> None:
+    """Each has a committer of its own; whoever loses a race is judged again by the newer state."""
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 20)
+        async with path_on(pool) as other:
+            ships = [path.tell(tell(order_sn(n), SHIP)) for n in range(20)]
+            stockouts = [other.tell(tell(order_sn(n), c.RequestStockout(reason="oversold"))) for n in range(20)]
+            outcomes = await asyncio.gather(*ships, *stockouts)
+        for n in range(20):
+            shipped, applied = outcomes[n], outcomes[20 + n]
+            assert (shipped.refusal is None) != (applied.refusal is None)
+            assert len(await types(pool, n)) == 3
+
+    on_database(database_url, work)
+
+
+def test_two_processes_with_one_key_do_it_once(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 1)
+        async with path_on(pool) as other:
+            outcomes = await asyncio.gather(path.tell(keyed(CONTACT)), other.tell(keyed(CONTACT)))
+        assert sorted(outcome.receipt or b"" for outcome in outcomes) == [b"", b"told"]
+        assert (await types(pool)).count("BuyerContacted") == 1
+
+    on_database(database_url, work)
+
+
+def test_one_key_twice_in_a_batch_runs_once(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 1)
+        first, second = await path.submit([keyed(CONTACT), keyed(CONTACT)])
+        assert isinstance(first, Outcome)
+        assert isinstance(second, StillRunning)
+        assert (await path.tell(keyed(CONTACT))).receipt == b"told"
+        refused = (await path.tell(keyed(CONTACT, fingerprint=b"other"))).refusal
+        assert refused is not None
+        assert refused.code == "idempotency_key_reused"
+
+    on_database(database_url, work)
+
+
+def test_an_expired_receipt_frees_its_key_and_is_forgotten(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 1)
+        await path.tell(keyed(CONTACT))
+        async with pool.connection() as connection:
+            assert await forget_receipts(connection, clock.now()) == 0
+            await connection.execute("UPDATE receipt SET recorded_at = recorded_at - %s", (RECEIPTS_KEPT,))
+        assert (await path.tell(keyed(CONTACT))).receipt is None
+        assert (await types(pool)).count("BuyerContacted") == 2
+        async with pool.connection() as connection:
+            assert await forget_receipts(connection, clock.now() + RECEIPTS_KEPT + timedelta(seconds=1)) == 1
+
+    on_database(database_url, work)
+
+
+def test_a_command_that_breaks_its_batch_breaks_only_itself(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 3)
+
+        def broken(history, order, command, book, now):  # type: ignore[no-untyped-def]
+            if order.order_sn == order_sn(1):
+                raise ZeroDivisionError
+            return decide(history, order, command, book, now)
+
+        monkeypatch.setattr(command_path, "decide", broken)
+        outcomes = await path.submit([tell(order_sn(n), SHIP) for n in range(3)])
+        assert [type(outcome).__name__ for outcome in outcomes] == ["Outcome", "ZeroDivisionError", "Outcome"]
+        assert await types(pool, 2) == ["OrderPlaced", "GroupFormed", "TrackingUploaded"]
+        assert await types(pool, 1) == ["OrderPlaced", "GroupFormed"]
+
+    on_database(database_url, work)
+
+
+def test_a_caller_who_goes_away_takes_nothing_along(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 1)
+        leaving = asyncio.create_task(path.tell(tell(order_sn(0), SHIP)))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        again = await path.tell(tell(order_sn(0), SHIP))
+        assert (again.events, again.order.status) == (0, "shipped")
+
+    on_database(database_url, work)
+
+
+def test_a_full_queue_takes_nothing_and_says_so(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        monkeypatch.setattr(command_path, "MAX_WAITING", 2)
+        with pytest.raises(Overloaded):
+            await path.submit([tell(order_sn(n), c.Place(lines=(LINE,))) for n in range(3)])
+        async with pool.connection() as connection:
+            assert await read_head(connection, SHOP) == 0
+
+    on_database(database_url, work)
+
+
+def test_what_was_accepted_is_answered_before_the_door_closes(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        async with path_on(pool) as closing:
+            waiting = [
+                asyncio.create_task(closing.tell(tell(order_sn(n), c.Place(lines=(LINE,))))) for n in range(50)
+            ]
+            await asyncio.sleep(0)
+        assert {outcome.events for outcome in await asyncio.gather(*waiting)} == {1}
+        with pytest.raises(Overloaded):
+            await closing.tell(tell(order_sn(99), c.Place(lines=(LINE,))))
+
+    on_database(database_url, work)
+
+
+def test_a_lost_connection_is_reported_as_unknown_and_the_next_command_goes_through(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 1)
+        async with pool.connection() as connection:
+            cursor = await connection.execute("SELECT pg_backend_pid()")
+            own = await cursor.fetchone()
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> %s",
+                own,
+            )
+        outcomes = []
+        for n in range(1, 30):
+            try:
+                outcomes.append(await path.tell(tell(order_sn(n), c.Place(lines=(LINE,)))))
+            except Unavailable:
+                continue
+        assert outcomes
+        assert outcomes[-1].order.order_sn == order_sn(29)
+
+    on_database(database_url, work)
+
+
+def test_an_order_that_others_change_without_end_gives_up(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 1)
+
+        async def always_late(connection, now, shops):  # type: ignore[no-untyped-def]
+            version = shops[SHOP][0].expected_version
+            event = new_event(BuyerContacted("chat", "hi"), MONDAY_9, Metadata())
+            await append(connection, now, {SHOP: [Append(ORDER + order_sn(0), version, [event])]})
+            return await append(connection, now, shops)
+
+        monkeypatch.setattr(command_path, "append", always_late)
+        with pytest.raises(Contended):
+            await path.tell(tell(order_sn(0), SHIP))
+
+    on_database(database_url, work)
