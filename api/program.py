@@ -106,12 +106,10 @@ def worker_thread(url: str, book: RuleBook) -> Iterator[Callable[[], None]]:
         loop = asyncio.get_running_loop()
         async with connection_pool(url, size=2) as pool:
             worker = Worker(pool, book)
-            task = asyncio.create_task(worker.run())
             handles["wake"] = lambda: _soon(loop, worker.wake)
-            handles["stop"] = lambda: _soon(loop, task.cancel)
+            handles["stop"] = lambda: _soon(loop, worker.stop)
             ready.set()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await worker.run()
 
     thread = threading.Thread(target=lambda: asyncio.run(work()), name="worker", daemon=True)
     thread.start()

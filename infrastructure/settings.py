@@ -11,9 +11,15 @@ import platformdirs
 _PREFIX = "SHIPLOCK_"
 KNOWN = ("SHIPLOCK_DATABASE_URL", "SHIPLOCK_DATA_DIR")
 
+_NOT_OURS = ("SHIPLOCK_TEST_", "SHIPLOCK_SERVICE_", "SHIPLOCK_PORT")
+"""The test suite's, and those that Kubernetes puts beside a service called shiplock."""
+
 
 class UnknownSetting(ValueError):
-    """A ``SHIPLOCK_`` variable that means nothing; most likely a typing error."""
+    """A ``SHIPLOCK_`` variable that means nothing.
+
+    Most likely a typing error, and ignoring one in the database's URL would write to another database.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ class Settings:
         """Raises ``UnknownSetting`` for a variable with our prefix that is not a setting."""
         ours = {name for name in environment if name.startswith(_PREFIX)}
         for name in sorted(ours - set(KNOWN)):
-            if not name.startswith("SHIPLOCK_TEST_"):
+            if not name.startswith(_NOT_OURS):
                 raise UnknownSetting(f"{name} is not a setting; the settings are {', '.join(KNOWN)}")
         data_dir = environment.get("SHIPLOCK_DATA_DIR")
         return cls(

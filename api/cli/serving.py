@@ -72,14 +72,16 @@ class Server(uvicorn.Server):
 
 def worker() -> None:
     """Keep the views current; any number of these share the work."""
-    leave_on_sigterm()
 
     async def work(url: str) -> None:
         async with connection_pool(url, size=2) as pool:
+            worker = Worker(pool, shipped_rules())
+            for sign in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(sign, worker.stop)
             err.print("Working; stop with Ctrl-C.")
-            await Worker(pool, shipped_rules()).run()
+            await worker.run()
 
-    with database(settings()) as url, suppress(KeyboardInterrupt):
+    with database(settings()) as url:
         asyncio.run(work(url))
 
 

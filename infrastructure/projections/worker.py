@@ -73,14 +73,20 @@ class Worker:
         self._wake = asyncio.Event()
         self._resting: dict[str, float] = {}
         self._tidy_at = 0.0
+        self._stopping = False
 
     def wake(self) -> None:
         """Something was appended; to be called in the worker's event loop."""
         self._wake.set()
 
+    def stop(self) -> None:
+        """End ``run`` after the batch at hand; to be called in the worker's event loop."""
+        self._stopping = True
+        self._wake.set()
+
     async def run(self) -> None:
-        """Work until cancelled; a database that went away is waited for."""
-        while True:
+        """Work until stopped; a database that went away is waited for."""
+        while not self._stopping:
             try:
                 busy = await self.catch_up_once()
                 await self._tidy_now_and_then()
@@ -113,7 +119,7 @@ class Worker:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_LAGGING, (READER, SHOPS_PER_ROUND))
             lagging = [shop_id for (shop_id,) in await cursor.fetchall()]
-            worked = [await self._advance_or_rest(connection, shop_id) for shop_id in lagging]
+            worked = [await self._advance_or_rest(connection, shop_id) for shop_id in lagging if not self._stopping]
         return any(worked)
 
     async def _advance_or_rest(self, connection: AsyncConnection[TupleRow], shop_id: str) -> bool:

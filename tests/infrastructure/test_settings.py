@@ -46,6 +46,15 @@ def test_a_misspelt_setting_is_named_with_those_there_are() -> None:
         Settings.from_environment({"SHIPLOCK_DATABSE_URL": "postgresql://db/shop"})
 
 
+def test_what_kubernetes_tells_of_a_service_is_no_misspelling() -> None:
+    told = {
+        "SHIPLOCK_SERVICE_HOST": "10.0.0.1",
+        "SHIPLOCK_PORT": "tcp://10.0.0.1:8000",
+        "SHIPLOCK_PORT_8000_TCP": "x",
+    }
+    assert Settings.from_environment(told) == Settings.from_environment({})
+
+
 @pytest.mark.parametrize("home", [None, ""])
 def test_an_account_that_says_no_home_still_gets_a_folder(
     home: str | None, monkeypatch: pytest.MonkeyPatch

@@ -124,15 +124,17 @@ def test_many_workers_share_the_work_without_doubling_any(database_url: str) -> 
     shops = [f"shop-{n}" for n in range(6)]
 
     async def work(pool: Pool, path: CommandPath) -> None:
-        workers = [asyncio.create_task(Worker(pool, BOOK, batch=5).run()) for _ in range(4)]
+        workers = [Worker(pool, BOOK, batch=5) for _ in range(4)]
+        running = asyncio.gather(*(worker.run() for worker in workers))
         for shop in shops:
             await placed_and_formed(path, 12, shop)
         async with pool.connection() as connection:
             for shop in shops:
                 await Worker(pool, BOOK).catch_up(shop)
                 assert await rows(connection, shop) == await rebuilt(connection, shop)
-        for task in workers:
-            task.cancel()
+        for worker in workers:
+            worker.stop()
+        await asyncio.wait_for(running, 5)
 
     on_database(database_url, work)
 
