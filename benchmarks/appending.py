@@ -65,14 +65,7 @@ async def _batches(url: str) -> Result:
                 async with connection.transaction():
                     await append(connection, NOW, {"bench": appends})
             ours += time.perf_counter() - began
-            rows = [
-                [
-                    ("bench", turn * 10**6 + call * 1000 + n, f"order:{turn}-{call}-{n // 2}", n % 2 + 1, uuid.uuid4(),
-                     EVENTS[n % 2].type, 1, NOW, NOW, EVENTS[n % 2].payload, b"{}", bytes(32))
-                    for n in range(STREAMS * 2)
-                ]
-                for call in range(CALLS)
-            ]  # fmt: skip
+            rows = [[_row(turn, call, n) for n in range(STREAMS * 2)] for call in range(CALLS)]
             began = time.perf_counter()
             for batch in rows:
                 async with (
@@ -86,6 +79,15 @@ async def _batches(url: str) -> Result:
         await connection.execute("DROP TABLE copied")
     events = 3 * CALLS * STREAMS * 2
     return Result("append, 500 streams x 2 events a call", "events", events / ours, "binary COPY", events / peer)
+
+
+def _row(turn: int, call: int, n: int) -> tuple[object, ...]:
+    """The n-th row of a call, as COPY takes it."""
+    event = EVENTS[n % 2]
+    stream = f"order:{turn}-{call}-{n // 2}"
+    place = turn * 10**6 + call * 1000 + n
+    fields = (event.type, 1, NOW, NOW, event.payload, event.metadata, bytes(32))
+    return ("bench", place, stream, n % 2 + 1, uuid.uuid4(), *fields)
 
 
 def beside_the_library(url: str, writers: int = 8, each: int = 100) -> Result:
