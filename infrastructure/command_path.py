@@ -7,7 +7,7 @@ transaction. Whoever loses a race against another process is loaded and decided 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Self
@@ -26,7 +26,16 @@ from domain.order.observations import observe
 from domain.order.snapshot import Snapshot
 from domain.order.state import Order, evolve, fold
 from domain.rules.ruleset import RuleBook
-from infrastructure.log.log import ORDER, Append, Appended, NewEvent, append, new_event, read_histories
+from infrastructure.log.log import (
+    ORDER,
+    Append,
+    Appended,
+    NewEvent,
+    append,
+    append_and_commit,
+    new_event,
+    read_histories,
+)
 
 MAX_WAITING = 10_000
 """Intents that may wait for the committer before callers are told to come back later."""
@@ -256,32 +265,22 @@ class CommandPath:
         for (shop_id, stream), draft in drafts.items():
             if draft.events:
                 shops.setdefault(shop_id, []).append(Append(stream, draft.loaded_version, draft.events))
-        if not shops and not any(_key(entry.intent) for entry in fresh):
-            for entry, outcome in decided:
-                _answer(entry, outcome)
-            return []
-        try:
-            async with connection.transaction():
-                appended = await append(connection, now, shops) if shops else {}
-                results = {
-                    (shop_id, append_.stream): result
-                    for shop_id, appends in shops.items()
-                    for append_, result in zip(appends, appended[shop_id], strict=True)
-                }
-                lost = {stream for stream, result in results.items() if not result.accepted}
-                settled = [
-                    (entry, _placed(outcome, drafts[_stream(entry.intent)], results.get(_stream(entry.intent))))
-                    for entry, outcome in decided
-                    if _stream(entry.intent) not in lost
-                ]
-                await self._remember(connection, settled, now)
-        except _KeyTaken:
-            return list(fresh)
+        if any(_key(entry.intent) for entry in fresh):
+            try:
+                async with connection.transaction():
+                    appended = await append(connection, now, shops) if shops else {}
+                    settled, lost = _settle(decided, drafts, shops, appended)
+                    await self._remember(connection, settled, now)
+            except _KeyTaken:
+                return fresh
+        else:
+            appended = await append_and_commit(connection, now, shops) if shops else {}
+            settled, lost = _settle(decided, drafts, shops, appended)
         if shops:
             self._on_commit()
         for entry, outcome in settled:
             _answer(entry, outcome)
-        return [entry for entry, _ in decided if _stream(entry.intent) in lost]
+        return lost
 
     async def _load(
         self, connection: AsyncConnection[TupleRow], batch: Sequence[_Waiting]
@@ -405,6 +404,30 @@ def _replayed(intent: Intent, receipt: tuple[bytes, bytes], now: datetime) -> Ou
         detail = "This idempotency key was used for another request."
         return Outcome(order, 0, 0, now, Refusal("idempotency_key_reused", detail))
     return Outcome(order, 0, 0, now, receipt=answer)
+
+
+def _settle(
+    decided: Sequence[tuple[_Waiting, Outcome]],
+    drafts: Mapping[tuple[str, str], _Draft],
+    shops: Mapping[str, Sequence[Append]],
+    appended: Mapping[str, Sequence[Appended]],
+) -> tuple[list[tuple[_Waiting, Outcome]], list[_Waiting]]:
+    """What is done, with its real positions, and what lost a race and must be judged again."""
+    results = {
+        (shop_id, wanted.stream): result
+        for shop_id, appends in shops.items()
+        for wanted, result in zip(appends, appended[shop_id], strict=True)
+    }
+    settled = []
+    lost = []
+    for entry, outcome in decided:
+        stream = _stream(entry.intent)
+        result = results.get(stream)
+        if result is not None and not result.accepted:
+            lost.append(entry)
+        else:
+            settled.append((entry, _placed(outcome, drafts[stream], result)))
+    return settled, lost
 
 
 def _placed(outcome: Outcome, draft: _Draft, appended: Appended | None) -> Outcome:

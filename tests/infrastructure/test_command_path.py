@@ -23,7 +23,7 @@ from infrastructure.command_path import (
     forget_receipts,
 )
 from infrastructure.database.pool import Pool
-from infrastructure.log.log import ORDER, Append, append, new_event, read_head, read_stream
+from infrastructure.log.log import ORDER, Append, append_and_commit, new_event, read_head, read_stream
 from tests.orders import LINE, MONDAY_9, SHOP, done, on_database, order_sn, path_on, placed_and_formed, tell
 
 CONTACT = c.ContactBuyer(channel="chat", message="hi")
@@ -206,10 +206,10 @@ def test_an_order_that_others_change_without_end_gives_up(
         async def always_late(connection, now, shops):  # type: ignore[no-untyped-def]
             version = shops[SHOP][0].expected_version
             event = new_event(BuyerContacted("chat", "hi"), MONDAY_9, Metadata())
-            await append(connection, now, {SHOP: [Append(ORDER + order_sn(0), version, [event])]})
-            return await append(connection, now, shops)
+            await append_and_commit(connection, now, {SHOP: [Append(ORDER + order_sn(0), version, [event])]})
+            return await append_and_commit(connection, now, shops)
 
-        monkeypatch.setattr(command_path, "append", always_late)
+        monkeypatch.setattr(command_path, "append_and_commit", always_late)
         with pytest.raises(Contended):
             await path.tell(tell(order_sn(0), SHIP))
 
