@@ -1,5 +1,6 @@
 # Everything is set up in .venv from the lock; the first target that needs it makes it.
 PYTHON ?= python3
+PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
@@ -8,7 +9,7 @@ export SHIPLOCK_DATA_DIR ?= $(CURDIR)/.data
 .PHONY: run test lint bench lock clean
 
 run: $(READY)  ## Serve the program on the embedded database with sample data
-	$(BIN)/shiplock demo --serve
+	$(BIN)/shiplock demo --serve --port $(PORT)
 
 test: lint  ## Style, types, layers, and every test
 	$(BIN)/python -m pytest
