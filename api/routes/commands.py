@@ -1,4 +1,4 @@
-"""Commands to orders: one route per action of the domain's table, and the bulk endpoint."""
+"""Commands to orders: one route for every action of the domain's table, and the bulk endpoint."""
 
 import logging
 from typing import Annotated
@@ -121,11 +121,12 @@ async def bulk(request: Request, shop_id: ShopId, stated: Actor = None) -> Respo
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise invalid(error) from error
     program: Program = request.app.state.program
-    outcomes: list[BulkOutcome | None] = [None] * len(entries)
+    teller = actor(stated)
+    outcomes: dict[int, BulkOutcome] = {}
     intents: list[tuple[int, Tell]] = []
     for number, entry in enumerate(entries):
         try:
-            intents.append((number, _intent(shop_id, actor(stated), entry, f"#/commands/{number}")))
+            intents.append((number, _intent(shop_id, teller, entry, f"#/commands/{number}")))
         except Refused as refused:
             found = problems.problem(refused.code, request.url.path, refused.detail, refused.errors)
             outcomes[number] = BulkOutcome(found.status, problem=found)
@@ -138,8 +139,10 @@ async def bulk(request: Request, shop_id: ShopId, stated: Actor = None) -> Respo
         outcome, reached = _bulk_outcome(program, intent, answer)
         outcomes[number] = outcome
         position = max(position, reached)
-    encoded = msgspec.json.encode({"outcomes": outcomes, "position": position})
-    return Response(encoded, 200, {"Shiplock-Position": str(position)}, "application/json")
+    answer_to_all = BulkAnswer([outcomes[number] for number in range(len(entries))], position)
+    return Response(
+        msgspec.json.encode(answer_to_all), 200, {"Shiplock-Position": str(position)}, "application/json"
+    )
 
 
 def _intent(shop_id: str, teller: str, entry: dict[str, msgspec.Raw], pointer: str) -> Tell:
