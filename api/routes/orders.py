@@ -218,17 +218,22 @@ async def _list(
     read: Callable[[AsyncConnection[TupleRow]], Awaitable[Page[T]]],
 ) -> Response:
     program: Program = request.app.state.program
+    if min_position:
+        await _wait_for(program, shop_id, min_position)
     async with program.pool.connection() as connection:
-        if min_position:
-            await _wait_for(connection, shop_id, min_position)
         page = await read(connection)
     return _listed(page.items, page.next_key)
 
 
-async def _wait_for(connection: AsyncConnection[TupleRow], shop_id: str, position: int) -> None:
+async def _wait_for(program: Program, shop_id: str, position: int) -> None:
+    """Wait for the views; who waits holds no connection that others could use."""
     loop = asyncio.get_running_loop()
     give_up = loop.time() + WAIT_SECONDS
-    while (current := await reached(connection, shop_id)) < position:
+    while True:
+        async with program.pool.connection() as connection:
+            current = await reached(connection, shop_id)
+        if current >= position:
+            return
         if loop.time() > give_up:
             raise Refused("not_reached", f"The lists have reached position {current}, not yet {position}.")
         await asyncio.sleep(POLL_SECONDS)

@@ -5,10 +5,11 @@ import html
 import msgspec
 import psycopg
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from psycopg_pool import PoolTimeout
 
+from api import openapi
 from api.problems import PROBLEMS, Refused
 from api.program import Program
 
@@ -26,7 +27,7 @@ async def healthz() -> Response:
     return Response(msgspec.json.encode({"status": "ok"}), media_type="application/json")
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses=openapi.problem_responses("unavailable"))
 async def readyz(request: Request) -> Response:
     """The database answers, so requests can be served."""
     program: Program = request.app.state.program
@@ -38,13 +39,13 @@ async def readyz(request: Request) -> Response:
     return Response(msgspec.json.encode({"status": "ready"}), media_type="application/json")
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def metrics() -> Response:
     """Counters and gauges in the Prometheus text format."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/problems/{code}", response_class=HTMLResponse)
+@router.get("/problems/{code}", response_class=HTMLResponse, responses=openapi.problem_responses("not_found"))
 async def problem(code: str) -> Response:
     """What a problem's `type` points at: what is wrong and what to do next."""
     kind = PROBLEMS.get(code)

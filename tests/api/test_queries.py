@@ -272,7 +272,7 @@ def test_the_openapi_document_is_valid_and_has_examples_for_everything(api: Api)
             for response in operation.get("responses", {}).values():
                 problem = response.get("content", {}).get("application/problem+json", {})
                 shown |= problem.get("examples", {}).keys()
-    assert set(PROBLEMS) - shown == {"not_found", "method_not_allowed", "unknown_action"}
+    assert set(PROBLEMS) - shown == {"method_not_allowed", "unknown_action"}
 
 
 def test_the_documented_example_of_every_command_is_a_valid_body(api: Api) -> None:
