@@ -55,7 +55,8 @@ async def violations_as_of(
             number = stream.removeprefix(ORDER)
             order = fold(number, visible(history, as_of=as_of))
             for violation in sorted(violations(order, book.governing(order), as_of), key=lambda v: v.violation_id):
-                if (number, violation.violation_id) <= (order_sn, violation_id):
+                # Only the order that was broken off at; numbers compare by the database's collation, not Python's.
+                if number == order_sn and violation.violation_id <= violation_id:
                     continue
                 if kind not in (None, violation.kind):
                     continue
