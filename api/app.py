@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import psycopg
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from fastapi_swagger import patch_fastapi
 from psycopg_pool import PoolTimeout
 
 from api import openapi, problems
@@ -35,7 +36,16 @@ def create_app(url: str | None = None, *, settings: Settings | None = None, with
                 async with Program.running(found, with_worker=with_worker) as app.state.program:
                     yield
 
-    app = FastAPI(title="Shiplock", description=DESCRIPTION, version="1", lifespan=lifespan)
+    app = FastAPI(
+        title="Shiplock",
+        description=DESCRIPTION,
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    patch_fastapi(app, redirect_from_root_to_docs=False)  # /docs with its own scripts: a shop may be offline
     app.router.routes.append(commands.route)
     app.include_router(commands.router)
     app.include_router(orders.router)

@@ -1,6 +1,7 @@
 """Queries over HTTP: moments, lists, paging, the feed, and the document that describes it all."""
 
 import json
+import re
 import threading
 from datetime import datetime, timedelta
 from typing import Any
@@ -290,3 +291,13 @@ def test_health_readiness_and_metrics(api: Api) -> None:
     api.formed(ORDER)
     metrics = api.http.get("/metrics").text
     assert 'route="/v1/shops/{shop_id}/orders/{order_sn}/place"' in metrics
+
+
+def test_the_documentation_page_brings_its_own_scripts(api: Api) -> None:
+    page = api.http.get("/docs").text
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert sources
+    for source in sources:
+        assert source.startswith("http://testserver/"), source
+        assert api.http.get(source).status_code == 200
+    assert api.http.get("/").url.path == "/docs"
