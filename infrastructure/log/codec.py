@@ -20,8 +20,21 @@ UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
 """(type, version) -> what makes the next version of it."""
 
 _events = msgspec.json.Decoder(OrderEvent)
+_dicts = msgspec.json.Decoder(dict[str, Any])
 _metadata = msgspec.json.Decoder(Metadata)
 _encoder = msgspec.json.Encoder()
+
+_DAMAGE = (
+    msgspec.MsgspecError,
+    UnicodeDecodeError,  # bytes that are no UTF-8 are not among msgspec's own errors
+    RecursionError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+)
+"""What reading damaged bytes may end in; the last ones where an upcaster meets what it does not expect."""
 
 
 class UnreadableEvent(Exception):
@@ -41,20 +54,26 @@ def encode_event(event: OrderEvent) -> tuple[str, int, bytes]:
 
 def decode_event(event_type: str, version: int, payload: bytes) -> OrderEvent:
     """The event of a stored row; raises ``UnreadableEvent``."""
+    current = schema_version(event_type) if UPCASTERS else 1
     try:
-        if version == 1 and not UPCASTERS:
-            event: OrderEvent = _events.decode(payload)
-            return event
-        current = schema_version(event_type)
-        if version > current:
-            raise UnreadableEvent(f"{event_type} has schema version {version}; this program knows {current}")
-        raw = msgspec.json.decode(payload)
-        for step in range(version, current):
-            raw = UPCASTERS[event_type, step](raw)
-        upcast: OrderEvent = msgspec.convert(raw, OrderEvent)
-        return upcast
-    except (msgspec.MsgspecError, KeyError) as error:
+        event: OrderEvent = (
+            _events.decode(payload) if version == current else _upcast(event_type, version, current, payload)
+        )
+    except _DAMAGE as error:
         raise UnreadableEvent(f"{event_type} version {version}: {error}") from error
+    if type(event).__name__ != event_type:
+        raise UnreadableEvent(f"{event_type} version {version}: the payload is that of {type(event).__name__}")
+    return event
+
+
+def _upcast(event_type: str, version: int, current: int, payload: bytes) -> OrderEvent:
+    if not 1 <= version < current:
+        raise UnreadableEvent(f"{event_type} has schema version {version}; this program knows 1 to {current}")
+    raw = _dicts.decode(payload)
+    for step in range(version, current):
+        raw = UPCASTERS[event_type, step](raw)
+    event: OrderEvent = msgspec.convert(raw, OrderEvent)
+    return event
 
 
 def encode_metadata(metadata: Metadata) -> bytes:
@@ -65,5 +84,5 @@ def decode_metadata(stored: bytes) -> Metadata:
     """The metadata of a stored row; raises ``UnreadableEvent``."""
     try:
         return _metadata.decode(stored)
-    except msgspec.MsgspecError as error:
+    except _DAMAGE as error:
         raise UnreadableEvent(f"metadata: {error}") from error

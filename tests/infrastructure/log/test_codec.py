@@ -72,10 +72,16 @@ def test_every_golden_file_is_still_readable() -> None:
     ("kind", "version", "payload"),
     [
         ("NeverHeardOf", 1, b'{"type":"NeverHeardOf"}'),
+        ("NeverHeardOf", 1, b'{"type":"GroupFailed"}'),
         ("GroupFailed", 2, b'{"type":"GroupFailed"}'),
+        ("GroupFailed", 0, b'{"type":"GroupFailed"}'),
+        ("OrderPaid", 1, b'{"type":"GroupFailed"}'),
         ("OrderPaid", 1, b'{"type":"OrderPaid"}'),
         ("OrderPaid", 1, b'{"type":"OrderPaid","paid_fen":"1"}'),
         ("OrderPaid", 1, b"\xff\x00"),
+        ("OrderPaid", 1, b'{"type":"OrderPaid","paid_fen":1'),
+        ("OrderCancelled", 1, b'{"type":"OrderCancelled","reason":"\xff"}'),
+        pytest.param("OrderPaid", 1, b'{"type":"OrderPaid","x":' + b"[" * 100_000, id="nested"),
         ("OrderPaid", 1, b""),
     ],
 )
@@ -98,6 +104,27 @@ def test_an_old_shape_is_brought_up_to_date_step_by_step(monkeypatch: pytest.Mon
     assert decode_event("OrderPaid", 2, b'{"type":"OrderPaid","paid":5}') == e.OrderPaid(5)
     assert encode_event(e.OrderPaid(7)) == ("OrderPaid", 3, b'{"type":"OrderPaid","paid_fen":7}')
     assert decode_event("GroupFailed", 1, b'{"type":"GroupFailed"}') == e.GroupFailed()
+    with pytest.raises(UnreadableEvent, match="knows 1 to 3"):
+        decode_event("OrderPaid", 4, b'{"type":"OrderPaid","paid_fen":7}')
+
+
+@pytest.mark.parametrize("payload", [b"[]", b"{}", b'{"yuan":null}', b'{"yuan":"\xff"}', b'{"yuan":1'])
+def test_damage_that_an_upcaster_meets_is_said_as_well(monkeypatch: pytest.MonkeyPatch, payload: bytes) -> None:
+    def in_fen(old: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "OrderPaid", "paid_fen": old["yuan"] * 100}
+
+    monkeypatch.setattr(codec, "UPCASTERS", {("OrderPaid", 1): in_fen})
+    with pytest.raises(UnreadableEvent, match="OrderPaid version 1"):
+        decode_event("OrderPaid", 1, payload)
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_an_upcaster_that_changes_nothing_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch, event: e.OrderEvent
+) -> None:
+    name, version, payload = encode_event(event)
+    monkeypatch.setattr(codec, "UPCASTERS", {(name, version): dict})
+    assert decode_event(name, version, payload) == event
 
 
 def test_metadata_is_stored_small_and_read_whole() -> None:
@@ -105,5 +132,6 @@ def test_metadata_is_stored_small_and_read_whole() -> None:
     assert decode_metadata(b"{}") == Metadata()
     full = Metadata(actor="import", via="export", observed=True, note="x")
     assert decode_metadata(encode_metadata(full)) == full
-    with pytest.raises(UnreadableEvent):
-        decode_metadata(b"[]")
+    for damaged in (b"[]", b"", b'{"note":"\xff"}'):
+        with pytest.raises(UnreadableEvent, match="metadata"):
+            decode_metadata(damaged)
