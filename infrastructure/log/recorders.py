@@ -6,21 +6,33 @@ which locks a whole table or lets readers skip events, is not used.
 
 An originator's id is the name of its stream: a ``str`` as it stands, so orders are found as
 ``order:<order_sn>``, a ``UUID`` with ``uuid:`` before it. ``topic`` is the type, ``state`` the payload.
+
+The library's ``Application`` and ``Repository`` open an order's history with ``ShopOrderRecorder``,
+``OrderMapper`` and ``project_order``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from threading import Event
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 from eventsourcing import persistence
+from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import (
     AggregateRecorder,
     ApplicationRecorder,
     IntegrityError,
+    JSONTranscoder,
+    Mapper,
+    MapperDeserialisationError,
     Notification,
+    NotSupportedError,
     ProcessRecorder,
     StoredEvent,
     Subscription,
@@ -31,8 +43,11 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from domain.history import Recorded
+from domain.order.state import Order, evolve
 from infrastructure import clock
-from infrastructure.log.log import APPEND, Append, NewEvent, append_parameters
+from infrastructure.log.codec import UnreadableEvent, decode_event, decode_metadata
+from infrastructure.log.log import APPEND, ORDER, Append, NewEvent, append_parameters
 
 RecorderPool = ConnectionPool[Connection[TupleRow]]
 
@@ -43,7 +58,7 @@ _UUID = "uuid:"
 _READER = "tracking:"
 
 _SELECT = """
-SELECT version, type, payload FROM event
+SELECT version, type, payload, position, schema_version, occurred_at, recorded_at, metadata FROM event
 WHERE shop_id = %(shop_id)s AND stream = %(stream)s
   AND version > coalesce(%(gt)s, -1) AND version <= coalesce(%(lte)s, 2147483647)
 ORDER BY version {direction} LIMIT %(limit)s
@@ -62,6 +77,21 @@ ON CONFLICT (shop_id, reader) DO UPDATE SET position = excluded.position WHERE c
 """
 
 
+_ERRORS: Sequence[tuple[type[psycopg.Error], type[persistence.PersistenceError]]] = (
+    (PoolTimeout, persistence.ConnectionUnavailableError),
+    (psycopg.InterfaceError, persistence.InterfaceError),
+    (psycopg.OperationalError, persistence.OperationalError),
+    (psycopg.DataError, persistence.DataError),
+    (psycopg.IntegrityError, persistence.IntegrityError),
+    (psycopg.InternalError, persistence.InternalError),
+    (psycopg.ProgrammingError, persistence.ProgrammingError),
+    (psycopg.NotSupportedError, persistence.NotSupportedError),
+    (psycopg.DatabaseError, persistence.DatabaseError),
+    (psycopg.Error, persistence.PersistenceError),
+)
+"""The driver's errors and what the library calls them; the first that fits."""
+
+
 class _ShopRecorder:
     """What the recorders of one shop share: its id, its connections, and the library's errors."""
 
@@ -74,37 +104,49 @@ class _ShopRecorder:
         try:
             with self._pool.connection() as connection, connection.transaction():
                 yield connection
-        except psycopg.errors.IntegrityError as error:
-            raise IntegrityError(error) from error
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            raise persistence.OperationalError(error) from error
-        except psycopg.InterfaceError as error:
-            raise persistence.InterfaceError(error) from error
-        except psycopg.DatabaseError as error:
-            raise persistence.DatabaseError(error) from error
+        except psycopg.Error as error:
+            name = next(ours for theirs, ours in _ERRORS if isinstance(error, theirs))
+            raise name(error) from error
 
     def _append(self, connection: Connection[TupleRow], stored_events: Sequence[StoredEvent]) -> list[int]:
-        """All or nothing, over all originators; the positions in the order of the events."""
-        if not stored_events:
-            return []
+        """All or nothing, over all originators; the positions, which follow the order of the events."""
         now = clock.now()
-        streams: dict[str, list[StoredEvent]] = {}
-        for stored in stored_events:
-            streams.setdefault(_stream(stored.originator_id), []).append(stored)
-        appends = []
-        for stream, events in streams.items():
-            first = events[0].originator_version
-            if [event.originator_version for event in events] != list(range(first, first + len(events))):
-                raise IntegrityError(f"The versions given for {stream} do not follow each other.")
-            new = [NewEvent(uuid4(), event.topic, 1, now, event.state, b"{}") for event in events]
-            appends.append(Append(stream, first - 1, new))
-        outcomes = connection.execute(APPEND, append_parameters(self.shop_id, now, appends)).fetchall()
-        places = {}
-        for (stream, events), (accepted, version, position, _) in zip(streams.items(), outcomes, strict=True):
-            if not accepted:
-                raise IntegrityError(f"{stream} is at version {version} already.")
-            places[stream] = iter(range(position - len(events) + 1, position + 1))
-        return [next(places[_stream(stored.originator_id)]) for stored in stored_events]
+        positions: list[int] = []
+        for call in _calls(stored_events):
+            appends = [_append_of(stream, events, now) for stream, events in call.items()]
+            outcomes = connection.execute(APPEND, append_parameters(self.shop_id, now, appends)).fetchall()
+            for append, (accepted, version, position, _) in zip(appends, outcomes, strict=True):
+                if not accepted:
+                    raise IntegrityError(
+                        f"{append.stream} is at version {version}, not at {max(append.expected_version, 0)}."
+                    )
+                positions += range(position - len(append.events) + 1, position + 1)
+        return positions
+
+
+def _calls(stored_events: Iterable[StoredEvent]) -> Iterator[dict[str, list[StoredEvent]]]:
+    """The events by stream, in as many calls as it takes for each to stand where it was given.
+
+    One call places a stream's events side by side, so a stream that comes back begins the next call.
+    """
+    call: dict[str, list[StoredEvent]] = {}
+    last = None
+    for stored in stored_events:
+        stream = _stream(stored.originator_id)
+        if stream in call and stream != last:
+            yield call
+            call = {}
+        call.setdefault(stream, []).append(stored)
+        last = stream
+    if call:
+        yield call
+
+
+def _append_of(stream: str, events: Sequence[StoredEvent], now: datetime) -> Append:
+    first = events[0].originator_version
+    if first < 0 or [event.originator_version for event in events] != list(range(first, first + len(events))):
+        raise IntegrityError(f"The versions given for {stream} do not follow each other from 0 or 1 on.")
+    return Append(stream, first - 1, [NewEvent(uuid4(), e.topic, 1, now, e.state, b"{}") for e in events])
 
 
 class ShopAggregateRecorder(_ShopRecorder, AggregateRecorder):
@@ -125,6 +167,12 @@ class ShopAggregateRecorder(_ShopRecorder, AggregateRecorder):
         desc: bool = False,
         limit: int | None = None,
     ) -> Sequence[StoredEvent]:
+        rows = self._rows(originator_id, gt, lte, desc, limit)
+        return [StoredEvent(originator_id, version, topic, state) for version, topic, state, *_ in rows]
+
+    def _rows(
+        self, originator_id: UUID | str, gt: int | None, lte: int | None, desc: bool, limit: int | None
+    ) -> list[TupleRow]:
         query = _SELECT.format(direction="DESC" if desc else "ASC")
         parameters = {
             "shop_id": self.shop_id,
@@ -134,8 +182,7 @@ class ShopAggregateRecorder(_ShopRecorder, AggregateRecorder):
             "limit": limit,
         }
         with self._connection() as connection:
-            rows = connection.execute(query, parameters).fetchall()
-        return [StoredEvent(originator_id, version, topic, bytes(state)) for version, topic, state in rows]
+            return connection.execute(query, parameters).fetchall()
 
 
 class ShopApplicationRecorder(ShopAggregateRecorder, ApplicationRecorder):
@@ -171,7 +218,7 @@ class ShopApplicationRecorder(ShopAggregateRecorder, ApplicationRecorder):
                 originator_id=_originator(stream),
                 originator_version=version,
                 topic=topic,
-                state=bytes(state),
+                state=state,
             )
             for position, stream, version, topic, state in rows
         ]
@@ -193,7 +240,7 @@ class ShopSubscription(Subscription[ApplicationRecorder]):
     def __init__(self, recorder: ApplicationRecorder, gt: int | None, topics: Sequence[str]) -> None:
         super().__init__(recorder=recorder, gt=gt, topics=topics)
         self._after = gt or 0
-        self._ready: list[Notification] = []
+        self._ready: deque[Notification] = deque()
         self._stopped = Event()
 
     def stop(self) -> None:
@@ -203,15 +250,16 @@ class ShopSubscription(Subscription[ApplicationRecorder]):
     def __next__(self) -> Notification:
         while not self._stopped.is_set():
             if self._ready:
-                return self._ready.pop(0)
+                return self._ready.popleft()
             head = self._recorder.max_notification_id() or 0
+            if head <= self._after:
+                self._stopped.wait(SUBSCRIPTION_POLL_SECONDS)
+                continue
             found = self._recorder.select_notifications(
                 self._after, SUBSCRIPTION_BATCH, head, self._topics, inclusive_of_start=False
             )
-            self._ready = list(found)
-            self._after = found[-1].id if len(found) == SUBSCRIPTION_BATCH else max(head, self._after)
-            if not found:
-                self._stopped.wait(SUBSCRIPTION_POLL_SECONDS)
+            self._ready.extend(found)
+            self._after = found[-1].id if len(found) == SUBSCRIPTION_BATCH else head
         raise StopIteration
 
 
@@ -251,8 +299,97 @@ class ShopProcessRecorder(ShopTrackingRecorder, ShopApplicationRecorder, Process
             return self._append(connection, stored_events)
 
 
+@dataclass(frozen=True)
+class LoggedEvent(StoredEvent):
+    """A stored event with its envelope, without which an order can't be folded."""
+
+    position: int
+    schema_version: int
+    occurred_at: datetime
+    recorded_at: datetime
+    metadata: bytes
+
+
+class ShopOrderRecorder(ShopApplicationRecorder):
+    """The shop's log for reading its orders: selects events with their envelopes."""
+
+    def select_events(
+        self,
+        originator_id: UUID | str,
+        *,
+        gt: int | None = None,
+        lte: int | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> Sequence[LoggedEvent]:
+        return [LoggedEvent(originator_id, *row) for row in self._rows(originator_id, gt, lte, desc, limit)]
+
+
+class OrderRecorded(msgspec.Struct, frozen=True):
+    """An order's event as the library's event store hands it out."""
+
+    originator_id: str
+    recorded: Recorded
+
+    @property
+    def originator_version(self) -> int:
+        return self.recorded.version
+
+
+class OrderMapper(Mapper[str]):
+    """Reads an order's events. Orders are written by commands and observations alone, so it maps none back."""
+
+    def __init__(self) -> None:
+        super().__init__(JSONTranscoder())
+
+    def to_domain_event(self, stored_event: StoredEvent) -> OrderRecorded:
+        """Raises ``MapperDeserialisationError``."""
+        name = f"{stored_event.originator_id} version {stored_event.originator_version}"
+        if not isinstance(stored_event, LoggedEvent):
+            raise MapperDeserialisationError(f"{name} came without its envelope: select it by ShopOrderRecorder.")
+        try:
+            recorded = Recorded(
+                decode_event(stored_event.topic, stored_event.schema_version, stored_event.state),
+                stored_event.originator_version,
+                stored_event.position,
+                stored_event.occurred_at,
+                stored_event.recorded_at,
+                decode_metadata(stored_event.metadata),
+            )
+        except UnreadableEvent as error:
+            raise MapperDeserialisationError(f"{name}: {error}") from error
+        return OrderRecorded(str(stored_event.originator_id), recorded)
+
+    def to_stored_event(self, domain_event: DomainEventProtocol[str]) -> StoredEvent:
+        raise NotSupportedError("Orders are changed by commands and observations, not by saving events.")
+
+
+class FoldedOrder(msgspec.Struct, frozen=True):
+    """An order as the library's repository takes it: with the id of its stream."""
+
+    id: str
+    order: Order
+
+    @property
+    def version(self) -> int:
+        return self.order.version
+
+
+def project_order(folded: FoldedOrder | None, events: Iterable[OrderRecorded]) -> FoldedOrder | None:
+    """The ``projector_func`` of orders: our own ``evolve``, from the beginning or from where it was left."""
+    for event in events:
+        order = folded.order if folded else Order(event.originator_id.removeprefix(ORDER))
+        folded = FoldedOrder(event.originator_id, evolve(order, event.recorded))
+    return folded
+
+
 def _stream(originator_id: UUID | str) -> str:
-    return f"{_UUID}{originator_id}" if isinstance(originator_id, UUID) else originator_id
+    """Raises ``ValueError`` for a ``str`` that reads like the stream of a ``UUID``."""
+    if isinstance(originator_id, UUID):
+        return f"{_UUID}{originator_id}"
+    if originator_id.startswith(_UUID):
+        raise ValueError(f"{originator_id!r} names the stream of a UUID: give the UUID itself.")
+    return originator_id
 
 
 def _originator(stream: str) -> UUID | str:

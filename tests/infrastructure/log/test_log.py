@@ -24,6 +24,7 @@ from infrastructure.log.log import (
     Appended,
     NewEvent,
     append,
+    append_and_commit,
     new_event,
     read_feed,
     read_head,
@@ -104,6 +105,38 @@ def test_several_shops_go_into_one_transaction_and_do_not_see_each_other(databas
     on(database_url, work)
 
 
+def test_transactions_over_the_same_shops_never_deadlock_and_leave_no_gap(database_url: str) -> None:
+    shops, calls = ["a", "b", "c"], 15
+
+    async def work(pool: Pool) -> None:
+        async def write(writer: int, order: list[str]) -> None:
+            for call in range(calls):
+                batch = {shop: [Append(f"order:{writer}-{call}", 0, events(2))] for shop in order}
+                async with pool.connection() as connection:
+                    outcomes = await append_and_commit(connection, NOW, batch)
+                assert all(outcome.accepted for found in outcomes.values() for outcome in found)
+
+        racing = (write(n, shops if n % 2 else shops[::-1]) for n in range(6))
+        await asyncio.wait_for(asyncio.gather(*racing), 60)
+        async with pool.connection() as connection:
+            for shop in shops:
+                stored, _, _ = await read_feed(connection, shop, 0, 1000)
+                assert [event.position for event in stored] == list(range(1, 6 * calls * 2 + 1))
+
+    on(database_url, work)
+
+
+def test_a_stream_that_must_not_exist_is_refused_where_it_does(database_url: str) -> None:
+    async def work(pool: Pool) -> None:
+        async with pool.connection() as connection:
+            await append_and_commit(connection, NOW, {SHOP: [Append("order:a", 0, events(2))]})
+            again = await append_and_commit(connection, NOW, {SHOP: [Append("order:a", 0, events(1))]})
+            assert [(o.accepted, o.version) for o in again[SHOP]] == [(False, 2)]
+            assert await read_head(connection, SHOP) == 2
+
+    on(database_url, work)
+
+
 def test_a_transaction_that_fails_leaves_no_gap(database_url: str) -> None:
     async def work(pool: Pool) -> None:
         async with pool.connection() as connection:
@@ -179,20 +212,33 @@ _moments = st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1), timezones=st
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    stream=_text, kind=_text, version=st.integers(1, 30_000), at=_moments, payload=st.binary(), metadata=st.binary()
+    stream=_text,
+    kind=_text,
+    version=st.integers(1, 30_000),
+    at=_moments,
+    recorded=_moments,
+    payload=st.binary(),
+    metadata=st.binary(),
 )
 def test_the_hash_is_the_same_inside_and_outside_postgresql(
-    database_url: str, stream: str, kind: str, version: int, at: datetime, payload: bytes, metadata: bytes
+    database_url: str,
+    stream: str,
+    kind: str,
+    version: int,
+    at: datetime,
+    recorded: datetime,
+    payload: bytes,
+    metadata: bytes,
 ) -> None:
     async def work(pool: Pool) -> None:
         shop = f"shop-{uuid4()}"
         event = NewEvent(uuid4(), kind, version, at, payload, metadata)
-        await appended(pool, {shop: [Append(stream, 0, [event])]}, at)
+        await appended(pool, {shop: [Append(stream, 0, [event])]}, recorded)
         async with pool.connection() as connection:
             (stored,) = await read_stream(connection, shop, stream)
         fields = stored[:-1]
         assert stored.leaf_hash == leaf_hash(canonical_bytes(shop, *fields))
-        assert (stored.type, stored.occurred_at, stored.recorded_at) == (kind, at, at)
+        assert (stored.type, stored.occurred_at, stored.recorded_at) == (kind, at, recorded)
         assert (stored.payload, stored.metadata) == (payload, metadata)
 
     on(database_url, work)

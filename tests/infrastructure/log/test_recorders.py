@@ -1,13 +1,20 @@
 """The ``eventsourcing`` library's own suites, unchanged, on our recorders."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from eventsourcing.persistence import (
     AggregateRecorder,
+    ConnectionUnavailableError,
+    DataError,
     IntegrityError,
+    OperationalError,
     ProcessRecorder,
     StoredEvent,
     Tracking,
@@ -22,6 +29,7 @@ from eventsourcing.tests.persistence import (
 )
 from psycopg_pool import ConnectionPool
 
+from infrastructure.log import recorders
 from infrastructure.log.recorders import (
     RecorderPool,
     ShopAggregateRecorder,
@@ -98,9 +106,25 @@ def test_positions_come_in_the_order_of_the_events_given(pool: RecorderPool) -> 
     assert [n.originator_id for n in recorder.select_notifications(None, 10)] == ["b", "a", "a"]
 
 
-def test_versions_that_do_not_follow_each_other_are_refused(pool: RecorderPool) -> None:
+def test_events_of_several_originators_stand_in_the_order_given(pool: RecorderPool) -> None:
+    recorder = ShopApplicationRecorder(pool, SHOP)
+    mixed = [stored("a", 1), stored("b", 1), stored("a", 2), stored("a", 3), stored("b", 2)]
+    assert recorder.insert_events(mixed) == [1, 2, 3, 4, 5]
+    found = recorder.select_notifications(None, 10)
+    assert [(n.originator_id, n.originator_version) for n in found] == [
+        (event.originator_id, event.originator_version) for event in mixed
+    ]
     with pytest.raises(IntegrityError):
-        ShopAggregateRecorder(pool, SHOP).insert_events([stored("a", 1), stored("a", 3)])
+        recorder.insert_events([stored("a", 4), stored("c", 1), stored("a", 6)])
+    assert recorder.max_notification_id() == 5
+
+
+def test_versions_that_do_not_follow_each_other_are_refused(pool: RecorderPool) -> None:
+    recorder = ShopAggregateRecorder(pool, SHOP)
+    for versions in ([1, 3], [2, 1], [1, 1], [-1, 0], [-5], [2]):
+        with pytest.raises(IntegrityError):
+            recorder.insert_events([stored("a", version) for version in versions])
+    assert recorder.select_events("a") == []
 
 
 def test_events_and_tracking_go_in_together_or_not_at_all(pool: RecorderPool) -> None:
@@ -108,6 +132,8 @@ def test_events_and_tracking_go_in_together_or_not_at_all(pool: RecorderPool) ->
     recorder.insert_events([stored("a", 1)], tracking=Tracking("upstream", 5))
     with pytest.raises(IntegrityError):
         recorder.insert_events([stored("a", 2)], tracking=Tracking("upstream", 5))
+    with pytest.raises(IntegrityError):
+        recorder.insert_events([stored("a", 1)], tracking=Tracking("upstream", 6))
     assert recorder.max_tracking_id("upstream") == 5
     assert len(recorder.select_events("a")) == 1
 
@@ -118,3 +144,77 @@ def test_shops_do_not_see_each_other(pool: RecorderPool) -> None:
     assert other.select_events("a") == []
     assert other.max_notification_id() is None
     assert other.insert_events([stored("a", 1)]) == [1]
+
+
+def test_an_id_that_could_be_taken_for_another_is_refused(pool: RecorderPool) -> None:
+    recorder = ShopApplicationRecorder(pool, SHOP)
+    one = uuid4()
+    with pytest.raises(ValueError, match="give the UUID itself"):
+        recorder.insert_events([stored(f"uuid:{one}", 1)])
+    recorder.insert_events([stored(one, 1), stored(str(one), 1)])
+    assert [n.originator_id for n in recorder.select_notifications(None, 10)] == [one, str(one)]
+
+
+def test_errors_are_called_what_the_library_calls_them(database_url: str) -> None:
+    with ConnectionPool(database_url, min_size=1, max_size=1, timeout=0.2) as pool:
+        recorder = ShopApplicationRecorder(pool, SHOP)
+        with pytest.raises(DataError):
+            recorder.insert_events([stored("a\x00", 1)])
+        with pytest.raises(DataError):
+            recorder.insert_events([stored("a", 2**40)])
+        with pool.connection(), pytest.raises(ConnectionUnavailableError):
+            recorder.max_notification_id()
+        assert recorder.insert_events([stored("a", 1)]) == [1]
+    with pytest.raises(OperationalError):
+        recorder.max_notification_id()
+
+
+def test_a_subscription_skips_nothing_while_many_write(pool: RecorderPool) -> None:
+    recorder = ShopApplicationRecorder(pool, SHOP)
+    writers, calls, each = 6, 20, 3
+
+    def write(_: int) -> None:
+        for _ in range(calls):
+            one = uuid4()
+            recorder.insert_events([StoredEvent(one, n, f"topic{n}", b"state") for n in range(1, each + 1)])
+
+    every = writers * calls * each
+    with (
+        recorder.subscribe(gt=0) as everything,
+        recorder.subscribe(gt=0, topics=["topic2"]) as some,
+        ThreadPoolExecutor(writers + 2) as threads,
+    ):
+        all_seen = threads.submit(lambda: [n.id for n in islice(everything, every)])
+        some_seen = threads.submit(lambda: [n.topic for n in islice(some, writers * calls)])
+        list(threads.map(write, range(writers)))
+        assert all_seen.result(timeout=30) == list(range(1, every + 1))
+        assert some_seen.result(timeout=30) == ["topic2"] * writers * calls
+
+
+def test_a_subscription_reads_far_more_than_one_batch(pool: RecorderPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorders, "SUBSCRIPTION_BATCH", 4)
+    recorder = ShopApplicationRecorder(pool, SHOP)
+    recorder.insert_events([StoredEvent("a", n, f"topic{n % 3}", b"") for n in range(1, 31)])
+    with recorder.subscribe(gt=10) as everything, recorder.subscribe(topics=["topic0"]) as some:
+        assert [n.id for n in islice(everything, 20)] == list(range(11, 31))
+        assert [n.id for n in islice(some, 10)] == list(range(3, 31, 3))
+
+
+def test_a_waiting_subscription_can_be_stopped_from_another_thread(
+    pool: RecorderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorders, "SUBSCRIPTION_POLL_SECONDS", 60)
+    recorder = ShopApplicationRecorder(pool, SHOP)
+    recorder.insert_events([stored("a", 1)])
+    with recorder.subscribe() as subscription, ThreadPoolExecutor(1) as threads:
+        assert next(subscription).id == 1
+        rest = threads.submit(list, subscription)
+        subscription.stop()
+        assert rest.result(timeout=10) == []
+
+
+def test_psycopg_keeps_its_voice() -> None:
+    """Importing ``eventsourcing.postgres`` would silence psycopg's loggers."""
+    program = "import sys, infrastructure.log.recorders; print('eventsourcing.postgres' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout == "False\n"
