@@ -178,12 +178,13 @@ class Order(msgspec.Struct, frozen=True):
     @property
     def open_review(self) -> Review | None:
         """The application the platform has not decided yet, unless the order ended otherwise."""
-        last = self.reviews[-1] if self.reviews else None
-        return last if last and last.outcome is None and not self.is_closed else None
+        if not self.reviews or self.reviews[-1].outcome is not None or self.is_closed:
+            return None
+        return self.reviews[-1]
 
     @property
     def is_stocked_out(self) -> bool:
-        return any(review.outcome == "approved" for review in self.reviews)
+        return bool(self.reviews) and any(review.outcome == "approved" for review in self.reviews)
 
     @property
     def holds(self) -> tuple[Hold, ...]:
@@ -203,16 +204,20 @@ class Order(msgspec.Struct, frozen=True):
 
     @property
     def current_parcels(self) -> tuple[Parcel, ...]:
-        return tuple(parcel for parcel in self.parcels if parcel.replaced_at is None)
+        return tuple([parcel for parcel in self.parcels if parcel.replaced_at is None])
 
     @property
     def shipped_at(self) -> datetime | None:
         """When the first tracking number went up: it meets the upload deadline of the whole order."""
-        return min((parcel.uploaded_at for parcel in self.parcels), default=None)
+        if not self.parcels:
+            return None
+        return min(parcel.uploaded_at for parcel in self.parcels)
 
     @property
     def refunded_fen(self) -> int | None:
         """How much went back so far; ``None`` when a refund of unstated size is all that is known."""
+        if not self.refunds:
+            return 0
         if any(refund.amount_fen is None for refund in self.refunds):
             return self.paid_fen
         return sum(refund.amount_fen or 0 for refund in self.refunds)
@@ -223,6 +228,8 @@ class Order(msgspec.Struct, frozen=True):
 
         The last in the world's order, whichever was told first.
         """
+        if not self.refunds:
+            return None
         total = 0
         for refund in sorted(self.refunds, key=lambda refund: refund.at):
             if refund.amount_fen is None:
@@ -235,11 +242,15 @@ class Order(msgspec.Struct, frozen=True):
     @property
     def is_closed(self) -> bool:
         """Refunded, cancelled or never formed: nothing can be shipped any more."""
-        return self.cancellation is not None or self.group_failed_at is not None or self.full_refund is not None
+        if self.cancellation is not None or self.group_failed_at is not None:
+            return True
+        return bool(self.refunds) and self.full_refund is not None
 
     @property
     def ending(self) -> Ending | None:
         """What ended the open clocks first: full refund, cancellation, failed group, or approved stockout."""
+        if not self.is_closed and not self.is_stocked_out:
+            return None
         endings = [
             Ending(review.decided_at, review.decision_time_known)
             for review in self.reviews

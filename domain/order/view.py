@@ -9,10 +9,10 @@ from datetime import datetime
 import msgspec
 
 from domain.calendar import ExpectedDecision, expected_decision
-from domain.order.decisions import ACTIONS
+from domain.order.decisions import ACTIONS, cannot_appeal
 from domain.order.events import Line, ParcelLine
 from domain.order.state import Anomaly, Hold, Order, Status
-from domain.rules.deadlines import Deadline, DeadlineKind, DeadlineState, deadlines, ship_by
+from domain.rules.deadlines import Deadline, DeadlineKind, DeadlineState, clocks, deadlines, ship_by
 from domain.rules.ruleset import RuleBook, RuleSet, ViolationKind
 from domain.rules.violations import AppealView, StockoutCause, Violation, violations
 
@@ -109,7 +109,8 @@ class OrderView(msgspec.Struct, frozen=True):
 def view(order: Order, book: RuleBook, at: datetime) -> OrderView:
     """The order as it stands at a moment."""
     rules = book.governing(order)
-    standing = violations(order, rules, at)
+    running = clocks(order, rules)
+    standing = violations(order, rules, at, running)
     return OrderView(
         order_sn=order.order_sn,
         status=order.status,
@@ -138,7 +139,7 @@ def view(order: Order, book: RuleBook, at: datetime) -> OrderView:
             for parcel in order.parcels
         ),
         shipment_lock=shipment_lock(order, rules),
-        deadlines=tuple(deadline_view(deadline, at) for deadline in deadlines(order, rules)),
+        deadlines=tuple(deadline_view(deadline, at) for deadline in deadlines(order, rules, running)),
         violations=tuple(violation_view(violation) for violation in standing),
         anomalies=order.anomalies,
         allowed_actions=allowed_actions(order, standing),
@@ -177,10 +178,14 @@ def violation_view(violation: Violation) -> ViolationView:
     )
 
 
+_ALLOWED = {name: AllowedAction(name, True) for name in ACTIONS}
+_FORBIDDEN = [(name, action.forbidden) for name, action in ACTIONS.items()]
+
+
 def allowed_actions(order: Order, standing: Sequence[Violation]) -> tuple[AllowedAction, ...]:
     """Every action of the contract, with the reason for each "no"; ``standing`` are the order's violations."""
-    return tuple(
-        AllowedAction(name, refusal is None, refusal.detail if refusal else None)
-        for name, action in ACTIONS.items()
-        for refusal in (action.forbidden(order, standing),)
-    )
+    found = []
+    for name, forbidden in _FORBIDDEN:
+        refusal = cannot_appeal(standing) if name == "appeal" else forbidden(order)
+        found.append(_ALLOWED[name] if refusal is None else AllowedAction(name, False, refusal.detail))
+    return tuple(found)

@@ -42,15 +42,32 @@ class Deadline(msgspec.Struct, frozen=True):
         return "missed" if at > self.due_at else "pending"
 
 
-def deadlines(order: Order, rules: RuleSet) -> tuple[Deadline, ...]:
+class Clocks(msgspec.Struct, frozen=True):
+    """The deadlines that violations follow from; a parcel whose goods have no pickup limit has ``None``."""
+
+    upload: Deadline
+    deemed: Deadline
+    pickups: tuple[Deadline | None, ...]
+
+
+def clocks(order: Order, rules: RuleSet) -> Clocks:
+    return Clocks(
+        tracking_upload(order, rules),
+        deemed_stockout(order, rules),
+        tuple([carrier_pickup(order, parcel, rules) for parcel in order.parcels]),
+    )
+
+
+def deadlines(order: Order, rules: RuleSet, running: Clocks | None = None) -> tuple[Deadline, ...]:
     """Every deadline of the order that ever started, in the order they come due in a life."""
     if order.group_formed_at is None:
         return ()
-    found = [tracking_upload(order, rules), deemed_stockout(order, rules)]
+    running = running or clocks(order, rules)
+    found = [running.upload, running.deemed]
     found += [review_decision(order, review, rules) for review in order.reviews]
     if order.reviews:
         found.append(contact_buyer(order, rules))
-    found += [pickup for parcel in order.parcels if (pickup := carrier_pickup(order, parcel, rules))]
+    found += [pickup for pickup in running.pickups if pickup]
     return tuple(found)
 
 
@@ -184,8 +201,9 @@ def _settled(
 
 
 def _shipping_time_known(order: Order) -> bool:
-    first = min(order.parcels, key=lambda parcel: parcel.uploaded_at, default=None)
-    return first is None or first.time_known
+    if not order.parcels:
+        return True
+    return min(order.parcels, key=lambda parcel: parcel.uploaded_at).time_known
 
 
 def _upload_due(order: Order, rules: RuleSet) -> tuple[datetime | None, bool]:

@@ -4,6 +4,7 @@ An order is judged by the set in force when its group formed. The shipped sets l
 each figure there names its source and how sure we are of it.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from datetime import datetime
 from itertools import pairwise
@@ -128,6 +129,7 @@ class RuleBook:
         for earlier, later in pairwise(self.sets):
             if earlier.effective_from == later.effective_from:
                 raise ValueError(f"{earlier.name} and {later.name} are in force from the same moment")
+        self._starts = [rules.effective_from for rules in self.sets]
         names = [rules.name for rules in self.sets]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two rule sets are called {min(twice)}")
@@ -142,11 +144,7 @@ class RuleBook:
 
     def in_force(self, at: datetime) -> RuleSet:
         """The set in force at a moment; before the first known one, the first known one."""
-        chosen = self.sets[0]
-        for rules in self.sets:
-            if rules.effective_from <= at:
-                chosen = rules
-        return chosen
+        return self.sets[max(bisect_right(self._starts, at) - 1, 0)]
 
     def governing(self, order: Order) -> RuleSet:
         """The set an order is judged by: that of its group's forming, until then that of its placing."""

@@ -18,7 +18,7 @@ import msgspec
 from domain.calendar import later
 from domain.order.events import AppealOutcome
 from domain.order.state import OUT_OF_STOCK, Order
-from domain.rules.deadlines import Deadline, carrier_pickup, deemed_stockout, first_scan, tracking_upload
+from domain.rules.deadlines import Clocks, Deadline, clocks, first_scan
 from domain.rules.ruleset import RuleSet, ViolationKind
 
 StockoutCause = Literal["merchant_refund", "deemed", "application_approved", "false_shipment_unremedied"]
@@ -63,28 +63,32 @@ class _Breach(msgspec.Struct, frozen=True):
     cause: StockoutCause | None = None
 
 
-def ladder(order: Order, rules: RuleSet) -> tuple[Violation, ...]:
-    """Every violation that arose, or will if nothing more happens, by the time it arises."""
+def ladder(order: Order, rules: RuleSet, running: Clocks | None = None) -> tuple[Violation, ...]:
+    """Every violation that arose, or will if nothing more happens, by the time it arises.
+
+    ``running`` are the order's clocks, where the caller has them already.
+    """
+    running = running or clocks(order, rules)
     found = []
-    if late := _passed(tracking_upload(order, rules)):
+    if late := _passed(running.upload):
         found.append(_violation(order, rules, "late_shipment", late))
-    if stockout := min(_stockouts(order, rules), key=lambda breach: breach.stands_from, default=None):
+    if stockout := min(_stockouts(order, rules, running), key=lambda breach: breach.stands_from, default=None):
         found.append(_violation(order, rules, "stockout", stockout))
-    if false := _false_shipment(order, rules):
+    if false := _false_shipment(running):
         found.append(_violation(order, rules, "false_shipment", false))
     for number, fraud in enumerate(_frauds(order), start=1):
         found.append(_violation(order, rules, "fraudulent_shipment", fraud, number))
     return tuple(sorted(found, key=lambda violation: violation.stands_from))
 
 
-def violations(order: Order, rules: RuleSet, at: datetime) -> tuple[Violation, ...]:
+def violations(order: Order, rules: RuleSet, at: datetime, running: Clocks | None = None) -> tuple[Violation, ...]:
     """The violations that stand at a moment."""
-    return tuple(violation for violation in ladder(order, rules) if violation.stands_from <= at)
+    return tuple([violation for violation in ladder(order, rules, running) if violation.stands_from <= at])
 
 
-def _stockouts(order: Order, rules: RuleSet) -> Iterator[_Breach]:
+def _stockouts(order: Order, rules: RuleSet, running: Clocks) -> Iterator[_Breach]:
     """Every way this order became, or will become, a stockout; it counts once, by the first."""
-    if deemed := _passed(deemed_stockout(order, rules), "deemed"):
+    if deemed := _passed(running.deemed, "deemed"):
         yield deemed
     for review in order.reviews:
         if review.outcome == "approved" and review.decided_at and review.decision_time_known:
@@ -95,20 +99,20 @@ def _stockouts(order: Order, rules: RuleSet) -> Iterator[_Breach]:
     cancelled = order.cancellation
     if cancelled and cancelled.reason == OUT_OF_STOCK and order.group_formed_at and cancelled.time_known:
         yield _Breach(cancelled.at, cancelled.at, "merchant_refund")
-    if unremedied := _unremedied(order, rules):
+    if unremedied := _unremedied(order, rules, running):
         yield unremedied
 
 
-def _false_shipment(order: Order, rules: RuleSet) -> _Breach | None:
+def _false_shipment(running: Clocks) -> _Breach | None:
     """The first tracking number the carrier did not scan in time; an order is charged once for it."""
-    missed = (_passed(carrier_pickup(order, parcel, rules)) for parcel in order.parcels)
+    missed = (_passed(pickup) for pickup in running.pickups)
     return min((breach for breach in missed if breach), key=lambda breach: breach.stands_from, default=None)
 
 
-def _unremedied(order: Order, rules: RuleSet) -> _Breach | None:
+def _unremedied(order: Order, rules: RuleSet, running: Clocks) -> _Breach | None:
     """A false shipment still without any scan when the remedy days from its upload are over (DOMAIN.md §1.3 T4)."""
-    for parcel in order.parcels:
-        if _passed(carrier_pickup(order, parcel, rules)) is None:
+    for parcel, pickup in zip(order.parcels, running.pickups, strict=True):
+        if _passed(pickup) is None:
             continue
         remedy_by = later(parcel.uploaded_at, timedelta(days=rules.remedy.days))
         scans = (first_scan(order, other) for other in order.parcels)
