@@ -1,7 +1,8 @@
 """Outcomes of commands as HTTP answers; an answer is also what an idempotency receipt keeps."""
 
+from typing import Self
+
 import msgspec
-from fastapi.responses import Response
 
 from api import problems
 from api.problems import FieldError, Problem
@@ -23,16 +24,28 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int | None = None
     position: int | None = None
 
-    def response(self, *, replayed: bool = False) -> Response:
-        headers = {}
-        if self.version is not None:
-            headers["ETag"] = f'"{self.version}"'
-        if self.position is not None:
-            headers["Shiplock-Position"] = str(self.position)
-        if replayed:
-            headers["Idempotent-Replayed"] = "true"
+    def at(self, position: int) -> Self:
+        """The same with the order's position, which an answer is made without: only the append knows it.
+
+        It replaces the first position in the body, that of the order; before it stand only the order's
+        number, status and version. A problem has none.
+        """
+        if self.status >= 400 or position == 0:
+            return self
+        body = self.body.replace(b'"position":0,', b'"position":%d,' % position, 1)
+        return msgspec.structs.replace(self, body=body, position=position)
+
+    def headers(self, *, replayed: bool = False) -> list[tuple[bytes, bytes]]:
+        """The headers as ASGI wants them."""
         media_type = problems.MEDIA_TYPE if self.status >= 400 else "application/json"
-        return Response(self.body, self.status, headers, media_type)
+        headers = [(b"content-length", b"%d" % len(self.body)), (b"content-type", media_type.encode())]
+        if self.version is not None:
+            headers.append((b"etag", b'"%d"' % self.version))
+        if self.position is not None:
+            headers.append((b"shiplock-position", b"%d" % self.position))
+        if replayed:
+            headers.append((b"idempotent-replayed", b"true"))
+        return headers
 
 
 class Answers:
@@ -42,7 +55,7 @@ class Answers:
         self._book = book
 
     def of(self, intent: Tell, outcome: Outcome) -> Answer:
-        """The order as GET gives it, or the problem."""
+        """The order as GET gives it, or the problem; its position is still to be told by ``Answer.at``."""
         order = outcome.order
         if outcome.refusal:
             found = self.problem_of(intent, outcome.refusal, outcome)
@@ -55,8 +68,8 @@ class Answers:
             )
         at = max(outcome.at, order.last_occurred_at or outcome.at)
         status = self.status(intent, outcome)
-        body = msgspec.json.encode(view(order, self._book, at))
-        return Answer(status, body, order.status, order.version, outcome.position)
+        body = msgspec.json.encode(view(msgspec.structs.replace(order, position=0), self._book, at))
+        return Answer(status, body, order.status, order.version)
 
     def status(self, intent: Tell, outcome: Outcome) -> int:
         """201 for an order that was not there before, 200 for everything else that was not refused."""

@@ -1,19 +1,19 @@
 """The HTTP application: routes, problems, and the program they work with."""
 
+import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import psycopg
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi import FastAPI
 from fastapi_swagger import patch_fastapi
-from psycopg_pool import PoolTimeout
+from starlette.types import Receive, Scope, Send
 
 from api import openapi, problems
 from api.metrics import Metered
 from api.program import Program, database
 from api.routes import commands, feed, orders, service
+from api.workers import Start, worker_process, worker_thread
 from infrastructure.settings import Settings
 
 DESCRIPTION = """
@@ -22,21 +22,37 @@ clocks run, which rules were broken and what that costs, at any moment of their 
 """
 
 
-def create_app(url: str | None = None, *, settings: Settings | None = None, with_worker: bool = True) -> FastAPI:
+class Api(FastAPI):
+    """The framework's application, except that single commands do not pass through its stack."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            found = commands.single.path_regex.match(scope["path"])
+            if found:
+                scope["app"] = self
+                scope["path_params"] = found.groupdict()
+                await commands.single.app(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
+
+
+def create_app(
+    url: str | None = None, *, settings: Settings | None = None, worker: Start | None = worker_thread
+) -> FastAPI:
     """The application on a migrated database; without ``url``, on the one the settings name."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if url is not None:
-            async with Program.running(url, with_worker=with_worker) as app.state.program:
+            async with Program.running(url, worker=worker) as app.state.program:
                 yield
         else:
             assert settings is not None
             with database(settings) as found:
-                async with Program.running(found, with_worker=with_worker) as app.state.program:
+                async with Program.running(found, worker=worker) as app.state.program:
                     yield
 
-    app = FastAPI(
+    app = Api(
         title="Shiplock",
         description=DESCRIPTION,
         version="1",
@@ -46,24 +62,27 @@ def create_app(url: str | None = None, *, settings: Settings | None = None, with
         swagger_ui_oauth2_redirect_url=None,
     )
     patch_fastapi(app, redirect_from_root_to_docs=False)  # /docs with its own scripts: a shop may be offline
-    app.router.routes.append(commands.route)
+    app.router.routes.append(commands.single)
     app.include_router(commands.router)
     app.include_router(orders.router)
     app.include_router(feed.router)
     app.include_router(service.router)
     problems.install(app)
     openapi.install(app)
-    for error in (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
-        app.add_exception_handler(error, _unavailable)
-
     app.add_middleware(Metered)
     return app
 
 
-async def _unavailable(request: Request, error: Exception) -> Response:
-    return problems.respond(problems.problem("unavailable", request.url.path))
+def serving_app(url: str | None = None, *, settings: Settings | None = None) -> FastAPI:
+    """The application for a process that does nothing but serve it, its worker in a process beside it."""
+    app = create_app(url, settings=settings, worker=worker_process)
+    # What is loaded by now stays for good: looking through it again and again would only hold up requests.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    return app
 
 
 def from_environment() -> FastAPI:
     """The application by the environment's settings, for servers that start several processes."""
-    return create_app(settings=Settings.from_environment(os.environ))
+    return serving_app(settings=Settings.from_environment(os.environ))

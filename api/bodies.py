@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 import msgspec
-from fastapi import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from api.problems import FieldError, Refused
 from domain.order.commands import Command
@@ -21,18 +22,22 @@ _IDENTIFIER = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 _FIELD = re.compile(r"(?:unknown|required) field `(?P<field>[^`]+)`")
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(receive: Receive, stated_length: str | None, limit: int) -> bytes:
     """The body, if it has at most ``limit`` bytes; no more than that is ever kept."""
     too_large = Refused("too_large", f"The body may have at most {limit} bytes.")
-    stated = request.headers.get("content-length", "")
-    if stated.isdigit() and int(stated) > limit:
+    if stated_length and stated_length.isdigit() and int(stated_length) > limit:
         raise too_large
-    body = bytearray()
-    async for chunk in request.stream():
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk: bytes = message.get("body", b"")
         body += chunk
         if len(body) > limit:
             raise too_large
-    return bytes(body)
+        if not message.get("more_body"):
+            return body
 
 
 def decode_command(body: bytes | msgspec.Raw, kind: type[Command], prefix: str = "#") -> Command:

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import psycopg
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
 from domain.order.view import AllowedAction, HoldView
@@ -202,34 +204,43 @@ def respond(found: Problem, headers: Mapping[str, str] | None = None) -> Respons
     return Response(msgspec.json.encode(found), found.status, sent, MEDIA_TYPE)
 
 
+def answer_to(error: Exception, method: str, path: str) -> Response:
+    """Any error of the routes, of the framework or of the program itself, as a problem."""
+    match error:
+        case Refused():
+            return respond(problem(error.code, path, error.detail, error.errors), error.headers)
+        case RequestValidationError():
+            errors = tuple(_field_error(item) for item in error.errors())
+            detail = "; ".join(f"{item.pointer.removeprefix('#/')}: {item.detail}" for item in errors)
+            return respond(problem("invalid_request", path, detail, errors))
+        case HTTPException():
+            code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code)
+            if code is None:
+                code = "invalid_request" if error.status_code < 500 else "internal_error"
+            return respond(problem(code, path), error.headers)
+        case psycopg.OperationalError() | psycopg.InterfaceError() | PoolTimeout():
+            return respond(problem("unavailable", path))
+        case _:
+            log.error("unexpected error at %s %s", method, path, exc_info=error)
+            return respond(problem("internal_error", path))
+
+
 def install(app: FastAPI) -> None:
-    """Answer every error of the routes, of the framework and of the program itself with a problem."""
+    """Have the framework answer every error with a problem."""
 
-    async def refused(request: Request, error: Exception) -> Response:
-        assert isinstance(error, Refused)
-        return respond(problem(error.code, request.url.path, error.detail, error.errors), error.headers)
+    async def answer(request: Request, error: Exception) -> Response:
+        return answer_to(error, request.method, request.url.path)
 
-    async def invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        errors = tuple(_field_error(item) for item in error.errors())
-        detail = "; ".join(f"{item.pointer.removeprefix('#/')}: {item.detail}" for item in errors)
-        return respond(problem("invalid_request", request.url.path, detail, errors))
-
-    async def framework(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code)
-        if code is None:
-            code = "invalid_request" if error.status_code < 500 else "internal_error"
-        return respond(problem(code, request.url.path), error.headers)
-
-    async def unexpected(request: Request, error: Exception) -> Response:
-        log.error("unexpected error at %s %s", request.method, request.url.path, exc_info=error)
-        return respond(problem("internal_error", request.url.path))
-
-    app.add_exception_handler(Refused, refused)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, framework)
-    app.add_exception_handler(Exception, unexpected)
+    for kind in (
+        Refused,
+        RequestValidationError,
+        HTTPException,
+        psycopg.OperationalError,
+        psycopg.InterfaceError,
+        PoolTimeout,
+        Exception,
+    ):
+        app.add_exception_handler(kind, answer)
 
 
 def _field_error(item: dict[str, Any]) -> FieldError:

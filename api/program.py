@@ -4,19 +4,20 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Self
 
 from api.answers import Answers, to_receipt
+from api.workers import Start, Wake
 from domain.rules.ruleset import RuleBook
 from infrastructure import clock
 from infrastructure.command_path import CommandPath
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import is_current, migrate
 from infrastructure.database.pool import Pool, connection_pool
-from infrastructure.projections.worker import Worker
+from infrastructure.log.log import is_distributed
 from infrastructure.rule_sets import shipped_rules
 from infrastructure.settings import Settings
 
@@ -73,55 +74,25 @@ class Program:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, url: str, *, with_worker: bool) -> AsyncIterator[Self]:
-        """The program on a migrated database, with the live worker in a thread of its own if asked."""
+    async def running(cls, url: str, *, worker: Start | None) -> AsyncIterator[Self]:
+        """The program on a migrated database, with a live worker if one is given to start."""
         book = shipped_rules()
         answers = Answers(book)
         async with AsyncExitStack() as stack:
             pool = connection_pool(url, size=API_CONNECTIONS)
             await stack.enter_async_context(pool)
-            wake: Callable[[], None] = lambda: None  # noqa: E731
-            if with_worker:
-                wake = stack.enter_context(worker_thread(url, book))
+            async with pool.connection() as connection:
+                distributed = await is_distributed(connection)
+            wake: Wake = stack.enter_context(worker(url, book)) if worker else lambda: None
             path = CommandPath(
                 pool,
                 book,
                 clock.now,
                 render=lambda intent, outcome: to_receipt(answers.of(intent, outcome)),
                 on_commit=wake,
+                together=not distributed,
             )
             await stack.enter_async_context(path)
             program = cls(book, pool, path, answers, asyncio.Event())
             stack.callback(program.closing.set)
             yield program
-
-
-@contextmanager
-def worker_thread(url: str, book: RuleBook) -> Iterator[Callable[[], None]]:
-    """A live worker in a thread and event loop of its own; yields what wakes it, callable from anywhere."""
-    ready = threading.Event()
-    handles: dict[str, Callable[[], None]] = {}
-
-    async def work() -> None:
-        loop = asyncio.get_running_loop()
-        async with connection_pool(url, size=2) as pool:
-            worker = Worker(pool, book)
-            handles["wake"] = lambda: _soon(loop, worker.wake)
-            handles["stop"] = lambda: _soon(loop, worker.stop)
-            ready.set()
-            await worker.run()
-
-    thread = threading.Thread(target=lambda: asyncio.run(work()), name="worker", daemon=True)
-    thread.start()
-    ready.wait()
-    try:
-        yield handles["wake"]
-    finally:
-        handles["stop"]()
-        thread.join()
-
-
-def _soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
-    """A loop that is closed already has nothing left to be told."""
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(callback)

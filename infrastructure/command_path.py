@@ -6,12 +6,13 @@ transaction. Whoever loses a race against another process is loaded and decided 
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Self
 
+import msgspec
 import psycopg
 from msgspec.structs import replace
 from psycopg import AsyncConnection
@@ -30,32 +31,45 @@ from infrastructure.log.log import (
     ORDER,
     Append,
     Appended,
+    Histories,
     NewEvent,
-    append,
-    append_and_commit,
+    ask_histories,
     new_event,
-    read_histories,
+)
+from infrastructure.receipts import (
+    Kept,
+    Key,
+    KeyTaken,
+    Receipt,
+    append_with_receipts,
+    ask_receipts,
+    free_keys,
 )
 
 MAX_WAITING = 10_000
 """Intents that may wait for the committer before callers are told to come back later."""
 
+MAX_WAITING_OF_A_SHOP = MAX_WAITING // 2
+"""How many of those may be one shop's, so that a flood in one shop leaves room for the others."""
+
 MAX_BATCH = 512
+COMMITTERS = 2
+"""How many batches of a process may be under way at once: while one commits, another loads and decides."""
+
+WORTH_A_BATCH = 10
+"""How many intents must wait for a further batch to begin; a batch costs too much for a handful."""
+
 MAX_ATTEMPTS = 5
-RECEIPTS_KEPT = timedelta(days=7)
-"""How long the answer to an idempotency key is remembered."""
 
 
-@dataclass(frozen=True, slots=True)
-class IdempotencyKey:
+class IdempotencyKey(msgspec.Struct, frozen=True):
     """A caller's name for one attempt; ``fingerprint`` tells another payload under the same name."""
 
     key: str
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(msgspec.Struct, frozen=True):
     """A command to an order. ``if_match`` is the version the caller has seen, if it matters to them."""
 
     shop_id: str
@@ -66,8 +80,7 @@ class Tell:
     idempotency: IdempotencyKey | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Observe:
+class Observe(msgspec.Struct, frozen=True):
     """A snapshot of an order that the platform showed; it is never refused."""
 
     shop_id: str
@@ -82,13 +95,13 @@ class Observe:
 Intent = Tell | Observe
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What became of an intent.
 
     ``order`` is the order afterwards, ``events`` how many were appended for this intent, ``position``
     the place of its last event in the shop's log (without events: of the order's last one) and ``at``
-    the moment it was judged. ``receipt`` is set instead of all that when the answer had been given before.
+    the moment it was judged. ``answer`` is what ``render`` made for an intent with an idempotency key; when
+    it was given before (``replayed``) it and the position are all there is.
     """
 
     order: Order
@@ -96,7 +109,8 @@ class Outcome:
     position: int
     at: datetime
     refusal: Refusal | None = None
-    receipt: bytes | None = None
+    answer: bytes | None = None
+    replayed: bool = False
 
 
 class Overloaded(Exception):
@@ -121,6 +135,65 @@ class _Waiting:
     answer: "asyncio.Future[Outcome]"
 
 
+class _Queue:
+    """What waits, by order: shops take turns, and an order's intents are judged as they came.
+
+    An order of a batch that is under way is busy; what comes for it meanwhile waits until the batch is done.
+    """
+
+    def __init__(self) -> None:
+        self._ready: OrderedDict[str, OrderedDict[str, list[_Waiting]]] = OrderedDict()
+        self._busy: dict[tuple[str, str], list[_Waiting]] = {}
+        self._of_shop: Counter[str] = Counter()
+        self.ready = 0
+        self.size = 0
+
+    def has_room(self, intents: Sequence[Intent]) -> bool:
+        if self.size + len(intents) > MAX_WAITING:
+            return False
+        if self.size + len(intents) <= MAX_WAITING_OF_A_SHOP:
+            return True
+        asked = Counter(intent.shop_id for intent in intents)
+        return all(self._of_shop[shop_id] + count <= MAX_WAITING_OF_A_SHOP for shop_id, count in asked.items())
+
+    def put(self, entry: _Waiting) -> None:
+        shop_id, order_sn = entry.intent.shop_id, entry.intent.order_sn
+        self.size += 1
+        self._of_shop[shop_id] += 1
+        if (busy := self._busy.get((shop_id, order_sn))) is not None:
+            busy.append(entry)
+        else:
+            self._put_ready(shop_id, order_sn, [entry])
+
+    def _put_ready(self, shop_id: str, order_sn: str, entries: list[_Waiting]) -> None:
+        self.ready += len(entries)
+        self._ready.setdefault(shop_id, OrderedDict()).setdefault(order_sn, []).extend(entries)
+
+    def take(self, limit: int) -> list[_Waiting]:
+        """Up to ``limit`` intents; their orders are busy until ``finish`` is called with them."""
+        taken: list[_Waiting] = []
+        while self._ready and len(taken) < limit:
+            shop_id, orders = self._ready.popitem(last=False)
+            order_sn, entries = orders.popitem(last=False)
+            if orders:
+                self._ready[shop_id] = orders
+            room = limit - len(taken)
+            taken += entries[:room]
+            self._busy[shop_id, order_sn] = entries[room:]
+            self.ready -= len(entries)
+        return taken
+
+    def finish(self, batch: Sequence[_Waiting]) -> None:
+        self.size -= len(batch)
+        for entry in batch:
+            shop_id, order_sn = entry.intent.shop_id, entry.intent.order_sn
+            self._of_shop[shop_id] -= 1
+            if not self._of_shop[shop_id]:
+                del self._of_shop[shop_id]
+            if came_meanwhile := self._busy.pop((shop_id, order_sn), None):
+                self._put_ready(shop_id, order_sn, came_meanwhile)
+
+
 @dataclass(slots=True)
 class _Draft:
     """An order while a batch is being decided: its history, its state, and what is to be appended."""
@@ -141,8 +214,9 @@ class _Draft:
 class CommandPath:
     """Takes intents from any task of one event loop and commits them in batches.
 
-    ``render`` makes the receipt's bytes from an intent and its outcome; they come back untouched when
-    the same key is used again. ``on_commit`` is called after each commit that appended something.
+    ``render`` makes the answer that is kept for an intent with an idempotency key, before the position is
+    known; it comes back untouched when the same key is used again. ``on_commit`` is called after each
+    commit that appended something. ``together`` is for databases on one server (``infrastructure.log.log``).
     """
 
     def __init__(
@@ -152,28 +226,32 @@ class CommandPath:
         clock: Callable[[], datetime],
         render: Callable[[Tell, Outcome], bytes],
         on_commit: Callable[[], None] = lambda: None,
+        together: bool = True,
     ) -> None:
         self._pool = pool
         self._book = book
         self._clock = clock
         self._render = render
         self._on_commit = on_commit
-        self._waiting: deque[_Waiting] = deque()
+        self._together = together
+        self._queue = _Queue()
         self._running_keys: set[tuple[str, str]] = set()
         self._wake = asyncio.Event()
-        self._committer: asyncio.Task[None] | None = None
+        self._under_way = 0
+        self._committers: list[asyncio.Task[None]] = []
         self._closing = False
 
     async def __aenter__(self) -> Self:
-        self._committer = asyncio.create_task(self._commit_forever(), name="committer")
+        self._committers = [
+            asyncio.create_task(self._commit_forever(), name=f"committer {n}") for n in range(COMMITTERS)
+        ]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Answer everything that was accepted, then stop."""
         self._closing = True
         self._wake.set()
-        if self._committer:
-            await self._committer
+        await asyncio.gather(*self._committers)
 
     async def submit(self, intents: Sequence[Intent]) -> list[Outcome | Exception]:
         """Judge and commit intents; each gets an outcome or the exception that stopped it, in order.
@@ -190,7 +268,7 @@ class CommandPath:
 
     def _enqueue(self, intents: Sequence[Intent]) -> list["asyncio.Future[Outcome]"]:
         """Put intents in the queue. A caller who goes away only cancels the wait: what was taken is finished."""
-        if self._closing or len(self._waiting) + len(intents) > MAX_WAITING:
+        if self._closing or not self._queue.has_room(intents):
             raise Overloaded
         loop = asyncio.get_running_loop()
         answers = []
@@ -202,19 +280,22 @@ class CommandPath:
                     answer.set_exception(StillRunning())
                     continue
                 self._running_keys.add(key)
-            self._waiting.append(_Waiting(intent, answer))
+            self._queue.put(_Waiting(intent, answer))
         self._wake.set()
         return answers
 
     async def _commit_forever(self) -> None:
+        """What each committer does: take a batch, commit it, answer."""
         while True:
-            if not self._waiting:
-                if self._closing:
+            if not self._queue.ready or (self._under_way and self._queue.ready < WORTH_A_BATCH):
+                if self._closing and not self._queue.size:
+                    self._wake.set()
                     return
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+            batch = self._queue.take(MAX_BATCH)
+            self._under_way += 1
             try:
                 await self._commit_batch(batch)
             except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
@@ -226,6 +307,9 @@ class CommandPath:
                     await self._commit_one_by_one(batch)
             finally:
                 self._running_keys.difference_update(key for entry in batch if (key := _key(entry.intent)))
+                self._queue.finish(batch)
+                self._under_way -= 1
+                self._wake.set()
 
     async def _commit_one_by_one(self, batch: Sequence[_Waiting]) -> None:
         """Something in the batch breaks it; alone, it breaks only itself."""
@@ -251,46 +335,42 @@ class CommandPath:
     async def _attempt(self, connection: AsyncConnection[TupleRow], batch: Sequence[_Waiting]) -> list[_Waiting]:
         """Load, decide, append, answer; what lost a race against another process is returned."""
         now = self._clock()
-        told_before = await self._receipts(connection, batch)
-        fresh = []
+        keys = [key for entry in batch if (key := _key(entry.intent))]
+        async with connection.pipeline():
+            receipts_found = await ask_receipts(connection, keys, now)
+            histories_read = await ask_histories(connection, [_stream(entry.intent) for entry in batch])
+        told_before, expired = await receipts_found()
+        drafts = _drafts(await histories_read())
+        if expired:
+            await free_keys(connection, expired, now)
+        decided: list[tuple[_Waiting, Outcome]] = []
         for entry in batch:
             key = _key(entry.intent)
-            if key and (receipt := told_before.get(key)):
-                _answer(entry, _replayed(entry.intent, receipt, now))
+            if key and (kept := told_before.get(key)):
+                _answer(entry, _replayed(entry.intent, kept, now))
             else:
-                fresh.append(entry)
-        drafts = await self._load(connection, fresh)
-        decided = [(entry, self._decide(entry.intent, drafts, now)) for entry in fresh]
+                decided.append((entry, self._decide(entry.intent, drafts, now)))
         shops: dict[str, list[Append]] = {}
         for (shop_id, stream), draft in drafts.items():
             if draft.events:
                 shops.setdefault(shop_id, []).append(Append(stream, draft.loaded_version, draft.events))
-        if any(_key(entry.intent) for entry in fresh):
+        receipts = [
+            _receipt(entry.intent, outcome, drafts[_stream(entry.intent)])
+            for entry, outcome in decided
+            if outcome.answer is not None
+        ]
+        appended: Mapping[str, Sequence[Appended]] = {}
+        if shops or receipts:
             try:
-                async with connection.transaction():
-                    appended = await append(connection, now, shops) if shops else {}
-                    settled, lost = _settle(decided, drafts, shops, appended)
-                    await self._remember(connection, settled, now)
-            except _KeyTaken:
-                return fresh
-        else:
-            appended = await append_and_commit(connection, now, shops) if shops else {}
-            settled, lost = _settle(decided, drafts, shops, appended)
+                appended = await append_with_receipts(connection, now, shops, receipts, together=self._together)
+            except KeyTaken:
+                return [entry for entry, _ in decided]
+        settled, lost = _settle(decided, drafts, shops, appended)
         if shops:
             self._on_commit()
         for entry, outcome in settled:
             _answer(entry, outcome)
         return lost
-
-    async def _load(
-        self, connection: AsyncConnection[TupleRow], batch: Sequence[_Waiting]
-    ) -> dict[tuple[str, str], _Draft]:
-        histories = await read_histories(connection, (_stream(entry.intent) for entry in batch))
-        drafts = {}
-        for (shop_id, stream), history in histories.items():
-            order = fold(stream.removeprefix(ORDER), history)
-            drafts[shop_id, stream] = _Draft(history, order, order.version)
-        return drafts
 
     def _decide(self, intent: Intent, drafts: dict[tuple[str, str], _Draft], now: datetime) -> Outcome:
         draft = drafts[_stream(intent)]
@@ -311,99 +391,53 @@ class CommandPath:
                 note = intent.command.note if isinstance(intent.command.note, str) else None
                 for event in decision:
                     draft.add(event, occurred_at, now, Metadata(actor=intent.actor, note=note))
-        return Outcome(draft.order, len(draft.events) - before, draft.order.position, now, refusal)
-
-    async def _receipts(
-        self, connection: AsyncConnection[TupleRow], batch: Sequence[_Waiting]
-    ) -> dict[tuple[str, str], tuple[bytes, bytes]]:
-        keys = sorted({key for entry in batch if (key := _key(entry.intent))})
-        if not keys:
-            return {}
-        cursor = await connection.execute(
-            _FIND_RECEIPTS,
-            ([shop for shop, _ in keys], [key for _, key in keys], self._clock() - RECEIPTS_KEPT),
-            binary=True,
-        )
-        return {(shop, key): (fingerprint, outcome) async for shop, key, fingerprint, outcome in cursor}
-
-    async def _remember(
-        self,
-        connection: AsyncConnection[TupleRow],
-        settled: Sequence[tuple[_Waiting, Outcome]],
-        now: datetime,
-    ) -> None:
-        rows = sorted(
-            (intent.shop_id, intent.idempotency.key, intent.idempotency.fingerprint, self._render(intent, outcome))
-            for entry, outcome in settled
-            if isinstance(intent := entry.intent, Tell) and intent.idempotency
-        )
-        if not rows:
-            return
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        cursor = await connection.execute(
-            _KEEP_RECEIPTS,
-            dict(zip(("shops", "keys", "fingerprints", "outcomes"), columns, strict=True))
-            | {"now": now, "expired": now - RECEIPTS_KEPT},
-        )
-        if cursor.rowcount < len(rows):
-            raise _KeyTaken
+        outcome = Outcome(draft.order, len(draft.events) - before, draft.order.position, now, refusal)
+        if isinstance(intent, Tell) and intent.idempotency:
+            return replace(outcome, answer=self._render(intent, outcome))
+        return outcome
 
 
-class _KeyTaken(Exception):
-    """Another process answered one of the keys meanwhile."""
-
-
-_FIND_RECEIPTS = """
-SELECT r.shop_id, r.key, r.fingerprint, r.outcome
-FROM unnest(%b::text[], %b::text[]) AS w(shop_id, key)
-JOIN receipt r ON r.shop_id = w.shop_id AND r.key = w.key
-WHERE r.recorded_at > %b::timestamptz
-"""
-
-# An expired receipt gives its key free; a living one keeps it.
-_KEEP_RECEIPTS = """
-INSERT INTO receipt AS r (shop_id, key, fingerprint, outcome, recorded_at)
-SELECT w.*, %(now)b::timestamptz
-FROM unnest(%(shops)b::text[], %(keys)b::text[], %(fingerprints)b::bytea[], %(outcomes)b::bytea[]) AS w
-ON CONFLICT (shop_id, key) DO UPDATE
-SET fingerprint = excluded.fingerprint, outcome = excluded.outcome, recorded_at = excluded.recorded_at
-WHERE r.recorded_at <= %(expired)b::timestamptz
-"""
-
-
-# Bounded, so that forgetting many never holds anything up for long.
-_FORGET_RECEIPTS = """
-DELETE FROM receipt WHERE (shop_id, key) IN (
-    SELECT shop_id, key FROM receipt WHERE recorded_at <= %s ORDER BY recorded_at LIMIT 5000
-)
-"""
-
-
-async def forget_receipts(connection: AsyncConnection[TupleRow], now: datetime) -> int:
-    """Remove some of the receipts that have expired; how many that were."""
-    cursor = await connection.execute(_FORGET_RECEIPTS, (now - RECEIPTS_KEPT,))
-    return cursor.rowcount
+def _drafts(histories: Histories) -> dict[tuple[str, str], _Draft]:
+    drafts = {}
+    for (shop_id, stream), history in histories.items():
+        order = fold(stream.removeprefix(ORDER), history)
+        drafts[shop_id, stream] = _Draft(history, order, order.version)
+    return drafts
 
 
 def _stream(intent: Intent) -> tuple[str, str]:
     return intent.shop_id, ORDER + intent.order_sn
 
 
-def _key(intent: Intent) -> tuple[str, str] | None:
+def _key(intent: Intent) -> Key | None:
     if isinstance(intent, Tell) and intent.idempotency:
         return intent.shop_id, intent.idempotency.key
     return None
 
 
-def _replayed(intent: Intent, receipt: tuple[bytes, bytes], now: datetime) -> Outcome:
-    fingerprint, answer = receipt
+def _receipt(intent: Intent, outcome: Outcome, draft: _Draft) -> Receipt:
+    assert isinstance(intent, Tell)
+    assert intent.idempotency
+    assert outcome.answer is not None
+    return Receipt(
+        intent.shop_id,
+        intent.idempotency.key,
+        intent.idempotency.fingerprint,
+        outcome.answer,
+        ORDER + intent.order_sn if outcome.order.version > draft.loaded_version else None,
+        draft.order.version - outcome.order.version,
+        outcome.position,
+    )
+
+
+def _replayed(intent: Intent, kept: Kept, now: datetime) -> Outcome:
     assert isinstance(intent, Tell)
     assert intent.idempotency
     order = Order(intent.order_sn)
-    if fingerprint != intent.idempotency.fingerprint:
+    if kept.fingerprint != intent.idempotency.fingerprint:
         detail = "This idempotency key was used for another request."
         return Outcome(order, 0, 0, now, Refusal("idempotency_key_reused", detail))
-    return Outcome(order, 0, 0, now, receipt=answer)
+    return Outcome(order, 0, kept.position, now, answer=kept.answer, replayed=True)
 
 
 def _settle(
@@ -422,21 +456,23 @@ def _settle(
     lost = []
     for entry, outcome in decided:
         stream = _stream(entry.intent)
-        result = results.get(stream)
+        draft = drafts[stream]
+        # What was answered from the order as it was loaded, before anything of the batch, depends on no append.
+        result = results.get(stream) if outcome.order.version > draft.loaded_version else None
         if result is not None and not result.accepted:
             lost.append(entry)
         else:
-            settled.append((entry, _placed(outcome, drafts[stream], result)))
+            settled.append((entry, _placed(outcome, result)))
     return settled, lost
 
 
-def _placed(outcome: Outcome, draft: _Draft, appended: Appended | None) -> Outcome:
+def _placed(outcome: Outcome, appended: Appended | None) -> Outcome:
     """The outcome with its real position: an order's events of a batch stand together in the log."""
-    if appended is None or outcome.order.version == draft.loaded_version:
+    if appended is None:
         return outcome
     position = appended.position - (appended.version - outcome.order.version)
     order = replace(outcome.order, position=position)
-    return Outcome(order, outcome.events, position, outcome.at, outcome.refusal)
+    return replace(outcome, order=order, position=position)
 
 
 def _answer(entry: _Waiting, outcome: Outcome) -> None:

@@ -11,6 +11,7 @@ from api.cli.importing import import_export
 from api.cli.serving import Port, leave_on_sigterm, run_server
 from api.cli.terminal import out, settings, shown
 from api.program import Program, database
+from api.workers import worker_thread
 from domain.order import commands as c
 from domain.order.view import OrderView
 from infrastructure import clock
@@ -28,7 +29,7 @@ def demo(
     leave_on_sigterm()
 
     async def tell(url: str) -> str:
-        async with Program.running(url, with_worker=True) as program:
+        async with Program.running(url, worker=worker_thread) as program:
             report = await import_export(program, SAMPLE_EXPORT, SHOP, SAMPLE_EXPORTED_AT)
             out.print(f"Shop {SHOP}: {report.orders} orders read, {report.events_appended} events appended.")
             return await story(program)

@@ -6,14 +6,16 @@ import signal
 import sys
 from contextlib import suppress
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import uvicorn
+import uvloop
 
-from api.app import create_app
+from api.app import serving_app
 from api.cli.terminal import err, print_json, settings
 from api.program import Program, database
+from api.workers import follow_stdin
 from infrastructure.database.migrate import applied, migrate, revisions
 from infrastructure.database.pool import connection_pool
 from infrastructure.projections.worker import Worker
@@ -22,6 +24,13 @@ from infrastructure.rule_sets import shipped_rules
 db = typer.Typer(help="The database.", no_args_is_help=True)
 
 DRAIN_SECONDS = 10
+SERVER: dict[str, Any] = {
+    "log_level": "warning",
+    "access_log": False,
+    "server_header": False,
+    "timeout_graceful_shutdown": DRAIN_SECONDS,
+}
+"""How uvicorn serves, in one process or several."""
 
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on.")]
@@ -42,9 +51,7 @@ def run_server(url: str, host: str, port: int, workers: int = 1) -> None:
     """Serve until told to stop; requests under way are finished first."""
     err.print(f"Serving on http://{host}:{port} (documentation at /docs)")
     if workers == 1:
-        config = uvicorn.Config(
-            create_app(url), host=host, port=port, log_level="warning", timeout_graceful_shutdown=DRAIN_SECONDS
-        )
+        config = uvicorn.Config(serving_app(url), host=host, port=port, **SERVER)
         with suppress(KeyboardInterrupt):
             Server(config).run()
         return
@@ -55,8 +62,7 @@ def run_server(url: str, host: str, port: int, workers: int = 1) -> None:
         host=host,
         port=port,
         workers=workers,
-        log_level="warning",
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        **SERVER,
     )
 
 
@@ -70,19 +76,28 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def worker() -> None:
+def worker(
+    lead: Annotated[
+        bool, typer.Option("--follow-stdin", help="Be woken by what comes on standard input, stop at its end.")
+    ] = False,
+    niceness: Annotated[int, typer.Option("--nice", min=0, max=19, help="Leave the machine to others first.")] = 0,
+) -> None:
     """Keep the views current; any number of these share the work."""
+    os.nice(niceness)
 
     async def work(url: str) -> None:
         async with connection_pool(url, size=2) as pool:
             worker = Worker(pool, shipped_rules())
             for sign in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(sign, worker.stop)
-            err.print("Working; stop with Ctrl-C.")
+            if lead:
+                follow_stdin(worker.wake, worker.stop)
+            else:
+                err.print("Working; stop with Ctrl-C.")
             await worker.run()
 
     with database(settings()) as url:
-        asyncio.run(work(url))
+        uvloop.run(work(url))
 
 
 @db.command("migrate")

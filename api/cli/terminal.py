@@ -76,7 +76,7 @@ def with_program(work: Callable[[Program], Awaitable[T]]) -> T:
     """Run something with the program on its database, and take both down again."""
 
     async def run(url: str) -> T:
-        async with Program.running(url, with_worker=False) as program:
+        async with Program.running(url, worker=None) as program:
             return await work(program)
 
     with database(settings()) as url:

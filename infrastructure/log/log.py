@@ -5,17 +5,18 @@ position n has seen everything up to n. Appending takes a list of streams with t
 expected to have and answers for each of them; a conflict on one does not stop the others.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from domain.history import Metadata, Recorded
 from domain.order.events import OrderEvent
 from infrastructure.log.codec import decode_event, decode_metadata, encode_event, encode_metadata
+from infrastructure.log.columns import Bigints, Blobs, Column, Integers, Smallints, Texts, Times, Uuids
 
 ORDER = "order:"
 """What the name of an order's stream begins with; the order's number follows."""
@@ -75,15 +76,18 @@ SELECT accepted, stream_version, last_position, at FROM append_events(
     %b::integer[], %b::uuid[], %b::text[], %b::smallint[], %b::timestamptz[], %b::bytea[], %b::bytea[])
 """
 
+APPEND_TOGETHER = "SELECT * FROM append_events_together(%b, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b)"
+
 _COLUMNS = """position, stream, version, event_id, type, schema_version,
     occurred_at, recorded_at, payload, metadata, leaf_hash"""
 
+# The sum keeps the planner from walking a whole shop by position, which it may choose while the table is young.
 _HISTORIES = """
 SELECT w.n, e.position, e.version, e.type, e.schema_version, e.occurred_at, e.recorded_at, e.payload, e.metadata
-FROM unnest(%b::text[], %b::text[]) WITH ORDINALITY AS w(shop_id, stream, n)
+FROM unnest(%b::text[], %b::text[], %b::bigint[]) WITH ORDINALITY AS w(shop_id, stream, up_to, n)
 CROSS JOIN LATERAL (
     SELECT * FROM event e
-    WHERE e.shop_id = w.shop_id AND e.stream = w.stream AND e.position <= %b::bigint
+    WHERE e.shop_id = w.shop_id AND e.stream = w.stream AND e.position + 0 <= w.up_to
     ORDER BY e.version
 ) e
 """
@@ -111,19 +115,37 @@ def new_event(event: OrderEvent, occurred_at: datetime, metadata: Metadata) -> N
 
 def append_parameters(shop_id: str, recorded_at: datetime, appends: Sequence[Append]) -> tuple[object, ...]:
     """The arguments of ``APPEND``; streams must be distinct."""
-    flat = [(n, event) for n, append in enumerate(appends, start=1) for event in append.events]
     return (
         shop_id,
         recorded_at,
-        [append.stream for append in appends],
-        [append.expected_version for append in appends],
-        [n for n, _ in flat],
-        [event.event_id for _, event in flat],
-        [event.type for _, event in flat],
-        [event.schema_version for _, event in flat],
-        [event.occurred_at for _, event in flat],
-        [event.payload for _, event in flat],
-        [event.metadata for _, event in flat],
+        Texts([append.stream for append in appends]),
+        Integers([append.expected_version for append in appends]),
+        *_flattened(appends),
+    )
+
+
+def parameters_together(recorded_at: datetime, appends: Sequence[tuple[str, Append]]) -> tuple[object, ...]:
+    """The arguments of ``APPEND_TOGETHER``; pairs of shop and stream must be distinct."""
+    return (
+        recorded_at,
+        Texts([shop_id for shop_id, _ in appends]),
+        Texts([append.stream for _, append in appends]),
+        Integers([append.expected_version for _, append in appends]),
+        *_flattened([append for _, append in appends]),
+    )
+
+
+def _flattened(appends: Sequence[Append]) -> tuple[Column, ...]:
+    """The events column by column, each event with the number (from 1) of its append."""
+    events = [event for append in appends for event in append.events]
+    return (
+        Integers([n for n, append in enumerate(appends, start=1) for _ in append.events]),
+        Uuids([event.event_id for event in events]),
+        Texts([event.type for event in events]),
+        Smallints([event.schema_version for event in events]),
+        Times([event.occurred_at for event in events]),
+        Blobs([event.payload for event in events]),
+        Blobs([event.metadata for event in events]),
     )
 
 
@@ -131,63 +153,99 @@ async def append(
     connection: AsyncConnection[TupleRow],
     recorded_at: datetime,
     shops: Mapping[str, Sequence[Append]],
+    *,
+    together: bool = True,
 ) -> dict[str, list[Appended]]:
-    """Append to several shops' logs, in one round trip and in shop order, inside the caller's transaction.
+    """Append to several shops' logs, in one round trip and in shop order.
 
     The answer has an ``Appended`` for each ``Append``, in the same order. Shops are locked in order of
     their ids, so transactions over the same shops wait for each other and never deadlock.
+
+    ``together`` takes all shops in one statement, which commits by itself unless the caller opened a
+    transaction. Where the tables are distributed by ``shop_id`` a statement may concern one shop only;
+    without ``together`` there is one for each, pipelined, in the caller's transaction or one of their own.
     """
-    async with connection.pipeline():
-        cursors = await _send_appends(connection, recorded_at, shops)
-    return await _outcomes(cursors)
+    if len(shops) == 1:
+        ((shop_id, appends),) = shops.items()
+        cursor = await connection.execute(APPEND, append_parameters(shop_id, recorded_at, appends), binary=True)
+        return {shop_id: [Appended(*row) for row in await cursor.fetchall()]}
+    if not together:
+        return await _append_by_shop(connection, recorded_at, shops)
+    flat = [(shop_id, append) for shop_id, appends in shops.items() for append in appends]
+    cursor = await connection.execute(APPEND_TOGETHER, parameters_together(recorded_at, flat), binary=True)
+    outcomes: dict[str, list[Appended]] = {shop_id: [] for shop_id in shops}
+    for (shop_id, _), (_, *row) in zip(flat, await cursor.fetchall(), strict=True):
+        outcomes[shop_id].append(Appended(*row))
+    return outcomes
 
 
-async def append_and_commit(
-    connection: AsyncConnection[TupleRow],
-    recorded_at: datetime,
-    shops: Mapping[str, Sequence[Append]],
+async def _append_by_shop(
+    connection: AsyncConnection[TupleRow], recorded_at: datetime, shops: Mapping[str, Sequence[Append]]
 ) -> dict[str, list[Appended]]:
-    """As ``append``, in a transaction of its own that takes one round trip from beginning to commit."""
     async with connection.pipeline(), connection.transaction():
-        cursors = await _send_appends(connection, recorded_at, shops)
-    return await _outcomes(cursors)
-
-
-async def _send_appends(
-    connection: AsyncConnection[TupleRow],
-    recorded_at: datetime,
-    shops: Mapping[str, Sequence[Append]],
-) -> dict[str, AsyncCursor[TupleRow]]:
-    return {
-        shop_id: await connection.execute(APPEND, append_parameters(shop_id, recorded_at, shops[shop_id]))
-        for shop_id in sorted(shops)
-    }
-
-
-async def _outcomes(cursors: Mapping[str, AsyncCursor[TupleRow]]) -> dict[str, list[Appended]]:
+        cursors = {
+            shop_id: await connection.execute(APPEND, append_parameters(shop_id, recorded_at, shops[shop_id]))
+            for shop_id in sorted(shops)
+        }
     return {shop_id: [Appended(*row) async for row in cursor] for shop_id, cursor in cursors.items()}
+
+
+async def is_distributed(connection: AsyncConnection[TupleRow]) -> bool:
+    """Whether the database spreads its tables over several servers."""
+    cursor = await connection.execute("SELECT FROM pg_extension WHERE extname = 'citus'")
+    return await cursor.fetchone() is not None
+
+
+Histories = dict[tuple[str, str], list[Recorded]]
+"""By shop and stream, in version order; empty where there is none."""
 
 
 async def read_histories(
     connection: AsyncConnection[TupleRow],
     streams: Iterable[tuple[str, str]],
-    up_to: int = _LAST_POSITION,
-) -> dict[tuple[str, str], list[Recorded]]:
-    """The histories of (shop, stream) pairs in one query, each in version order; empty where there is none.
+    up_to: Mapping[str, int] | None = None,
+) -> Histories:
+    """The histories of (shop, stream) pairs in one query.
 
-    Raises ``UnreadableEvent``.
+    ``up_to`` gives for a shop the last position that may be seen. Raises ``UnreadableEvent``.
     """
+    return await (await ask_histories(connection, streams, up_to))()
+
+
+async def ask_histories(
+    connection: AsyncConnection[TupleRow],
+    streams: Iterable[tuple[str, str]],
+    up_to: Mapping[str, int] | None = None,
+) -> Callable[[], Awaitable[Histories]]:
+    """Ask as ``read_histories`` does and return what gets the answer: a pipeline carries several questions."""
     wanted = list(dict.fromkeys(streams))
-    histories: dict[tuple[str, str], list[Recorded]] = {pair: [] for pair in wanted}
-    if not wanted:
-        return histories
+    parameters = (
+        Texts([shop for shop, _ in wanted]),
+        Texts([stream for _, stream in wanted]),
+        Bigints([(up_to or {}).get(shop, _LAST_POSITION) for shop, _ in wanted]),
+    )
     cursor = connection.cursor(binary=True)
-    await cursor.execute(_HISTORIES, ([shop for shop, _ in wanted], [stream for _, stream in wanted], up_to))
-    async for n, position, version, kind, schema, occurred_at, recorded_at, payload, metadata in cursor:
-        event = decode_event(kind, schema, payload)
-        recorded = Recorded(event, version, position, occurred_at, recorded_at, decode_metadata(metadata))
-        histories[wanted[n - 1]].append(recorded)
-    return histories
+    await cursor.execute(_HISTORIES, parameters)
+
+    async def answer() -> Histories:
+        histories: Histories = {pair: [] for pair in wanted}
+        for (
+            n,
+            position,
+            version,
+            kind,
+            schema,
+            occurred_at,
+            recorded_at,
+            payload,
+            metadata,
+        ) in await cursor.fetchall():
+            event = decode_event(kind, schema, payload)
+            recorded = Recorded(event, version, position, occurred_at, recorded_at, decode_metadata(metadata))
+            histories[wanted[n - 1]].append(recorded)
+        return histories
+
+    return answer
 
 
 async def read_stream(connection: AsyncConnection[TupleRow], shop_id: str, stream: str) -> list[StoredEvent]:

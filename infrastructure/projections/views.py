@@ -7,15 +7,15 @@ table in a migration, with ``shop_id`` and ``order_sn`` as its first two columns
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
 from domain.order.events import Line
 from domain.order.state import Order, Status
 from domain.order.view import ShipmentLock, shipment_lock
-from domain.rules.deadlines import deadlines, ship_by, tracking_upload
-from domain.rules.ruleset import RuleSet
+from domain.rules.deadlines import Clocks, clocks, deadlines, ship_by
+from domain.rules.ruleset import RuleBook, RuleSet
 from domain.rules.violations import ladder
 
 Row = tuple[Any, ...]
@@ -24,6 +24,19 @@ _encode = msgspec.json.Encoder().encode
 
 FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
 """Stands for "no such time" in columns that are sorted by; it sorts last."""
+
+
+class Judged(NamedTuple):
+    """A folded order with the rules that govern it and the clocks they set."""
+
+    order: Order
+    rules: RuleSet
+    clocks: Clocks
+
+    @classmethod
+    def by(cls, book: RuleBook, order: Order) -> Self:
+        rules = book.governing(order)
+        return cls(order, rules, clocks(order, rules))
 
 
 class View(NamedTuple):
@@ -36,7 +49,7 @@ class View(NamedTuple):
     name: str
     table: str
     columns: tuple[tuple[str, str], ...]
-    rows: Callable[[Order, RuleSet], Iterable[Row]]
+    rows: Callable[[Judged], Iterable[Row]]
 
 
 class OrderSummary(msgspec.Struct, frozen=True):
@@ -56,9 +69,10 @@ class OrderSummary(msgspec.Struct, frozen=True):
     anomalies: int
 
 
-def order_rows(order: Order, rules: RuleSet) -> Iterable[Row]:
+def order_rows(judged: Judged) -> Iterable[Row]:
+    order, rules = judged.order, judged.rules
     due = ship_by(order, rules)
-    upload = tracking_upload(order, rules)
+    upload = judged.clocks.upload
     is_open = order.group_formed_at is not None and upload.met_at is None and order.ending is None
     summary = OrderSummary(
         order_sn=order.order_sn,
@@ -87,8 +101,8 @@ def order_rows(order: Order, rules: RuleSet) -> Iterable[Row]:
     )
 
 
-def deadline_rows(order: Order, rules: RuleSet) -> Iterable[Row]:
-    for number, deadline in enumerate(deadlines(order, rules), start=1):
+def deadline_rows(judged: Judged) -> Iterable[Row]:
+    for number, deadline in enumerate(deadlines(*judged), start=1):
         yield (
             number,
             deadline.kind,
@@ -99,8 +113,8 @@ def deadline_rows(order: Order, rules: RuleSet) -> Iterable[Row]:
         )
 
 
-def violation_rows(order: Order, rules: RuleSet) -> Iterable[Row]:
-    for violation in ladder(order, rules):
+def violation_rows(judged: Judged) -> Iterable[Row]:
+    for violation in ladder(*judged):
         yield (
             violation.violation_id,
             violation.kind,

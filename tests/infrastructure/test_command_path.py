@@ -1,6 +1,7 @@
 """The one door: batches, receipts, races between processes, and callers that go away."""
 
 import asyncio
+import json
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,6 @@ from domain.order.decisions import decide
 from domain.order.events import BuyerContacted
 from infrastructure import clock, command_path
 from infrastructure.command_path import (
-    RECEIPTS_KEPT,
     CommandPath,
     Contended,
     IdempotencyKey,
@@ -20,10 +20,10 @@ from infrastructure.command_path import (
     StillRunning,
     Tell,
     Unavailable,
-    forget_receipts,
 )
 from infrastructure.database.pool import Pool
-from infrastructure.log.log import ORDER, Append, append_and_commit, new_event, read_head, read_stream
+from infrastructure.log.log import ORDER, Append, append, new_event, read_head, read_stream
+from infrastructure.receipts import RECEIPTS_KEPT, forget_receipts
 from tests.orders import LINE, MONDAY_9, SHOP, done, on_database, order_sn, path_on, placed_and_formed, tell
 
 CONTACT = c.ContactBuyer(channel="chat", message="hi")
@@ -80,7 +80,8 @@ def test_two_processes_with_one_key_do_it_once(database_url: str) -> None:
         await placed_and_formed(path, 1)
         async with path_on(pool) as other:
             outcomes = await asyncio.gather(path.tell(keyed(CONTACT)), other.tell(keyed(CONTACT)))
-        assert sorted(outcome.receipt or b"" for outcome in outcomes) == [b"", b"told"]
+        assert [outcome.answer for outcome in outcomes] == [b"told", b"told"]
+        assert sorted(outcome.replayed for outcome in outcomes) == [False, True]
         assert (await types(pool)).count("BuyerContacted") == 1
 
     on_database(database_url, work)
@@ -92,7 +93,7 @@ def test_one_key_twice_in_a_batch_runs_once(database_url: str) -> None:
         first, second = await path.submit([keyed(CONTACT), keyed(CONTACT)])
         assert isinstance(first, Outcome)
         assert isinstance(second, StillRunning)
-        assert (await path.tell(keyed(CONTACT))).receipt == b"told"
+        assert (await path.tell(keyed(CONTACT))).answer == b"told"
         refused = (await path.tell(keyed(CONTACT, fingerprint=b"other"))).refusal
         assert refused is not None
         assert refused.code == "idempotency_key_reused"
@@ -107,7 +108,7 @@ def test_an_expired_receipt_frees_its_key_and_is_forgotten(database_url: str) ->
         async with pool.connection() as connection:
             assert await forget_receipts(connection, clock.now()) == 0
             await connection.execute("UPDATE receipt SET recorded_at = recorded_at - %s", (RECEIPTS_KEPT,))
-        assert (await path.tell(keyed(CONTACT))).receipt is None
+        assert not (await path.tell(keyed(CONTACT))).replayed
         assert (await types(pool)).count("BuyerContacted") == 2
         async with pool.connection() as connection:
             assert await forget_receipts(connection, clock.now() + RECEIPTS_KEPT + timedelta(seconds=1)) == 1
@@ -160,6 +161,59 @@ def test_a_full_queue_takes_nothing_and_says_so(database_url: str, monkeypatch: 
     on_database(database_url, work)
 
 
+def test_one_shop_may_not_fill_the_queue_of_all(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        monkeypatch.setattr(command_path, "MAX_WAITING", 6)
+        monkeypatch.setattr(command_path, "MAX_WAITING_OF_A_SHOP", 3)
+        place = c.Place(lines=(LINE,))
+        flood = asyncio.gather(*(path.tell(tell(order_sn(n), place)) for n in range(3)))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await path.tell(tell(order_sn(3), place))
+        other = await path.tell(tell(order_sn(0), place, "other"))
+        assert other.position == 1
+        assert sorted(outcome.position for outcome in await flood) == [1, 2, 3]
+        assert (await path.tell(tell(order_sn(3), place))).position == 4
+
+    on_database(database_url, work)
+
+
+def test_shops_take_turns(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shop with one command is served among the first of a shop with a hundred, not behind them."""
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        monkeypatch.setattr(command_path, "MAX_BATCH", 4)
+        place = c.Place(lines=(LINE,))
+        answered: list[str] = []
+
+        async def place_one(shop: str, n: int) -> None:
+            await path.tell(tell(order_sn(n), place, shop))
+            answered.append(shop)
+
+        await asyncio.gather(*(place_one("big", n) for n in range(100)), place_one("small", 0))
+        assert answered.index("small") < 4 * (command_path.COMMITTERS + 1)
+
+    on_database(database_url, work)
+
+
+def test_commands_to_one_order_are_judged_as_they_came_over_all_batches(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        monkeypatch.setattr(command_path, "MAX_BATCH", 3)
+        monkeypatch.setattr(command_path, "WORTH_A_BATCH", 1)
+        await placed_and_formed(path, 4)
+        messages = [c.ContactBuyer(channel="chat", message=str(n)) for n in range(10)]
+        outcomes = await done(path, *(tell(order_sn(k), message) for message in messages for k in range(4)))
+        for k in range(4):
+            assert [outcome.order.version for outcome in outcomes[k::4]] == list(range(3, 13))
+        async with pool.connection() as connection:
+            stored = await read_stream(connection, SHOP, ORDER + order_sn(2))
+        assert [json.loads(event.payload)["message"] for event in stored[2:]] == [str(n) for n in range(10)]
+
+    on_database(database_url, work)
+
+
 def test_what_was_accepted_is_answered_before_the_door_closes(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         async with path_on(pool) as closing:
@@ -203,13 +257,13 @@ def test_an_order_that_others_change_without_end_gives_up(
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 1)
 
-        async def always_late(connection, now, shops):  # type: ignore[no-untyped-def]
+        async def always_late(connection, now, shops, receipts, together):  # type: ignore[no-untyped-def]
             version = shops[SHOP][0].expected_version
             event = new_event(BuyerContacted("chat", "hi"), MONDAY_9, Metadata())
-            await append_and_commit(connection, now, {SHOP: [Append(ORDER + order_sn(0), version, [event])]})
-            return await append_and_commit(connection, now, shops)
+            await append(connection, now, {SHOP: [Append(ORDER + order_sn(0), version, [event])]})
+            return await append(connection, now, shops, together=together)
 
-        monkeypatch.setattr(command_path, "append_and_commit", always_late)
+        monkeypatch.setattr(command_path, "append_with_receipts", always_late)
         with pytest.raises(Contended):
             await path.tell(tell(order_sn(0), SHIP))
 

@@ -15,7 +15,7 @@ from domain.history import Metadata
 from domain.order.events import GroupFormed, Line, OrderEvent, OrderPlaced, ReviewCompleted, StockoutRequested
 from domain.order.state import Order, fold
 from infrastructure.database.pool import connection_pool
-from infrastructure.log.log import Append, append_and_commit, new_event, read_histories
+from infrastructure.log.log import Append, append, new_event, read_histories
 from infrastructure.log.recorders import (
     OrderMapper,
     OrderRecorded,
@@ -50,7 +50,7 @@ def continued(url: str, version: int, events: list[OrderEvent]) -> Order:
             for n, event in enumerate(events)
         ]
         async with connection_pool(url, size=1) as pool, pool.connection() as connection:
-            await append_and_commit(connection, MONDAY, {SHOP: [Append(STREAM, version, new)]})
+            await append(connection, MONDAY, {SHOP: [Append(STREAM, version, new)]})
             histories = await read_histories(connection, [(SHOP, STREAM)])
         return fold(ORDER_SN, histories[SHOP, STREAM])
 

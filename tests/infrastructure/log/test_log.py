@@ -24,7 +24,6 @@ from infrastructure.log.log import (
     Appended,
     NewEvent,
     append,
-    append_and_commit,
     new_event,
     read_feed,
     read_head,
@@ -51,9 +50,11 @@ def events(count: int) -> list[NewEvent]:
     return [new_event(GroupFormed(), NOW, Metadata()) for _ in range(count)]
 
 
-async def appended(pool: Pool, shops: dict[str, list[Append]], at: datetime = NOW) -> dict[str, list[Appended]]:
+async def appended(
+    pool: Pool, shops: dict[str, list[Append]], at: datetime = NOW, *, together: bool = True
+) -> dict[str, list[Appended]]:
     async with pool.connection() as connection, connection.transaction():
-        return await append(connection, at, shops)
+        return await append(connection, at, shops, together=together)
 
 
 def test_each_stream_of_a_call_has_its_own_outcome(database_url: str) -> None:
@@ -89,10 +90,14 @@ def test_each_stream_of_a_call_has_its_own_outcome(database_url: str) -> None:
     on(database_url, work)
 
 
-def test_several_shops_go_into_one_transaction_and_do_not_see_each_other(database_url: str) -> None:
+together = pytest.mark.parametrize("together", [True, False], ids=["one server", "distributed"])
+
+
+@together
+def test_several_shops_go_into_one_transaction_and_do_not_see_each_other(database_url: str, together: bool) -> None:
     async def work(pool: Pool) -> None:
         shops = {shop: [Append("order:a", 0, events(2))] for shop in ("b", "a", "c")}
-        outcomes = await appended(pool, shops)
+        outcomes = await appended(pool, shops, together=together)
         assert {shop: [o.position for o in found] for shop, found in outcomes.items()} == {
             "a": [2],
             "b": [2],
@@ -105,15 +110,65 @@ def test_several_shops_go_into_one_transaction_and_do_not_see_each_other(databas
     on(database_url, work)
 
 
-def test_transactions_over_the_same_shops_never_deadlock_and_leave_no_gap(database_url: str) -> None:
-    shops, calls = ["a", "b", "c"], 15
+@together
+def test_each_append_to_several_shops_has_its_own_outcome(database_url: str, together: bool) -> None:
+    async def work(pool: Pool) -> None:
+        later = NOW + timedelta(hours=1)
+        await appended(pool, {"b": [Append("order:a", 0, events(3))]}, later)
+        outcomes = await appended(
+            pool,
+            {
+                "b": [Append("order:a", 2, events(1)), Append("order:z", 0, events(2)), Append("order:a2", 0, [])],
+                "a": [Append("order:y", 0, events(1)), Append("order:a", 0, events(2))],
+                "c": [Append("order:a", 7, events(1))],
+            },
+            together=together,
+        )
+        assert {
+            shop: [(o.accepted, o.version, o.position if o.accepted else None, o.recorded_at) for o in found]
+            for shop, found in outcomes.items()
+        } == {
+            "b": [(False, 3, None, later), (True, 2, 5, later), (True, 0, 3, later)],
+            "a": [(True, 1, 1, NOW), (True, 2, 3, NOW)],
+            "c": [(False, 0, None, NOW)],
+        }
+        async with pool.connection() as connection:
+            for shop, head in (("a", 3), ("b", 5), ("c", 0)):
+                assert await read_head(connection, shop) == head
+                stored, _, _ = await read_feed(connection, shop, 0, 100)
+                assert [event.position for event in stored] == list(range(1, head + 1))
+                for event in stored:
+                    canonical = canonical_bytes(
+                        shop,
+                        event.position,
+                        event.stream,
+                        event.version,
+                        event.event_id,
+                        event.type,
+                        event.schema_version,
+                        event.occurred_at,
+                        event.recorded_at,
+                        event.payload,
+                        event.metadata,
+                    )
+                    assert event.leaf_hash == leaf_hash(canonical)
+
+    on(database_url, work)
+
+
+@together
+def test_transactions_over_the_same_shops_never_deadlock_and_leave_no_gap(
+    database_url: str, together: bool
+) -> None:
+    shops, calls = ["a", "B", "_c", "1"], 15
 
     async def work(pool: Pool) -> None:
         async def write(writer: int, order: list[str]) -> None:
             for call in range(calls):
                 batch = {shop: [Append(f"order:{writer}-{call}", 0, events(2))] for shop in order}
+                # Both ways at once must agree on the order of the locks, too.
                 async with pool.connection() as connection:
-                    outcomes = await append_and_commit(connection, NOW, batch)
+                    outcomes = await append(connection, NOW, batch, together=together or writer == 0)
                 assert all(outcome.accepted for found in outcomes.values() for outcome in found)
 
         racing = (write(n, shops if n % 2 else shops[::-1]) for n in range(6))
@@ -129,8 +184,8 @@ def test_transactions_over_the_same_shops_never_deadlock_and_leave_no_gap(databa
 def test_a_stream_that_must_not_exist_is_refused_where_it_does(database_url: str) -> None:
     async def work(pool: Pool) -> None:
         async with pool.connection() as connection:
-            await append_and_commit(connection, NOW, {SHOP: [Append("order:a", 0, events(2))]})
-            again = await append_and_commit(connection, NOW, {SHOP: [Append("order:a", 0, events(1))]})
+            await append(connection, NOW, {SHOP: [Append("order:a", 0, events(2))]})
+            again = await append(connection, NOW, {SHOP: [Append("order:a", 0, events(1))]})
             assert [(o.accepted, o.version) for o in again[SHOP]] == [(False, 2)]
             assert await read_head(connection, SHOP) == 2
 
@@ -277,7 +332,7 @@ def test_histories_are_read_up_to_a_position_and_unreadable_events_are_named(dat
         await appended(pool, {SHOP: [Append("order:a", 0, events(2)), Append("order:b", 0, events(2))]})
         pairs = [(SHOP, "order:a"), (SHOP, "order:b"), (SHOP, "order:none")]
         async with pool.connection() as connection:
-            found = await read_histories(connection, pairs, up_to=3)
+            found = await read_histories(connection, pairs, up_to={SHOP: 3})
             assert [len(found[pair]) for pair in pairs] == [2, 1, 0]
             strange = [
                 event._replace(type="NeverHeardOf", payload=b'{"type":"NeverHeardOf"}') for event in events(1)

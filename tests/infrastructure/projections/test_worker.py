@@ -17,7 +17,7 @@ from infrastructure.command_path import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import ORDER, Append, NewEvent, append, read_head, read_histories
 from infrastructure.projections import worker as worker_module
-from infrastructure.projections.views import VIEWS
+from infrastructure.projections.views import VIEWS, Judged
 from infrastructure.projections.worker import Worker, reached, write_rows
 from infrastructure.rule_sets import shipped_rules
 from tests.orders import MONDAY_9, SHOP, done, on_database, order_sn, placed_and_formed, tell
@@ -42,11 +42,14 @@ async def rebuilt(connection: AsyncConnection[TupleRow], shop: str = SHOP) -> di
     cursor = await connection.execute("SELECT DISTINCT stream FROM event WHERE shop_id = %s", (shop,))
     streams = [(shop, row[0]) for row in await cursor.fetchall()]
     histories = await read_histories(connection, streams)
-    orders = [fold(stream.removeprefix(ORDER), history) for (_, stream), history in histories.items()]
+    orders = [
+        (shop, Judged.by(BOOK, fold(stream.removeprefix(ORDER), history)))
+        for (_, stream), history in histories.items()
+    ]
     async with connection.transaction(force_rollback=True):
         for view in VIEWS:
             await connection.execute(f"DELETE FROM {view.table} WHERE shop_id = %s", (shop,))
-            await write_rows(connection, view, shop, orders, BOOK)
+            await write_rows(connection, view, orders)
         return await rows(connection, shop)
 
 
@@ -97,7 +100,7 @@ def test_live_equals_rebuilt_after_any_events_in_any_batches(
         for number, command in steps:
             await path.submit([tell(order_sn(number), command, shop)])
             async with pool.connection() as connection:
-                await worker.advance(connection, shop)
+                await worker.advance(connection, [shop])
         await worker.catch_up(shop)
         async with pool.connection() as connection:
             live = await rows(connection, shop)
@@ -120,11 +123,12 @@ def test_applied_twice_is_applied_once(database_url: str) -> None:
     on_database(database_url, work)
 
 
-def test_many_workers_share_the_work_without_doubling_any(database_url: str) -> None:
+@pytest.mark.parametrize("together", [True, False], ids=["one server", "distributed"])
+def test_many_workers_share_the_work_without_doubling_any(database_url: str, together: bool) -> None:
     shops = [f"shop-{n}" for n in range(6)]
 
     async def work(pool: Pool, path: CommandPath) -> None:
-        workers = [Worker(pool, BOOK, batch=5) for _ in range(4)]
+        workers = [Worker(pool, BOOK, batch=5, together=together) for _ in range(4)]
         running = asyncio.gather(*(worker.run() for worker in workers))
         for shop in shops:
             await placed_and_formed(path, 12, shop)

@@ -1,0 +1,84 @@
+-- Append to several shops' logs in one call: for a batch that touches many shops on one server. Where the
+-- tables are distributed by shop_id, append_events is called shop by shop instead; both do the same.
+--
+-- p_shop_ids, p_streams and p_expected describe the appends; (shop, stream) pairs must be distinct. Events
+-- come flattened, each with the number (from 1) of its append, in the order they are to stand. Heads are
+-- locked in the byte order of the shops' ids, as callers of append_events lock them.
+CREATE FUNCTION append_events_together(
+    p_recorded_at timestamptz,
+    p_shop_ids text[], p_streams text[], p_expected integer[],
+    p_of integer[], p_event_ids uuid[], p_types text[], p_schema_versions smallint[],
+    p_occurred_at timestamptz[], p_payloads bytea[], p_metadata bytea[]
+) RETURNS TABLE (of_append integer, accepted boolean, stream_version integer, last_position bigint, at timestamptz)
+LANGUAGE plpgsql AS $$
+DECLARE
+    heads bigint[];
+    times timestamptz[];
+    actual integer[];
+BEGIN
+    INSERT INTO shop_log AS s (shop_id, position, recorded_at)
+        SELECT shop_id, 0, p_recorded_at
+        FROM (SELECT DISTINCT shop_id COLLATE "C" AS shop_id FROM unnest(p_shop_ids) AS w(shop_id)) d
+        ORDER BY shop_id
+        ON CONFLICT (shop_id) DO NOTHING;
+    SELECT array_agg(h.position ORDER BY w.n), array_agg(greatest(h.recorded_at, p_recorded_at) ORDER BY w.n)
+    INTO heads, times
+    FROM unnest(p_shop_ids) WITH ORDINALITY AS w(shop_id, n)
+    JOIN (
+        SELECT s.shop_id, s.position, s.recorded_at FROM shop_log s
+        WHERE s.shop_id = ANY (p_shop_ids) ORDER BY s.shop_id COLLATE "C" FOR UPDATE
+    ) h USING (shop_id);
+
+    -- Only a statement that begins after the locks were got sees what their last holders appended.
+    SELECT array_agg(coalesce(last.version, 0) ORDER BY w.n) INTO actual
+    FROM unnest(p_shop_ids, p_streams) WITH ORDINALITY AS w(shop_id, stream, n)
+    LEFT JOIN LATERAL (
+        SELECT e.version FROM event e
+        WHERE e.shop_id = w.shop_id AND e.stream = w.stream
+        ORDER BY e.version DESC LIMIT 1
+    ) last ON true;
+
+    RETURN QUERY
+    WITH accepted_event AS (
+        SELECT p_shop_ids[e.of] AS shop_id,
+               heads[e.of] + row_number() OVER (PARTITION BY p_shop_ids[e.of] ORDER BY n) AS position,
+               p_streams[e.of] AS stream,
+               p_expected[e.of] + (row_number() OVER (PARTITION BY e.of ORDER BY n))::integer AS version,
+               times[e.of] AS recorded_at,
+               e.*
+        FROM unnest(p_of, p_event_ids, p_types, p_schema_versions, p_occurred_at, p_payloads, p_metadata)
+             WITH ORDINALITY AS e(of, event_id, type, schema_version, occurred_at, payload, metadata, n)
+        WHERE actual[e.of] = greatest(p_expected[e.of], 0)
+    ), inserted AS (
+        INSERT INTO event (shop_id, position, stream, version, event_id, type, schema_version,
+                           occurred_at, recorded_at, payload, metadata, leaf_hash)
+        SELECT p.shop_id, p.position, p.stream, p.version, p.event_id, p.type, p.schema_version,
+               p.occurred_at, p.recorded_at, p.payload, p.metadata,
+               event_leaf_hash(p.shop_id, p.position, p.stream, p.version, p.event_id, p.type,
+                               p.schema_version, p.occurred_at, p.recorded_at, p.payload, p.metadata)
+        FROM accepted_event p
+    ), moved AS (
+        UPDATE shop_log s SET position = p.position, recorded_at = p.recorded_at
+        FROM (
+            SELECT a.shop_id, max(a.position) AS position, max(a.recorded_at) AS recorded_at
+            FROM accepted_event a GROUP BY a.shop_id
+        ) p
+        WHERE s.shop_id = p.shop_id
+    )
+    SELECT s.n::integer,
+           actual[s.n] = greatest(p_expected[s.n], 0),
+           coalesce(mine.version, actual[s.n]),
+           coalesce(mine.position, heads[s.n]),
+           times[s.n]
+    FROM generate_subscripts(p_streams, 1) AS s(n)
+    LEFT JOIN (
+        SELECT a.of, max(a.version) AS version, max(a.position) AS position FROM accepted_event a GROUP BY a.of
+    ) mine ON mine.of = s.n
+    ORDER BY s.n;
+END $$;
+
+-- An answer is made before its position is known, so that the append and the receipts are one statement.
+ALTER TABLE receipt ADD COLUMN position bigint;
+COMMENT ON COLUMN receipt.position IS 'The Shiplock-Position that goes with the outcome; null in old receipts.';
+-- Answers are some two kilobytes: kept in the row, where the default would compress each or store it elsewhere.
+ALTER TABLE receipt SET (toast_tuple_target = 8160);
