@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export SHIPLOCK_DATA_DIR ?= $(CURDIR)/.data
 
-.PHONY: run test lint bench lock clean
+.PHONY: run test lint bench crashes lock clean
 
 run: $(READY)  ## Serve the program on the embedded database with sample data
 	$(BIN)/shiplock demo --serve --port $(PORT)
@@ -22,6 +22,9 @@ lint: $(READY)
 
 bench: $(READY)  ## What the benchmarks claim, measured here
 	$(BIN)/python -m benchmarks
+
+crashes: $(READY)  ## Twenty kills under load, and whether anything acknowledged was lost or doubled
+	$(BIN)/python -m benchmarks.crashes
 
 lock:  ## Lock the newest versions that pyproject.toml admits
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv
