@@ -1,39 +1,71 @@
-"""``python -m benchmarks``: everything, on an embedded database of its own; a few minutes."""
+"""``python -m benchmarks``: everything, on an embedded database of its own; about ten minutes.
 
+``--events`` says how large the large log is; ``--only`` measures one part; ``--json`` prints for programs.
+"""
+
+import argparse
+import json
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 from rich.console import Console
+from rich.progress import Progress
 
-from benchmarks import appending, importing, serving
+from benchmarks import appending, growing, importing, serving
 from benchmarks.table import Result, show
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import migrate
 
+said = Console(stderr=True)
+
 
 def main() -> None:
-    said = Console(stderr=True)
+    parts = ("append", "serve", "import", "grow")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=parts, action="append", help="measure this part; may be given again")
+    parser.add_argument("--events", type=int, default=10_000_000, help="the size of the large log")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    asked = parser.parse_args()
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer.start(Path(folder)) as server:
 
         def fresh(name: str) -> str:
-            said.print(f"measuring {name} ...")
             with psycopg.connect(server.url_for("postgres"), autocommit=True) as connection:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
             migrate(server.url_for(name))
             return server.url_for(name)
 
-        results.append(importing.large_export(fresh("importing")))
-        results.append(appending.batches(fresh("batches")))
-        results.append(appending.beside_the_library(fresh("singles")))
-        one, load = serving.singles(fresh("one_shop"), 1)
-        results.append(one)
-        many, _ = serving.singles(fresh("many_shops"), 1_000)
-        results.append(many)
-        results.append(serving.bulk(fresh("bulk"), load))
-    show(results)
+        measure: dict[str, Callable[[], Iterable[Result]]] = {
+            "append": lambda: _append(fresh("append")),
+            "serve": lambda: serving.all_of_it(fresh),
+            "import": lambda: [importing.large_export(fresh("import"))],
+            "grow": lambda: _grow(fresh("empty"), fresh("large"), asked.events),
+        }
+        for part in asked.only or parts:
+            said.print(f"measuring: {part} ...")
+            for result in measure[part]():
+                said.print(f"  {result.claim}: {result.ratio:.2f} of {result.peer_name}")
+                results.append(result)
+    if asked.json:
+        print(json.dumps([result._asdict() | {"ratio": result.ratio} for result in results], indent=2))
+    else:
+        show(results)
+
+
+def _append(url: str) -> Iterable[Result]:
+    yield appending.batches(url)
+    yield from appending.sizes(url)
+    yield from appending.singles(url)
+    yield from appending.beside_the_library(url)
+
+
+def _grow(empty: str, full: str, events: int) -> Iterable[Result]:
+    with Progress(console=said) as progress:
+        growing.fill(full, events, progress)
+    return growing.beside_an_empty_log(empty, full, events)
 
 
 if __name__ == "__main__":

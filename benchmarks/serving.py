@@ -1,30 +1,41 @@
 """The HTTP API under load, beside a bare FastAPI endpoint that inserts one row a request."""
 
 import asyncio
+import itertools
 import json
 import multiprocessing
 import socket
+import statistics
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 import uvicorn
+import uvloop
 from fastapi import FastAPI, Request
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
-from api.app import create_app
-from benchmarks.table import Result
+from api.app import serving_app
+from api.cli.serving import SERVER
+from benchmarks.table import Result, plural
 
-SECONDS = 5.0
+SECONDS = 2.5
+TURNS = 4
 CLIENTS = 32
 BULK = 500
 LINE = {"sku_id": "52000301", "goods_id": "520003", "name": "durian", "quantity": 1, "unit_price_fen": 12900}
 ORDER = {"lines": [LINE], "paid_fen": 12900}
+
+
+_BEHIND = """
+SELECT FROM shop_log s LEFT JOIN checkpoint c ON c.shop_id = s.shop_id AND c.reader = 'live'
+WHERE coalesce(c.position, 0) < s.position LIMIT 1
+"""
 
 
 class Load(NamedTuple):
@@ -71,25 +82,52 @@ def bare_app(url: str) -> FastAPI:
     return app
 
 
-def singles(url: str, shops: int) -> tuple[Result, Load]:
-    """32 clients sending single commands, each the whole job: load, decide, append, answer."""
-    bare = _under_load(bare_app, url, shops)
-    ours = _under_load(create_app, url, shops)
-    claim = f"HTTP, single commands, {CLIENTS} clients, {shops} shop{'s' if shops > 1 else ''}"
-    note = f"median {ours.median:.0f} ms, p99 {ours.p99:.0f} ms (bare {bare.median:.0f}, {bare.p99:.0f})"
-    return Result(claim, "requests", ours.rate, "bare FastAPI + INSERT", bare.rate, note), ours
+def singles(url: str, shops: int, clients: int = CLIENTS) -> Result:
+    """Clients sending single commands, each the whole job: load, decide, append, receipt, answer.
+
+    The two servers take turns, so that both see the same weather of the machine.
+    """
+    with _serving(bare_app, url) as bare_port, _serving(serving_app, url) as port:
+        bare, ours = _together(
+            [
+                (
+                    uvloop.run(_load(bare_port, shops, clients)),
+                    uvloop.run(_load_and_settle(url, port, shops, clients)),
+                )
+                for _ in range(TURNS)
+            ]
+        )
+    claim = f"HTTP, single commands, {plural(clients, 'client')}, {plural(shops, 'shop')}"
+    note = f"median {ours.median:.1f} ms, p99 {ours.p99:.1f} ms (bare {bare.median:.1f}, {bare.p99:.1f})"
+    return Result(claim, "requests", ours.rate, "bare FastAPI + INSERT", bare.rate, note)
 
 
-def bulk(url: str, single: Load) -> Result:
-    """The bulk endpoint, in commands, beside the single commands of the same run."""
-    with _serving(create_app, url) as port:
-        rate = asyncio.run(_bulk_load(port)) * BULK
-    return Result(f"HTTP, bulk of {BULK} commands, 4 clients", "commands", rate, "single commands", single.rate)
+def all_of_it(fresh: Callable[[str], str]) -> Iterator[Result]:
+    """1, 8 and 32 clients on one shop and on 1,000, and the bulk endpoint; ``fresh`` makes a database."""
+    for shops in (1, 1_000):
+        for clients in (1, 8, CLIENTS):
+            yield singles(fresh(f"serve_{shops}_{clients}"), shops, clients)
+    yield bulk(fresh("serve_bulk"))
 
 
-def _under_load(make: Callable[[str], FastAPI], url: str, shops: int) -> Load:
-    with _serving(make, url) as port:
-        return asyncio.run(_load(port, shops))
+def bulk(url: str) -> Result:
+    """The bulk endpoint, in commands, beside single commands, by turns."""
+    with _serving(serving_app, url) as port:
+        turns = [(uvloop.run(_load(port, 1)), uvloop.run(_bulk_load(port))) for _ in range(TURNS)]
+        single, many = _together(turns)
+    rate = many.rate * BULK
+    note = f"a request of {BULK}: median {many.median:.0f} ms, p99 {many.p99:.0f} ms"
+    return Result(
+        f"HTTP, bulk of {BULK} commands, 4 clients", "commands", rate, "single commands", single.rate, note
+    )
+
+
+def _together(turns: Sequence[tuple[Load, ...]]) -> list[Load]:
+    """Per server, the mean of its turns."""
+    return [
+        Load(*(statistics.fmean(values) for values in zip(*loads, strict=True)))
+        for loads in zip(*turns, strict=True)
+    ]
 
 
 @contextmanager
@@ -113,61 +151,98 @@ def _serving(make: Callable[[str], FastAPI], url: str) -> Iterator[int]:
 
 
 def _serve(make: Callable[[str], FastAPI], url: str, port: int) -> None:
-    uvicorn.run(make(url), port=port, log_level="warning", access_log=False)
+    uvicorn.run(make(url), port=port, **SERVER)
 
 
-async def _load(port: int, shops: int) -> Load:
+async def _load(port: int, shops: int, clients: int = CLIENTS) -> Load:
+    """Clients that each send one command after another, every one with a key of its own."""
     body = json.dumps(ORDER).encode()
     tag = time.time_ns() % 10**9
-    times: list[float] = []
-    end = time.perf_counter() + SECONDS
 
-    async def client(k: int) -> None:
-        send = await _connection(port)
-        n = 0
-        while (began := time.perf_counter()) < end:
-            n += 1
+    def commands(k: int) -> Iterator[bytes]:
+        for n in itertools.count():
             shop = f"s{(k * 7919 + n) % shops}"
-            await send(f"/v1/shops/{shop}/orders/{tag}-{k}-{n}/place", body)
-            times.append(time.perf_counter() - began)
+            name = f"{tag}-{k}-{n}"
+            yield _request(f"/v1/shops/{shop}/orders/{name}/place", body, name)
 
+    return await _drive(port, [commands(k) for k in range(clients)])
+
+
+async def _load_and_settle(url: str, port: int, shops: int, clients: int) -> Load:
+    """Wait for the worker afterwards: what it has left to do must not weigh on the next turn."""
+    load = await _load(port, shops, clients)
+    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        while await (await connection.execute(_BEHIND)).fetchone():  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    return load
+
+
+async def _bulk_load(port: int) -> Load:
+    tag = time.time_ns() % 10**9
+
+    def batches(k: int) -> Iterator[bytes]:
+        for n in itertools.count():
+            names = [f"{tag}-{k}-{n}-{i}" for i in range(BULK)]
+            commands = [{"order_sn": name, "action": "place", "idempotency_key": name, **ORDER} for name in names]
+            yield _request("/v1/shops/bulk/commands", json.dumps({"commands": commands}).encode())
+
+    return await _drive(port, [batches(k) for k in range(4)])
+
+
+def _request(path: str, body: bytes, key: str = "") -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}Idempotency-Key: {key}\r\n\r\n".encode() + body if key else f"{head}\r\n".encode() + body
+
+
+async def _drive(port: int, clients: Sequence[Iterator[bytes]]) -> Load:
+    times: list[float] = []
+    loop = asyncio.get_running_loop()
     began = time.perf_counter()
-    await asyncio.gather(*(client(k) for k in range(CLIENTS)))
+    drivers = [_Client(requests, began + SECONDS, times) for requests in clients]
+    for driver in drivers:
+        await loop.create_connection(lambda driver=driver: driver, "127.0.0.1", port)  # type: ignore[misc]
+    for driver in drivers:
+        await driver.done
     seconds = time.perf_counter() - began
     times.sort()
     return Load(len(times) / seconds, times[len(times) // 2] * 1e3, times[len(times) * 99 // 100] * 1e3)
 
 
-async def _bulk_load(port: int) -> float:
-    tag = time.time_ns() % 10**9
-    sent = 0
-    end = time.perf_counter() + SECONDS
+class _Client(asyncio.Protocol):
+    """As light as can be, so that it takes little of the machine from what is measured."""
 
-    async def client(k: int) -> None:
-        nonlocal sent
-        send = await _connection(port)
-        n = 0
-        while time.perf_counter() < end:
-            n += 1
-            commands = [{"order_sn": f"{tag}-{k}-{n}-{i}", "action": "place", **ORDER} for i in range(BULK)]
-            await send("/v1/shops/bulk/commands", json.dumps({"commands": commands}).encode())
-            sent += 1
+    def __init__(self, requests: Iterator[bytes], until: float, times: list[float]) -> None:
+        self._requests = requests
+        self._until = until
+        self._times = times
+        self._answer = b""
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    began = time.perf_counter()
-    await asyncio.gather(*(client(k) for k in range(4)))
-    return sent / (time.perf_counter() - began)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._send()
 
+    def _send(self) -> None:
+        request = next(self._requests)
+        self._began = time.perf_counter()
+        self._transport.write(request)  # type: ignore[attr-defined]
 
-async def _connection(port: int) -> Callable[[str, bytes], "asyncio.Future[None]"]:
-    """A client as light as can be, so that it takes little of the machine from what is measured."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-
-    async def send(path: str, body: bytes) -> None:
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        assert answer[9:10] == b"2", answer
-        at = answer.lower().index(b"content-length: ") + 16
-        await reader.readexactly(int(answer[at : answer.index(b"\r\n", at)]))
-
-    return send  # type: ignore[return-value]
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        end = self._answer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        at = self._answer.lower().index(b"content-length: ", 0, end) + 16
+        length = int(self._answer[at : self._answer.index(b"\r\n", at)])
+        if len(self._answer) < end + 4 + length:
+            return
+        now = time.perf_counter()
+        if self._answer[9:10] != b"2":
+            self.done.set_exception(AssertionError(self._answer))
+        elif now < self._until:
+            self._times.append(now - self._began)
+            self._answer = b""
+            self._send()
+        else:
+            self._transport.close()
+            self.done.set_result(None)

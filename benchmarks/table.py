@@ -22,6 +22,10 @@ class Result(NamedTuple):
         return self.ours / self.peer
 
 
+def plural(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count > 1 else ''}"
+
+
 def show(results: list[Result]) -> None:
     table = Table(
         "what", "ours", "beside", "ratio", "note", title=f"{platform.machine()}, {platform.python_version()}"
