@@ -35,6 +35,7 @@ from infrastructure.log.log import (
     NewEvent,
     ask_histories,
     new_event,
+    read_histories,
 )
 from infrastructure.receipts import (
     Kept,
@@ -336,11 +337,17 @@ class CommandPath:
         """Load, decide, append, answer; what lost a race against another process is returned."""
         now = self._clock()
         keys = [key for entry in batch if (key := _key(entry.intent))]
-        async with connection.pipeline():
-            receipts_found = await ask_receipts(connection, keys, now)
-            histories_read = await ask_histories(connection, [_stream(entry.intent) for entry in batch])
-        told_before, expired = await receipts_found()
-        drafts = _drafts(await histories_read())
+        streams = [_stream(entry.intent) for entry in batch]
+        told_before: Mapping[Key, Kept] = {}
+        expired: Sequence[Key] = ()
+        if keys:
+            async with connection.pipeline():
+                receipts_found = await ask_receipts(connection, keys, now)
+                histories_read = await ask_histories(connection, streams)
+            told_before, expired = await receipts_found()
+            drafts = _drafts(await histories_read())
+        else:
+            drafts = _drafts(await read_histories(connection, streams))
         if expired:
             await free_keys(connection, expired, now)
         decided: list[tuple[_Waiting, Outcome]] = []

@@ -103,14 +103,13 @@ async def ask_receipts(
     """
     wanted = sorted(set(keys))
     cursor = connection.cursor(binary=True)
-    if wanted:
-        columns = Texts([shop_id for shop_id, _ in wanted]), Texts([key for _, key in wanted])
-        await cursor.execute(_FIND, (now - RECEIPTS_KEPT, *columns))
+    columns = Texts([shop_id for shop_id, _ in wanted]), Texts([key for _, key in wanted])
+    await cursor.execute(_FIND, (now - RECEIPTS_KEPT, *columns))
 
     async def answer() -> tuple[dict[Key, Kept], list[Key]]:
         found: dict[Key, Kept] = {}
         expired: list[Key] = []
-        for shop_id, key, fingerprint, outcome, position, valid in await cursor.fetchall() if wanted else ():
+        for shop_id, key, fingerprint, outcome, position, valid in await cursor.fetchall():
             if valid:
                 found[shop_id, key] = Kept(fingerprint, outcome, position)
             else:

@@ -24,8 +24,10 @@ def order_sn(n: int) -> str:
 
 
 @asynccontextmanager
-async def path_on(pool: Pool) -> AsyncIterator[CommandPath]:
-    async with CommandPath(pool, shipped_rules(), clock.now, render=lambda intent, outcome: b"told") as path:
+async def path_on(pool: Pool, *, together: bool = True) -> AsyncIterator[CommandPath]:
+    async with CommandPath(
+        pool, shipped_rules(), clock.now, render=lambda intent, outcome: b"told", together=together
+    ) as path:
         yield path
 
 

@@ -87,6 +87,45 @@ def test_two_processes_with_one_key_do_it_once(database_url: str) -> None:
     on_database(database_url, work)
 
 
+@pytest.mark.parametrize("together", [True, False], ids=["one server", "distributed"])
+def test_receipts_over_several_shops_keep_the_positions_of_their_events(database_url: str, together: bool) -> None:
+    def intents(command: c.Command, key: str) -> list[Tell]:
+        return [
+            Tell(f"shop-{n % 3}", order_sn(n), command, "test", idempotency=IdempotencyKey(f"{key}-{n}", b"f"))
+            for n in range(9)
+        ]
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        async with path_on(pool, together=together) as path:
+            commands = [
+                *intents(c.Place(lines=(LINE,), paid_fen=1), "place"),
+                *intents(c.FormGroup(), "form"),
+                *intents(c.FormGroup(), "form again"),
+                *intents(c.RecordPickup(), "too early"),
+            ]
+            first = await done_or_refused(path, commands)
+            again = await done_or_refused(path, commands)
+        assert [outcome.events for outcome in first] == [1] * 18 + [0] * 18
+        assert [outcome.replayed for outcome in first] == [False] * 36
+        assert [outcome.replayed for outcome in again] == [True] * 36
+        assert [outcome.position for outcome in first] == [outcome.position for outcome in again]
+        async with pool.connection() as connection:
+            for n in range(9):
+                stored = await read_stream(connection, f"shop-{n % 3}", ORDER + order_sn(n))
+                positions = [event.position for event in stored]
+                assert [outcome.position for outcome in first[n::9]] == [*positions, positions[1], positions[1]]
+
+    on_database(database_url, work)
+
+
+async def done_or_refused(path: CommandPath, intents: list[Tell]) -> list[Outcome]:
+    outcomes = []
+    for outcome in await path.submit(intents):
+        assert isinstance(outcome, Outcome), outcome
+        outcomes.append(outcome)
+    return outcomes
+
+
 def test_one_key_twice_in_a_batch_runs_once(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 1)
