@@ -1,6 +1,5 @@
 """The HTTP application: routes, problems, and the program they work with."""
 
-import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +8,7 @@ from fastapi import FastAPI
 from fastapi_swagger import patch_fastapi
 from starlette.types import Receive, Scope, Send
 
-from api import openapi, problems
+from api import collector, openapi, problems
 from api.metrics import Metered
 from api.program import Program, database
 from api.routes import commands, feed, orders, service
@@ -76,10 +75,7 @@ def create_app(
 def serving_app(url: str | None = None, *, settings: Settings | None = None) -> FastAPI:
     """The application for a process that does nothing but serve it, its worker in a process beside it."""
     app = create_app(url, settings=settings, worker=worker_process)
-    # What is loaded by now stays for good: looking through it again and again would only hold up requests.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    collector.calm()
     return app
 
 

@@ -32,14 +32,14 @@ RESTART_SECONDS = 1.0
 @contextmanager
 def worker_process(url: str, book: RuleBook) -> Iterator[Wake]:
     """A worker with an interpreter of its own, so that it takes no time from the requests."""
-    process = _WorkerProcess(url)
+    process = WorkerProcess(url)
     try:
         yield process.wake
     finally:
         process.stop()
 
 
-class _WorkerProcess:
+class WorkerProcess:
     """Runs ``shiplock worker``, and runs it again should it die.
 
     The pipe to its standard input is the leash: a byte wakes it, and its end, which comes even if this
@@ -71,6 +71,10 @@ class _WorkerProcess:
                 return
             log.error("the worker ended with status %s, starting it again", status)
             self._process = self._start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def wake(self) -> None:
         stdin = self._process.stdin

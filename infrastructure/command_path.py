@@ -130,10 +130,31 @@ class Contended(Exception):
     """Another process kept winning the race for the same order."""
 
 
+class _Answers:
+    """What a caller waits for: an answer to each of its intents, and the moment all are there."""
+
+    def __init__(self, count: int) -> None:
+        self.given: list[Outcome | Exception | None] = [None] * count
+        self._left = count
+        self.complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not count:
+            self.complete.set_result(None)
+
+    def give(self, number: int, answer: Outcome | Exception) -> None:
+        if self.given[number] is not None:
+            return
+        self.given[number] = answer
+        self._left -= 1
+        # A caller who went away has cancelled it.
+        if not self._left and not self.complete.done():
+            self.complete.set_result(None)
+
+
 @dataclass(slots=True)
 class _Waiting:
     intent: Intent
-    answer: "asyncio.Future[Outcome]"
+    answers: _Answers
+    number: int
 
 
 class _Queue:
@@ -259,29 +280,29 @@ class CommandPath:
 
         Raises ``Overloaded`` when there is no room for them; then none was taken.
         """
-        answers = await asyncio.gather(*self._enqueue(intents), return_exceptions=True)
-        return [_outcome(answer) for answer in answers]
+        answers = self._enqueue(intents)
+        await answers.complete
+        return [answer for answer in answers.given if answer is not None]
 
     async def tell(self, intent: Intent) -> Outcome:
         """Judge and commit one intent; raises what stopped it."""
-        (answer,) = self._enqueue([intent])
-        return await answer
+        (answer,) = await self.submit([intent])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-    def _enqueue(self, intents: Sequence[Intent]) -> list["asyncio.Future[Outcome]"]:
+    def _enqueue(self, intents: Sequence[Intent]) -> _Answers:
         """Put intents in the queue. A caller who goes away only cancels the wait: what was taken is finished."""
         if self._closing or not self._queue.has_room(intents):
             raise Overloaded
-        loop = asyncio.get_running_loop()
-        answers = []
-        for intent in intents:
-            answer: asyncio.Future[Outcome] = loop.create_future()
-            answers.append(answer)
+        answers = _Answers(len(intents))
+        for number, intent in enumerate(intents):
             if key := _key(intent):
                 if key in self._running_keys:
-                    answer.set_exception(StillRunning())
+                    answers.give(number, StillRunning())
                     continue
                 self._running_keys.add(key)
-            self._queue.put(_Waiting(intent, answer))
+            self._queue.put(_Waiting(intent, answers, number))
         self._wake.set()
         return answers
 
@@ -315,7 +336,7 @@ class CommandPath:
     async def _commit_one_by_one(self, batch: Sequence[_Waiting]) -> None:
         """Something in the batch breaks it; alone, it breaks only itself."""
         for entry in batch:
-            if entry.answer.done():
+            if entry.answers.given[entry.number] is not None:
                 continue
             try:
                 await self._commit_batch([entry])
@@ -483,17 +504,9 @@ def _placed(outcome: Outcome, appended: Appended | None) -> Outcome:
 
 
 def _answer(entry: _Waiting, outcome: Outcome) -> None:
-    if not entry.answer.done():
-        entry.answer.set_result(outcome)
+    entry.answers.give(entry.number, outcome)
 
 
 def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
     for entry in batch:
-        if not entry.answer.done():
-            entry.answer.set_exception(error)
-
-
-def _outcome(answer: Outcome | BaseException) -> Outcome | Exception:
-    if isinstance(answer, Outcome | Exception):
-        return answer
-    raise answer
+        entry.answers.give(entry.number, error)

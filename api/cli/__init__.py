@@ -7,6 +7,7 @@ import psycopg
 import typer
 from psycopg_pool import PoolTimeout
 
+from api import collector
 from api.cli import demo, doctor, importing, reading, rules, serving
 from api.cli.terminal import Failed, complain
 from infrastructure.command_path import Unavailable
@@ -36,6 +37,7 @@ app.add_typer(serving.db, name="db")
 
 def main() -> None:
     """Run the command line and turn what can go wrong outside into one clear sentence and status 1."""
+    collector.calm()
     try:
         app()
     except (Failed, EmbeddedServerFailed, WrongDatabase, UnknownSetting) as error:

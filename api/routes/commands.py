@@ -26,6 +26,7 @@ from api.bodies import (
 from api.problems import FieldError, Problem, Refused
 from api.program import Program
 from api.queries import ShopId
+from domain.order.commands import Command
 from domain.order.decisions import ACTIONS
 from infrastructure.command_path import (
     Contended,
@@ -59,7 +60,26 @@ class BulkEntry(msgspec.Struct, frozen=True):
 class Bulk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Up to 1,000 commands, judged in order."""
 
-    commands: Annotated[list[dict[str, msgspec.Raw]], msgspec.Meta(min_length=1, max_length=MAX_COMMANDS)]
+    commands: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=MAX_COMMANDS)]
+
+
+_envelope = msgspec.json.Decoder(BulkEntry)
+_COMMANDS: dict[str, tuple[msgspec.json.Decoder[Command], type[Command]]] = {
+    name: (
+        # The command's own fields and those of the envelope, so that an unknown one is still an error.
+        msgspec.json.Decoder(
+            msgspec.defstruct(
+                f"Bulk{action.command.__name__}",
+                [("action", str), ("order_sn", str), ("idempotency_key", str | None, None)],
+                bases=(action.command,),
+                frozen=True,
+                kw_only=True,
+            )
+        ),
+        action.command,
+    )
+    for name, action in ACTIONS.items()
+}
 
 
 class BulkOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -172,18 +192,17 @@ async def bulk(request: Request, shop_id: ShopId, stated: Actor = None) -> Respo
     )
 
 
-def _intent(shop_id: str, teller: str, entry: dict[str, msgspec.Raw], pointer: str) -> Tell:
-    envelope = {name: entry[name] for name in ("action", "order_sn", "idempotency_key") if name in entry}
+def _intent(shop_id: str, teller: str, entry: msgspec.Raw, pointer: str) -> Tell:
     try:
-        head = msgspec.json.decode(msgspec.json.encode(envelope), type=BulkEntry)
-    except msgspec.DecodeError as error:
+        head = _envelope.decode(entry)
+        if head.action not in _COMMANDS:
+            wrong = FieldError(f"{pointer}/action", f"no such action; orders know {', '.join(ACTIONS)}")
+            raise Refused("invalid_request", f"{wrong.pointer}: {wrong.detail}", errors=[wrong])
+        decoder, kind = _COMMANDS[head.action]
+        found = decoder.decode(entry)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise invalid(error, pointer) from error
-    action = ACTIONS.get(head.action)
-    if action is None:
-        wrong = FieldError(f"{pointer}/action", f"no such action; orders know {', '.join(ACTIONS)}")
-        raise Refused("invalid_request", f"{wrong.pointer}: {wrong.detail}", errors=[wrong])
-    fields = {name: raw for name, raw in entry.items() if name not in envelope}
-    asked = decode_command(msgspec.json.encode(fields), action.command, pointer)
+    asked = kind(**{name: getattr(found, name) for name in kind.__struct_fields__})
     key = idempotency_key(head.idempotency_key, head.order_sn, head.action, asked)
     return Tell(shop_id, head.order_sn, asked, teller, idempotency=key)
 
