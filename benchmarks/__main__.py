@@ -14,6 +14,7 @@ from psycopg import sql
 from rich.console import Console
 from rich.progress import Progress
 
+from api import collector
 from benchmarks import appending, growing, importing, serving
 from benchmarks.table import Result, show
 from infrastructure.database.embedded import EmbeddedServer
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     asked = parser.parse_args()
     results: list[Result] = []
+    collector.calm()
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer.start(Path(folder)) as server:
 
         def fresh(name: str) -> str:

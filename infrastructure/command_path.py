@@ -307,52 +307,80 @@ class CommandPath:
         return answers
 
     async def _commit_forever(self) -> None:
-        """What each committer does: take a batch, commit it, answer."""
-        while True:
-            if not self._queue.ready or (self._under_way and self._queue.ready < WORTH_A_BATCH):
-                if self._closing and not self._queue.size:
-                    self._wake.set()
-                    return
-                self._wake.clear()
-                await self._wake.wait()
-                continue
-            batch = self._queue.take(MAX_BATCH)
-            self._under_way += 1
+        """What each committer does: while there is work, take a connection and commit batch after batch."""
+        while await self._has_work():
             try:
-                await self._commit_batch(batch)
-            except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-                _fail(batch, Unavailable(str(error)))
-            except Exception as error:
-                if len(batch) == 1:
-                    _fail(batch, error)
-                else:
-                    await self._commit_one_by_one(batch)
-            finally:
-                self._running_keys.difference_update(key for entry in batch if (key := _key(entry.intent)))
-                self._queue.finish(batch)
-                self._under_way -= 1
+                async with self._pool.connection() as connection:
+                    while batch := self._take():
+                        if not await self._commit_batch(connection, batch):
+                            break
+            except PoolTimeout as error:
+                if batch := self._take():
+                    self._finish(batch, Unavailable(str(error)))
+
+    async def _has_work(self) -> bool:
+        """Wait until a batch can be taken; false when everything is answered and no more will come."""
+        while not self._is_worth_a_batch():
+            if self._closing and not self._queue.size:
                 self._wake.set()
+                return False
+            self._wake.clear()
+            await self._wake.wait()
+        return True
 
-    async def _commit_one_by_one(self, batch: Sequence[_Waiting]) -> None:
-        """Something in the batch breaks it; alone, it breaks only itself."""
+    def _is_worth_a_batch(self) -> bool:
+        return self._queue.ready >= (WORTH_A_BATCH if self._under_way else 1)
+
+    def _take(self) -> list[_Waiting]:
+        if not self._is_worth_a_batch():
+            return []
+        self._under_way += 1
+        return self._queue.take(MAX_BATCH)
+
+    def _finish(self, batch: Sequence[_Waiting], error: Exception) -> None:
+        """The batch is over; what has no answer by now gets the error."""
         for entry in batch:
-            if entry.answers.given[entry.number] is not None:
-                continue
-            try:
-                await self._commit_batch([entry])
-            except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-                _fail([entry], Unavailable(str(error)))
-            except Exception as error:
-                _fail([entry], error)
+            entry.answers.give(entry.number, error)
+        self._running_keys.difference_update(key for entry in batch if (key := _key(entry.intent)))
+        self._queue.finish(batch)
+        self._under_way -= 1
+        self._wake.set()
 
-    async def _commit_batch(self, batch: Sequence[_Waiting]) -> None:
-        left = list(batch)
+    async def _commit_batch(self, connection: AsyncConnection[TupleRow], batch: Sequence[_Waiting]) -> bool:
+        """Answer all of a batch; whether the connection is still good."""
+        error: Exception = Contended()
+        try:
+            await self._try(connection, batch)
+        except (psycopg.OperationalError, psycopg.InterfaceError) as lost:
+            error = Unavailable(str(lost))
+        except Exception as broken:
+            error = broken
+            if len(batch) > 1:
+                error = await self._commit_one_by_one(connection, batch)
+        finally:
+            self._finish(batch, error)
+        return not connection.closed
+
+    async def _commit_one_by_one(
+        self, connection: AsyncConnection[TupleRow], batch: Sequence[_Waiting]
+    ) -> Exception:
+        """Something in the batch breaks it; alone, it breaks only itself. What is left has the error returned."""
+        for entry in batch:
+            try:
+                if entry.answers.given[entry.number] is None:
+                    await self._try(connection, [entry])
+            except (psycopg.OperationalError, psycopg.InterfaceError) as lost:
+                return Unavailable(str(lost))
+            except Exception as broken:
+                entry.answers.give(entry.number, broken)
+        return Contended()
+
+    async def _try(self, connection: AsyncConnection[TupleRow], batch: Sequence[_Waiting]) -> None:
+        """Answer a batch in a few attempts; what has no answer then lost the race for its order every time."""
+        left = batch
         for _ in range(MAX_ATTEMPTS):
-            async with self._pool.connection() as connection:
+            if left:
                 left = await self._attempt(connection, left)
-            if not left:
-                return
-        _fail(left, Contended())
 
     async def _attempt(self, connection: AsyncConnection[TupleRow], batch: Sequence[_Waiting]) -> list[_Waiting]:
         """Load, decide, append, answer; what lost a race against another process is returned."""
@@ -505,8 +533,3 @@ def _placed(outcome: Outcome, appended: Appended | None) -> Outcome:
 
 def _answer(entry: _Waiting, outcome: Outcome) -> None:
     entry.answers.give(entry.number, outcome)
-
-
-def _fail(batch: Sequence[_Waiting], error: Exception) -> None:
-    for entry in batch:
-        entry.answers.give(entry.number, error)

@@ -92,7 +92,11 @@ CROSS JOIN LATERAL (
 ) e
 """
 
-_STREAM = f"SELECT {_COLUMNS} FROM event WHERE shop_id = %s AND stream = %s ORDER BY version"
+# A join, because the planner takes a constant shop that it has no statistics of for an empty one.
+_STREAM = f"""
+SELECT {_COLUMNS} FROM unnest(%s::text[], %s::text[]) AS w(shop_id, stream) JOIN event USING (shop_id, stream)
+ORDER BY version
+"""
 
 _FEED = f"""
 SELECT {_COLUMNS} FROM event
@@ -251,7 +255,7 @@ async def ask_histories(
 async def read_stream(connection: AsyncConnection[TupleRow], shop_id: str, stream: str) -> list[StoredEvent]:
     """One stream as it is stored, in version order."""
     cursor = connection.cursor(binary=True)
-    await cursor.execute(_STREAM, (shop_id, stream))
+    await cursor.execute(_STREAM, (Texts([shop_id]), Texts([stream])))
     return [StoredEvent(*row) for row in await cursor.fetchall()]
 
 
