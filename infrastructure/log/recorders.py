@@ -13,10 +13,10 @@ The library's ``Application`` and ``Repository`` open an order's history with ``
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Event
+from threading import Event, Lock
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -50,6 +50,9 @@ from infrastructure.log.codec import UnreadableEvent, decode_event, decode_metad
 from infrastructure.log.log import APPEND, ORDER, Append, NewEvent, append_parameters
 
 RecorderPool = ConnectionPool[Connection[TupleRow]]
+
+MAX_TOGETHER = 512
+"""How many insertions of different threads go into one transaction at most."""
 
 SUBSCRIPTION_BATCH = 500
 SUBSCRIPTION_POLL_SECONDS = 0.1
@@ -98,15 +101,67 @@ class _ShopRecorder:
     def __init__(self, pool: RecorderPool, shop_id: str) -> None:
         self._pool = pool
         self.shop_id = shop_id
+        self._waiting: deque[_Insertion] = deque()
+        self._leading = Lock()
 
     @contextmanager
-    def _connection(self) -> Iterator[Connection[TupleRow]]:
+    def _connection(self, *, in_one_go: bool = False) -> Iterator[Connection[TupleRow]]:
+        """A connection in a transaction; ``in_one_go`` sends it all at once, and results are there at the end."""
         try:
-            with self._pool.connection() as connection, connection.transaction():
+            with (
+                self._pool.connection() as connection,
+                connection.pipeline() if in_one_go else nullcontext(),
+                connection.transaction(),
+            ):
                 yield connection
         except psycopg.Error as error:
             name = next(ours for theirs, ours in _ERRORS if isinstance(error, theirs))
             raise name(error) from error
+
+    def _insert(self, stored_events: Sequence[StoredEvent]) -> list[int]:
+        """Append in a transaction of its own, shared with other threads that insert at the same moment.
+
+        Whoever finds the way free goes ahead with all that waits; the others find theirs done. Only calls
+        for one stream are shared, because those for several are all or nothing.
+        """
+        calls = list(_calls(stored_events))
+        if len(calls) != 1 or len(calls[0]) != 1:
+            with self._connection() as connection:
+                return self._append(connection, stored_events)
+        ((stream, events),) = calls[0].items()
+        insertion = _Insertion(_append_of(stream, events, clock.now()))
+        self._waiting.append(insertion)
+        with self._leading:
+            while insertion.result is None:
+                self._lead()
+        if isinstance(insertion.result, Exception):
+            raise insertion.result
+        return insertion.result
+
+    def _lead(self) -> None:
+        together: dict[str, _Insertion] = {}
+        while self._waiting and len(together) < MAX_TOGETHER and self._waiting[0].append.stream not in together:
+            insertion = self._waiting.popleft()
+            together[insertion.append.stream] = insertion
+        appends = [insertion.append for insertion in together.values()]
+        try:
+            with self._connection(in_one_go=True) as connection:
+                cursor = connection.execute(APPEND, append_parameters(self.shop_id, clock.now(), appends))
+            outcomes = cursor.fetchall()
+        except BaseException as error:
+            told = error if isinstance(error, Exception) else persistence.OperationalError("interrupted")
+            for insertion in together.values():
+                insertion.result = told
+            if told is not error:
+                raise
+            return
+        for insertion, (accepted, version, position, _) in zip(together.values(), outcomes, strict=True):
+            count = len(insertion.append.events)
+            insertion.result = (
+                list(range(position - count + 1, position + 1))
+                if accepted
+                else _conflict(insertion.append, version)
+            )
 
     def _append(self, connection: Connection[TupleRow], stored_events: Sequence[StoredEvent]) -> list[int]:
         """All or nothing, over all originators; the positions, which follow the order of the events."""
@@ -117,9 +172,7 @@ class _ShopRecorder:
             outcomes = connection.execute(APPEND, append_parameters(self.shop_id, now, appends)).fetchall()
             for append, (accepted, version, position, _) in zip(appends, outcomes, strict=True):
                 if not accepted:
-                    raise IntegrityError(
-                        f"{append.stream} is at version {version}, not at {max(append.expected_version, 0)}."
-                    )
+                    raise _conflict(append, version)
                 positions += range(position - len(append.events) + 1, position + 1)
         return positions
 
@@ -142,6 +195,18 @@ def _calls(stored_events: Iterable[StoredEvent]) -> Iterator[dict[str, list[Stor
         yield call
 
 
+class _Insertion:
+    """What a thread wants appended, and what became of it: positions, or an error."""
+
+    def __init__(self, append: Append) -> None:
+        self.append = append
+        self.result: list[int] | Exception | None = None
+
+
+def _conflict(append: Append, version: int) -> IntegrityError:
+    return IntegrityError(f"{append.stream} is at version {version}, not at {max(append.expected_version, 0)}.")
+
+
 def _append_of(stream: str, events: Sequence[StoredEvent], now: datetime) -> Append:
     first = events[0].originator_version
     if first < 0 or [event.originator_version for event in events] != list(range(first, first + len(events))):
@@ -154,8 +219,7 @@ class ShopAggregateRecorder(_ShopRecorder, AggregateRecorder):
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
         """Raises ``IntegrityError``, with nothing inserted, when any version is taken."""
-        with self._connection() as connection:
-            self._append(connection, stored_events)
+        self._insert(stored_events)
         return None
 
     def select_events(
@@ -190,8 +254,7 @@ class ShopApplicationRecorder(ShopAggregateRecorder, ApplicationRecorder):
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
         """The positions of the events; raises ``IntegrityError`` with nothing inserted."""
-        with self._connection() as connection:
-            return self._append(connection, stored_events)
+        return self._insert(stored_events)
 
     def select_notifications(
         self,

@@ -119,6 +119,30 @@ def test_events_of_several_originators_stand_in_the_order_given(pool: RecorderPo
     assert recorder.max_notification_id() == 5
 
 
+def test_threads_that_insert_at_once_share_transactions_and_nothing_else(pool: RecorderPool) -> None:
+    """Half of them race for one originator: one of each pair wins, the others never notice."""
+    recorder = ShopApplicationRecorder(pool, SHOP)
+    contested = uuid4()
+
+    def insert(n: int) -> list[int | None]:
+        positions: list[int | None] = []
+        own = uuid4()
+        for version in range(1, 21):
+            positions += recorder.insert_events([stored(own, version)]) or ()
+            try:
+                positions += recorder.insert_events([stored(contested, version)]) or ()
+            except IntegrityError:
+                positions.append(None)
+        return positions
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(insert, range(8)))
+    given = [position for positions in found for position in positions if position is not None]
+    assert sorted(given) == list(range(1, 8 * 20 + 20 + 1))
+    assert len(recorder.select_events(contested)) == 20
+    assert all(positions[0::2] == sorted(filter(None, positions[0::2])) for positions in found)
+
+
 def test_versions_that_do_not_follow_each_other_are_refused(pool: RecorderPool) -> None:
     recorder = ShopAggregateRecorder(pool, SHOP)
     for versions in ([1, 3], [2, 1], [1, 1], [-1, 0], [-5], [2]):
