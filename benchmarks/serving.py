@@ -19,6 +19,7 @@ from fastapi import FastAPI, Request
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
+from pydantic import BaseModel
 
 from api.app import serving_app
 from api.cli.serving import SERVER
@@ -46,8 +47,21 @@ class Load(NamedTuple):
     p99: float
 
 
+class BareLine(BaseModel):
+    sku_id: str
+    goods_id: str
+    name: str
+    quantity: int
+    unit_price_fen: int
+
+
+class BareOrder(BaseModel):
+    lines: list[BareLine]
+    paid_fen: int | None = None
+
+
 def bare_app(url: str) -> FastAPI:
-    """What anyone would write first: a route, a pool, an INSERT."""
+    """What anyone would write first, and no more: a route, the body's model, a pool, an INSERT."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -66,8 +80,8 @@ def bare_app(url: str) -> FastAPI:
     app = FastAPI(lifespan=lifespan)
 
     @app.post("/v1/shops/{shop_id}/orders/{order_sn}/place")
-    async def place(shop_id: str, order_sn: str, request: Request) -> dict[str, int]:
-        body = await request.body()
+    async def place(shop_id: str, order_sn: str, order: BareOrder, request: Request) -> dict[str, int]:
+        body = order.model_dump_json().encode()
         now = datetime.now(UTC)
         async with request.app.state.pool.connection() as connection:
             cursor = await connection.execute(
@@ -183,14 +197,14 @@ async def _bulk_load(port: int) -> Load:
     def batches(k: int) -> Iterator[bytes]:
         for n in itertools.count():
             names = [f"{tag}-{k}-{n}-{i}" for i in range(BULK)]
-            commands = [{"order_sn": name, "action": "place", "idempotency_key": name, **ORDER} for name in names]
+            commands = [{"order_sn": name, "action": "place", **ORDER} for name in names]
             yield _request("/v1/shops/bulk/commands", json.dumps({"commands": commands}).encode())
 
     return await _drive(port, [batches(k) for k in range(4)])
 
 
 def _request(path: str, body: bytes, key: str = "") -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return f"{head}Idempotency-Key: {key}\r\n\r\n".encode() + body if key else f"{head}\r\n".encode() + body
 
 

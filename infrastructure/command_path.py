@@ -155,6 +155,8 @@ class _Waiting:
     intent: Intent
     answers: _Answers
     number: int
+    stream: tuple[str, str]
+    key: Key | None
 
 
 class _Queue:
@@ -164,7 +166,7 @@ class _Queue:
     """
 
     def __init__(self) -> None:
-        self._ready: OrderedDict[str, OrderedDict[str, list[_Waiting]]] = OrderedDict()
+        self._ready: OrderedDict[str, OrderedDict[tuple[str, str], list[_Waiting]]] = OrderedDict()
         self._busy: dict[tuple[str, str], list[_Waiting]] = {}
         self._of_shop: Counter[str] = Counter()
         self.ready = 0
@@ -179,41 +181,43 @@ class _Queue:
         return all(self._of_shop[shop_id] + count <= MAX_WAITING_OF_A_SHOP for shop_id, count in asked.items())
 
     def put(self, entry: _Waiting) -> None:
-        shop_id, order_sn = entry.intent.shop_id, entry.intent.order_sn
         self.size += 1
-        self._of_shop[shop_id] += 1
-        if (busy := self._busy.get((shop_id, order_sn))) is not None:
+        self._of_shop[entry.intent.shop_id] += 1
+        if (busy := self._busy.get(entry.stream)) is not None:
             busy.append(entry)
         else:
-            self._put_ready(shop_id, order_sn, [entry])
+            self._put_ready(entry.stream, [entry])
 
-    def _put_ready(self, shop_id: str, order_sn: str, entries: list[_Waiting]) -> None:
+    def _put_ready(self, stream: tuple[str, str], entries: list[_Waiting]) -> None:
         self.ready += len(entries)
-        self._ready.setdefault(shop_id, OrderedDict()).setdefault(order_sn, []).extend(entries)
+        orders = self._ready.get(stream[0])
+        if orders is None:
+            orders = self._ready[stream[0]] = OrderedDict()
+        orders.setdefault(stream, []).extend(entries)
 
     def take(self, limit: int) -> list[_Waiting]:
         """Up to ``limit`` intents; their orders are busy until ``finish`` is called with them."""
         taken: list[_Waiting] = []
         while self._ready and len(taken) < limit:
             shop_id, orders = self._ready.popitem(last=False)
-            order_sn, entries = orders.popitem(last=False)
+            stream, entries = orders.popitem(last=False)
             if orders:
                 self._ready[shop_id] = orders
             room = limit - len(taken)
             taken += entries[:room]
-            self._busy[shop_id, order_sn] = entries[room:]
+            self._busy[stream] = entries[room:]
             self.ready -= len(entries)
         return taken
 
     def finish(self, batch: Sequence[_Waiting]) -> None:
         self.size -= len(batch)
         for entry in batch:
-            shop_id, order_sn = entry.intent.shop_id, entry.intent.order_sn
+            shop_id = entry.intent.shop_id
             self._of_shop[shop_id] -= 1
             if not self._of_shop[shop_id]:
                 del self._of_shop[shop_id]
-            if came_meanwhile := self._busy.pop((shop_id, order_sn), None):
-                self._put_ready(shop_id, order_sn, came_meanwhile)
+            if came_meanwhile := self._busy.pop(entry.stream, None):
+                self._put_ready(entry.stream, came_meanwhile)
 
 
 @dataclass(slots=True)
@@ -297,12 +301,13 @@ class CommandPath:
             raise Overloaded
         answers = _Answers(len(intents))
         for number, intent in enumerate(intents):
-            if key := _key(intent):
+            key = _key(intent)
+            if key:
                 if key in self._running_keys:
                     answers.give(number, StillRunning())
                     continue
                 self._running_keys.add(key)
-            self._queue.put(_Waiting(intent, answers, number))
+            self._queue.put(_Waiting(intent, answers, number, (intent.shop_id, ORDER + intent.order_sn), key))
         self._wake.set()
         return answers
 
@@ -341,7 +346,7 @@ class CommandPath:
         """The batch is over; what has no answer by now gets the error."""
         for entry in batch:
             entry.answers.give(entry.number, error)
-        self._running_keys.difference_update(key for entry in batch if (key := _key(entry.intent)))
+        self._running_keys.difference_update([entry.key for entry in batch if entry.key])
         self._queue.finish(batch)
         self._under_way -= 1
         self._wake.set()
@@ -385,8 +390,8 @@ class CommandPath:
     async def _attempt(self, connection: AsyncConnection[TupleRow], batch: Sequence[_Waiting]) -> list[_Waiting]:
         """Load, decide, append, answer; what lost a race against another process is returned."""
         now = self._clock()
-        keys = [key for entry in batch if (key := _key(entry.intent))]
-        streams = [_stream(entry.intent) for entry in batch]
+        keys = [entry.key for entry in batch if entry.key]
+        streams = [entry.stream for entry in batch]
         told_before: Mapping[Key, Kept] = {}
         expired: Sequence[Key] = ()
         if keys:
@@ -401,17 +406,16 @@ class CommandPath:
             await free_keys(connection, expired, now)
         decided: list[tuple[_Waiting, Outcome]] = []
         for entry in batch:
-            key = _key(entry.intent)
-            if key and (kept := told_before.get(key)):
+            if entry.key and (kept := told_before.get(entry.key)):
                 _answer(entry, _replayed(entry.intent, kept, now))
             else:
-                decided.append((entry, self._decide(entry.intent, drafts, now)))
+                decided.append((entry, self._decide(entry.intent, drafts[entry.stream], now)))
         shops: dict[str, list[Append]] = {}
         for (shop_id, stream), draft in drafts.items():
             if draft.events:
                 shops.setdefault(shop_id, []).append(Append(stream, draft.loaded_version, draft.events))
         receipts = [
-            _receipt(entry.intent, outcome, drafts[_stream(entry.intent)])
+            _receipt(entry.intent, outcome, drafts[entry.stream])
             for entry, outcome in decided
             if outcome.answer is not None
         ]
@@ -428,8 +432,7 @@ class CommandPath:
             _answer(entry, outcome)
         return lost
 
-    def _decide(self, intent: Intent, drafts: dict[tuple[str, str], _Draft], now: datetime) -> Outcome:
-        draft = drafts[_stream(intent)]
+    def _decide(self, intent: Intent, draft: _Draft, now: datetime) -> Outcome:
         before = len(draft.events)
         refusal = None
         if isinstance(intent, Observe):
@@ -459,10 +462,6 @@ def _drafts(histories: Histories) -> dict[tuple[str, str], _Draft]:
         order = fold(stream.removeprefix(ORDER), history)
         drafts[shop_id, stream] = _Draft(history, order, order.version)
     return drafts
-
-
-def _stream(intent: Intent) -> tuple[str, str]:
-    return intent.shop_id, ORDER + intent.order_sn
 
 
 def _key(intent: Intent) -> Key | None:
@@ -511,10 +510,9 @@ def _settle(
     settled = []
     lost = []
     for entry, outcome in decided:
-        stream = _stream(entry.intent)
-        draft = drafts[stream]
+        draft = drafts[entry.stream]
         # What was answered from the order as it was loaded, before anything of the batch, depends on no append.
-        result = results.get(stream) if outcome.order.version > draft.loaded_version else None
+        result = results.get(entry.stream) if outcome.order.version > draft.loaded_version else None
         if result is not None and not result.accepted:
             lost.append(entry)
         else:

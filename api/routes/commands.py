@@ -98,6 +98,9 @@ class BulkAnswer(msgspec.Struct, frozen=True):
     position: int
 
 
+_READ_HEADERS = {b"content-length", b"shiplock-actor", b"if-match", b"idempotency-key"}
+
+
 class Single:
     """One command to an order, as an ASGI application of its own.
 
@@ -135,7 +138,7 @@ async def _told(scope: Scope, receive: Receive, action: str) -> tuple[Answer, bo
     """The answer to a command, and whether it is a replay of an earlier one."""
     shop_id = identifier(scope["path_params"]["shop_id"], "shop_id")
     order_sn = identifier(scope["path_params"]["order_sn"], "order_sn")
-    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _READ_HEADERS}
     body = await read_body(receive, headers.get(b"content-length"), MAX_COMMAND_BYTES)
     command = decode_command(body, ACTIONS[action].command)
     intent = Tell(

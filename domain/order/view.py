@@ -127,20 +127,22 @@ def view(order: Order, book: RuleBook, at: datetime) -> OrderView:
         ship_by=ship_by(order, rules),
         received_at=order.received_at,
         parcels=tuple(
-            ParcelView(
-                parcel.carrier,
-                parcel.tracking_number,
-                parcel.uploaded_at,
-                parcel.picked_up_at,
-                parcel.delivered_at,
-                parcel.replaced_at,
-                parcel.lines,
-            )
-            for parcel in order.parcels
+            [
+                ParcelView(
+                    parcel.carrier,
+                    parcel.tracking_number,
+                    parcel.uploaded_at,
+                    parcel.picked_up_at,
+                    parcel.delivered_at,
+                    parcel.replaced_at,
+                    parcel.lines,
+                )
+                for parcel in order.parcels
+            ]
         ),
         shipment_lock=shipment_lock(order, rules),
-        deadlines=tuple(deadline_view(deadline, at) for deadline in deadlines(order, rules, running)),
-        violations=tuple(violation_view(violation) for violation in standing),
+        deadlines=tuple([deadline_view(deadline, at) for deadline in deadlines(order, rules, running)]),
+        violations=tuple([violation_view(violation) for violation in standing]),
         anomalies=order.anomalies,
         allowed_actions=allowed_actions(order, standing),
         rules=GoverningRules(rules.name, rules.effective_from),
@@ -148,7 +150,7 @@ def view(order: Order, book: RuleBook, at: datetime) -> OrderView:
 
 
 def shipment_lock(order: Order, rules: RuleSet) -> ShipmentLock:
-    holds = tuple(_hold_view(hold, rules) for hold in order.holds)
+    holds = tuple([_hold_view(hold, rules) for hold in order.holds])
     return ShipmentLock(locked=bool(holds), holds=holds)
 
 

@@ -72,13 +72,15 @@ def ladder(order: Order, rules: RuleSet, running: Clocks | None = None) -> tuple
     found = []
     if late := _passed(running.upload):
         found.append(_violation(order, rules, "late_shipment", late))
-    if stockout := min(_stockouts(order, rules, running), key=lambda breach: breach.stands_from, default=None):
-        found.append(_violation(order, rules, "stockout", stockout))
+    if stockouts := list(_stockouts(order, rules, running)):
+        first = min(stockouts, key=lambda breach: breach.stands_from)
+        found.append(_violation(order, rules, "stockout", first))
     if false := _false_shipment(running):
         found.append(_violation(order, rules, "false_shipment", false))
     for number, fraud in enumerate(_frauds(order), start=1):
         found.append(_violation(order, rules, "fraudulent_shipment", fraud, number))
-    return tuple(sorted(found, key=lambda violation: violation.stands_from))
+    found.sort(key=lambda violation: violation.stands_from)
+    return tuple(found)
 
 
 def violations(order: Order, rules: RuleSet, at: datetime, running: Clocks | None = None) -> tuple[Violation, ...]:
@@ -105,8 +107,8 @@ def _stockouts(order: Order, rules: RuleSet, running: Clocks) -> Iterator[_Breac
 
 def _false_shipment(running: Clocks) -> _Breach | None:
     """The first tracking number the carrier did not scan in time; an order is charged once for it."""
-    missed = (_passed(pickup) for pickup in running.pickups)
-    return min((breach for breach in missed if breach), key=lambda breach: breach.stands_from, default=None)
+    missed = [breach for pickup in running.pickups if (breach := _passed(pickup))]
+    return min(missed, key=lambda breach: breach.stands_from, default=None) if missed else None
 
 
 def _unremedied(order: Order, rules: RuleSet, running: Clocks) -> _Breach | None:
