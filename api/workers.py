@@ -23,7 +23,7 @@ Wake = Callable[[], None]
 Start = Callable[[str, RuleBook], AbstractContextManager[Wake]]
 """Starts a worker on the database of a URL; yields what wakes it, callable from anywhere."""
 
-NICENESS = 10
+NICENESS = 15
 """Commands go before views when there is not enough of the machine for both."""
 
 RESTART_SECONDS = 1.0

@@ -28,7 +28,7 @@ from benchmarks.table import Result, plural
 SECONDS = 2.5
 TURNS = 4
 CLIENTS = 32
-BULK = 500
+BULK = 1_000
 LINE = {"sku_id": "52000301", "goods_id": "520003", "name": "durian", "quantity": 1, "unit_price_fen": 12900}
 ORDER = {"lines": [LINE], "paid_fen": 12900}
 
@@ -204,8 +204,14 @@ async def _bulk_load(port: int) -> Load:
 
 
 def _request(path: str, body: bytes, key: str = "") -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-    return f"{head}Idempotency-Key: {key}\r\n\r\n".encode() + body if key else f"{head}\r\n".encode() + body
+    head = [
+        f"POST {path} HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        *([f"Idempotency-Key: {key}"] if key else []),
+    ]
+    return "\r\n".join([*head, "", ""]).encode() + body
 
 
 async def _drive(port: int, clients: Sequence[Iterator[bytes]]) -> Load:

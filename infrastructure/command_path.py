@@ -53,7 +53,7 @@ MAX_WAITING = 10_000
 MAX_WAITING_OF_A_SHOP = MAX_WAITING // 2
 """How many of those may be one shop's, so that a flood in one shop leaves room for the others."""
 
-MAX_BATCH = 512
+MAX_BATCH = 1_000
 COMMITTERS = 2
 """How many batches of a process may be under way at once: while one commits, another loads and decides."""
 
