@@ -1,8 +1,8 @@
 """The one door for all writes: a list of intents in, a list of outcomes out.
 
-A single command is a batch of one; concurrent ones are coalesced. One committer per process takes what
-is waiting, loads all histories in one query, decides in memory, and appends events and receipts in one
-transaction. Whoever loses a race against another process is loaded and decided again.
+A single command is a batch of one; concurrent ones are coalesced. A committer takes what is waiting, loads
+all histories in one query, decides in memory, and appends events and receipts in one transaction; a second
+one loads and decides meanwhile. Whoever loses a race against another process is loaded and decided again.
 """
 
 import asyncio
@@ -319,7 +319,8 @@ class CommandPath:
                     while batch := self._take():
                         if not await self._commit_batch(connection, batch):
                             break
-            except PoolTimeout as error:
+            except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+                # No connection could be had, or given back; a committer must outlive either.
                 if batch := self._take():
                     self._finish(batch, Unavailable(str(error)))
 
