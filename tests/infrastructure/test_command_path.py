@@ -4,6 +4,7 @@ import asyncio
 import json
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from domain.history import Metadata
@@ -124,6 +125,20 @@ async def done_or_refused(path: CommandPath, intents: list[Tell]) -> list[Outcom
         assert isinstance(outcome, Outcome), outcome
         outcomes.append(outcome)
     return outcomes
+
+
+def test_a_damaged_head_is_an_error_and_not_a_race(database_url: str) -> None:
+    """A head that lies behind its log, as after a restored backup, must not look like contention."""
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 1)
+        async with pool.connection() as connection:
+            await connection.execute("UPDATE shop_log SET position = 0")
+        for intent in (tell(order_sn(0), CONTACT), keyed(CONTACT)):
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                await path.tell(intent)
+
+    on_database(database_url, work)
 
 
 def test_one_key_twice_in_a_batch_runs_once(database_url: str) -> None:
