@@ -84,11 +84,17 @@ class WorkerProcess:
             os.write(stdin.fileno(), b"\n")
 
     def stop(self) -> None:
+        """End the worker, and one that was just being started in its place."""
         self._stopping.set()
-        if self._process.stdin:
-            self._process.stdin.close()
-        self._process.wait()
+        self._let_go()
         self._thread.join()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        process = self._process
+        if process.stdin:
+            process.stdin.close()
+        process.wait()
 
 
 @contextmanager
