@@ -441,7 +441,12 @@ class Action(NamedTuple):
 
     command: type[c.Command]
     decide: Callable[[Any, Order, RuleSet, datetime], Decision]
-    forbidden: Callable[[Order], Refusal | None]
+    forbidden: Callable[[Order, Sequence[Violation]], Refusal | None]
+
+
+def _by(guard: Callable[[Order], Refusal | None]) -> Callable[[Order, Sequence[Violation]], Refusal | None]:
+    """For what depends on the order alone and not on the violations that stand."""
+    return lambda order, standing: guard(order)
 
 
 def _already_placed(order: Order) -> Refusal | None:
@@ -454,35 +459,34 @@ def _nothing_to_decide(order: Order) -> Refusal | None:
     return Refusal("no_open_appeal", "No appeal is open.")
 
 
-def cannot_appeal(standing: Sequence[Violation]) -> Refusal | None:
-    """The one action that depends on rules and time: on the violations that stand."""
+def _nothing_to_appeal(order: Order, standing: Sequence[Violation]) -> Refusal | None:
     if any(violation.appeal is None for violation in standing):
         return None
     return Refusal("unknown_violation", "No violation stands that was not appealed already.")
 
 
 ACTIONS: dict[str, Action] = {
-    "place": Action(c.Place, place, _already_placed),
-    "pay": Action(c.Pay, pay, cannot_pay),
-    "form-group": Action(c.FormGroup, form_group, cannot_form_group),
-    "fail-group": Action(c.FailGroup, fail_group, cannot_fail_group),
-    "change-ship-by": Action(c.ChangeShipBy, change_ship_by, cannot_change_ship_by),
-    "upload-tracking": Action(c.UploadTracking, upload_tracking, cannot_ship),
-    "replace-tracking": Action(c.ReplaceTracking, replace_tracking, cannot_replace_tracking),
-    "record-pickup": Action(c.RecordPickup, record_pickup, cannot_track),
-    "record-delivery": Action(c.RecordDelivery, record_delivery, cannot_track),
-    "confirm-receipt": Action(c.ConfirmReceipt, confirm_receipt, cannot_track),
-    "request-stockout": Action(c.RequestStockout, request_stockout, cannot_request_stockout),
-    "complete-review": Action(c.CompleteReview, complete_review, cannot_complete_review),
-    "refund": Action(c.Refund, refund, cannot_refund),
-    "cancel": Action(c.Cancel, cancel, cannot_cancel),
-    "place-hold": Action(c.PlaceHold, place_hold, cannot_hold),
-    "release-hold": Action(c.ReleaseHold, release_hold, cannot_release),
-    "contact-buyer": Action(c.ContactBuyer, contact_buyer, lambda order: None),
-    "file-complaint": Action(c.FileComplaint, file_complaint, cannot_complain),
-    "decide-complaint": Action(c.DecideComplaint, decide_complaint, cannot_decide_complaint),
-    "appeal": Action(c.AppealViolation, appeal, lambda order: None),
-    "decide-appeal": Action(c.DecideAppeal, decide_appeal, _nothing_to_decide),
+    "place": Action(c.Place, place, _by(_already_placed)),
+    "pay": Action(c.Pay, pay, _by(cannot_pay)),
+    "form-group": Action(c.FormGroup, form_group, _by(cannot_form_group)),
+    "fail-group": Action(c.FailGroup, fail_group, _by(cannot_fail_group)),
+    "change-ship-by": Action(c.ChangeShipBy, change_ship_by, _by(cannot_change_ship_by)),
+    "upload-tracking": Action(c.UploadTracking, upload_tracking, _by(cannot_ship)),
+    "replace-tracking": Action(c.ReplaceTracking, replace_tracking, _by(cannot_replace_tracking)),
+    "record-pickup": Action(c.RecordPickup, record_pickup, _by(cannot_track)),
+    "record-delivery": Action(c.RecordDelivery, record_delivery, _by(cannot_track)),
+    "confirm-receipt": Action(c.ConfirmReceipt, confirm_receipt, _by(cannot_track)),
+    "request-stockout": Action(c.RequestStockout, request_stockout, _by(cannot_request_stockout)),
+    "complete-review": Action(c.CompleteReview, complete_review, _by(cannot_complete_review)),
+    "refund": Action(c.Refund, refund, _by(cannot_refund)),
+    "cancel": Action(c.Cancel, cancel, _by(cannot_cancel)),
+    "place-hold": Action(c.PlaceHold, place_hold, _by(cannot_hold)),
+    "release-hold": Action(c.ReleaseHold, release_hold, _by(cannot_release)),
+    "contact-buyer": Action(c.ContactBuyer, contact_buyer, _by(lambda order: None)),
+    "file-complaint": Action(c.FileComplaint, file_complaint, _by(cannot_complain)),
+    "decide-complaint": Action(c.DecideComplaint, decide_complaint, _by(cannot_decide_complaint)),
+    "appeal": Action(c.AppealViolation, appeal, _nothing_to_appeal),
+    "decide-appeal": Action(c.DecideAppeal, decide_appeal, _by(_nothing_to_decide)),
 }
 
 _DECISIONS = {action.command: action.decide for action in ACTIONS.values()}

@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 
 from domain.calendar import ExpectedDecision, expected_decision
-from domain.order.decisions import ACTIONS, cannot_appeal
+from domain.order.decisions import ACTIONS
 from domain.order.events import Line, ParcelLine
 from domain.order.state import Anomaly, Hold, Order, Status
 from domain.rules.deadlines import Deadline, DeadlineKind, DeadlineState, clocks, deadlines, ship_by
@@ -188,6 +188,6 @@ def allowed_actions(order: Order, standing: Sequence[Violation]) -> tuple[Allowe
     """Every action of the contract, with the reason for each "no"; ``standing`` are the order's violations."""
     found = []
     for name, forbidden in _FORBIDDEN:
-        refusal = cannot_appeal(standing) if name == "appeal" else forbidden(order)
+        refusal = forbidden(order, standing)
         found.append(_ALLOWED[name] if refusal is None else AllowedAction(name, False, refusal.detail))
     return tuple(found)
