@@ -8,7 +8,7 @@ import socket
 import statistics
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -106,7 +106,7 @@ def singles(url: str, shops: int, clients: int = CLIENTS) -> Result:
             [
                 (
                     uvloop.run(_load(bare_port, shops, clients)),
-                    uvloop.run(_load_and_settle(url, port, shops, clients)),
+                    uvloop.run(_settled(url, _load(port, shops, clients))),
                 )
                 for _ in range(TURNS)
             ]
@@ -127,7 +127,10 @@ def all_of_it(fresh: Callable[[str], str]) -> Iterator[Result]:
 def bulk(url: str) -> Result:
     """The bulk endpoint, in commands, beside single commands, by turns."""
     with _serving(serving_app, url) as port:
-        turns = [(uvloop.run(_load(port, 1)), uvloop.run(_bulk_load(port))) for _ in range(TURNS)]
+        turns = [
+            (uvloop.run(_settled(url, _load(port, 1))), uvloop.run(_settled(url, _bulk_load(port))))
+            for _ in range(TURNS)
+        ]
         single, many = _together(turns)
     rate = many.rate * BULK
     note = f"a request of {BULK}: median {many.median:.0f} ms, p99 {many.p99:.0f} ms"
@@ -182,9 +185,9 @@ async def _load(port: int, shops: int, clients: int = CLIENTS) -> Load:
     return await _drive(port, [commands(k) for k in range(clients)])
 
 
-async def _load_and_settle(url: str, port: int, shops: int, clients: int) -> Load:
+async def _settled(url: str, loading: Awaitable[Load]) -> Load:
     """Wait for the worker afterwards: what it has left to do must not weigh on the next turn."""
-    load = await _load(port, shops, clients)
+    load = await loading
     async with await AsyncConnection.connect(url, autocommit=True) as connection:
         while await (await connection.execute(_BEHIND)).fetchone():  # noqa: ASYNC110
             await asyncio.sleep(0.1)
