@@ -11,7 +11,7 @@ Money is integer fen; times are aware datetimes in UTC.
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, final
 
 import msgspec
 
@@ -49,6 +49,7 @@ class Event(msgspec.Struct, frozen=True, tag=True, tag_field="type", omit_defaul
     """Any event of an order. The tag, which is the class name, is stored beside the payload."""
 
 
+@final
 class OrderPlaced(Event, frozen=True):
     """The buyer ordered. ``paid_fen`` is set when the order was paid in the same breath."""
 
@@ -58,22 +59,26 @@ class OrderPlaced(Event, frozen=True):
     group_id: str | None = None
 
 
+@final
 class OrderPaid(Event, frozen=True):
     """The buyer paid ``paid_fen``."""
 
     paid_fen: int
 
 
+@final
 class GroupFormed(Event, frozen=True):
     """成团: the clock starts. ``ship_by`` is the platform's own promise, which wins over the rules."""
 
     ship_by: datetime | None = None
 
 
+@final
 class GroupFailed(Event, frozen=True):
     """The group did not fill in time; the order ends here."""
 
 
+@final
 class ShipByChanged(Event, frozen=True):
     """The platform, a festival, a region, or the buyer's agreement moved the ship-by."""
 
@@ -81,6 +86,7 @@ class ShipByChanged(Event, frozen=True):
     reason: ShipByReason
 
 
+@final
 class TrackingUploaded(Event, frozen=True):
     """A carrier's tracking number is up. ``lines`` is set when the order is split over parcels."""
 
@@ -89,6 +95,7 @@ class TrackingUploaded(Event, frozen=True):
     lines: tuple[ParcelLine, ...] = ()
 
 
+@final
 class TrackingReplaced(Event, frozen=True):
     """``tracking_number`` takes the place of ``replaced``; the newest number is judged from now on."""
 
@@ -98,22 +105,26 @@ class TrackingReplaced(Event, frozen=True):
     reason: str
 
 
+@final
 class ParcelPickedUp(Event, frozen=True):
     """揽收: the carrier's first scan."""
 
     tracking_number: str
 
 
+@final
 class ParcelDelivered(Event, frozen=True):
     """签收: the carrier delivered the parcel."""
 
     tracking_number: str
 
 
+@final
 class ReceiptConfirmed(Event, frozen=True):
     """确认收货: the buyer (or the platform for them) confirmed receipt of the order."""
 
 
+@final
 class StockoutRequested(Event, frozen=True):
     """缺货申请: the merchant applied. Shipping is locked until the review is completed (seed)."""
 
@@ -121,12 +132,14 @@ class StockoutRequested(Event, frozen=True):
     sku_ids: tuple[str, ...] = ()
 
 
+@final
 class ReviewCompleted(Event, frozen=True):
     """The platform decided on the stockout application; the lock ends."""
 
     outcome: ReviewOutcome
 
 
+@final
 class OrderRefunded(Event, frozen=True):
     """Money went back. ``amount_fen`` absent means all of it."""
 
@@ -135,12 +148,14 @@ class OrderRefunded(Event, frozen=True):
     amount_fen: int | None = None
 
 
+@final
 class OrderCancelled(Event, frozen=True):
     """The order was called off before it was shipped."""
 
     reason: str
 
 
+@final
 class HoldPlaced(Event, frozen=True):
     """A lock on shipping other than the stockout review."""
 
@@ -148,6 +163,7 @@ class HoldPlaced(Event, frozen=True):
     reason: str
 
 
+@final
 class HoldReleased(Event, frozen=True):
     """That lock was lifted."""
 
@@ -155,6 +171,7 @@ class HoldReleased(Event, frozen=True):
     reason: str
 
 
+@final
 class BuyerContacted(Event, frozen=True):
     """安抚: the merchant spoke to the buyer."""
 
@@ -162,6 +179,7 @@ class BuyerContacted(Event, frozen=True):
     message: str
 
 
+@final
 class ParcelComplaintFiled(Event, frozen=True):
     """The buyer says what came was nothing, or something else."""
 
@@ -169,12 +187,14 @@ class ParcelComplaintFiled(Event, frozen=True):
     evidence: str | None = None
 
 
+@final
 class ParcelComplaintDecided(Event, frozen=True):
     """The platform upheld or dismissed the complaint; upheld, it is fraud (seed 4)."""
 
     outcome: ComplaintOutcome
 
 
+@final
 class ViolationAppealed(Event, frozen=True):
     """申诉: the merchant disputes a violation."""
 
@@ -182,6 +202,7 @@ class ViolationAppealed(Event, frozen=True):
     evidence: str | None = None
 
 
+@final
 class AppealDecided(Event, frozen=True):
     """The platform upheld the violation, or overturned it."""
 
@@ -189,6 +210,7 @@ class AppealDecided(Event, frozen=True):
     outcome: AppealOutcome
 
 
+@final
 class ContradictionObserved(Event, frozen=True):
     """The platform reported what this history does not allow. Kept as an anomaly, never dropped.
 

@@ -1,6 +1,6 @@
 """What an order is, folded from what happened to it.
 
-``evolve`` is the only way a state changes. Everything that depends on rules or on the moment of
+``fold`` and ``evolve`` are the only ways to a state. Everything that depends on rules or on the moment of
 asking (deadlines, violations, penalties) is not state: it is computed from it, in ``domain/rules``.
 """
 
@@ -65,7 +65,7 @@ OUT_OF_STOCK = "out_of_stock"
 """The reason of a refund or cancellation that the platform counts as a stockout (seed, DOMAIN.md §1.3 T1)."""
 
 
-class Parcel(msgspec.Struct, frozen=True):
+class Parcel(msgspec.Struct, frozen=True, gc=False):
     """A tracking number. ``scans_followed`` is false when the source that showed it carries no carrier scans."""
 
     carrier: str
@@ -144,8 +144,11 @@ class Ending(msgspec.Struct, frozen=True):
     time_known: bool
 
 
-class Order(msgspec.Struct, frozen=True):
-    """An order. ``version`` 0 means nothing is known of it."""
+class Order(msgspec.Struct, gc=False):
+    """An order. ``version`` 0 means nothing is known of it.
+
+    It is not frozen, so that ``fold`` need not copy it for every event; nothing else changes one.
+    """
 
     order_sn: str
     version: int = 0
@@ -306,152 +309,150 @@ class Order(msgspec.Struct, frozen=True):
         return next((a for a in self.appeals if a.violation_id == violation_id), None)
 
 
-def evolve(order: Order, recorded: Recorded) -> Order:
-    """The order after one more event. Total: any event may follow any other."""
-    at = recorded.occurred_at
-    known = not recorded.metadata.observed
-    order = replace(
-        order,
-        version=recorded.version,
-        position=recorded.position,
-        last_occurred_at=at if order.last_occurred_at is None else max(at, order.last_occurred_at),
-    )
-    match recorded.event:
-        case OrderPlaced() as e:
-            paid_at = order.paid_at if e.paid_fen is None else at
-            paid_fen = order.paid_fen if e.paid_fen is None else e.paid_fen
-            return replace(
-                order,
-                lines=e.lines,
-                goods_type=e.goods_type,
-                group_id=e.group_id,
-                placed_at=at,
-                paid_at=paid_at,
-                paid_fen=paid_fen,
-            )
-        case OrderPaid(paid_fen=paid_fen):
-            return replace(order, paid_at=at, paid_fen=paid_fen)
-        case GroupFormed(ship_by=ship_by):
-            formed = replace(order, group_formed_at=at, group_time_known=known)
-            return _promise(formed, ship_by, at) if ship_by else formed
-        case GroupFailed():
-            return replace(order, group_failed_at=at)
-        case ShipByChanged(ship_by=ship_by):
-            return _promise(order, ship_by, at)
-        case TrackingUploaded() as e:
-            parcel = Parcel(
-                carrier=e.carrier,
-                tracking_number=e.tracking_number,
-                uploaded_at=at,
-                time_known=known,
-                scans_followed=recorded.metadata.via == "command",
-                lines=e.lines,
-            )
-            return replace(order, parcels=(*order.parcels, parcel))
-        case TrackingReplaced() as e:
-            return _replace_tracking(order, e, recorded)
-        case ParcelPickedUp(tracking_number=number):
-            return _change_parcel(order, number, picked_up_at=at)
-        case ParcelDelivered(tracking_number=number):
-            return _change_parcel(order, number, delivered_at=at)
-        case ReceiptConfirmed():
-            return replace(order, received_at=at)
-        case StockoutRequested(reason=reason, sku_ids=sku_ids):
-            review = Review(requested_at=at, time_known=known, reason=reason, sku_ids=sku_ids)
-            return replace(order, reviews=(*order.reviews, review), lock_changed_at=_latest(order, at))
-        case ReviewCompleted(outcome=outcome):
-            if not order.reviews:
-                return order
-            decided = replace(order.reviews[-1], outcome=outcome, decided_at=at, decision_time_known=known)
-            return replace(order, reviews=(*order.reviews[:-1], decided), lock_changed_at=_latest(order, at))
-        case OrderRefunded() as e:
-            refund = Refund(at, known, e.initiated_by, e.reason, e.amount_fen)
-            return replace(order, refunds=(*order.refunds, refund))
-        case OrderCancelled(reason=reason):
-            return replace(order, cancellation=Cancellation(at, known, reason))
-        case HoldPlaced(hold=hold, reason=reason):
-            placed = Hold(hold=hold, reason=reason, since=at, time_known=known)
-            holds = (*order.placed_holds, placed)
-            last_held = {**order.last_held, hold: max(at, order.last_held.get(hold, at))}
-            return replace(order, placed_holds=holds, lock_changed_at=_latest(order, at), last_held=last_held)
-        case HoldReleased(hold=hold):
-            holds = tuple(h for h in order.placed_holds if h.hold != hold)
-            return replace(order, placed_holds=holds, lock_changed_at=_latest(order, at))
-        case BuyerContacted():
-            return replace(order, contacts=(*order.contacts, at))
-        case ParcelComplaintFiled(finding=finding):
-            return replace(order, complaints=(*order.complaints, Complaint(at, finding)))
-        case ParcelComplaintDecided(outcome=verdict):
-            if not order.complaints:
-                return order
-            settled = replace(order.complaints[-1], outcome=verdict, decided_at=at)
-            return replace(order, complaints=(*order.complaints[:-1], settled))
-        case ViolationAppealed(violation_id=violation_id):
-            return replace(order, appeals=(*order.appeals, Appeal(violation_id, at)))
-        case AppealDecided(violation_id=violation_id, outcome=decision):
-            appeals = tuple(
-                replace(a, outcome=decision, decided_at=at) if a.violation_id == violation_id else a
-                for a in order.appeals
-            )
-            return replace(order, appeals=appeals)
-        case ContradictionObserved() as e:
-            return replace(order, anomalies=(*order.anomalies, Anomaly(e.code, e.expected, e.seen, at)))
-        case unknown:
-            assert_never(unknown)
-
-
 def fold(order_sn: str, history: Iterable[Recorded]) -> Order:
     """The order that a history, in version order, leads to."""
     order = Order(order_sn)
     for recorded in history:
-        order = evolve(order, recorded)
+        _apply(order, recorded)
     return order
 
 
-def _promise(order: Order, ship_by: datetime, at: datetime) -> Order:
+def evolve(order: Order, recorded: Recorded) -> Order:
+    """The order after one more event; the one before it stays as it was."""
+    evolved = replace(order)
+    _apply(evolved, recorded)
+    return evolved
+
+
+def _apply(order: Order, recorded: Recorded) -> None:
+    """One more event changes an order that nobody else holds. Total: any event may follow any other.
+
+    What the order holds is never changed, only put in another's place: an earlier order may hold it too.
+    The commonest events come first. Their types are compared because to ``match`` them takes longer than
+    all the rest: ``isinstance`` of msgspec's classes is slow to say no.
+    """
+    at = recorded.occurred_at
+    known = not recorded.metadata.observed
+    order.version = recorded.version
+    order.position = recorded.position
+    if order.last_occurred_at is None or at >= order.last_occurred_at:
+        order.last_occurred_at = at
+    event = recorded.event
+    if type(event) is OrderPlaced:
+        order.lines = event.lines
+        order.goods_type = event.goods_type
+        order.group_id = event.group_id
+        order.placed_at = at
+        if event.paid_fen is not None:
+            order.paid_at, order.paid_fen = at, event.paid_fen
+    elif type(event) is OrderPaid:
+        order.paid_at, order.paid_fen = at, event.paid_fen
+    elif type(event) is GroupFormed:
+        order.group_formed_at, order.group_time_known = at, known
+        if event.ship_by:
+            _promise(order, event.ship_by, at)
+    elif type(event) is TrackingUploaded:
+        _ship(order, event, recorded, event.lines)
+    elif type(event) is ParcelPickedUp:
+        _pick_up(order, event.tracking_number, at)
+    elif type(event) is ParcelDelivered:
+        _deliver(order, event.tracking_number, at)
+    elif type(event) is ReceiptConfirmed:
+        order.received_at = at
+    elif type(event) is OrderRefunded:
+        order.refunds += (Refund(at, known, event.initiated_by, event.reason, event.amount_fen),)
+    elif type(event) is StockoutRequested:
+        order.reviews += (Review(at, known, event.reason, event.sku_ids),)
+        _lock_changed(order, at)
+    elif type(event) is ReviewCompleted:
+        if order.reviews:
+            *earlier, last = order.reviews
+            decided = replace(last, outcome=event.outcome, decided_at=at, decision_time_known=known)
+            order.reviews = (*earlier, decided)
+            _lock_changed(order, at)
+    elif type(event) is BuyerContacted:
+        order.contacts += (at,)
+    elif type(event) is OrderCancelled:
+        order.cancellation = Cancellation(at, known, event.reason)
+    elif type(event) is GroupFailed:
+        order.group_failed_at = at
+    elif type(event) is ShipByChanged:
+        _promise(order, event.ship_by, at)
+    elif type(event) is TrackingReplaced:
+        _replace_tracking(order, event, recorded)
+    elif type(event) is HoldPlaced:
+        order.placed_holds += (Hold(event.hold, event.reason, at, known),)
+        order.last_held = {**order.last_held, event.hold: max(at, order.last_held.get(event.hold, at))}
+        _lock_changed(order, at)
+    elif type(event) is HoldReleased:
+        _release(order, event.hold)
+        _lock_changed(order, at)
+    elif type(event) is ParcelComplaintFiled:
+        order.complaints += (Complaint(at, event.finding),)
+    elif type(event) is ParcelComplaintDecided:
+        if order.complaints:
+            *others, complaint = order.complaints
+            order.complaints = (*others, replace(complaint, outcome=event.outcome, decided_at=at))
+    elif type(event) is ViolationAppealed:
+        order.appeals += (Appeal(event.violation_id, at),)
+    elif type(event) is AppealDecided:
+        _decide_appeal(order, event, at)
+    elif type(event) is ContradictionObserved:
+        order.anomalies += (Anomaly(event.code, event.expected, event.seen, at),)
+    else:
+        assert_never(event)
+
+
+def _promise(order: Order, ship_by: datetime, at: datetime) -> None:
     """The promise made last in the world holds, whichever was told first."""
-    if order.promised_at is not None and at < order.promised_at:
-        return order
-    return replace(order, promised_ship_by=ship_by, promised_at=at)
+    if order.promised_at is None or at >= order.promised_at:
+        order.promised_ship_by, order.promised_at = ship_by, at
 
 
-def _latest(order: Order, at: datetime) -> datetime:
-    return at if order.lock_changed_at is None else max(at, order.lock_changed_at)
-
-
-def _change_parcel(
+def _ship(
     order: Order,
-    tracking_number: str,
-    *,
-    picked_up_at: datetime | None = None,
-    delivered_at: datetime | None = None,
-) -> Order:
-    parcels = tuple(
-        replace(
-            parcel,
-            picked_up_at=picked_up_at or parcel.picked_up_at,
-            delivered_at=delivered_at or parcel.delivered_at,
-        )
-        if parcel.tracking_number == tracking_number
-        else parcel
-        for parcel in order.parcels
-    )
-    return replace(order, parcels=parcels)
+    event: TrackingUploaded | TrackingReplaced,
+    recorded: Recorded,
+    lines: tuple[ParcelLine, ...],
+) -> None:
+    known, scanned = not recorded.metadata.observed, recorded.metadata.via == "command"
+    order.parcels += (Parcel(event.carrier, event.tracking_number, recorded.occurred_at, known, scanned, lines),)
 
 
-def _replace_tracking(order: Order, event: TrackingReplaced, recorded: Recorded) -> Order:
+def _replace_tracking(order: Order, event: TrackingReplaced, recorded: Recorded) -> None:
     """The old number stays in history; the new one carries the same goods and its own pickup clock."""
     replaced = next((p for p in order.current_parcels if p.tracking_number == event.replaced), None)
-    successor = Parcel(
-        carrier=event.carrier,
-        tracking_number=event.tracking_number,
-        uploaded_at=recorded.occurred_at,
-        time_known=not recorded.metadata.observed,
-        scans_followed=recorded.metadata.via == "command",
-        lines=replaced.lines if replaced else (),
+    order.parcels = tuple(
+        [replace(p, replaced_at=recorded.occurred_at) if p is replaced else p for p in order.parcels]
     )
-    parcels = tuple(
-        replace(parcel, replaced_at=recorded.occurred_at) if parcel is replaced else parcel
-        for parcel in order.parcels
+    _ship(order, event, recorded, replaced.lines if replaced else ())
+
+
+def _pick_up(order: Order, tracking_number: str, at: datetime) -> None:
+    order.parcels = tuple(
+        [replace(p, picked_up_at=at) if p.tracking_number == tracking_number else p for p in order.parcels]
     )
-    return replace(order, parcels=(*parcels, successor))
+
+
+def _deliver(order: Order, tracking_number: str, at: datetime) -> None:
+    order.parcels = tuple(
+        [replace(p, delivered_at=at) if p.tracking_number == tracking_number else p for p in order.parcels]
+    )
+
+
+def _lock_changed(order: Order, at: datetime) -> None:
+    if order.lock_changed_at is None or at >= order.lock_changed_at:
+        order.lock_changed_at = at
+
+
+def _release(order: Order, kind: HoldKind) -> None:
+    order.placed_holds = tuple([hold for hold in order.placed_holds if hold.hold != kind])
+
+
+def _decide_appeal(order: Order, event: AppealDecided, at: datetime) -> None:
+    order.appeals = tuple(
+        [
+            replace(a, outcome=event.outcome, decided_at=at) if a.violation_id == event.violation_id else a
+            for a in order.appeals
+        ]
+    )

@@ -143,6 +143,15 @@ def test_evolve_is_total_any_event_may_follow_any_other(first: Fact, second: Fac
     story.at(FRIDAY_9)
 
 
+@pytest.mark.parametrize("fact", EVERY_KIND, ids=lambda fact: type(fact.event).__name__)
+def test_the_order_before_an_event_stays_as_it_was(fact: Fact) -> None:
+    story = given(EVERY_KIND)
+    before = story.order
+    after = evolve(before, story.and_(fact).history[-1])
+    assert before == story.order
+    assert after == story.and_(fact).order
+
+
 def test_nothing_is_known_of_an_order_without_history() -> None:
     order = fold(ORDER_SN, ())
     assert order == Order(ORDER_SN)
