@@ -5,6 +5,7 @@ yet is answered from the weekday rule and marked uncertain.
 """
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import lru_cache
 
 import chinese_calendar
 import msgspec
@@ -43,19 +44,30 @@ def is_working_day(day: date) -> tuple[bool, bool]:
         return day.weekday() < 5, False
 
 
+@lru_cache(maxsize=4096)
+def nth_working_day(day: date, count: int) -> tuple[date, bool]:
+    """The ``count``-th working day after ``day``, and whether that is certain.
+
+    Remembered, because the calendar takes its time and many orders ask for the same days.
+    """
+    certain = True
+    while count > 0:
+        day += timedelta(days=1)
+        works, known = is_working_day(day)
+        certain = certain and known
+        count -= works
+    return day, certain
+
+
 def working_days_after(moment: datetime, count: int) -> tuple[datetime, bool]:
     """The same Beijing clock time on the ``count``-th working day after ``moment``'s day.
 
     The day of ``moment`` itself does not count (DOMAIN.md §5: not known, so the later reading).
     """
     local = moment.astimezone(BEIJING)
-    certain = True
-    while count > 0:
-        local += timedelta(days=1)
-        works, known = is_working_day(local.date())
-        certain = certain and known
-        count -= works
-    return local.astimezone(moment.tzinfo), certain
+    today = local.date()
+    day, certain = nth_working_day(today, count)
+    return (local + (day - today)).astimezone(moment.tzinfo), certain
 
 
 def expected_decision(filed_at: datetime, earliest_days: int, latest_days: int) -> ExpectedDecision:
