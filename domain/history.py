@@ -16,7 +16,7 @@ from domain.order.events import OrderEvent
 Via = Literal["command", "export", "poll", "push"]
 
 
-class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
+class Metadata(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What is known about an event's origin.
 
     ``via`` says which door it came through. ``observed`` is set when ``occurred_at`` is only the
@@ -30,7 +30,7 @@ class Metadata(msgspec.Struct, frozen=True, omit_defaults=True):
     note: str | None = None
 
 
-class Recorded(msgspec.Struct, frozen=True):
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """An order's event in its place: ``version`` counts within the order, ``position`` in the shop's log."""
 
     event: OrderEvent

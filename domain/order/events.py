@@ -28,7 +28,7 @@ ComplaintOutcome = Literal["upheld", "dismissed"]
 AppealOutcome = Literal["upheld", "overturned"]
 
 
-class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """One SKU of an order. ``unit_price_fen`` is the price of one piece."""
 
     sku_id: str
@@ -38,14 +38,14 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit_price_fen: int
 
 
-class ParcelLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ParcelLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """How many pieces of a SKU travel in one parcel of a split shipment."""
 
     sku_id: str
     quantity: int
 
 
-class Event(msgspec.Struct, frozen=True, tag=True, tag_field="type", omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, tag=True, tag_field="type", omit_defaults=True, gc=False):
     """Any event of an order. The tag, which is the class name, is stored beside the payload."""
 
 
