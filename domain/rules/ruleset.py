@@ -91,7 +91,8 @@ class Penalty(_Sourced, frozen=True):
         if paid_fen is None:
             only = self.steps[0] if len(self.steps) == 1 else None
             return only.flat_fen if only else None
-        return next(step for step in reversed(self.steps) if step.paid_from_fen <= paid_fen).amount_fen(paid_fen)
+        reached = [step for step in self.steps if step.paid_from_fen <= paid_fen]
+        return reached[-1].amount_fen(paid_fen)
 
 
 class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -129,7 +130,7 @@ class RuleBook:
         for earlier, later in pairwise(self.sets):
             if earlier.effective_from == later.effective_from:
                 raise ValueError(f"{earlier.name} and {later.name} are in force from the same moment")
-        self._starts = [rules.effective_from for rules in self.sets]
+        self._successions = [rules.effective_from for rules in self.sets[1:]]
         names = [rules.name for rules in self.sets]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two rule sets are called {min(twice)}")
@@ -144,7 +145,7 @@ class RuleBook:
 
     def in_force(self, at: datetime) -> RuleSet:
         """The set in force at a moment; before the first known one, the first known one."""
-        return self.sets[max(bisect_right(self._starts, at) - 1, 0)]
+        return self.sets[bisect_right(self._successions, at)]
 
     def governing(self, order: Order) -> RuleSet:
         """The set an order is judged by: that of its group's forming, until then that of its placing."""
