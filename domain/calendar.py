@@ -5,7 +5,7 @@ yet is answered from the weekday rule and marked uncertain.
 """
 
 from datetime import UTC, date, datetime, timedelta, timezone
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import chinese_calendar
 import msgspec
@@ -34,6 +34,17 @@ def later(moment: datetime, by: timedelta) -> datetime:
         return moment + by
     except OverflowError:
         return END_OF_TIME
+
+
+@cache
+def hours(count: int) -> timedelta:
+    """So many hours; remembered, because to make a ``timedelta`` takes longer than to add it."""
+    return timedelta(hours=count)
+
+
+@cache
+def days(count: int) -> timedelta:
+    return timedelta(days=count)
 
 
 def is_working_day(day: date) -> tuple[bool, bool]:

@@ -210,11 +210,17 @@ class Order(msgspec.Struct, gc=False):
         return tuple([parcel for parcel in self.parcels if parcel.replaced_at is None])
 
     @property
+    def first_parcel(self) -> Parcel | None:
+        """The parcel that went up first: it meets the upload deadline of the whole order."""
+        if len(self.parcels) > 1:
+            return min(self.parcels, key=lambda parcel: parcel.uploaded_at)
+        return self.parcels[0] if self.parcels else None
+
+    @property
     def shipped_at(self) -> datetime | None:
-        """When the first tracking number went up: it meets the upload deadline of the whole order."""
-        if not self.parcels:
-            return None
-        return min(parcel.uploaded_at for parcel in self.parcels)
+        """When the first tracking number went up."""
+        first = self.first_parcel
+        return first.uploaded_at if first else None
 
     @property
     def refunded_fen(self) -> int | None:
@@ -252,7 +258,7 @@ class Order(msgspec.Struct, gc=False):
     @property
     def ending(self) -> Ending | None:
         """What ended the open clocks first: full refund, cancellation, failed group, or approved stockout."""
-        if not self.is_closed and not self.is_stocked_out:
+        if not (self.reviews or self.refunds or self.cancellation or self.group_failed_at):
             return None
         endings = [
             Ending(review.decided_at, review.decision_time_known)
@@ -306,6 +312,8 @@ class Order(msgspec.Struct, gc=False):
         return next((p for p in self.parcels if p.tracking_number == tracking_number), None)
 
     def appeal(self, violation_id: str) -> Appeal | None:
+        if not self.appeals:
+            return None
         return next((a for a in self.appeals if a.violation_id == violation_id), None)
 
 

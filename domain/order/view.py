@@ -149,9 +149,14 @@ def view(order: Order, book: RuleBook, at: datetime) -> OrderView:
     )
 
 
+_UNLOCKED = ShipmentLock(locked=False, holds=())
+
+
 def shipment_lock(order: Order, rules: RuleSet) -> ShipmentLock:
-    holds = tuple([_hold_view(hold, rules) for hold in order.holds])
-    return ShipmentLock(locked=bool(holds), holds=holds)
+    holds = order.holds
+    if not holds:
+        return _UNLOCKED
+    return ShipmentLock(locked=True, holds=tuple([_hold_view(hold, rules) for hold in holds]))
 
 
 def _hold_view(hold: Hold, rules: RuleSet) -> HoldView:

@@ -5,13 +5,13 @@ not depend on the moment of asking, so that views may store it; ``Deadline.state
 A deadline is inclusive: what happens at its very instant is in time, one microsecond later is not.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 import msgspec
 
-from domain.calendar import expected_decision, later
-from domain.order.state import Order, Parcel, Review
+from domain.calendar import days, expected_decision, hours, later
+from domain.order.state import Ending, Order, Parcel, Review
 from domain.rules.ruleset import RuleSet
 
 DeadlineKind = Literal[
@@ -20,7 +20,7 @@ DeadlineKind = Literal[
 DeadlineState = Literal["pending", "met", "missed", "waived", "unknown"]
 
 
-class Deadline(msgspec.Struct, frozen=True):
+class Deadline(msgspec.Struct, frozen=True, gc=False):
     """Something that must happen by ``due_at``.
 
     ``settled`` is the state no passing of time can change; while it is ``None`` the deadline is
@@ -42,19 +42,26 @@ class Deadline(msgspec.Struct, frozen=True):
         return "missed" if at > self.due_at else "pending"
 
 
-class Clocks(msgspec.Struct, frozen=True):
-    """The deadlines that violations follow from; a parcel whose goods have no pickup limit has ``None``."""
+class Clocks(msgspec.Struct, frozen=True, gc=False):
+    """The deadlines that violations follow from, and what ended them.
+
+    A parcel whose goods have no pickup limit has ``None``.
+    """
 
     upload: Deadline
     deemed: Deadline
     pickups: tuple[Deadline | None, ...]
+    ending: Ending | None
 
 
 def clocks(order: Order, rules: RuleSet) -> Clocks:
+    ending = order.ending
+    due, paused = _upload_due(order, rules)
     return Clocks(
-        tracking_upload(order, rules),
-        deemed_stockout(order, rules),
-        tuple([carrier_pickup(order, parcel, rules) for parcel in order.parcels]),
+        tracking_upload(order, rules, due, paused, ending),
+        deemed_stockout(order, rules, due, paused, ending),
+        tuple([carrier_pickup(order, parcel, rules, ending) for parcel in order.parcels]),
+        ending,
     )
 
 
@@ -64,9 +71,9 @@ def deadlines(order: Order, rules: RuleSet, running: Clocks | None = None) -> tu
         return ()
     running = running or clocks(order, rules)
     found = [running.upload, running.deemed]
-    found += [review_decision(order, review, rules) for review in order.reviews]
     if order.reviews:
-        found.append(contact_buyer(order, rules))
+        found += [review_decision(order, review, rules, running.ending) for review in order.reviews]
+        found.append(contact_buyer(order, rules, running.ending))
     found += [pickup for pickup in running.pickups if pickup]
     return tuple(found)
 
@@ -80,16 +87,20 @@ def ship_by(order: Order, rules: RuleSet) -> datetime | None:
     """
     if order.promised_ship_by or order.group_formed_at is None:
         return order.promised_ship_by
-    hours = rules.ship_by.hours.get(order.goods_type)
-    if hours is None or not order.group_time_known:
+    limit = rules.ship_by.hours.get(order.goods_type)
+    if limit is None or not order.group_time_known:
         return None
-    return later(order.group_formed_at, timedelta(hours=hours))
+    return later(order.group_formed_at, hours(limit))
 
 
-def tracking_upload(order: Order, rules: RuleSet) -> Deadline:
-    """48 hours, or what the platform promised, to the first tracking number (seed 3b)."""
-    due, paused = _upload_due(order, rules)
-    settled = _settled(due, order.shipped_at, order, _shipping_time_known(order))
+def tracking_upload(
+    order: Order, rules: RuleSet, due: datetime | None, paused: bool, ending: Ending | None
+) -> Deadline:
+    """48 hours, or what the platform promised, to the first tracking number (seed 3b).
+
+    ``paused`` says that an open review makes the clock stand still.
+    """
+    settled = _settled_by_shipping(due, order, ending)
     if paused and settled != "met":
         settled = "waived" if order.is_closed else "pending"
     if settled == "missed" and _late_approval_lapses(order, rules):
@@ -97,14 +108,15 @@ def tracking_upload(order: Order, rules: RuleSet) -> Deadline:
     return Deadline("tracking_upload", due, order.shipped_at, settled)
 
 
-def deemed_stockout(order: Order, rules: RuleSet) -> Deadline:
+def deemed_stockout(
+    order: Order, rules: RuleSet, late_at: datetime | None, paused: bool, ending: Ending | None
+) -> Deadline:
     """Three more days after the ship-by; then the order counts as a stockout (seed 3b, DOMAIN.md §1.3 T3).
 
     It can't fall while a review is open. After a rejection it falls at the later of its due time and
     the rejection, unless the rule set says that the due time stands.
     """
-    late_at, paused = _upload_due(order, rules)
-    due = None if late_at is None else later(late_at, timedelta(days=rules.deemed_stockout.days))
+    due = None if late_at is None else later(late_at, days(rules.deemed_stockout.days))
     deferred = paused
     if due is not None and rules.review.defers_deemed_stockout:
         for review in order.reviews:
@@ -115,27 +127,27 @@ def deemed_stockout(order: Order, rules: RuleSet) -> Deadline:
                 deferred = True
             elif rules.review.deemed_after_rejection == "at_rejection":
                 due = review.decided_at
-    settled = _settled(due, order.shipped_at, order, _shipping_time_known(order))
+    settled = _settled_by_shipping(due, order, ending)
     if deferred and settled != "met":
-        settled = "waived" if order.ending else "pending"
+        settled = "waived" if ending else "pending"
     return Deadline("deemed_stockout", due, order.shipped_at, settled)
 
 
-def carrier_pickup(order: Order, parcel: Parcel, rules: RuleSet) -> Deadline | None:
+def carrier_pickup(order: Order, parcel: Parcel, rules: RuleSet, ending: Ending | None) -> Deadline | None:
     """24 hours from the upload to the carrier's first scan (DOMAIN.md §1.5).
 
     A shipment only seen in an export starts no clock: exports carry no scans. When a number is
     replaced in time its clock is waived and the newest number is judged.
     """
-    hours = rules.pickup.hours.get(order.goods_type)
-    if hours is None:
+    limit = rules.pickup.hours.get(order.goods_type)
+    if limit is None:
         return None
     scanned_at = first_scan(order, parcel)
     number = parcel.tracking_number
     if not parcel.scans_followed or not parcel.time_known:
         return Deadline("carrier_pickup", None, scanned_at, "met" if scanned_at else "unknown", number)
-    due = later(parcel.uploaded_at, timedelta(hours=hours))
-    settled = _settled(due, scanned_at, order)
+    due = later(parcel.uploaded_at, hours(limit))
+    settled = _settled(due, scanned_at, order, ending)
     replaced_in_time = parcel.replaced_at is not None and parcel.replaced_at <= due
     if replaced_in_time and settled != "met":
         settled = "waived"
@@ -145,13 +157,14 @@ def carrier_pickup(order: Order, parcel: Parcel, rules: RuleSet) -> Deadline | N
 def first_scan(order: Order, parcel: Parcel) -> datetime | None:
     """When the carrier is first known to have had the parcel: a scan, its delivery, or the buyer's receipt."""
     received_at = order.received_at if parcel.replaced_at is None else None
-    return min(
-        (at for at in (parcel.picked_up_at, parcel.delivered_at, received_at) if at is not None),
-        default=None,
-    )
+    first = None
+    for at in (parcel.picked_up_at, parcel.delivered_at, received_at):
+        if at is not None and (first is None or at < first):
+            first = at
+    return first
 
 
-def review_decision(order: Order, review: Review, rules: RuleSet) -> Deadline:
+def review_decision(order: Order, review: Review, rules: RuleSet, ending: Ending | None) -> Deadline:
     """The platform's own deadline: the later end of the expected window (seed 1)."""
     if not review.time_known:
         return Deadline("review_decision", None, review.decided_at, "met" if review.decided_at else "unknown")
@@ -163,30 +176,40 @@ def review_decision(order: Order, review: Review, rules: RuleSet) -> Deadline:
         in_time = review.decided_at <= due
         settled = "met" if in_time else "missed" if review.decision_time_known else "unknown"
     elif order.is_closed:
-        settled = _settled(due, None, order)
+        settled = _settled(due, None, order, ending)
     return Deadline("review_decision", due, review.decided_at, settled)
 
 
-def contact_buyer(order: Order, rules: RuleSet) -> Deadline:
+def contact_buyer(order: Order, rules: RuleSet, ending: Ending | None) -> Deadline:
     """The buyer is to be comforted once the merchant applied (seed 2)."""
     first = order.reviews[0]
     if not first.time_known:
         contacted_at = min(order.contacts, default=None)
         return Deadline("contact_buyer", None, contacted_at, "met" if contacted_at else "unknown")
-    contacted_at = min((at for at in order.contacts if at >= first.requested_at), default=None)
-    due = later(first.requested_at, timedelta(hours=rules.contact_buyer.hours))
-    return Deadline("contact_buyer", due, contacted_at, _settled(due, contacted_at, order))
+    contacted_at = min([at for at in order.contacts if at >= first.requested_at], default=None)
+    due = later(first.requested_at, hours(rules.contact_buyer.hours))
+    return Deadline("contact_buyer", due, contacted_at, _settled(due, contacted_at, order, ending))
+
+
+def _settled_by_shipping(due: datetime | None, order: Order, ending: Ending | None) -> DeadlineState | None:
+    first = order.first_parcel
+    if first is None:
+        return _settled(due, None, order, ending)
+    return _settled(due, first.uploaded_at, order, ending, first.time_known)
 
 
 def _settled(
-    due: datetime | None, met_at: datetime | None, order: Order, met_time_known: bool = True
+    due: datetime | None,
+    met_at: datetime | None,
+    order: Order,
+    ending: Ending | None,
+    met_time_known: bool = True,
 ) -> DeadlineState | None:
     """What no passing of time can change: met, missed by something that came too late, or waived by the end.
 
     A moment that isn't known is an upper bound: it meets or waives what was surely still open, and
     leaves the rest unknown, unless the order is known to have been open after the due time.
     """
-    ending = order.ending
     if due is None:
         return "waived" if ending and (met_at is None or ending.at < met_at) else "unknown"
     if met_at is not None and met_at <= due:
@@ -198,12 +221,6 @@ def _settled(
     if ending is not None:
         return "missed" if ending.time_known or order.was_open_between(due, ending.at) else "unknown"
     return None
-
-
-def _shipping_time_known(order: Order) -> bool:
-    if not order.parcels:
-        return True
-    return min(order.parcels, key=lambda parcel: parcel.uploaded_at).time_known
 
 
 def _upload_due(order: Order, rules: RuleSet) -> tuple[datetime | None, bool]:

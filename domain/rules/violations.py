@@ -9,15 +9,14 @@ different parcel is fraud.
 ``violations`` is the part that stands at a moment. Nothing is claimed from a time that isn't known.
 """
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
 
-from domain.calendar import later
+from domain.calendar import days, later
 from domain.order.events import AppealOutcome
-from domain.order.state import OUT_OF_STOCK, Order
+from domain.order.state import OUT_OF_STOCK, Ending, Order, Parcel
 from domain.rules.deadlines import Clocks, Deadline, clocks, first_scan
 from domain.rules.ruleset import RuleSet, ViolationKind
 
@@ -34,7 +33,7 @@ class AppealView(msgspec.Struct, frozen=True):
     decided_at: datetime | None
 
 
-class Violation(msgspec.Struct, frozen=True):
+class Violation(msgspec.Struct, frozen=True, gc=False):
     """A broken rule. ``stands_from`` is the first instant at which it can be claimed.
 
     For a deadline ``arose_at`` is the deadline itself and ``stands_from`` the microsecond after it,
@@ -57,7 +56,7 @@ class Violation(msgspec.Struct, frozen=True):
         return self.appeal is None or self.appeal.outcome != "overturned"
 
 
-class _Breach(msgspec.Struct, frozen=True):
+class _Breach(msgspec.Struct, frozen=True, gc=False):
     arose_at: datetime
     stands_from: datetime
     cause: StockoutCause | None = None
@@ -69,16 +68,18 @@ def ladder(order: Order, rules: RuleSet, running: Clocks | None = None) -> tuple
     ``running`` are the order's clocks, where the caller has them already.
     """
     running = running or clocks(order, rules)
+    unscanned = _unscanned(order, running)
     found = []
     if late := _passed(running.upload):
         found.append(_violation(order, rules, "late_shipment", late))
-    if stockouts := list(_stockouts(order, rules, running)):
-        first = min(stockouts, key=lambda breach: breach.stands_from)
-        found.append(_violation(order, rules, "stockout", first))
-    if false := _false_shipment(running):
+    if stockouts := _stockouts(order, rules, running, unscanned):
+        found.append(_violation(order, rules, "stockout", _first(stockouts)))
+    if unscanned:
+        false = _first([breach for _, breach in unscanned])
         found.append(_violation(order, rules, "false_shipment", false))
-    for number, fraud in enumerate(_frauds(order), start=1):
-        found.append(_violation(order, rules, "fraudulent_shipment", fraud, number))
+    if order.complaints:
+        for number, fraud in enumerate(_frauds(order), start=1):
+            found.append(_violation(order, rules, "fraudulent_shipment", fraud, number))
     found.sort(key=lambda violation: violation.stands_from)
     return tuple(found)
 
@@ -88,53 +89,73 @@ def violations(order: Order, rules: RuleSet, at: datetime, running: Clocks | Non
     return tuple([violation for violation in ladder(order, rules, running) if violation.stands_from <= at])
 
 
-def _stockouts(order: Order, rules: RuleSet, running: Clocks) -> Iterator[_Breach]:
-    """Every way this order became, or will become, a stockout; it counts once, by the first."""
+def _first(breaches: list[_Breach]) -> _Breach:
+    """A rule that was broken more than once is charged once, for the first time."""
+    return min(breaches, key=lambda breach: breach.stands_from)
+
+
+def _unscanned(order: Order, running: Clocks) -> list[tuple[Parcel, _Breach]]:
+    """The tracking numbers the carrier did not scan in time."""
+    return [
+        (order.parcels[number], breach)
+        for number, pickup in enumerate(running.pickups)
+        if pickup and (breach := _passed(pickup))
+    ]
+
+
+def _stockouts(
+    order: Order, rules: RuleSet, running: Clocks, unscanned: list[tuple[Parcel, _Breach]]
+) -> list[_Breach]:
+    """Every way this order became, or will become, a stockout."""
+    found = []
     if deemed := _passed(running.deemed, "deemed"):
-        yield deemed
-    for review in order.reviews:
-        if review.outcome == "approved" and review.decided_at and review.decision_time_known:
-            yield _Breach(review.decided_at, review.decided_at, "application_approved")
-    for refund in order.refunds:
-        if refund.initiated_by == "merchant" and refund.reason == OUT_OF_STOCK and refund.time_known:
-            yield _Breach(refund.at, refund.at, "merchant_refund")
+        found.append(deemed)
+    if order.reviews:
+        found += [
+            _Breach(review.decided_at, review.decided_at, "application_approved")
+            for review in order.reviews
+            if review.outcome == "approved" and review.decided_at and review.decision_time_known
+        ]
+    if order.refunds:
+        found += [
+            _Breach(refund.at, refund.at, "merchant_refund")
+            for refund in order.refunds
+            if refund.initiated_by == "merchant" and refund.reason == OUT_OF_STOCK and refund.time_known
+        ]
     cancelled = order.cancellation
     if cancelled and cancelled.reason == OUT_OF_STOCK and order.group_formed_at and cancelled.time_known:
-        yield _Breach(cancelled.at, cancelled.at, "merchant_refund")
-    if unremedied := _unremedied(order, rules, running):
-        yield unremedied
+        found.append(_Breach(cancelled.at, cancelled.at, "merchant_refund"))
+    if unremedied := _unremedied(order, rules, running.ending, unscanned):
+        found.append(unremedied)
+    return found
 
 
-def _false_shipment(running: Clocks) -> _Breach | None:
-    """The first tracking number the carrier did not scan in time; an order is charged once for it."""
-    missed = [breach for pickup in running.pickups if (breach := _passed(pickup))]
-    return min(missed, key=lambda breach: breach.stands_from, default=None) if missed else None
-
-
-def _unremedied(order: Order, rules: RuleSet, running: Clocks) -> _Breach | None:
+def _unremedied(
+    order: Order, rules: RuleSet, ending: Ending | None, unscanned: list[tuple[Parcel, _Breach]]
+) -> _Breach | None:
     """A false shipment still without any scan when the remedy days from its upload are over (DOMAIN.md §1.3 T4)."""
-    for parcel, pickup in zip(order.parcels, running.pickups, strict=True):
-        if _passed(pickup) is None:
-            continue
-        remedy_by = later(parcel.uploaded_at, timedelta(days=rules.remedy.days))
-        scans = (first_scan(order, other) for other in order.parcels)
+    for parcel, _ in unscanned:
+        remedy_by = later(parcel.uploaded_at, days(rules.remedy.days))
+        scans = [first_scan(order, other) for other in order.parcels]
         remedied = any(scan <= remedy_by for scan in scans if scan is not None)
-        ended = order.ending is not None and (order.ending.at <= remedy_by or not order.ending.time_known)
+        ended = ending is not None and (ending.at <= remedy_by or not ending.time_known)
         if not remedied and not ended:
             return _Breach(remedy_by, later(remedy_by, _AN_INSTANT), "false_shipment_unremedied")
     return None
 
 
-def _frauds(order: Order) -> Iterator[_Breach]:
+def _frauds(order: Order) -> list[_Breach]:
     """Upheld complaints of an empty parcel or of something else than was bought (seed 4, DOMAIN.md §1.6)."""
-    for complaint in order.complaints:
-        if complaint.outcome == "upheld" and complaint.decided_at and complaint.finding != "other":
-            yield _Breach(complaint.decided_at, complaint.decided_at)
+    return [
+        _Breach(complaint.decided_at, complaint.decided_at)
+        for complaint in order.complaints
+        if complaint.outcome == "upheld" and complaint.decided_at and complaint.finding != "other"
+    ]
 
 
-def _passed(deadline: Deadline | None, cause: StockoutCause | None = None) -> _Breach | None:
+def _passed(deadline: Deadline, cause: StockoutCause | None = None) -> _Breach | None:
     """The breach of a deadline that was missed, or will be if nothing more happens."""
-    if deadline is None or deadline.due_at is None or deadline.settled not in (None, "missed"):
+    if deadline.due_at is None or deadline.settled not in (None, "missed"):
         return None
     return _Breach(deadline.due_at, later(deadline.due_at, _AN_INSTANT), cause)
 
