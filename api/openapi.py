@@ -12,8 +12,7 @@ from api.stored import StoredEventView
 from domain.order.decisions import ACTIONS
 from domain.order.diff import OrderDiff
 from domain.order.view import OrderView
-from infrastructure.projections.lists import ListedDeadline, ListedViolation
-from infrastructure.projections.views import OrderSummary
+from infrastructure.projections.lists import ListedDeadline, ListedViolation, OrderSummary
 
 _REF = "#/components/schemas/{name}"
 

@@ -18,6 +18,7 @@ from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import is_current, migrate
 from infrastructure.database.pool import Pool, connection_pool
 from infrastructure.log.log import is_distributed
+from infrastructure.projections.rebuild import prepare
 from infrastructure.rule_sets import shipped_rules
 from infrastructure.settings import Settings
 
@@ -81,6 +82,7 @@ class Program:
         async with AsyncExitStack() as stack:
             pool = connection_pool(url, size=API_CONNECTIONS)
             await stack.enter_async_context(pool)
+            await prepare(pool, url, book)
             async with pool.connection() as connection:
                 distributed = await is_distributed(connection)
             wake: Wake = stack.enter_context(worker(url, book)) if worker else lambda: None

@@ -1,5 +1,6 @@
 """Real PostgreSQL for every storage test: the embedded server, or the one of SHIPLOCK_TEST_DATABASE_URL."""
 
+import asyncio
 import os
 import uuid
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from psycopg.conninfo import make_conninfo
 
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import migrate
+from infrastructure.database.pool import connection_pool
+from infrastructure.projections.rebuild import prepare
+from infrastructure.rule_sets import shipped_rules
 
 settings.register_profile("shiplock", deadline=None)
 settings.load_profile("shiplock")
@@ -33,13 +37,20 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url_for("postgres")
 
 
+async def _prepare(url: str) -> None:
+    async with connection_pool(url, size=4) as pool:
+        await prepare(pool, url, shipped_rules())
+
+
 @pytest.fixture(scope="session")
 def template(server_url: str) -> Iterator[str]:
     """The name of a migrated database that each test's own is copied from."""
     name = f"shiplock_template_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-        migrate(make_conninfo(server_url, dbname=name))
+        url = make_conninfo(server_url, dbname=name)
+        migrate(url)
+        asyncio.run(_prepare(url))
         yield name
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -17,7 +17,6 @@ from domain.calendar import is_working_day
 from infrastructure import clock
 from infrastructure.database.embedded import EmbeddedServerFailed, binaries
 from infrastructure.database.migrate import WrongDatabase, applied, revisions
-from infrastructure.projections.worker import READER
 from infrastructure.rule_sets import shipped_rules
 
 SMALLEST_DISK = 1 << 30
@@ -101,9 +100,11 @@ def _database(url: str) -> Iterator[Finding]:
         if current:
             row = connection.execute(
                 """SELECT count(*), coalesce(sum(s.position), 0),
-                          coalesce(sum(s.position - coalesce(c.position, 0)), 0)
-                   FROM shop_log s LEFT JOIN checkpoint c ON c.shop_id = s.shop_id AND c.reader = %s""",
-                (READER,),
+                          coalesce(sum(s.position - coalesce(v.position, 0)), 0)
+                   FROM shop_log s LEFT JOIN (
+                       SELECT c.shop_id, min(c.position) AS position FROM projection p
+                       JOIN checkpoint c ON c.reader = 'build:' || p.active GROUP BY c.shop_id
+                   ) v USING (shop_id)"""
             ).fetchone()
             assert row
             yield Finding("log", True, f"{row[0]} shops, {row[1]} events, views {row[2]} behind")

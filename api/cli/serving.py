@@ -18,6 +18,7 @@ from api.program import Program, database
 from api.workers import follow_stdin
 from infrastructure.database.migrate import applied, migrate, revisions
 from infrastructure.database.pool import connection_pool
+from infrastructure.projections.rebuild import prepare
 from infrastructure.projections.worker import Worker
 from infrastructure.rule_sets import shipped_rules
 
@@ -87,7 +88,9 @@ def worker(
 
     async def work(url: str) -> None:
         async with connection_pool(url, size=2) as pool:
-            worker = Worker(pool, shipped_rules())
+            book = shipped_rules()
+            await prepare(pool, url, book)
+            worker = Worker(pool, book)
             for sign in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(sign, worker.stop)
             if lead:

@@ -34,9 +34,11 @@ from domain.order.view import OrderView, view
 from infrastructure import clock
 from infrastructure.log.log import ORDER, read_histories, read_stream
 from infrastructure.projections import lists
+from infrastructure.projections.builds import reached
 from infrastructure.projections.judging import violations_as_of
 from infrastructure.projections.lists import Page
-from infrastructure.projections.worker import reached
+from infrastructure.projections.view import View
+from infrastructure.projections.views import DEADLINES, ORDERS, VIOLATIONS
 
 router = APIRouter(tags=["queries"])
 
@@ -128,6 +130,7 @@ async def orders(request: Request, shop_id: ShopId, query: Annotated[OrdersQuery
     return await _list(
         request,
         shop_id,
+        ORDERS,
         query.min_position,
         lambda connection: lists.list_orders(
             connection,
@@ -152,6 +155,7 @@ async def deadlines(request: Request, shop_id: ShopId, query: Annotated[Deadline
     return await _list(
         request,
         shop_id,
+        DEADLINES,
         query.min_position,
         lambda connection: lists.list_deadlines(
             connection,
@@ -179,6 +183,7 @@ async def violations(request: Request, shop_id: ShopId, query: Annotated[Violati
         return await _list(
             request,
             shop_id,
+            VIOLATIONS,
             query.min_position,
             lambda connection: lists.list_violations(
                 connection,
@@ -208,30 +213,31 @@ async def violations(request: Request, shop_id: ShopId, query: Annotated[Violati
             until=query.until,
         )
 
-    return await _list(request, shop_id, query.min_position, past)
+    return await _list(request, shop_id, VIOLATIONS, query.min_position, past)
 
 
 async def _list(
     request: Request,
     shop_id: str,
+    view: View,
     min_position: int | None,
     read: Callable[[AsyncConnection[TupleRow]], Awaitable[Page[T]]],
 ) -> Response:
     program: Program = request.app.state.program
     if min_position:
-        await _wait_for(program, shop_id, min_position)
+        await _wait_for(program, shop_id, view, min_position)
     async with program.pool.connection() as connection:
         page = await read(connection)
     return _listed(page.items, page.next_key)
 
 
-async def _wait_for(program: Program, shop_id: str, position: int) -> None:
-    """Wait for the views; who waits holds no connection that others could use."""
+async def _wait_for(program: Program, shop_id: str, view: View, position: int) -> None:
+    """Wait for the view; who waits holds no connection that others could use."""
     loop = asyncio.get_running_loop()
     give_up = loop.time() + WAIT_SECONDS
     while True:
         async with program.pool.connection() as connection:
-            current = await reached(connection, shop_id)
+            current = await reached(connection, shop_id, view.name)
         if current >= position:
             return
         if loop.time() > give_up:

@@ -30,7 +30,6 @@ maintenance_work_mem = 128MB
 random_page_cost = 1.1              # there are no spinning disks to spare any more
 max_wal_size = 2GB                  # fewer checkpoints while a big export comes in
 checkpoint_timeout = 15min
-wal_compression = pglz              # the only method this build has
 timezone = 'UTC'
 log_timezone = 'UTC'
 log_min_messages = warning

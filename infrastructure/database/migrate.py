@@ -49,7 +49,7 @@ def is_current(url: str) -> bool:
     return revision == revisions()[-1]
 
 
-def migrate(url: str) -> list[str]:
+def migrate(url: str, to: str = "head") -> list[str]:
     """Apply what is missing and say which revisions that were. Several programs may try at once.
 
     Raises ``WrongDatabase``.
@@ -61,12 +61,12 @@ def migrate(url: str) -> list[str]:
         before = applied(url)
         if is_current(url):
             return []
-        _upgrade(url)
-    known = revisions()
+        _upgrade(url, to)
+    known = revisions() if to == "head" else revisions()[: revisions().index(to) + 1]
     return list(known[known.index(before) + 1 :] if before else known)
 
 
-def _upgrade(url: str) -> None:
+def _upgrade(url: str, to: str) -> None:
     # Imported here: Alembic and SQLAlchemy take longer to load than most commands to run.
     from alembic import command
     from alembic.config import Config
@@ -78,5 +78,5 @@ def _upgrade(url: str) -> None:
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=NullPool)
     with engine.connect() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)
         connection.commit()

@@ -15,7 +15,7 @@ from psycopg.rows import TupleRow
 
 from domain.history import Metadata, Recorded
 from domain.order.events import OrderEvent
-from infrastructure.log.codec import decode_event, decode_metadata, encode_event, encode_metadata
+from infrastructure.log.codec import UnreadableEvent, decode_event, decode_metadata, encode_event, encode_metadata
 from infrastructure.log.columns import Bigints, Blobs, Column, Integers, Smallints, Texts, Times, Uuids
 
 ORDER = "order:"
@@ -208,18 +208,22 @@ async def read_histories(
     connection: AsyncConnection[TupleRow],
     streams: Iterable[tuple[str, str]],
     up_to: Mapping[str, int] | None = None,
+    unreadable: dict[tuple[str, str], tuple[int, str]] | None = None,
 ) -> Histories:
     """The histories of (shop, stream) pairs in one query.
 
-    ``up_to`` gives for a shop the last position that may be seen. Raises ``UnreadableEvent``.
+    ``up_to`` gives for a shop the last position that may be seen. An event that can't be read raises
+    ``UnreadableEvent``; with ``unreadable`` its position and what is wrong with it are put there instead,
+    and the history ends before it.
     """
-    return await (await ask_histories(connection, streams, up_to))()
+    return await (await ask_histories(connection, streams, up_to, unreadable))()
 
 
 async def ask_histories(
     connection: AsyncConnection[TupleRow],
     streams: Iterable[tuple[str, str]],
     up_to: Mapping[str, int] | None = None,
+    unreadable: dict[tuple[str, str], tuple[int, str]] | None = None,
 ) -> Callable[[], Awaitable[Histories]]:
     """Ask as ``read_histories`` does and return what gets the answer: a pipeline carries several questions."""
     wanted = list(dict.fromkeys(streams))
@@ -244,9 +248,17 @@ async def ask_histories(
             payload,
             metadata,
         ) in await cursor.fetchall():
-            event = decode_event(kind, schema, payload)
-            recorded = Recorded(event, version, position, occurred_at, recorded_at, decode_metadata(metadata))
-            histories[wanted[n - 1]].append(recorded)
+            pair = wanted[n - 1]
+            if unreadable and pair in unreadable:
+                continue
+            try:
+                event, origin = decode_event(kind, schema, payload), decode_metadata(metadata)
+            except UnreadableEvent as error:
+                if unreadable is None:
+                    raise
+                unreadable[pair] = (position, str(error))
+                continue
+            histories[pair].append(Recorded(event, version, position, occurred_at, recorded_at, origin))
         return histories
 
     return answer
@@ -307,3 +319,33 @@ def recorded(stored: StoredEvent) -> Recorded:
         stored.recorded_at,
         decode_metadata(stored.metadata),
     )
+
+
+async def read_heads(connection: AsyncConnection[TupleRow]) -> dict[str, int]:
+    """The last position of every shop's log, by shop."""
+    cursor = await connection.execute("SELECT shop_id, position FROM shop_log WHERE position > 0 ORDER BY shop_id")
+    return dict(await cursor.fetchall())
+
+
+async def positions_known_at(
+    connection: AsyncConnection[TupleRow], heads: Mapping[str, int], at: datetime
+) -> dict[str, int]:
+    """The last position that each log had at a moment, 0 where it had none.
+
+    ``recorded_at`` never decreases within a shop, so all shops are searched by halves, together.
+    """
+    low = dict.fromkeys(heads, 0)
+    high = dict(heads)
+    while searched := [shop for shop in heads if low[shop] < high[shop]]:
+        middle = {shop: (low[shop] + high[shop] + 1) // 2 for shop in searched}
+        cursor = await connection.execute(
+            """SELECT w.shop_id, e.recorded_at <= %s FROM unnest(%s, %s) AS w(shop_id, position)
+               JOIN event e USING (shop_id, position)""",
+            (at, Texts(searched), Bigints(list(middle.values()))),
+        )
+        for shop, known in await cursor.fetchall():
+            if known:
+                low[shop] = middle[shop]
+            else:
+                high[shop] = middle[shop] - 1
+    return low

@@ -2,6 +2,8 @@
 
 Each page goes on behind the last row's sorting key. Whatever depends on the moment of asking is
 compared here: a deadline's state, a violation's standing.
+
+Read are the SQL views that show the active builds' tables (``builds``).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,17 +15,37 @@ import msgspec
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
-from domain.order.view import DeadlineView, ViolationView
+from domain.order.events import Line
+from domain.order.state import Status
+from domain.order.view import DeadlineView, ShipmentLock, ViolationView
 from domain.rules.deadlines import Deadline, DeadlineKind, DeadlineState
 from domain.rules.ruleset import ViolationKind
-from domain.rules.violations import AppealView
-from infrastructure.projections.views import FAR_FUTURE, OrderSummary
+from infrastructure.projections.view import FAR_FUTURE
+from infrastructure.projections.views.deadlines import ENDS, KINDS, LANES
+from infrastructure.projections.views.orders import decode_lines, decode_lock
+from infrastructure.projections.views.violations import decode_appeal
 
 OrderSort = Literal["ship_by", "-placed_at"]
 Key = tuple[Any, ...]
 
-_summary = msgspec.json.Decoder(OrderSummary)
-_appeal = msgspec.json.Decoder(AppealView)
+_UNLOCKED = ShipmentLock(locked=False, holds=())
+
+
+class OrderSummary(msgspec.Struct, frozen=True):
+    """What a list shows of an order."""
+
+    order_sn: str
+    status: Status
+    version: int
+    position: int
+    lines: tuple[Line, ...]
+    paid_fen: int | None
+    placed_at: datetime | None
+    group_formed_at: datetime | None
+    ship_by: datetime | None
+    tracking_numbers: tuple[str, ...]
+    shipment_lock: ShipmentLock
+    anomalies: int
 
 
 class ListedDeadline(DeadlineView, frozen=True, kw_only=True, omit_defaults=True):
@@ -80,7 +102,7 @@ async def list_orders(
     if sku_id is not None:
         where.append(sql.SQL("o.sku_ids @> ARRAY[%(sku_id)s::text]"))
     if due_before is not None:
-        where.append(sql.SQL("o.open_ship_by < %(due_before)s"))
+        where.append(sql.SQL("o.open AND o.ship_by_key < %(due_before)s"))
     if violation is not None:
         where.append(
             sql.SQL(
@@ -88,7 +110,7 @@ async def list_orders(
                    AND v.kind = %(violation)s AND v.stands_from <= %(at)s AND NOT v.overturned)"""
             )
         )
-    key = ("ship_by_key", "order_sn") if sort == "ship_by" else ("placed_at", "order_sn")
+    key = ("ship_by_key", "order_sn") if sort == "ship_by" else ("placed_key", "order_sn")
     descending = sort == "-placed_at"
     parameters = {
         "shop_id": shop_id,
@@ -100,15 +122,50 @@ async def list_orders(
     }
     return await _page(
         connection,
-        sql.SQL("o.summary"),
+        _SUMMARY,
         sql.SQL("order_list o"),
         where,
         tuple(sql.Identifier("o", column) for column in key),
         parameters,
         limit,
         after,
-        lambda row: _summary.decode(row[0]),
+        _listed_order,
         descending=descending,
+    )
+
+
+_SUMMARY = sql.SQL("""o.order_sn, o.status, o.version, o.position, o.lines::text, o.paid_fen, o.placed_at,
+    o.group_formed_at, o.ship_by, o.tracking_numbers, o.shipment_lock::text, o.anomalies""")
+
+
+def _listed_order(row: Sequence[Any]) -> OrderSummary:
+    (
+        order_sn,
+        status,
+        version,
+        position,
+        lines,
+        paid_fen,
+        placed_at,
+        formed_at,
+        ship_by,
+        numbers,
+        lock,
+        anomalies,
+    ) = row[:12]
+    return OrderSummary(
+        order_sn,
+        status,
+        version,
+        position,
+        decode_lines(lines),
+        paid_fen,
+        placed_at,
+        formed_at,
+        ship_by,
+        tuple(numbers),
+        decode_lock(lock) if lock else _UNLOCKED,
+        anomalies,
     )
 
 
@@ -124,17 +181,17 @@ async def list_deadlines(
     state: DeadlineState | None = None,
 ) -> Page[ListedDeadline]:
     """Deadlines of a shop by when they are due, with their state at ``at``; those of unknown time last."""
-    where = [sql.SQL("d.shop_id = %(shop_id)s")]
-    if kind is not None:
-        where.append(sql.SQL("d.kind = %(kind)s"))
+    lanes = [
+        (LANES[each, end], since or "-infinity", until or "infinity")
+        for each in ([kind] if kind else KINDS)
+        for end, since, until in _ends_of(state, at.isoformat())
+    ]
+    where = [
+        sql.SQL("d.shop_id = %(shop_id)s AND d.lane = l.lane AND d.due_key >= l.since AND d.due_key < l.until")
+    ]
     if due_before is not None:
         where.append(sql.SQL("d.due_key < %(due_before)s"))
-    if state == "pending":
-        where.append(sql.SQL("(d.settled = 'pending' OR (d.settled IS NULL AND d.due_key >= %(at)s))"))
-    elif state == "missed":
-        where.append(sql.SQL("(d.settled = 'missed' OR (d.settled IS NULL AND d.due_key < %(at)s))"))
-    elif state is not None:
-        where.append(sql.SQL("d.settled = %(state)s"))
+    numbers, since, until = zip(*lanes, strict=True)
 
     def listed(row: Sequence[Any]) -> ListedDeadline:
         kind, due_key, met_at, settled, tracking_number, order_sn = row[:6]
@@ -148,11 +205,32 @@ async def list_deadlines(
         sql.SQL("deadline_list d"),
         where,
         tuple(sql.Identifier("d", column) for column in ("due_key", "order_sn", "number")),
-        {"shop_id": shop_id, "kind": kind, "due_before": due_before, "state": state, "at": at},
+        {
+            "shop_id": shop_id,
+            "due_before": due_before,
+            "lanes": list(numbers),
+            "since": list(since),
+            "until": list(until),
+        },
         limit,
         after,
         listed,
+        lanes=sql.SQL(
+            """unnest(%(lanes)s::smallint[], %(since)s::timestamptz[], %(until)s::timestamptz[])
+               AS l(lane, since, until)"""
+        ),
     )
+
+
+def _ends_of(state: DeadlineState | None, at: str) -> Sequence[tuple[DeadlineState | None, str | None, str | None]]:
+    """The ends a deadline in this state may have, with the due times between which it then is in it."""
+    if state is None:
+        return [(end, None, None) for end in ENDS]
+    if state == "pending":
+        return [("pending", None, None), (None, at, None)]
+    if state == "missed":
+        return [("missed", None, None), (None, None, at)]
+    return [(state, None, None)]
 
 
 async def list_violations(
@@ -184,13 +262,13 @@ async def list_violations(
             arose_at,
             penalty_fen,
             rule,
-            _appeal.decode(appeal) if appeal else None,
+            decode_appeal(appeal) if appeal else None,
             order_sn=order_sn,
         )
 
     return await _page(
         connection,
-        sql.SQL("v.violation_id, v.kind, v.cause, v.arose_at, v.penalty_fen, v.rule, v.appeal, v.order_sn"),
+        sql.SQL("v.violation_id, v.kind, v.cause, v.arose_at, v.penalty_fen, v.rule, v.appeal::text, v.order_sn"),
         sql.SQL("violation_list v"),
         where,
         tuple(sql.Identifier("v", column) for column in ("arose_at", "violation_id")),
@@ -213,8 +291,12 @@ async def _page(
     item: Callable[[Sequence[Any]], T],
     *,
     descending: bool = False,
+    lanes: sql.SQL | None = None,
 ) -> Page[T]:
-    """One page of a table in the order of ``key``, which must be unique; one row more tells if there is a next."""
+    """One page of a table in the order of ``key``, which must be unique; one row more tells if there is a next.
+
+    With ``lanes`` a page of each lane is read by index, and the page is made of those.
+    """
     conditions: list[sql.Composable] = [*where]
     if after is not None:
         names = [f"key_{n}" for n in range(len(key))]
@@ -227,17 +309,15 @@ async def _page(
             )
         )
     direction = sql.SQL(" DESC") if descending else sql.SQL("")
-    query = sql.SQL("SELECT {}, {} FROM {} WHERE {} ORDER BY {} LIMIT {}").format(
-        columns,
-        sql.SQL(", ").join(key),
-        table,
-        sql.SQL(" AND ").join(conditions),
-        sql.SQL(", ").join(column + direction for column in key),
-        sql.Literal(limit + 1),
-    )
+    order = sql.SQL(", ").join(column + direction for column in key)
+    rows = sql.SQL("{} WHERE {}").format(table, sql.SQL(" AND ").join(conditions))
+    first = sql.SQL("ORDER BY {} LIMIT {}").format(order, sql.Literal(limit + 1))
+    if lanes is not None:
+        rows = sql.SQL("{}, LATERAL (SELECT * FROM {} {}) d").format(lanes, rows, first)
+    query = sql.SQL("SELECT {}, {} FROM {} {}").format(columns, sql.SQL(", ").join(key), rows, first)
     cursor = connection.cursor(binary=True)
     await cursor.execute(query, parameters)
-    rows = await cursor.fetchall()
-    shown = rows[:limit]
-    next_key = tuple(shown[-1][-len(key) :]) if len(rows) > limit else None
+    found = await cursor.fetchall()
+    shown = found[:limit]
+    next_key = tuple(shown[-1][-len(key) :]) if len(found) > limit else None
     return Page([item(row) for row in shown], next_key)

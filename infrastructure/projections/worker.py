@@ -4,35 +4,39 @@ Any number of workers on any number of machines share the work: each takes shops
 by their checkpoint rows and skips those that another holds. The rows of a batch and the checkpoints
 commit together, so every event is applied exactly once whatever is killed whenever. Being woken only
 shortens the wait; nothing depends on it.
+
+Every live build is a reader of every log. Readers of a shop that stand at the same position go on
+together, folded once; one that is behind the others catches up first.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import psycopg
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import PoolTimeout
 
-from domain.order.state import fold
 from domain.rules.ruleset import RuleBook
 from infrastructure import clock
 from infrastructure.database.pool import Pool
-from infrastructure.log.codec import UnreadableEvent
 from infrastructure.log.columns import Bigints, Texts
 from infrastructure.log.log import ORDER, is_distributed, read_head, read_histories
-from infrastructure.projections.views import VIEWS, Judged, View
+from infrastructure.projections import builds, parking
+from infrastructure.projections.applying import Encoded, Encoder, copy_rows, delete_rows
+from infrastructure.projections.builds import Build
 from infrastructure.receipts import forget_receipts
 
 log = logging.getLogger("shiplock.worker")
 
-READER = "live"
-"""The name of the live views' checkpoint."""
-
 BATCH = 2_000
 """Positions per transaction: large enough to be quick, small enough for shops to take turns."""
+
+CATCH_UP_BATCH = 20_000
+"""And when far behind: what an order lived through meanwhile is then mostly folded at once."""
 
 SHOPS_PER_ROUND = 100
 ROUND_SECONDS = 0.05
@@ -42,68 +46,73 @@ A batch that comes after a pause is written at once, and a full one takes longer
 """
 
 IDLE_SECONDS = 0.25
-RETRY_SECONDS = 5.0
 TIDY_SECONDS = 60.0
 
+# By chance: who is left out when more shops lag than a round takes has the same chance in the next one.
 _LAGGING = """
-SELECT s.shop_id FROM shop_log s
-LEFT JOIN checkpoint c ON c.shop_id = s.shop_id AND c.reader = %s
+SELECT s.shop_id, s.position - min(coalesce(c.position, 0))
+FROM shop_log s CROSS JOIN unnest(%s::text[]) AS r(reader)
+LEFT JOIN checkpoint c ON c.shop_id = s.shop_id AND c.reader = r.reader
 WHERE coalesce(c.position, 0) < s.position
-ORDER BY s.position - coalesce(c.position, 0)
-LIMIT %s
+GROUP BY s.shop_id, s.position
+ORDER BY random() LIMIT %s
 """
 
 _BEGIN = """
 INSERT INTO checkpoint (shop_id, reader, position)
-SELECT shop_id, %s, 0 FROM unnest(%s) AS w(shop_id) ORDER BY shop_id
+SELECT shop_id, reader, 0 FROM unnest(%s) AS w(shop_id) CROSS JOIN unnest(%s::text[]) AS r(reader)
+ORDER BY shop_id, reader
 ON CONFLICT DO NOTHING
 """
 
-_CLAIM = """
-SELECT position FROM checkpoint WHERE shop_id = %s AND reader = %s FOR UPDATE SKIP LOCKED
+# The first reader's row of a shop stands for the shop: who holds it holds all of them.
+_CLAIM = "SELECT FROM checkpoint WHERE shop_id = %s AND reader = %s FOR UPDATE SKIP LOCKED"
+_CLAIM_TOGETHER = """
+SELECT shop_id FROM checkpoint WHERE shop_id = ANY (%s) AND reader = %s FOR UPDATE SKIP LOCKED
 """
 
-_CLAIM_TOGETHER = """
-SELECT shop_id, position FROM checkpoint WHERE shop_id = ANY (%s) AND reader = %s FOR UPDATE SKIP LOCKED
-"""
+_STANDS = "SELECT shop_id, reader, position FROM checkpoint WHERE shop_id = ANY (%s) AND reader = ANY (%s::text[])"
 
 _TOUCHED = """
 SELECT w.shop_id, t.last, t.streams
-FROM unnest(%b, %b) AS w(shop_id, done)
+FROM unnest(%b, %b, %b) AS w(shop_id, done, up_to)
 CROSS JOIN LATERAL (
     SELECT max(e.position) AS last, array_agg(DISTINCT e.stream) FILTER (WHERE e.stream LIKE %b) AS streams
-    FROM event e WHERE e.shop_id = w.shop_id AND e.position > w.done AND e.position <= w.done + %b
+    FROM event e WHERE e.shop_id = w.shop_id AND e.position > w.done AND e.position <= w.up_to
 ) t
 WHERE t.last IS NOT NULL
 """
 
 _ADVANCE = """
-UPDATE checkpoint c SET position = w.position FROM unnest(%b, %b) AS w(shop_id, position)
-WHERE c.shop_id = w.shop_id AND c.reader = %b
+UPDATE checkpoint c SET position = w.position FROM unnest(%b, %b, %b) AS w(shop_id, reader, position)
+WHERE c.shop_id = w.shop_id AND c.reader = w.reader
 """
 
 
-class Worker:
-    """Folds what is new and writes it to the views, shop by shop."""
+_REFUSED = (psycopg.DataError, psycopg.IntegrityError)
+"""What the database answers to a row it won't have."""
 
-    def __init__(
-        self,
-        pool: Pool,
-        book: RuleBook,
-        views: Sequence[View] = VIEWS,
-        *,
-        batch: int = BATCH,
-        together: bool | None = None,
-    ) -> None:
+
+class Stretch(NamedTuple):
+    """What is next for a shop: which builds go on, from where, and how far at most."""
+
+    builds: tuple[Build, ...]
+    done: int
+    up_to: int
+
+
+class Worker:
+    """Folds what is new and writes it to the live builds, shop by shop."""
+
+    def __init__(self, pool: Pool, book: RuleBook, *, batch: int = BATCH, together: bool | None = None) -> None:
         self._pool = pool
         self._batch = batch
         self._together = together
         self._book = book
-        self._views = views
         self._wake = asyncio.Event()
-        self._resting: dict[str, float] = {}
         self._tidy_at = 0.0
         self._stopping = False
+        self._quiet_since: str | None = None
 
     def wake(self) -> None:
         """Something was appended; to be called in the worker's event loop."""
@@ -141,106 +150,202 @@ class Worker:
                 await forget_receipts(connection, clock.now())
 
     async def catch_up(self, shop_id: str) -> None:
-        """Work, or wait for another worker, until the shop's views have reached its log's present head."""
+        """Work, or wait for another worker, until every live build has reached the log's present head."""
         async with self._pool.connection() as connection:
             head = await read_head(connection, shop_id)
-            while await reached(connection, shop_id) < head:
-                if not await self.advance(connection, [shop_id]):
+            while True:
+                readers = [build.reader for build in await builds.live(connection, self._book)]
+                cursor = await connection.execute(_STANDS, ([shop_id], readers))
+                stands = [position for _, _, position in await cursor.fetchall()]
+                if head == 0 or not readers or (len(stands) == len(readers) and min(stands) >= head):
+                    return
+                if not await self.advance(connection, {shop_id: head}):
                     await asyncio.sleep(IDLE_SECONDS)
 
     async def catch_up_once(self) -> bool:
-        """A batch over lagging shops, those least behind first; whether there was any work."""
+        """A batch over lagging shops; whether there was any work."""
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(_LAGGING, (READER, SHOPS_PER_ROUND))
-            now = asyncio.get_running_loop().time()
-            lagging = [shop for (shop,) in await cursor.fetchall() if self._resting.get(shop, 0.0) <= now]
-            try:
-                return bool(lagging) and await self.advance(connection, lagging) > 0
-            except UnreadableEvent:
-                alone = [await self._advance_or_rest(connection, shop_id) for shop_id in lagging]
-                return any(alone)
+            lagging = await self._lagging(connection)
+            retrying = await parking.shops_to_retry(connection, clock.now(), SHOPS_PER_ROUND)
+            if not lagging and not retrying:
+                return False
+            return await self.advance(connection, dict.fromkeys(retrying, 0) | lagging) > 0
 
-    async def _advance_or_rest(self, connection: AsyncConnection[TupleRow], shop_id: str) -> bool:
-        """A shop whose log can't be read waits a while; the others go on."""
-        try:
-            return await self.advance(connection, [shop_id]) > 0
-        except UnreadableEvent as error:
-            log.error("shop %s has an event that can't be applied: %s", shop_id, error)
-            self._resting[shop_id] = asyncio.get_running_loop().time() + RETRY_SECONDS
-            return False
+    async def _lagging(self, connection: AsyncConnection[TupleRow]) -> dict[str, int]:
+        """Shops that lag, and by how much.
 
-    async def advance(self, connection: AsyncConnection[TupleRow], shop_ids: Sequence[str]) -> int:
-        """Apply the next batch of these shops, each its share of it; how many had something new.
-
-        Those that another worker holds are left to it.
+        Nothing can lag while nothing was written since nothing did: an idle worker asks for no more than
+        where the server's own log stands.
         """
-        await connection.execute(_BEGIN, (READER, Texts(shop_ids)))
-        async with connection.transaction():
-            done = await self._claim(connection, shop_ids)
-            share = max(self._batch // max(len(done), 1), 1)
-            cursor = connection.cursor(binary=True)
-            await cursor.execute(_TOUCHED, (Texts(list(done)), Bigints(list(done.values())), ORDER + "%", share))
-            touched = await cursor.fetchall()
-            if not touched:
-                return 0
-            last = {shop_id: position for shop_id, position, _ in touched}
-            histories = await read_histories(
-                connection,
-                ((shop_id, stream) for shop_id, _, streams in touched for stream in streams or ()),
-                last,
-            )
-            orders = [
-                (shop_id, Judged.by(self._book, fold(stream.removeprefix(ORDER), history)))
-                for (shop_id, stream), history in histories.items()
-            ]
-            for view in self._views:
-                await write_rows(connection, view, orders)
-            await connection.execute(_ADVANCE, (Texts(list(last)), Bigints(list(last.values())), READER))
-        return len(touched)
+        cursor = await connection.execute("SELECT pg_current_wal_insert_lsn()::text")
+        row = await cursor.fetchone()
+        written = row[0] if row and not await self._is_distributed(connection) else None
+        if written is not None and written == self._quiet_since:
+            return {}
+        readers = [build.reader for build in await builds.live(connection, self._book)]
+        cursor = await connection.execute(_LAGGING, (readers, SHOPS_PER_ROUND))
+        lagging: dict[str, int] = dict(await cursor.fetchall())
+        self._quiet_since = None if lagging else written
+        return lagging
 
-    async def _claim(self, connection: AsyncConnection[TupleRow], shop_ids: Sequence[str]) -> dict[str, int]:
-        """Lock the shops that no other worker holds; how far each has come.
+    async def advance(self, connection: AsyncConnection[TupleRow], lagging: Mapping[str, int]) -> int:
+        """Apply the next batch of these shops, by how much each lags; how many had something new.
+
+        Those that another worker holds are left to it. An order that the database refuses is found by
+        taking the batch's orders one by one.
+        """
+        try:
+            return await self._advance(connection, lagging)
+        except _REFUSED:
+            log.exception("a row was refused, taking the batch's orders one by one")
+            return await self._advance(connection, lagging, one_by_one=True)
+
+    async def _advance(
+        self, connection: AsyncConnection[TupleRow], lagging: Mapping[str, int], *, one_by_one: bool = False
+    ) -> int:
+        now = clock.now()
+        async with connection.transaction():
+            live = await builds.live(connection, self._book, hold=True)
+            if not live:
+                return 0
+            stretches = await self._claim(connection, lagging, live)
+            cursor = connection.cursor(binary=True)
+            await cursor.execute(
+                _TOUCHED,
+                (
+                    Texts(list(stretches)),
+                    Bigints([stretch.done for stretch in stretches.values()]),
+                    Bigints([stretch.up_to for stretch in stretches.values()]),
+                    ORDER + "%",
+                ),
+            )
+            touched = {shop_id: (last, streams or []) for shop_id, last, streams in await cursor.fetchall()}
+            parked = await parking.waiting_of(connection, list(stretches))
+            due = {
+                pair
+                for pair, waits in parked.items()
+                if waits.is_due(now) and len(stretches[pair[0]].builds) == len(live)
+            }
+            streams = dict.fromkeys((shop, stream) for shop, (_, found) in touched.items() for stream in found)
+            streams |= dict.fromkeys(due)
+            cut = {pair: waits.position for pair, waits in parked.items() if pair not in due}
+            last = {
+                shop: touched[shop][0] if shop in touched else stretch.done for shop, stretch in stretches.items()
+            }
+            tried = await self._apply(connection, streams, stretches, last, cut, one_by_one=one_by_one)
+            await parking.settle(connection, tried, parked, now)
+            moves = [(shop, build.reader, last[shop]) for shop in touched for build in stretches[shop].builds]
+            if moves:
+                shops, readers, positions = zip(*moves, strict=True)
+                await connection.execute(_ADVANCE, (Texts(shops), Texts(readers), Bigints(positions)))
+        return len(touched) + len(due)
+
+    async def _apply(
+        self,
+        connection: AsyncConnection[TupleRow],
+        streams: Iterable[tuple[str, str]],
+        stretches: Mapping[str, Stretch],
+        last: Mapping[str, int],
+        cut: Mapping[tuple[str, str], int],
+        *,
+        one_by_one: bool,
+    ) -> dict[tuple[str, str], tuple[int, str] | None]:
+        """Fold orders and write their rows; for each what could not be applied, if anything.
+
+        Of an order that waits only what comes before its ``cut`` is applied, which tries nothing.
+        """
+        unreadable: dict[tuple[str, str], tuple[int, str]] = {}
+        histories = await read_histories(connection, streams, last, unreadable)
+        for pair in cut.keys() & histories.keys():
+            histories[pair] = [recorded for recorded in histories[pair] if recorded.position < cut[pair]]
+        groups: dict[tuple[int, ...], list[tuple[str, str]]] = {}
+        for pair in histories:
+            groups.setdefault(tuple([build.id for build in stretches[pair[0]].builds]), []).append(pair)
+        tried: dict[tuple[str, str], tuple[int, str] | None] = {}
+        for pairs in groups.values():
+            together = stretches[pairs[0][0]].builds
+            encoder = Encoder(
+                {view.name: view for build in together for view in build.declared}.values(), self._book
+            )
+            for part in [[pair] for pair in pairs] if one_by_one else [pairs]:
+                rows = encoder.nothing()
+                for pair in part:
+                    broken = encoder.encode_history(pair[0], pair[1].removeprefix(ORDER), histories[pair], rows)
+                    tried[pair] = broken or unreadable.get(pair)
+                known = [
+                    (shop, stream.removeprefix(ORDER))
+                    for shop, stream in part
+                    if not histories[shop, stream] or histories[shop, stream][0].position <= stretches[shop].done
+                ]
+                if not one_by_one:
+                    await _write(connection, together, known, rows)
+                    continue
+                try:
+                    async with connection.transaction():
+                        await _write(connection, together, known, rows)
+                except _REFUSED as error:
+                    (pair,) = part
+                    tried[pair] = (histories[pair][-1].position, str(error))
+        return {pair: broken for pair, broken in tried.items() if pair not in cut}
+
+    async def _claim(
+        self, connection: AsyncConnection[TupleRow], lagging: Mapping[str, int], live: Sequence[Build]
+    ) -> dict[str, Stretch]:
+        """Lock the shops that no other worker holds; what is next for each.
 
         In one statement on one server; where tables are distributed a statement may lock in one shop only.
         """
+        readers = {build.reader: build for build in live}
+        first = live[0].reader
+        await connection.execute(_BEGIN, (Texts(list(lagging)), list(readers)))
+        if await self._is_distributed(connection):
+            async with connection.pipeline():
+                cursors = {shop: await connection.execute(_CLAIM, (shop, first)) for shop in lagging}
+            claimed = [shop for shop, cursor in cursors.items() if await cursor.fetchone() is not None]
+        else:
+            cursor = await connection.execute(_CLAIM_TOGETHER, (Texts(list(lagging)), first))
+            claimed = [shop for (shop,) in await cursor.fetchall()]
+        stands: dict[str, dict[str, int]] = {shop: {} for shop in claimed}
+        cursor = await connection.execute(_STANDS, (Texts(claimed), list(readers)))
+        for shop, reader, position in await cursor.fetchall():
+            stands[shop][reader] = position
+        shares = share_out({shop: lagging[shop] for shop in claimed}, self._batch)
+        found = {}
+        for shop, positions in stands.items():
+            done = min(positions.values())
+            together = tuple(readers[reader] for reader in readers if positions[reader] == done)
+            ahead = min((position for position in positions.values() if position > done), default=None)
+            up_to = done + shares[shop]
+            found[shop] = Stretch(together, done, up_to if ahead is None else min(up_to, ahead))
+        return found
+
+    async def _is_distributed(self, connection: AsyncConnection[TupleRow]) -> bool:
         if self._together is None:
             self._together = not await is_distributed(connection)
-        if self._together:
-            cursor = await connection.execute(_CLAIM_TOGETHER, (Texts(shop_ids), READER))
-            return dict(await cursor.fetchall())
-        async with connection.pipeline():
-            cursors = {shop_id: await connection.execute(_CLAIM, (shop_id, READER)) for shop_id in shop_ids}
-        claimed = {shop_id: await cursor.fetchone() for shop_id, cursor in cursors.items()}
-        return {shop_id: row[0] for shop_id, row in claimed.items() if row}
+        return not self._together
 
 
-async def reached(connection: AsyncConnection[TupleRow], shop_id: str) -> int:
-    """The position up to which the shop's views are current."""
-    cursor = await connection.execute(
-        "SELECT position FROM checkpoint WHERE shop_id = %s AND reader = %s", (shop_id, READER)
-    )
-    row = await cursor.fetchone()
-    return row[0] if row else 0
-
-
-async def write_rows(
-    connection: AsyncConnection[TupleRow], view: View, orders: Sequence[tuple[str, Judged]]
+async def _write(
+    connection: AsyncConnection[TupleRow],
+    together: Iterable[Build],
+    known: Sequence[tuple[str, str]],
+    rows: Encoded,
 ) -> None:
-    """Replace what the view holds of these orders of (shop, order), inside the caller's transaction."""
-    table = sql.Identifier(view.table)
-    await connection.execute(
-        sql.SQL(
-            """DELETE FROM {} v USING unnest(%s, %s) AS w(shop_id, order_sn)
-               WHERE v.shop_id = w.shop_id AND v.order_sn = w.order_sn"""
-        ).format(table),
-        (Texts([shop_id for shop_id, _ in orders]), Texts([judged.order.order_sn for _, judged in orders])),
-    )
-    names = [sql.Identifier(name) for name, _ in view.columns]
-    copy_in = sql.SQL("COPY {} (shop_id, order_sn, {}) FROM STDIN (FORMAT BINARY)").format(
-        table, sql.SQL(", ").join(names)
-    )
-    async with connection.cursor() as cursor, cursor.copy(copy_in) as copy:
-        copy.set_types(["text", "text", *(kind for _, kind in view.columns)])
-        for shop_id, judged in orders:
-            for row in view.rows(judged):
-                await copy.write_row((shop_id, judged.order.order_sn, *row))
+    for build in together:
+        if known:
+            await delete_rows(connection, build, known)
+        await copy_rows(connection, build, rows)
+
+
+def share_out(lags: Mapping[str, int], batch: int) -> dict[str, int]:
+    """How many positions each shop gets of a batch: who needs little gets that, the others share the rest.
+
+    A batch grows with the lag, up to ``CATCH_UP_BATCH``, and every shop gets at least one position.
+    """
+    left = max(batch, min(sum(lags.values()) // 4, CATCH_UP_BATCH))
+    shares = {}
+    waiting = sorted(lags, key=lambda shop: lags[shop])
+    for n, shop in enumerate(waiting):
+        shares[shop] = max(min(lags[shop], left // (len(waiting) - n)), 1)
+        left -= shares[shop]
+    return shares

@@ -1,8 +1,6 @@
 """The live worker: exactly once, whoever works and whatever is killed."""
 
 import asyncio
-from typing import Any
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -12,45 +10,21 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from domain.order import commands as c
-from domain.order.state import fold
 from infrastructure.command_path import CommandPath
 from infrastructure.database.pool import Pool
-from infrastructure.log.log import ORDER, Append, NewEvent, append, read_head, read_histories
+from infrastructure.log.log import read_head
 from infrastructure.projections import worker as worker_module
-from infrastructure.projections.views import VIEWS, Judged
-from infrastructure.projections.worker import Worker, reached, write_rows
+from infrastructure.projections.builds import reached
+from infrastructure.projections.worker import CATCH_UP_BATCH, Worker, share_out
 from infrastructure.rule_sets import shipped_rules
-from tests.orders import MONDAY_9, SHOP, done, on_database, order_sn, placed_and_formed, tell
+from tests.infrastructure.projections.built import equal_to_the_log, rows
+from tests.orders import SHOP, done, on_database, order_sn, placed_and_formed, tell
 
 BOOK = shipped_rules()
 
 
-async def rows(connection: AsyncConnection[TupleRow], shop: str = SHOP) -> dict[str, list[Any]]:
-    """Everything the views hold of a shop."""
-    found = {}
-    for view in VIEWS:
-        names = ", ".join(name for name, _ in view.columns)
-        cursor = await connection.execute(
-            f"SELECT order_sn, {names} FROM {view.table} WHERE shop_id = %s ORDER BY order_sn, 2, 3", (shop,)
-        )
-        found[view.name] = await cursor.fetchall()
-    return found
-
-
-async def rebuilt(connection: AsyncConnection[TupleRow], shop: str = SHOP) -> dict[str, list[Any]]:
-    """What the views would hold if every order were folded from its first event, all at once."""
-    cursor = await connection.execute("SELECT DISTINCT stream FROM event WHERE shop_id = %s", (shop,))
-    streams = [(shop, row[0]) for row in await cursor.fetchall()]
-    histories = await read_histories(connection, streams)
-    orders = [
-        (shop, Judged.by(BOOK, fold(stream.removeprefix(ORDER), history)))
-        for (_, stream), history in histories.items()
-    ]
-    async with connection.transaction(force_rollback=True):
-        for view in VIEWS:
-            await connection.execute(f"DELETE FROM {view.table} WHERE shop_id = %s", (shop,))
-            await write_rows(connection, view, orders)
-        return await rows(connection, shop)
+async def advance(worker: Worker, connection: AsyncConnection[TupleRow], shop: str = SHOP) -> int:
+    return await worker.advance(connection, {shop: await read_head(connection, shop)})
 
 
 def test_the_views_reach_the_head_and_equal_a_fresh_fold(database_url: str) -> None:
@@ -63,10 +37,9 @@ def test_the_views_reach_the_head_and_equal_a_fresh_fold(database_url: str) -> N
         )
         await Worker(pool, BOOK).catch_up(SHOP)
         async with pool.connection() as connection:
-            assert await reached(connection, SHOP) == await read_head(connection, SHOP) == 62
-            live = await rows(connection)
-            assert len(live["orders"]) == 30
-            assert live == await rebuilt(connection)
+            assert await reached(connection, SHOP, "orders") == await read_head(connection, SHOP) == 62
+            assert len((await rows(connection))["orders"]) == 30
+            await equal_to_the_log(connection)
 
     on_database(database_url, work)
 
@@ -100,11 +73,10 @@ def test_live_equals_rebuilt_after_any_events_in_any_batches(
         for number, command in steps:
             await path.submit([tell(order_sn(number), command, shop)])
             async with pool.connection() as connection:
-                await worker.advance(connection, [shop])
+                await advance(worker, connection, shop)
         await worker.catch_up(shop)
         async with pool.connection() as connection:
-            live = await rows(connection, shop)
-            assert live == await rebuilt(connection, shop)
+            await equal_to_the_log(connection)
 
     on_database(database_url, work)
 
@@ -135,7 +107,7 @@ def test_many_workers_share_the_work_without_doubling_any(database_url: str, tog
         async with pool.connection() as connection:
             for shop in shops:
                 await Worker(pool, BOOK).catch_up(shop)
-                assert await rows(connection, shop) == await rebuilt(connection, shop)
+            await equal_to_the_log(connection)
         for worker in workers:
             worker.stop()
         await asyncio.wait_for(running, 5)
@@ -154,32 +126,43 @@ def test_a_crash_before_the_commit_leaves_rows_and_checkpoint_as_they_were(
             with pytest.raises(psycopg.OperationalError):
                 await worker.catch_up(SHOP)
         async with pool.connection() as connection:
-            assert await reached(connection, SHOP) == 0
+            assert await reached(connection, SHOP, "orders") == 0
             assert await rows(connection) == {"orders": [], "deadlines": [], "violations": []}
         await worker.catch_up(SHOP)
         async with pool.connection() as connection:
-            assert await rows(connection) == await rebuilt(connection)
+            await equal_to_the_log(connection)
 
     on_database(database_url, work)
 
 
-def test_a_shop_with_an_event_nobody_can_read_does_not_stop_the_others(database_url: str) -> None:
+@given(
+    lags=st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers(0, 10**7), min_size=1, max_size=20),
+    batch=st.integers(1, 5_000),
+)
+def test_a_batch_is_shared_fairly(lags: dict[str, int], batch: int) -> None:
+    """Nobody gets more than it needs while another goes short, and everybody gets something."""
+    shares = share_out(lags, batch)
+    size = max(batch, min(sum(lags.values()) // 4, CATCH_UP_BATCH))
+    assert all(1 <= shares[shop] <= max(lags[shop], 1) for shop in lags)
+    assert sum(shares.values()) <= size + len(lags)
+    short = [shares[shop] for shop in lags if shares[shop] < lags[shop]]
+    if short:
+        assert sum(shares.values()) >= size
+        assert max(shares.values()) <= min(short) + 1
+
+
+def test_an_idle_worker_asks_only_whether_anything_was_written(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
-        await placed_and_formed(path, 2, "healthy")
-        async with pool.connection() as connection, connection.transaction():
-            event = NewEvent(
-                event_id=uuid4(),
-                type="NeverHeardOf",
-                schema_version=1,
-                occurred_at=MONDAY_9,
-                payload=b'{"type":"NeverHeardOf"}',
-                metadata=b"{}",
-            )
-            await append(connection, MONDAY_9, {"broken": [Append(ORDER + order_sn(1), 0, [event])]})
+        await placed_and_formed(path, 3)
         worker = Worker(pool, BOOK)
-        await worker.catch_up_once()
-        async with pool.connection() as connection:
-            assert await reached(connection, "healthy") == 4
-            assert await reached(connection, "broken") == 0
+        while await worker.catch_up_once():
+            pass
+        with monkeypatch.context() as patch:
+            patch.setattr(worker_module, "_LAGGING", "SELECT 1 / 0, %s, %s")
+            assert not await worker.catch_up_once()
+        await done(path, tell(order_sn(1), c.RequestStockout(reason="oversold")))
+        assert await worker.catch_up_once()
 
     on_database(database_url, work)

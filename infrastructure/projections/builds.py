@@ -1,0 +1,336 @@
+"""Builds: the tables behind the views, which of them answers, and which is kept to go back to.
+
+A build holds some views, each in a table of its own. While it is live, workers keep it at the head of
+every shop's log; how far it has come with a shop is the checkpoint of its reader. ``projection`` says
+which build answers for a view; the SQL view of the name that queries use shows that build's table.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow, class_row
+from psycopg.types.json import Jsonb
+
+from domain.rules.ruleset import RuleBook
+from infrastructure.projections.view import View
+from infrastructure.projections.views import BY_NAME, VIEWS
+
+State = Literal["building", "indexing", "catching_up", "verifying", "ready", "failed"]
+
+_CHANGING_LIVE = 7_166_401_946_155_042
+"""The advisory lock held while builds begin or cease to be live; who writes to them shares it."""
+
+_ACTIVATION_TRIES = 20
+
+
+class CannotDo(Exception):
+    """What was asked of a build is not possible; the message says why and what to do."""
+
+
+class Build(NamedTuple):
+    """A build as it is registered. ``scope`` is empty when it shows the present."""
+
+    id: int
+    views: list[str]
+    definition: str
+    state: State
+    live: bool
+    scope: dict[str, Any]
+    total: int
+    worked_seconds: float
+    requested_at: datetime
+    finished_at: datetime | None
+    error: str | None
+    verification: dict[str, Any] | None
+
+    @property
+    def reader(self) -> str:
+        """The name of its checkpoints."""
+        return f"build:{self.id}"
+
+    @property
+    def declared(self) -> list[View]:
+        return [BY_NAME[name] for name in self.views]
+
+
+class Active(NamedTuple):
+    """Which build answers for a view, and which one did before."""
+
+    name: str
+    active: int
+    previous: int | None
+
+
+_BUILD = sql.SQL(", ").join(map(sql.Identifier, Build._fields))
+
+
+def definition(views: Sequence[View], book: RuleBook) -> str:
+    """What decides the rows of a build: its views' versions, and every rule they may be judged by."""
+    rules = hashlib.sha256(msgspec.json.encode(book.sets)).hexdigest()[:16]
+    return " ".join([*(f"{view.name}/{view.version}" for view in views), f"rules/{rules}"])
+
+
+def table_of(view: View, build_id: int) -> sql.Identifier:
+    """The table of a view in a build."""
+    return sql.Identifier(f"{view.table}_{build_id}")
+
+
+async def register(
+    connection: AsyncConnection[TupleRow],
+    views: Sequence[View],
+    book: RuleBook,
+    requested_at: datetime,
+    state: State,
+    scope: dict[str, Any] | None = None,
+) -> Build:
+    """A new build with empty tables, not live yet; in the caller's transaction."""
+    cursor = connection.cursor(row_factory=class_row(Build))
+    await cursor.execute(
+        sql.SQL(
+            """INSERT INTO build (views, definition, state, scope, requested_at)
+               VALUES (%s, %s, %s, %s, %s) RETURNING {}"""
+        ).format(_BUILD),
+        ([view.name for view in views], definition(views, book), state, Jsonb(scope or {}), requested_at),
+    )
+    build = await cursor.fetchone()
+    assert build
+    for view in views:
+        columns = [
+            sql.SQL("{} {} {}").format(
+                sql.Identifier(column.name),
+                sql.SQL(column.type),
+                sql.SQL("" if column.optional else "NOT NULL"),
+            )
+            for column in view.columns
+        ]
+        await connection.execute(
+            sql.SQL("CREATE TABLE {} (shop_id text NOT NULL, order_sn text NOT NULL, {})").format(
+                table_of(view, build.id), sql.SQL(", ").join(columns)
+            )
+        )
+    return build
+
+
+def index_statements(build: Build) -> list[sql.Composed]:
+    """What makes the build's keys and indexes, those of large tables first; each can be run again."""
+    statements = []
+    for view in build.declared:
+        table = table_of(view, build.id)
+        key = sql.SQL(", ").join(map(sql.Identifier, view.key))
+        name = sql.Identifier(f"{view.table}_{build.id}_key")
+        statements.append(sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} ({})").format(name, table, key))
+        statements += [
+            sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} {}").format(
+                sql.Identifier(f"{view.table}_{build.id}_{index.name}"), table, sql.SQL(index.on)
+            )
+            for index in view.indexes
+        ]
+    return statements
+
+
+async def find(connection: AsyncConnection[TupleRow], build_id: int) -> Build | None:
+    cursor = connection.cursor(row_factory=class_row(Build))
+    await cursor.execute(sql.SQL("SELECT {} FROM build WHERE id = %s").format(_BUILD), (build_id,))
+    return await cursor.fetchone()
+
+
+async def every(connection: AsyncConnection[TupleRow]) -> list[Build]:
+    """All builds, oldest first."""
+    cursor = connection.cursor(row_factory=class_row(Build))
+    await cursor.execute(sql.SQL("SELECT {} FROM build ORDER BY id").format(_BUILD))
+    return await cursor.fetchall()
+
+
+async def actives(connection: AsyncConnection[TupleRow]) -> dict[str, Active]:
+    """By view."""
+    cursor = connection.cursor(row_factory=class_row(Active))
+    await cursor.execute("SELECT name, active, previous FROM projection")
+    return {found.name: found for found in await cursor.fetchall()}
+
+
+async def live(connection: AsyncConnection[TupleRow], book: RuleBook, *, hold: bool = False) -> list[Build]:
+    """The builds to keep current that this program can write, which are those it would build itself.
+
+    With ``hold`` they, and no others, stay live until the caller's transaction ends.
+    """
+    if hold:
+        await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_CHANGING_LIVE,))
+    cursor = connection.cursor(row_factory=class_row(Build))
+    await cursor.execute(sql.SQL("SELECT {} FROM build WHERE live ORDER BY id").format(_BUILD))
+    return [build for build in await cursor.fetchall() if is_current(build, book)]
+
+
+def is_current(build: Build, book: RuleBook) -> bool:
+    """Whether this program would give the build's tables the same rows."""
+    known = [BY_NAME[name] for name in build.views if name in BY_NAME]
+    return len(known) == len(build.views) and build.definition == definition(known, book)
+
+
+def analyze_statement(view: View, build: Build) -> sql.Composed:
+    return sql.SQL("ANALYZE {}").format(table_of(view, build.id))
+
+
+async def begin_reading(connection: AsyncConnection[TupleRow], build: Build, positions: dict[str, int]) -> None:
+    """Say from where a build goes on; one of the present is kept current by workers from now on.
+
+    In the caller's transaction.
+    """
+    await _change_live(connection)
+    await connection.execute(
+        """INSERT INTO checkpoint (shop_id, reader, position)
+           SELECT shop_id, %s, position FROM unnest(%s::text[], %s::bigint[]) AS w(shop_id, position)
+           ON CONFLICT (shop_id, reader) DO NOTHING""",
+        (build.reader, list(positions), list(positions.values())),
+    )
+    await connection.execute("UPDATE build SET live = %s WHERE id = %s", (not build.scope, build.id))
+
+
+async def set_state(
+    connection: AsyncConnection[TupleRow],
+    build: Build,
+    state: State,
+    *,
+    error: str | None = None,
+    verification: dict[str, Any] | None = None,
+    finished_at: datetime | None = None,
+) -> None:
+    await connection.execute(
+        """UPDATE build SET state = %s, error = %s, finished_at = coalesce(%s, finished_at),
+           verification = coalesce(%s, verification) WHERE id = %s""",
+        (state, error, finished_at, Jsonb(verification) if verification else None, build.id),
+    )
+
+
+async def activate(connection: AsyncConnection[TupleRow], build_id: int, book: RuleBook) -> None:
+    """Let a verified build answer for all its views; what answered before is kept current to go back to.
+
+    Raises ``CannotDo``.
+    """
+    build = await find(connection, build_id)
+    if build is None:
+        raise CannotDo(f"There is no build {build_id}.")
+    if build.scope:
+        raise CannotDo(f"Build {build_id} does not show the present; it can be read, not activated.")
+    if build.state != "ready":
+        raise CannotDo(f"Build {build_id} is {build.state}{f' ({build.error})' if build.error else ''}, not ready.")
+    before = await actives(connection)
+    if all(name in before and before[name].active == build_id for name in build.views):
+        raise CannotDo(f"Build {build_id} is active already.")
+    await _flip(connection, build.views, build, book)
+
+
+async def roll_back(connection: AsyncConnection[TupleRow], name: str, book: RuleBook) -> int:
+    """Let the build answer again that did before; which one that is. Raises ``CannotDo``."""
+    before = (await actives(connection)).get(name)
+    build = await find(connection, before.previous) if before and before.previous else None
+    if build is None:
+        raise CannotDo(f"There is no earlier build of {name} to go back to.")
+    await _flip(connection, [name], build, book)
+    return build.id
+
+
+async def _flip(connection: AsyncConnection[TupleRow], names: Sequence[str], build: Build, book: RuleBook) -> None:
+    """Change which build answers, in one transaction that waits for readers only for moments at a time."""
+    if not is_current(build, book):
+        raise CannotDo(
+            f"Build {build.id} is of {build.definition}, which this program does not write; "
+            f"it would fall behind. Rebuild {' and '.join(names)}."
+        )
+    if not build.live:
+        raise CannotDo(f"Build {build.id} is no longer kept current. Rebuild {' and '.join(names)}.")
+    for last in [False] * (_ACTIVATION_TRIES - 1) + [True]:
+        try:
+            async with connection.transaction():
+                await connection.execute("SET LOCAL lock_timeout = '250ms'")
+                await _flip_now(connection, names, build)
+            return
+        except psycopg.errors.LockNotAvailable:
+            if last:
+                raise CannotDo("The views are being read without a pause; try again later.") from None
+
+
+async def _flip_now(connection: AsyncConnection[TupleRow], names: Sequence[str], build: Build) -> None:
+    await _change_live(connection)
+    before = await actives(connection)
+    for name in names:
+        now = before.get(name)
+        if now and await _is_behind(connection, build, now.active):
+            raise CannotDo(f"Build {build.id} has not caught up with the one that is active; try again.")
+        await connection.execute(
+            """INSERT INTO projection (name, active) VALUES (%(name)s, %(id)s)
+               ON CONFLICT (name) DO UPDATE SET active = %(id)s, previous = projection.active
+               WHERE projection.active <> %(id)s""",
+            {"name": name, "id": build.id},
+        )
+        view = BY_NAME[name]
+        shown = sql.Identifier(view.table)
+        await connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(shown))
+        await connection.execute(
+            sql.SQL("CREATE VIEW {} AS SELECT * FROM {}").format(shown, table_of(view, build.id))
+        )
+    # Who is neither active nor the one to go back to is no longer kept current.
+    await connection.execute(
+        """UPDATE build SET live = false WHERE live AND state = 'ready' AND finished_at <= (
+               SELECT finished_at FROM build WHERE id = %s)
+           AND NOT EXISTS (SELECT FROM projection p WHERE id IN (p.active, p.previous))""",
+        (build.id,),
+    )
+
+
+async def _is_behind(connection: AsyncConnection[TupleRow], build: Build, other: int) -> bool:
+    cursor = await connection.execute(
+        """SELECT EXISTS (
+               SELECT FROM checkpoint a LEFT JOIN checkpoint b ON b.shop_id = a.shop_id AND b.reader = %s
+               WHERE a.reader = %s AND a.position > coalesce(b.position, 0))""",
+        (build.reader, f"build:{other}"),
+    )
+    row = await cursor.fetchone()
+    return bool(row and row[0])
+
+
+async def drop(connection: AsyncConnection[TupleRow], build_id: int) -> None:
+    """Remove a build and its tables. Raises ``CannotDo`` for one that answers for a view."""
+    build = await find(connection, build_id)
+    if build is None:
+        raise CannotDo(f"There is no build {build_id}.")
+    async with connection.transaction():
+        await _change_live(connection)
+        for found in (await actives(connection)).values():
+            if found.active == build_id:
+                raise CannotDo(f"Build {build_id} is active for {found.name}.")
+        await connection.execute("UPDATE projection SET previous = NULL WHERE previous = %s", (build_id,))
+        for name in build.views:
+            if name in BY_NAME:
+                table = table_of(BY_NAME[name], build_id)
+                await connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
+        await connection.execute("DELETE FROM slice WHERE build_id = %s", (build_id,))
+        await connection.execute("DELETE FROM build WHERE id = %s", (build_id,))
+        await connection.execute("DELETE FROM checkpoint WHERE reader = %s", (build.reader,))
+
+
+async def _change_live(connection: AsyncConnection[TupleRow]) -> None:
+    """Wait until nobody writes to builds, and keep writers out until the transaction ends."""
+    await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_CHANGING_LIVE,))
+
+
+async def reached(connection: AsyncConnection[TupleRow], shop_id: str, name: str) -> int:
+    """The position up to which a view shows a shop's log."""
+    cursor = await connection.execute(
+        """SELECT c.position FROM projection p
+           JOIN checkpoint c ON c.reader = 'build:' || p.active AND c.shop_id = %s WHERE p.name = %s""",
+        (shop_id, name),
+    )
+    row = await cursor.fetchone()
+    return row[0] if row else 0
+
+
+async def missing(connection: AsyncConnection[TupleRow], book: RuleBook) -> list[View]:
+    """The views for which no build of this program's definition answers."""
+    now = await actives(connection)
+    by_id = {build.id: build for build in await every(connection)}
+    return [view for view in VIEWS if view.name not in now or not is_current(by_id[now[view.name].active], book)]

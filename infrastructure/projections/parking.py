@@ -1,0 +1,142 @@
+"""Orders that can't be applied to the views: tried again after a while, then left to people.
+
+The rest of the shop goes on without them. Views show such an order as it was before the event that can't
+be applied; that event and all later ones of the order wait until a retry succeeds.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, class_row
+
+from infrastructure.log.columns import Texts
+from infrastructure.log.log import ORDER
+
+ParkedState = Literal["retrying", "parked", "discarded"]
+
+BACK_OFF = (1.0, 4.0, 15.0, 60.0)
+"""Seconds before each new attempt; after the last one the order is parked."""
+
+
+class Parked(NamedTuple):
+    """An order with the position of the event that can't be applied, and why."""
+
+    shop_id: str
+    order_sn: str
+    position: int
+    events: int
+    state: ParkedState
+    attempts: int
+    error: str
+    parked_at: datetime
+    retry_at: datetime | None
+
+
+_LIST = """
+SELECT shop_id, substr(stream, %(prefix)s) AS order_sn, p.position,
+       (SELECT count(*) FROM event e WHERE e.shop_id = p.shop_id AND e.stream = p.stream
+                                     AND e.position >= p.position) AS events,
+       state, attempts, error, parked_at,
+       CASE WHEN state = 'retrying' THEN retry_at END AS retry_at
+FROM parked p
+WHERE (shop_id, stream) > (%(shop_id)s, %(stream)s)
+ORDER BY shop_id, stream LIMIT %(limit)s
+"""
+
+_PARK = """
+INSERT INTO parked (shop_id, stream, position, error, state, attempts, retry_at, parked_at)
+VALUES (%(shop_id)s, %(stream)s, %(position)s, %(error)s, %(state)s, %(attempts)s, %(retry_at)s, %(now)s)
+ON CONFLICT (shop_id, stream) DO UPDATE
+SET position = excluded.position, error = excluded.error, state = excluded.state,
+    attempts = excluded.attempts, retry_at = excluded.retry_at
+"""
+
+
+class Waiting(NamedTuple):
+    """What the worker has to know of a parked order."""
+
+    position: int
+    state: ParkedState
+    attempts: int
+    retry_at: datetime
+
+    def is_due(self, now: datetime) -> bool:
+        return self.state == "retrying" and self.retry_at <= now
+
+
+async def waiting_of(connection: AsyncConnection[TupleRow], shop_ids: list[str]) -> dict[tuple[str, str], Waiting]:
+    """The parked orders of these shops, by shop and stream."""
+    cursor = await connection.execute(
+        "SELECT shop_id, stream, position, state, attempts, retry_at FROM parked WHERE shop_id = ANY (%s)",
+        (Texts(shop_ids),),
+    )
+    return {(shop_id, stream): Waiting(*rest) for shop_id, stream, *rest in await cursor.fetchall()}
+
+
+async def shops_to_retry(connection: AsyncConnection[TupleRow], now: datetime, limit: int) -> list[str]:
+    cursor = await connection.execute(
+        """SELECT shop_id FROM parked WHERE state = 'retrying' AND retry_at <= %s
+           GROUP BY shop_id ORDER BY min(retry_at) LIMIT %s""",
+        (now, limit),
+    )
+    return [shop_id for (shop_id,) in await cursor.fetchall()]
+
+
+async def settle(
+    connection: AsyncConnection[TupleRow],
+    tried: Mapping[tuple[str, str], tuple[int, str] | None],
+    before: Mapping[tuple[str, str], Waiting],
+    now: datetime,
+) -> None:
+    """Keep what came of trying these orders: ``None`` where all of it was applied."""
+    for (shop_id, stream), broken in tried.items():
+        was = before.get((shop_id, stream))
+        if broken is None:
+            if was:
+                await connection.execute("DELETE FROM parked WHERE shop_id = %s AND stream = %s", (shop_id, stream))
+            continue
+        position, error = broken
+        attempts = was.attempts + 1 if was and was.position == position else 1
+        retrying = attempts <= len(BACK_OFF)
+        wait = BACK_OFF[attempts - 1] if retrying else 0.0
+        parameters: dict[str, Any] = {
+            "shop_id": shop_id,
+            "stream": stream,
+            "position": position,
+            "error": error[:2_000],
+            "state": "retrying" if retrying else "parked",
+            "attempts": attempts,
+            "retry_at": now + timedelta(seconds=wait),
+            "now": now,
+        }
+        await connection.execute(_PARK, parameters)
+
+
+async def list_parked(
+    connection: AsyncConnection[TupleRow], limit: int, after: tuple[str, str] = ("", "")
+) -> list[Parked]:
+    """Parked orders by shop and number, behind ``after``; ``events`` is how many events wait."""
+    cursor = connection.cursor(row_factory=class_row(Parked))
+    parameters = {"prefix": len(ORDER) + 1, "shop_id": after[0], "stream": ORDER + after[1], "limit": limit}
+    await cursor.execute(_LIST, parameters)
+    return await cursor.fetchall()
+
+
+async def retry(connection: AsyncConnection[TupleRow], shop_id: str, order_sn: str, now: datetime) -> bool:
+    """Let the worker try an order again from now on; whether it was parked."""
+    cursor = await connection.execute(
+        """UPDATE parked SET state = 'retrying', attempts = 0, retry_at = %s
+           WHERE shop_id = %s AND stream = %s""",
+        (now, shop_id, ORDER + order_sn),
+    )
+    return cursor.rowcount > 0
+
+
+async def discard(connection: AsyncConnection[TupleRow], shop_id: str, order_sn: str) -> bool:
+    """Give up the event and what follows it, in live views and in rebuilds; whether it was parked."""
+    cursor = await connection.execute(
+        "UPDATE parked SET state = 'discarded' WHERE shop_id = %s AND stream = %s", (shop_id, ORDER + order_sn)
+    )
+    return cursor.rowcount > 0

@@ -1,0 +1,63 @@
+"""What a view is: a table and a pure function from a folded order to its rows.
+
+A view's rows never depend on the moment of asking, only on the order and its rules; so a live update
+and a rebuild, which both call ``rows``, can't disagree.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Self
+
+from domain.order.state import Order
+from domain.rules.deadlines import Clocks, clocks
+from domain.rules.ruleset import RuleBook, RuleSet
+
+Row = tuple[Any, ...]
+
+FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
+"""Stands for "no such time" in columns that are sorted by; it sorts last."""
+
+
+class Judged(NamedTuple):
+    """A folded order with the rules that govern it and the clocks they set."""
+
+    order: Order
+    rules: RuleSet
+    clocks: Clocks
+
+    @classmethod
+    def by(cls, book: RuleBook, order: Order) -> Self:
+        rules = book.governing(order)
+        return cls(order, rules, clocks(order, rules))
+
+
+class Column(NamedTuple):
+    """A column and its PostgreSQL type, one of those that ``copying`` knows; ``optional`` ones may be null."""
+
+    name: str
+    type: str
+    optional: bool = False
+
+
+class Index(NamedTuple):
+    """An index: the end of its name, and what follows ``ON table`` in its definition."""
+
+    name: str
+    on: str
+
+
+class View(NamedTuple):
+    """A projection: what its rows are, and where and as what they are stored.
+
+    ``columns`` follow ``shop_id`` and ``order_sn``, and ``rows`` gives their values for one order. Whoever
+    changes what ``rows`` gives raises ``version``: the view is then built anew. ``table`` is the name it is
+    read by; each build has its own table behind it.
+    """
+
+    name: str
+    version: int
+    table: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    indexes: tuple[Index, ...]
+    rows: Callable[[Judged], Iterable[Row]]

@@ -1,0 +1,47 @@
+"""``deadlines``: every deadline of every order, with the moment it is due and how it ended."""
+
+from collections.abc import Iterable
+from typing import get_args
+
+from domain.rules.deadlines import DeadlineKind, DeadlineState, deadlines
+from infrastructure.projections.view import FAR_FUTURE, Column, Index, Judged, Row, View
+
+KINDS: tuple[DeadlineKind, ...] = get_args(DeadlineKind)
+ENDS: tuple[DeadlineState | None, ...] = (None, *get_args(DeadlineState))
+
+LANES = {(kind, end): n for n, (kind, end) in enumerate((kind, end) for kind in KINDS for end in ENDS)}
+"""A number for each kind and end: one index by lane and due time serves every filter of the list."""
+
+
+def rows(judged: Judged) -> Iterable[Row]:
+    return [
+        (
+            number,
+            deadline.kind,
+            deadline.due_at or FAR_FUTURE,
+            deadline.met_at,
+            deadline.settled,
+            deadline.tracking_number,
+            LANES[deadline.kind, deadline.settled],
+        )
+        for number, deadline in enumerate(deadlines(*judged), start=1)
+    ]
+
+
+DEADLINES = View(
+    name="deadlines",
+    version=1,
+    table="deadline_list",
+    columns=(
+        Column("number", "smallint"),
+        Column("kind", "text"),
+        Column("due_key", "timestamptz"),  # for sorting; the far future where it isn't known
+        Column("met_at", "timestamptz", optional=True),
+        Column("settled", "text", optional=True),  # what no time can change; null: pending until due, then missed
+        Column("tracking_number", "text", optional=True),
+        Column("lane", "smallint"),
+    ),
+    key=("shop_id", "order_sn", "number"),
+    indexes=(Index("by_lane", "(shop_id, lane, due_key, order_sn, number)"),),
+    rows=rows,
+)

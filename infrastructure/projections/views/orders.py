@@ -1,0 +1,82 @@
+"""``orders``: what lists show of an order, a row each."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from domain.order.events import Line
+from domain.order.view import ShipmentLock, shipment_lock
+from domain.rules.deadlines import ship_by
+from infrastructure.projections.view import FAR_FUTURE, Column, Index, Judged, Row, View
+
+_encode = msgspec.json.Encoder().encode
+decode_lines = msgspec.json.Decoder(tuple[Line, ...]).decode
+decode_lock = msgspec.json.Decoder(ShipmentLock).decode
+
+
+def rows(judged: Judged) -> Iterable[Row]:
+    order, rules, running = judged
+    upload = running.upload
+    due = ship_by(order, rules)
+    lines = order.lines
+    holds = order.holds
+    return (
+        (
+            order.version,
+            order.position,
+            order.status,
+            bool(holds),
+            [lines[0].sku_id] if len(lines) == 1 else sorted({line.sku_id for line in lines}),
+            _encode(lines),
+            order.paid_fen,
+            order.placed_at,
+            order.group_formed_at,
+            due,
+            upload.met_at,
+            upload.settled,
+            [parcel.tracking_number for parcel in order.current_parcels],
+            _encode(shipment_lock(order, rules)) if holds else None,
+            len(order.anomalies),
+            order.group_formed_at is not None and upload.met_at is None and order.ending is None,
+            upload.due_at or due or FAR_FUTURE,
+            order.placed_at or FAR_FUTURE,
+        ),
+    )
+
+
+ORDERS = View(
+    name="orders",
+    version=1,
+    table="order_list",
+    columns=(
+        Column("version", "integer"),
+        Column("position", "bigint"),
+        Column("status", "text"),
+        Column("locked", "boolean"),
+        Column("sku_ids", "text[]"),
+        Column("lines", "json"),
+        Column("paid_fen", "bigint", optional=True),
+        Column("placed_at", "timestamptz", optional=True),
+        Column("group_formed_at", "timestamptz", optional=True),
+        Column("ship_by", "timestamptz", optional=True),
+        Column("shipped_at", "timestamptz", optional=True),
+        Column("upload", "text", optional=True),  # how the upload deadline ended; null while it runs
+        Column("tracking_numbers", "text[]"),
+        Column("shipment_lock", "json", optional=True),  # null: nothing locks it
+        Column("anomalies", "integer"),
+        Column("open", "boolean"),  # a tracking number is still to be uploaded
+        Column("ship_by_key", "timestamptz"),  # for sorting, as the next one
+        Column("placed_key", "timestamptz"),
+    ),
+    key=("shop_id", "order_sn"),
+    indexes=(
+        Index("by_ship_by", "(shop_id, ship_by_key, order_sn)"),
+        Index("by_placed", "(shop_id, placed_key, order_sn)"),
+        Index("by_status", "(shop_id, status, ship_by_key, order_sn)"),
+        Index("locked", "(shop_id, ship_by_key, order_sn) WHERE locked"),
+        Index("open", "(shop_id, ship_by_key, order_sn) WHERE open"),
+        Index("by_sku", "USING gin (sku_ids)"),
+        Index("by_day", "USING brin (group_formed_at)"),
+    ),
+    rows=rows,
+)

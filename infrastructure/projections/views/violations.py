@@ -1,0 +1,52 @@
+"""``violations``: every violation that arose, or will if nothing more happens."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from domain.rules.violations import AppealView, ladder
+from infrastructure.projections.view import Column, Index, Judged, Row, View
+
+_encode = msgspec.json.Encoder().encode
+decode_appeal = msgspec.json.Decoder(AppealView).decode
+
+
+def rows(judged: Judged) -> Iterable[Row]:
+    return [
+        (
+            violation.violation_id,
+            violation.kind,
+            violation.cause,
+            violation.arose_at,
+            violation.stands_from,
+            violation.penalty_fen,
+            violation.rule,
+            _encode(violation.appeal) if violation.appeal else None,
+            not violation.counts,
+        )
+        for violation in ladder(*judged)
+    ]
+
+
+VIOLATIONS = View(
+    name="violations",
+    version=1,
+    table="violation_list",
+    columns=(
+        Column("violation_id", "text"),
+        Column("kind", "text"),
+        Column("cause", "text", optional=True),
+        Column("arose_at", "timestamptz"),
+        Column("stands_from", "timestamptz"),  # it can be claimed from here on; the future while the clock runs
+        Column("penalty_fen", "bigint", optional=True),
+        Column("rule", "text"),
+        Column("appeal", "json", optional=True),
+        Column("overturned", "boolean"),
+    ),
+    key=("shop_id", "order_sn", "violation_id"),
+    indexes=(
+        Index("by_time", "(shop_id, arose_at, violation_id)"),
+        Index("by_kind", "(shop_id, kind, arose_at, violation_id)"),
+    ),
+    rows=rows,
+)
