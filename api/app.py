@@ -8,11 +8,12 @@ from fastapi import FastAPI
 from fastapi_swagger import patch_fastapi
 from starlette.types import Receive, Scope, Send
 
-from api import collector, openapi, problems
+from api import openapi, problems
 from api.metrics import Metered
 from api.program import Program, database
-from api.routes import commands, feed, orders, service
+from api.routes import commands, feed, orders, projections, service
 from api.workers import Start, worker_process, worker_thread
+from infrastructure import collector
 from infrastructure.settings import Settings
 
 DESCRIPTION = """
@@ -44,11 +45,13 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if url is not None:
             async with Program.running(url, worker=worker) as app.state.program:
+                await app.state.program.rebuilds.go_on(app.state.program.pool)
                 yield
         else:
             assert settings is not None
             with database(settings) as found:
                 async with Program.running(found, worker=worker) as app.state.program:
+                    await app.state.program.rebuilds.go_on(app.state.program.pool)
                     yield
 
     app = Api(
@@ -65,6 +68,7 @@ def create_app(
     app.include_router(commands.router)
     app.include_router(orders.router)
     app.include_router(feed.router)
+    app.include_router(projections.router)
     app.include_router(service.router)
     problems.install(app)
     openapi.install(app)

@@ -13,6 +13,9 @@ from domain.order.decisions import ACTIONS
 from domain.order.diff import OrderDiff
 from domain.order.view import OrderView
 from infrastructure.projections.lists import ListedDeadline, ListedViolation, OrderSummary
+from infrastructure.projections.overview import Projection
+from infrastructure.projections.parking import Parked
+from infrastructure.projections.rebuild import Progress
 
 _REF = "#/components/schemas/{name}"
 
@@ -285,6 +288,7 @@ def install(app: FastAPI) -> None:
             schema = made()
             commands = [action.command for action in ACTIONS.values()]
             views = [OrderView, OrderSummary, ListedDeadline, ListedViolation, OrderDiff, StoredEventView, Problem]
+            views += [Progress, Projection, Parked]
             _, components = msgspec.json.schema_components([*commands, *views], ref_template=_REF)
             for action in ACTIONS:
                 path = f"/v1/shops/{{shop_id}}/orders/{{order_sn}}/{action}"

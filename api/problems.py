@@ -111,6 +111,12 @@ PROBLEMS: dict[str, Kind] = {
     "stale_version": Kind(
         412, "The order has changed since", "Read it again, look whether the command still makes sense, resend."
     ),
+    "unknown_projection": Kind(404, "There is no such projection", "GET /v1/projections lists them."),
+    "unknown_rebuild": Kind(404, "There is no such rebuild", "GET /v1/projections lists the builds of each."),
+    "not_possible": Kind(
+        409, "That can't be done to this projection now", "`detail` says why and what to do; nothing was changed."
+    ),
+    "not_parked": Kind(404, "The order is not parked", "Nothing holds it up, or it was retried already."),
     "too_large": Kind(413, "The request is too large", "Send fewer commands at once."),
     "idempotency_key_reused": Kind(
         422,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from api.answers import Answers, to_receipt
+from api.rebuilds import Rebuilds
 from api.workers import Start, Wake
 from domain.rules.ruleset import RuleBook
 from infrastructure import clock
@@ -71,6 +72,7 @@ class Program:
     pool: Pool
     path: CommandPath
     answers: Answers
+    rebuilds: Rebuilds
     closing: asyncio.Event
 
     @classmethod
@@ -95,6 +97,7 @@ class Program:
                 together=not distributed,
             )
             await stack.enter_async_context(path)
-            program = cls(book, pool, path, answers, asyncio.Event())
+            rebuilds = await stack.enter_async_context(Rebuilds(url))
+            program = cls(book, pool, path, answers, rebuilds, asyncio.Event())
             stack.callback(program.closing.set)
             yield program

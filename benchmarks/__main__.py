@@ -14,9 +14,9 @@ from psycopg import sql
 from rich.console import Console
 from rich.progress import Progress
 
-from api import collector
 from benchmarks import appending, growing, importing, serving
 from benchmarks.table import Result, show
+from infrastructure import collector
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import migrate
 

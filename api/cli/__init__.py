@@ -7,9 +7,9 @@ import psycopg
 import typer
 from psycopg_pool import PoolTimeout
 
-from api import collector
-from api.cli import demo, doctor, importing, reading, rules, serving
+from api.cli import demo, doctor, importing, projections, reading, rules, serving
 from api.cli.terminal import Failed, complain
+from infrastructure import collector
 from infrastructure.command_path import Unavailable
 from infrastructure.database.embedded import EmbeddedServerFailed
 from infrastructure.database.migrate import WrongDatabase
@@ -31,6 +31,7 @@ app.command()(reading.history)
 app.command()(reading.violations)
 app.command()(doctor.doctor)
 app.command()(demo.demo)
+app.add_typer(projections.app, name="projections")
 app.add_typer(rules.app, name="rules")
 app.add_typer(serving.db, name="db")
 

@@ -1,6 +1,6 @@
 """Applying orders to views: their rows encoded, and put into the tables of builds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
@@ -10,59 +10,51 @@ from domain.order.state import Order, fold
 from domain.rules.ruleset import RuleBook
 from infrastructure.log.columns import Texts
 from infrastructure.projections.builds import Build, table_of
-from infrastructure.projections.copying import SIGNATURE, TRAILER, RowEncoder, text
+from infrastructure.projections.copying import Batch
 from infrastructure.projections.view import Judged, View
 
-Encoded = dict[str, list[bytes]]
-"""By view, its rows as COPY takes them."""
 
-
-class Encoder:
-    """Judges orders by a rule book and encodes their rows in some views."""
+class Applied:
+    """Orders judged by a rule book, and their rows in some views, as they gather."""
 
     def __init__(self, views: Iterable[View], book: RuleBook) -> None:
-        self._views = [(view.name, view.rows, RowEncoder(view)) for view in views]
+        self._views = list(views)
         self._book = book
+        self.batch = Batch(self._views)
+        self._into = [(view.rows, self.batch.orders[view.name], self.batch.rows[view.name]) for view in self._views]
 
-    def nothing(self) -> Encoded:
-        return {name: [] for name, _, _ in self._views}
-
-    def encode(self, shop_id: str, order: Order, into: Encoded) -> None:
-        """Add an order's rows. Whatever is raised on the way concerns this order only."""
+    def add(self, shop_id: str, order: Order) -> None:
+        """Add an order's rows, or none if any view can't make them. What is raised concerns this order only."""
         judged = Judged.by(self._book, order)
-        key = text(shop_id) + text(order.order_sn)
-        for name, rows, encode in self._views:
-            encode(key, rows(judged), into[name])
+        found = [list(rows(judged)) for rows, _, _ in self._into]
+        key = (shop_id, order.order_sn)
+        for (_, orders, into), rows in zip(self._into, found, strict=True):
+            orders += [key] * len(rows)
+            into += rows
 
-    def encode_history(
-        self, shop_id: str, order_sn: str, history: Sequence[Recorded], into: Encoded
-    ) -> tuple[int, str] | None:
-        """Add the rows of an order, or of as much of it as can be applied.
+    def add_history(self, shop_id: str, order_sn: str, history: Sequence[Recorded]) -> tuple[int, str] | None:
+        """Add an order, or as much of it as can be applied.
 
         What could not be: the position of the event, and the error.
         """
         broken: tuple[int, str] | None = None
         for end in range(len(history), 0, -1):
-            rows = self.nothing()
             try:
-                self.encode(shop_id, fold(order_sn, history[:end]), rows)
+                self.add(shop_id, fold(order_sn, history[:end]))
             except Exception as error:
                 broken = (history[end - 1].position, f"{type(error).__name__}: {error}")
-                continue
-            for name, encoded in rows.items():
-                into[name] += encoded
-            return broken
+            else:
+                break
         return broken
 
 
-async def copy_rows(connection: AsyncConnection[TupleRow], build: Build, rows: Encoded) -> None:
-    """Put encoded rows into a build's tables."""
+async def copy_rows(connection: AsyncConnection[TupleRow], build: Build, rows: Mapping[str, bytes]) -> None:
+    """Put encoded rows, by view, into a build's tables."""
     for view in build.declared:
-        if not rows[view.name]:
-            continue
-        copy_in = sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(table_of(view, build.id))
-        async with connection.cursor() as cursor, cursor.copy(copy_in) as copy:
-            await copy.write(b"".join([SIGNATURE, *rows[view.name], TRAILER]))
+        if rows[view.name]:
+            copy_in = sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(table_of(view, build.id))
+            async with connection.cursor() as cursor, cursor.copy(copy_in) as copy:
+                await copy.write(rows[view.name])
 
 
 async def delete_rows(

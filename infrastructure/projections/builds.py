@@ -139,6 +139,17 @@ async def find(connection: AsyncConnection[TupleRow], build_id: int) -> Build | 
     return await cursor.fetchone()
 
 
+async def latest_ready(connection: AsyncConnection[TupleRow], name: str) -> Build | None:
+    """The latest build of a view that could be activated, if it is not active already."""
+    now = (await actives(connection)).get(name)
+    ready = [
+        build for build in await every(connection) if name in build.views and build.state == "ready" and build.live
+    ]
+    if not ready or (now and ready[-1].id in (now.active, now.previous)):
+        return None
+    return ready[-1]
+
+
 async def every(connection: AsyncConnection[TupleRow]) -> list[Build]:
     """All builds, oldest first."""
     cursor = connection.cursor(row_factory=class_row(Build))

@@ -1,16 +1,18 @@
-"""Rows of a view as PostgreSQL's binary COPY wants them, encoded column by column.
+"""Rows of a view as PostgreSQL's binary COPY wants them, encoded a whole column at a time.
 
 The driver's own row writer asks every value for its type; here the view has said what it is.
 """
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from typing import Any
 
 from infrastructure.projections.view import Row, View
 
-Encode = Callable[[Any], bytes]
+Encode = Callable[[Sequence[Any]], list[bytes]]
+"""Encodes the values of a column, each with its length before it."""
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER = b"\xff\xff"
@@ -20,6 +22,7 @@ _TRUE, _FALSE = b"\x00\x00\x00\x01\x01", b"\x00\x00\x00\x01\x00"
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _TEXT_OID = 25
+_EMPTY_ARRAY = struct.pack("!iiI", 0, 0, _TEXT_OID)
 
 _length = struct.Struct("!i").pack
 _smallint = struct.Struct("!ih").pack
@@ -34,44 +37,76 @@ def text(value: str) -> bytes:
     return _length(len(encoded)) + encoded
 
 
-def _texts(values: Sequence[str]) -> bytes:
-    if not values:
-        return _length(12) + struct.pack("!iiI", 0, 0, _TEXT_OID)
-    elements = _array(1, 0, _TEXT_OID, len(values), 1) + b"".join([text(value) for value in values])
+def _array_of_texts(values: tuple[str, ...]) -> bytes:
+    head = _array(1, 0, _TEXT_OID, len(values), 1) if values else _EMPTY_ARRAY
+    elements = head + b"".join([text(value) for value in values])
     return _length(len(elements)) + elements
 
 
-def _bytes(value: bytes) -> bytes:
-    return _length(len(value)) + value
+class _Distinct(dict[Any, bytes]):
+    """Of values that come again and again each is encoded once; null too."""
+
+    def __init__(self, encode: Callable[[Any], bytes]) -> None:
+        super().__init__({None: _NULL})
+        self._encode = encode
+
+    def __missing__(self, value: Any) -> bytes:
+        encoded = self[value] = self._encode(value)
+        return encoded
 
 
-def _time(value: datetime) -> bytes:
-    return _bigint(8, (value - _EPOCH) // _MICROSECOND)
+def _few(encode: Callable[[Any], bytes]) -> Encode:
+    """For columns in which a batch has only few different values."""
+
+    def column(values: Sequence[Any]) -> list[bytes]:
+        known = _Distinct(encode)
+        return [known[value] for value in values]
+
+    return column
+
+
+def _many(encode: Callable[[Any], bytes]) -> Encode:
+    return lambda values: [_NULL if value is None else encode(value) for value in values]
+
+
+def _times(values: Sequence[datetime | None]) -> list[bytes]:
+    return [_NULL if value is None else _bigint(8, (value - _EPOCH) // _MICROSECOND) for value in values]
 
 
 _ENCODERS: dict[str, Encode] = {
-    "text": text,
-    "text[]": _texts,
-    "json": _bytes,
-    "timestamptz": _time,
-    "boolean": lambda value: _TRUE if value else _FALSE,
-    "smallint": lambda value: _smallint(2, value),
-    "integer": lambda value: _integer(4, value),
-    "bigint": lambda value: _bigint(8, value),
+    "text": _many(text),
+    "text[]": _many(_array_of_texts),
+    "json": _many(lambda value: _length(len(value)) + value),
+    "timestamptz": _times,
+    "boolean": _few(lambda value: _TRUE if value else _FALSE),
+    "smallint": _few(lambda value: _smallint(2, value)),
+    "integer": _few(lambda value: _integer(4, value)),
+    "bigint": _many(lambda value: _bigint(8, value)),
 }
+_FEW_TEXTS = _few(text)
 
 
-class RowEncoder:
-    """Encodes the rows of one view."""
+class Batch:
+    """Rows of several views, to be encoded together."""
 
-    def __init__(self, view: View) -> None:
-        self._count = _columns(2 + len(view.columns))
-        self._encoders = [_ENCODERS[column.type] for column in view.columns]
+    def __init__(self, views: Sequence[View]) -> None:
+        self._views = views
+        self.orders: dict[str, list[tuple[str, str]]] = {view.name: [] for view in views}
+        self.rows: dict[str, list[Row]] = {view.name: [] for view in views}
 
-    def __call__(self, order: bytes, rows: Iterable[Row], into: list[bytes]) -> None:
-        """Append these rows' bytes; ``order`` is the encoded shop and order they belong to."""
-        for row in rows:
-            into.append(self._count)
-            into.append(order)
-            for encode, value in zip(self._encoders, row, strict=True):
-                into.append(_NULL if value is None else encode(value))
+    def encoded(self) -> dict[str, bytes]:
+        """By view, what COPY takes; empty where there are no rows."""
+        keys = _Distinct(lambda order: text(order[0]) + text(order[1]))
+        return {view.name: self._copied(view, keys) for view in self._views}
+
+    def _copied(self, view: View, keys: _Distinct) -> bytes:
+        rows = self.rows[view.name]
+        if not rows:
+            return b""
+        columns = [
+            (_FEW_TEXTS if column.few else _ENCODERS[column.type])(values)
+            for column, values in zip(view.columns, zip(*rows, strict=True), strict=True)
+        ]
+        count = _columns(2 + len(view.columns))
+        orders = [keys[order] for order in self.orders[view.name]]
+        return b"".join([SIGNATURE, *chain.from_iterable(zip(repeat(count), orders, *columns)), TRAILER])

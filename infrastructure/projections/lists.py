@@ -110,7 +110,7 @@ async def list_orders(
                    AND v.kind = %(violation)s AND v.stands_from <= %(at)s AND NOT v.overturned)"""
             )
         )
-    key = ("ship_by_key", "order_sn") if sort == "ship_by" else ("placed_key", "order_sn")
+    key = ("ship_by_key", "order_sn") if sort == "ship_by" else ("placed_at", "order_sn")
     descending = sort == "-placed_at"
     parameters = {
         "shop_id": shop_id,

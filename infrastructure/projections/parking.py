@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
+import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
@@ -20,7 +21,7 @@ BACK_OFF = (1.0, 4.0, 15.0, 60.0)
 """Seconds before each new attempt; after the last one the order is parked."""
 
 
-class Parked(NamedTuple):
+class Parked(msgspec.Struct, frozen=True):
     """An order with the position of the event that can't be applied, and why."""
 
     shop_id: str

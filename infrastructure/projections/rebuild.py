@@ -9,6 +9,7 @@ Every step can be done again: whoever is killed at any moment, the next to work 
 """
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import time
@@ -16,24 +17,28 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from multiprocessing.context import SpawnProcess
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 import psycopg
+import uvloop
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from domain.order.state import fold
 from domain.rules.ruleset import RuleBook
-from infrastructure import clock
+from infrastructure import clock, collector
 from infrastructure.database.pool import Pool
 from infrastructure.log.histories import read_range
 from infrastructure.log.log import ORDER, positions_known_at, read_heads, read_histories
 from infrastructure.projections import builds, parking
-from infrastructure.projections.applying import Encoded, Encoder, copy_rows
+from infrastructure.projections.applying import Applied, copy_rows
 from infrastructure.projections.builds import Build, CannotDo, State
 from infrastructure.projections.verification import verify
 from infrastructure.projections.view import View
 from infrastructure.projections.worker import Worker
+
+log = logging.getLogger("shiplock.rebuild")
 
 SLICE_EVENTS = 20_000
 """About so many events are folded at once: a fraction of a second's work, and some ten megabytes."""
@@ -64,7 +69,7 @@ class Poison(Exception):
     """An order that can't be applied; a rebuild stops there."""
 
 
-class Progress(NamedTuple):
+class Progress(msgspec.Struct, frozen=True):
     """How far a build is. ``done`` and ``total`` count events, ``eta_seconds`` is for folding them."""
 
     id: int
@@ -311,7 +316,8 @@ async def _slices_left(connection: AsyncConnection[TupleRow], build: Build) -> i
 
 def work(url: str, build_id: int, book: RuleBook) -> None:
     """What each process does: take slices until none is left or the one who started it is gone."""
-    asyncio.run(_work(url, build_id, book))
+    collector.calm()
+    uvloop.run(_work(url, build_id, book))
 
 
 async def _work(url: str, build_id: int, book: RuleBook) -> None:
@@ -339,46 +345,41 @@ async def work_once(connection: AsyncConnection[TupleRow], build: Build, book: R
             return False
         number, shop_ids, up_to, since, until = taken
         heads = dict(zip(shop_ids, up_to, strict=True))
-        rows = await _rows_of(connection, Encoder(build.declared, book), heads, since, until)
-        await copy_rows(connection, build, rows)
+        applied = Applied(build.declared, book)
+        await _apply(connection, applied, heads, since, until)
+        await copy_rows(connection, build, applied.batch.encoded())
         await connection.execute(
             "UPDATE slice SET done = true WHERE build_id = %s AND number = %s", (build.id, number)
         )
     return True
 
 
-async def _rows_of(
+async def _apply(
     connection: AsyncConnection[TupleRow],
-    encoder: Encoder,
+    applied: Applied,
     heads: Mapping[str, int],
     since: str | None,
     until: str | None,
-) -> Encoded:
-    """The rows of a slice's orders."""
-    rows = encoder.nothing()
+) -> None:
+    """Fold a slice's orders."""
     suspects = []
     for shop_id, stream, history in await read_range(connection, heads, since, until):
-        if history is None:
-            suspects.append((shop_id, stream))
-            continue
-        marks = {name: len(encoded) for name, encoded in rows.items()}
         try:
-            encoder.encode(shop_id, fold(stream.removeprefix(ORDER), history), rows)
-        except Exception:
-            for name, mark in marks.items():
-                del rows[name][mark:]
-            suspects.append((shop_id, stream))
+            if history is not None:
+                applied.add(shop_id, fold(stream.removeprefix(ORDER), history))
+                continue
+        except Exception as error:
+            log.warning("%s of shop %s: %s", stream, shop_id, error)
+        suspects.append((shop_id, stream))
     if suspects:
-        await _suspects(connection, encoder, heads, suspects, rows)
-    return rows
+        await _suspects(connection, applied, heads, suspects)
 
 
 async def _suspects(
     connection: AsyncConnection[TupleRow],
-    encoder: Encoder,
+    applied: Applied,
     heads: Mapping[str, int],
     suspects: Sequence[tuple[str, str]],
-    rows: Encoded,
 ) -> None:
     """Orders with which something seems wrong, event by event. What was discarded is passed over."""
     unreadable: dict[tuple[str, str], tuple[int, str]] = {}
@@ -391,7 +392,7 @@ async def _suspects(
         if waits and waits.state == "discarded":
             history = [recorded for recorded in history if recorded.position < waits.position]
             unreadable.pop(pair, None)
-        broken = encoder.encode_history(shop_id, order_sn, history, rows) or unreadable.get(pair)
+        broken = applied.add_history(shop_id, order_sn, history) or unreadable.get(pair)
         if broken:
             position, error = broken
             raise Poison(

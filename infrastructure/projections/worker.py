@@ -26,7 +26,7 @@ from infrastructure.database.pool import Pool
 from infrastructure.log.columns import Bigints, Texts
 from infrastructure.log.log import ORDER, is_distributed, read_head, read_histories
 from infrastructure.projections import builds, parking
-from infrastructure.projections.applying import Encoded, Encoder, copy_rows, delete_rows
+from infrastructure.projections.applying import Applied, copy_rows, delete_rows
 from infrastructure.projections.builds import Build
 from infrastructure.receipts import forget_receipts
 
@@ -264,25 +264,25 @@ class Worker:
         tried: dict[tuple[str, str], tuple[int, str] | None] = {}
         for pairs in groups.values():
             together = stretches[pairs[0][0]].builds
-            encoder = Encoder(
-                {view.name: view for build in together for view in build.declared}.values(), self._book
-            )
+            views = {view.name: view for build in together for view in build.declared}
             for part in [[pair] for pair in pairs] if one_by_one else [pairs]:
-                rows = encoder.nothing()
+                applied = Applied(views.values(), self._book)
                 for pair in part:
-                    broken = encoder.encode_history(pair[0], pair[1].removeprefix(ORDER), histories[pair], rows)
+                    broken = applied.add_history(pair[0], pair[1].removeprefix(ORDER), histories[pair])
                     tried[pair] = broken or unreadable.get(pair)
                 known = [
                     (shop, stream.removeprefix(ORDER))
                     for shop, stream in part
-                    if not histories[shop, stream] or histories[shop, stream][0].position <= stretches[shop].done
+                    if one_by_one
+                    or not histories[shop, stream]
+                    or histories[shop, stream][0].position <= stretches[shop].done
                 ]
                 if not one_by_one:
-                    await _write(connection, together, known, rows)
+                    await _write(connection, together, known, applied)
                     continue
                 try:
                     async with connection.transaction():
-                        await _write(connection, together, known, rows)
+                        await _write(connection, together, known, applied)
                 except _REFUSED as error:
                     (pair,) = part
                     tried[pair] = (histories[pair][-1].position, str(error))
@@ -329,8 +329,9 @@ async def _write(
     connection: AsyncConnection[TupleRow],
     together: Iterable[Build],
     known: Sequence[tuple[str, str]],
-    rows: Encoded,
+    applied: Applied,
 ) -> None:
+    rows = applied.batch.encoded()
     for build in together:
         if known:
             await delete_rows(connection, build, known)

@@ -26,20 +26,19 @@ def rows(judged: Judged) -> Iterable[Row]:
             order.position,
             order.status,
             bool(holds),
-            [lines[0].sku_id] if len(lines) == 1 else sorted({line.sku_id for line in lines}),
+            (lines[0].sku_id,) if len(lines) == 1 else tuple(sorted({line.sku_id for line in lines})),
             _encode(lines),
             order.paid_fen,
-            order.placed_at,
+            order.placed_at or FAR_FUTURE,
             order.group_formed_at,
             due,
             upload.met_at,
             upload.settled,
-            [parcel.tracking_number for parcel in order.current_parcels],
+            tuple([parcel.tracking_number for parcel in order.current_parcels]),
             _encode(shipment_lock(order, rules)) if holds else None,
             len(order.anomalies),
-            order.group_formed_at is not None and upload.met_at is None and order.ending is None,
+            order.group_formed_at is not None and upload.met_at is None and running.ending is None,
             upload.due_at or due or FAR_FUTURE,
-            order.placed_at or FAR_FUTURE,
         ),
     )
 
@@ -51,27 +50,26 @@ ORDERS = View(
     columns=(
         Column("version", "integer"),
         Column("position", "bigint"),
-        Column("status", "text"),
+        Column("status", "text", few=True),
         Column("locked", "boolean"),
         Column("sku_ids", "text[]"),
         Column("lines", "json"),
         Column("paid_fen", "bigint", optional=True),
-        Column("placed_at", "timestamptz", optional=True),
+        Column("placed_at", "timestamptz"),
         Column("group_formed_at", "timestamptz", optional=True),
         Column("ship_by", "timestamptz", optional=True),
         Column("shipped_at", "timestamptz", optional=True),
-        Column("upload", "text", optional=True),  # how the upload deadline ended; null while it runs
+        Column("upload", "text", optional=True, few=True),  # how the upload deadline ended; null while it runs
         Column("tracking_numbers", "text[]"),
         Column("shipment_lock", "json", optional=True),  # null: nothing locks it
         Column("anomalies", "integer"),
         Column("open", "boolean"),  # a tracking number is still to be uploaded
-        Column("ship_by_key", "timestamptz"),  # for sorting, as the next one
-        Column("placed_key", "timestamptz"),
+        Column("ship_by_key", "timestamptz"),  # for sorting; the far future where there is none
     ),
     key=("shop_id", "order_sn"),
     indexes=(
         Index("by_ship_by", "(shop_id, ship_by_key, order_sn)"),
-        Index("by_placed", "(shop_id, placed_key, order_sn)"),
+        Index("by_placed", "(shop_id, placed_at, order_sn)"),
         Index("by_status", "(shop_id, status, ship_by_key, order_sn)"),
         Index("locked", "(shop_id, ship_by_key, order_sn) WHERE locked"),
         Index("open", "(shop_id, ship_by_key, order_sn) WHERE open"),

@@ -1,0 +1,376 @@
+"""``projections``: the views of the log, rebuilt beside the live ones, activated, and gone back from."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+import uvloop
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from api.cli.terminal import (
+    Failed,
+    Json,
+    OrderArgument,
+    ShopArgument,
+    err,
+    identifier,
+    moment,
+    out,
+    print_json,
+    settings,
+    shown,
+)
+from api.program import database
+from domain.rules.ruleset import RuleBook
+from infrastructure import clock
+from infrastructure.database.pool import Pool, connection_pool
+from infrastructure.projections import builds, parking, rebuild
+from infrastructure.projections.builds import Build, CannotDo
+from infrastructure.projections.overview import Projection, overview
+from infrastructure.projections.verification import SAMPLE, Verification, verify
+from infrastructure.projections.view import View
+from infrastructure.projections.views import BY_NAME, VIEWS
+from infrastructure.rule_sets import shipped_rules
+
+app = typer.Typer(help="The views of the log: rebuild them, activate, go back.", no_args_is_help=True)
+
+T = TypeVar("T")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A projection, as `projections list` names it.")]
+BuildArgument = Annotated[int, typer.Argument(metavar="BUILD", min=1, help="A build's number.")]
+
+
+@app.command("list")
+def list_projections(as_json: Json = False) -> None:
+    """Every projection: which build answers, which it can go back to, and how its builds stand."""
+
+    async def read(pool: Pool, url: str) -> list[Projection]:
+        async with pool.connection() as connection:
+            return await overview(connection)
+
+    found = _on_database(read)
+    if as_json:
+        print_json({"items": found})
+        return
+    table = Table("projection", "version", "behind", "parked", "build", "state", "events", "asked for", "shows")
+    for projection in found:
+        for build in projection.builds:
+            roles = {projection.active: "active", projection.previous: "previous"}
+            first = build is projection.builds[0]
+            table.add_row(
+                projection.name if first else "",
+                str(projection.version) if first else "",
+                f"{projection.behind:,}" if first else "",
+                str(projection.parked) if first else "",
+                f"{build.id} {roles.get(build.id, '')}",
+                build.state,
+                f"{build.done:,} of {build.total:,}",
+                shown(build.requested_at),
+                _scope(build.scope),
+            )
+    out.print(table)
+
+
+@app.command("rebuild")
+def rebuild_projections(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Which projections, in one pass.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All projections, in one pass.")] = False,
+    activate: Annotated[bool, typer.Option("--activate", help="Activate it when it is verified.")] = False,
+    processes: Annotated[int | None, typer.Option(min=1, max=256, help="How many (default: one a core).")] = None,
+    shop: Annotated[
+        str | None, typer.Option("--shop", metavar="SHOP", parser=identifier, help="Whose log.")
+    ] = None,
+    to_position: Annotated[
+        int | None, typer.Option(min=1, help="As the shop's log stood at this position.")
+    ] = None,
+    known_at: Annotated[
+        datetime | None, typer.Option(parser=moment, metavar="TIME", help="As the logs were known then.")
+    ] = None,
+    rules: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Judge by this rule set (TOML).")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew even if one was begun and not finished.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Rebuild projections beside the live ones, and verify them; one that was interrupted is gone on with.
+
+    With --to-position, --known-at or --rules the build shows the past, or other rules: it is read, not activated.
+    """
+    views = list(VIEWS) if everything else [_view(name) for name in names or ()]
+    if not views:
+        raise typer.BadParameter("name the projections to rebuild, or say --all")
+    if (shop is None) != (to_position is None):
+        raise typer.BadParameter("--shop and --to-position go together")
+    scope: dict[str, Any] = {}
+    if shop is not None:
+        scope |= {"shop_id": shop, "to_position": to_position}
+    if known_at is not None:
+        scope["known_at"] = known_at.isoformat()
+    if rules is not None:
+        scope["rules"] = rules.read_text(encoding="utf-8")
+    if scope and activate:
+        raise typer.BadParameter("what does not show the present can't be activated")
+    book = _book(scope)
+
+    async def build(pool: Pool, url: str) -> rebuild.Progress:
+        async with pool.connection() as connection:
+            begun = None if scope or fresh else await rebuild.unfinished(connection, views, book)
+            planned = begun or await rebuild.request(connection, views, book, scope)
+        if begun:
+            err.print(f"Going on with build {begun.id}.")
+        found = await _watched(pool, url, planned, book, processes)
+        if activate and found.state == "ready":
+            async with pool.connection() as connection:
+                await builds.activate(connection, found.id, book)
+        return found
+
+    _tell(_on_database(build), as_json=as_json, activated=activate)
+
+
+@app.command("resume")
+def resume(
+    build_id: BuildArgument,
+    processes: Annotated[int | None, typer.Option(min=1, max=256, help="How many (default: one a core).")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", hidden=True)] = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with a rebuild that was interrupted."""
+
+    async def go_on(pool: Pool, url: str) -> rebuild.Progress:
+        async with pool.connection() as connection:
+            build = await _build(connection, build_id)
+        return await _watched(pool, url, build, _book(build.scope), processes)
+
+    found = _on_database(go_on)
+    if not quiet:
+        _tell(found, as_json=as_json)
+
+
+@app.command("activate")
+def activate_build(
+    name: Name,
+    build_id: Annotated[int | None, typer.Option("--build", min=1, help="Which (default: the latest).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Let a verified rebuild answer; the build before is kept current to go back to."""
+    view = _view(name)
+
+    async def flip(pool: Pool, url: str) -> int:
+        async with pool.connection() as connection:
+            latest = await builds.latest_ready(connection, view.name)
+            chosen = build_id or (latest.id if latest else None)
+            if chosen is None:
+                raise Failed(f"No rebuild of {name} waits to be activated.")
+            await builds.activate(connection, chosen, shipped_rules())
+            return chosen
+
+    _flipped(_on_database(flip), name, as_json=as_json)
+
+
+@app.command("rollback")
+def roll_back(name: Name, as_json: Json = False) -> None:
+    """Let the build answer again that did before."""
+    view = _view(name)
+
+    async def flip(pool: Pool, url: str) -> int:
+        async with pool.connection() as connection:
+            return await builds.roll_back(connection, view.name, shipped_rules())
+
+    _flipped(_on_database(flip), name, as_json=as_json)
+
+
+@app.command("drop")
+def drop(build_id: BuildArgument) -> None:
+    """Remove a build and its tables; not one that answers for a projection."""
+
+    async def remove(pool: Pool, url: str) -> None:
+        async with pool.connection() as connection:
+            await builds.drop(connection, build_id)
+
+    _on_database(remove)
+    err.print(f"Build {build_id} is gone.")
+
+
+@app.command("verify")
+def verify_build(
+    build_id: BuildArgument,
+    everything: Annotated[bool, typer.Option("--everything", help="Compare every order, not a sample.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare a build with the log: counts, versions, and the rows of a sample folded anew."""
+
+    async def compare(pool: Pool, url: str) -> Verification:
+        async with pool.connection() as connection:
+            build = await _build(connection, build_id)
+            return await verify(connection, build, _book(build.scope), sample=None if everything else SAMPLE)
+
+    found = _on_database(compare)
+    if as_json:
+        print_json(found._asdict())
+    else:
+        out.print(f"{found.orders:,} orders counted, {found.compared:,} compared row by row")
+        out.print(f"build {found.checksum}\nlog   {found.expected}")
+        for difference in found.differences:
+            out.print(difference, markup=False)
+    if found.differences:
+        raise Failed(f"Build {build_id} differs from the log.")
+
+
+@app.command("parked")
+def parked(name: Name, as_json: Json = False) -> None:
+    """Orders with an event that can't be applied; views show them as they were before it."""
+    _view(name)
+
+    async def read(pool: Pool, url: str) -> list[parking.Parked]:
+        found: list[parking.Parked] = []
+        async with pool.connection() as connection:
+            while page := await parking.list_parked(
+                connection, 500, (found[-1].shop_id, found[-1].order_sn) if found else ("", "")
+            ):
+                found += page
+        return found
+
+    found = _on_database(read)
+    if as_json:
+        print_json({"items": found})
+        return
+    table = Table("shop", "order", "from position", "events", "state", "tried", "error")
+    for order in found:
+        table.add_row(
+            order.shop_id,
+            order.order_sn,
+            str(order.position),
+            str(order.events),
+            order.state,
+            str(order.attempts),
+            order.error,
+        )
+    out.print(table)
+
+
+@app.command("retry")
+def retry(shop: ShopArgument, number: OrderArgument) -> None:
+    """Try a parked order again."""
+
+    async def again(pool: Pool, url: str) -> bool:
+        async with pool.connection() as connection:
+            return await parking.retry(connection, shop, number, clock.now())
+
+    if not _on_database(again):
+        raise Failed(f"Order {number} of shop {shop} is not parked.")
+    err.print("A worker will try it again.")
+
+
+@app.command("discard")
+def discard(shop: ShopArgument, number: OrderArgument) -> None:
+    """Give up an event that can't be applied and what follows it in its order; the log keeps them."""
+
+    async def give_up(pool: Pool, url: str) -> bool:
+        async with pool.connection() as connection:
+            return await parking.discard(connection, shop, number)
+
+    if not _on_database(give_up):
+        raise Failed(f"Order {number} of shop {shop} is not parked.")
+    err.print("Views show it as it was before; rebuilds pass over the rest. `projections retry` brings it back.")
+
+
+def _on_database(work: Callable[[Pool, str], Awaitable[T]]) -> T:
+    """Run something on the migrated database; what can't be done is a failure that says why."""
+
+    async def run(url: str) -> T:
+        async with connection_pool(url, size=6) as pool:
+            await rebuild.prepare(pool, url, shipped_rules())
+            return await work(pool, url)
+
+    with database(settings()) as url:
+        try:
+            return uvloop.run(run(url))
+        except CannotDo as error:
+            raise Failed(str(error)) from None
+
+
+async def _build(connection: Any, build_id: int) -> Build:
+    build = await builds.find(connection, build_id)
+    if build is None:
+        raise Failed(f"There is no build {build_id}.")
+    return build
+
+
+async def _watched(pool: Pool, url: str, build: Build, book: RuleBook, processes: int | None) -> rebuild.Progress:
+    """Work on a build with a bar that shows how far it is."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f} events"),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
+        task = bar.add_task(f"build {build.id}", total=build.total, rate="")
+
+        def show(found: rebuild.Progress) -> None:
+            rate = f"{found.events_per_second:,.0f}/s" if found.events_per_second else ""
+            state = found.state.replace("_", " ")
+            bar.update(task, completed=found.done, description=f"build {build.id}: {state}", rate=rate)
+
+        return await rebuild.run(pool, url, book, build.id, processes=processes, on_progress=show)
+
+
+def _tell(found: rebuild.Progress, *, as_json: bool, activated: bool = False) -> None:
+    if as_json:
+        print_json(found)
+    if found.state == "failed":
+        raise Failed(f"Build {found.id} failed. {found.error}")
+    if as_json:
+        return
+    rate = f", {found.events_per_second:,.0f} events a second" if found.events_per_second else ""
+    out.print(f"Build {found.id} of {', '.join(found.views)}: {found.total:,} events folded{rate}.")
+    if found.verification:
+        checked = found.verification
+        out.print(f"Verified: {checked['orders']:,} orders counted, {checked['compared']:,} compared row by row.")
+    if activated:
+        out.print("It is active.")
+    elif found.live:
+        out.print(f"Activate it with: shiplock projections activate {found.views[0]} --build {found.id}")
+
+
+def _flipped(build_id: int, name: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"name": name, "active": build_id})
+    else:
+        out.print(f"Build {build_id} answers for {name}.")
+
+
+def _view(name: str) -> View:
+    if name not in BY_NAME:
+        raise typer.BadParameter(f"no projection is called {name!r}; there are {', '.join(BY_NAME)}")
+    return BY_NAME[name]
+
+
+def _book(scope: dict[str, Any]) -> RuleBook:
+    """What judges a build: the rules of its scope, or those in force."""
+    if "rules" not in scope:
+        return shipped_rules()
+    try:
+        return RuleBook.parse([scope["rules"]])
+    except ValueError as error:
+        raise Failed(f"The rule set makes no sense: {error}") from error
+
+
+def _scope(scope: dict[str, Any]) -> str:
+    said = []
+    if "shop_id" in scope:
+        said.append(f"shop {scope['shop_id']} at position {scope['to_position']}")
+    if "known_at" in scope:
+        said.append(f"as known at {shown(datetime.fromisoformat(scope['known_at']))}")
+    if "rules" in scope:
+        said.append("by other rules")
+    return ", ".join(said) or "the present"

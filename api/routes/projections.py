@@ -1,0 +1,229 @@
+"""Projections: which builds answer, rebuilding them while you watch, going back, and what is parked."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
+
+from api import openapi
+from api.bodies import MAX_COMMAND_BYTES, decode_cursor, encode_cursor, invalid, read_body
+from api.problems import Refused
+from api.program import Program
+from api.queries import OrderSn, Paged, ShopId
+from domain.rules.ruleset import RuleBook
+from infrastructure import clock
+from infrastructure.projections import builds, parking, rebuild
+from infrastructure.projections.builds import CannotDo
+from infrastructure.projections.overview import overview
+from infrastructure.projections.rebuild import Progress
+from infrastructure.projections.view import View
+from infrastructure.projections.views import BY_NAME
+
+router = APIRouter(prefix="/v1/projections", tags=["projections"])
+
+Name = Annotated[str, Path(max_length=64, examples=["orders"], description="The projection's name.")]
+BuildId = Annotated[int, Path(ge=1, le=2**31 - 1, description="The rebuild's number.")]
+
+
+class RebuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to rebuild; everything may be left out.
+
+    ``views`` are built in the same pass as the one of the path. A build of the present can be activated.
+    ``to_position`` of ``shop_id``, ``known_at`` (the log as it was known then) and ``rules`` (the TOML of a rule
+    set to judge by) make one that is only read.
+    """
+
+    views: tuple[str, ...] = ()
+    shop_id: str | None = None
+    to_position: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    known_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    rules: Annotated[str, msgspec.Meta(max_length=100_000)] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.shop_id is None) != (self.to_position is None):
+            raise ValueError("shop_id and to_position go together")
+
+    def scope(self) -> dict[str, Any]:
+        """As ``rebuild.request`` takes it."""
+        found: dict[str, Any] = {}
+        if self.shop_id is not None:
+            found |= {"shop_id": self.shop_id, "to_position": self.to_position}
+        if self.known_at is not None:
+            found["known_at"] = self.known_at.isoformat()
+        if self.rules is not None:
+            found["rules"] = self.rules
+        return found
+
+
+@router.get("", responses=openapi.page("Projection"))
+async def projections(request: Request) -> Response:
+    """Every projection: which build answers, which one it can go back to, how far behind it is, and all builds."""
+    program: Program = request.app.state.program
+    async with program.pool.connection() as connection:
+        return _json({"items": await overview(connection), "next_cursor": None})
+
+
+@router.post("/{name}/rebuilds", status_code=202, responses=openapi.ok("Progress", "unknown_projection"))
+async def start(request: Request, name: Name) -> Response:
+    """Rebuild a projection beside the live one. One that was begun and not finished is gone on with.
+
+    The answer tells where to watch it (`Location`). When it is `ready` it can be activated.
+    """
+    program: Program = request.app.state.program
+    views = [_view(name)]
+    body = await read_body(request.receive, request.headers.get("content-length"), MAX_COMMAND_BYTES)
+    try:
+        asked = msgspec.json.decode(body or b"{}", type=RebuildRequest)
+        book = RuleBook.parse([asked.rules]) if asked.rules else program.book
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise invalid(error) from error
+    views += [_view(other) for other in asked.views if other != name]
+    async with program.pool.connection() as connection:
+        found = None if asked.scope() else await rebuild.unfinished(connection, views, book)
+        build = found or await rebuild.request(connection, views, book, asked.scope())
+        progress = await rebuild.progress_of(connection, build)
+    await program.rebuilds.work_on(build.id)
+    return _json(progress, 202, {"Location": f"/v1/projections/{name}/rebuilds/{build.id}"})
+
+
+@router.get(
+    "/{name}/rebuilds/{build_id}", responses=openapi.ok("Progress", "unknown_projection", "unknown_rebuild")
+)
+async def progress(request: Request, name: Name, build_id: BuildId) -> Response:
+    """How far a rebuild is: `state`, `done` of `total` events, rate, seconds left, and whether it was verified."""
+    return _json(await _progress(request, name, build_id))
+
+
+@router.post(
+    "/{name}/rebuilds/{build_id}/activate",
+    responses=openapi.ok("Progress", "unknown_projection", "unknown_rebuild", "not_possible"),
+)
+async def activate(request: Request, name: Name, build_id: BuildId) -> Response:
+    """Let a verified rebuild answer for all its projections; the build before is kept current to go back to."""
+    await _progress(request, name, build_id)
+    program: Program = request.app.state.program
+    async with program.pool.connection() as connection:
+        try:
+            await builds.activate(connection, build_id, program.book)
+        except CannotDo as error:
+            raise Refused("not_possible", str(error)) from error
+    return _json(await _progress(request, name, build_id))
+
+
+@router.post("/{name}/activate", responses=openapi.ok("Progress", "unknown_projection", "not_possible"))
+async def activate_latest(request: Request, name: Name) -> Response:
+    """Activate the latest rebuild that is ready."""
+    _view(name)
+    program: Program = request.app.state.program
+    async with program.pool.connection() as connection:
+        build = await builds.latest_ready(connection, name)
+    if build is None:
+        raise Refused("not_possible", f"No rebuild of {name} waits to be activated.")
+    return await activate(request, name, build.id)
+
+
+@router.post("/{name}/rollback", responses=openapi.ok("Progress", "unknown_projection", "not_possible"))
+@router.post(
+    "/{name}/rebuilds/{build_id}/rollback",
+    responses=openapi.ok("Progress", "unknown_projection", "not_possible"),
+    include_in_schema=False,
+)
+async def rollback(request: Request, name: Name) -> Response:
+    """Let the build answer again that did before."""
+    _view(name)
+    program: Program = request.app.state.program
+    async with program.pool.connection() as connection:
+        try:
+            build_id = await builds.roll_back(connection, name, program.book)
+        except CannotDo as error:
+            raise Refused("not_possible", str(error)) from error
+    return _json(await _progress(request, name, build_id))
+
+
+@router.delete(
+    "/{name}/rebuilds/{build_id}",
+    status_code=204,
+    responses=openapi.problem_responses("unknown_projection", "unknown_rebuild", "not_possible"),
+)
+async def drop(request: Request, name: Name, build_id: BuildId) -> Response:
+    """Remove a build and its tables; not one that answers for a projection."""
+    await _progress(request, name, build_id)
+    program: Program = request.app.state.program
+    async with program.pool.connection() as connection:
+        try:
+            await builds.drop(connection, build_id)
+        except CannotDo as error:
+            raise Refused("not_possible", str(error)) from error
+    return Response(status_code=204)
+
+
+@router.get("/{name}/parked", responses=openapi.page("Parked", "unknown_projection"))
+async def parked(request: Request, name: Name, paged: Annotated[Paged, Query()]) -> Response:
+    """Orders with an event that can't be applied. Views show them as they were before it.
+
+    An event that can't be applied holds its order up in every projection, so the list is the same for each.
+    """
+    _view(name)
+    after = decode_cursor(paged.cursor, tuple[str, str]) or ("", "")
+    program: Program = request.app.state.program
+    async with program.pool.connection() as connection:
+        found = await parking.list_parked(connection, paged.limit + 1, after)
+    shown = found[: paged.limit]
+    last = shown[-1] if len(found) > len(shown) else None
+    cursor = encode_cursor((last.shop_id, last.order_sn) if last else None)
+    return _json({"items": shown, "next_cursor": cursor})
+
+
+@router.post(
+    "/{name}/parked/{shop_id}/{order_sn}/retry",
+    status_code=204,
+    responses=openapi.problem_responses("unknown_projection", "not_parked"),
+)
+async def retry(request: Request, name: Name, shop_id: ShopId, order_sn: OrderSn) -> Response:
+    """Try a parked order again, now and with new patience."""
+    _view(name)
+    program: Program = request.app.state.program
+    async with program.pool.connection() as connection:
+        if not await parking.retry(connection, shop_id, order_sn, clock.now()):
+            raise Refused("not_parked")
+    return Response(status_code=204)
+
+
+@router.post(
+    "/{name}/parked/{shop_id}/{order_sn}/discard",
+    status_code=204,
+    responses=openapi.problem_responses("unknown_projection", "not_parked"),
+)
+async def discard(request: Request, name: Name, shop_id: ShopId, order_sn: OrderSn) -> Response:
+    """Give up an event that can't be applied, and what follows it in its order; rebuilds then pass over it.
+
+    The log keeps it: a later retry brings it back.
+    """
+    _view(name)
+    program: Program = request.app.state.program
+    async with program.pool.connection() as connection:
+        if not await parking.discard(connection, shop_id, order_sn):
+            raise Refused("not_parked")
+    return Response(status_code=204)
+
+
+async def _progress(request: Request, name: str, build_id: int) -> Progress:
+    _view(name)
+    program: Program = request.app.state.program
+    async with program.pool.connection() as connection:
+        build = await builds.find(connection, build_id)
+        if build is None or name not in build.views:
+            raise Refused("unknown_rebuild", f"{name} has no rebuild {build_id}.")
+        return await rebuild.progress_of(connection, build)
+
+
+def _view(name: str) -> View:
+    if name not in BY_NAME:
+        raise Refused("unknown_projection", f"No projection is called {name!r}; there are {', '.join(BY_NAME)}.")
+    return BY_NAME[name]
+
+
+def _json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(body), status, headers, "application/json")
