@@ -52,9 +52,12 @@ async def copy_rows(connection: AsyncConnection[TupleRow], build: Build, rows: M
     """Put encoded rows, by view, into a build's tables."""
     for view in build.declared:
         if rows[view.name]:
-            copy_in = sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(table_of(view, build.id))
-            async with connection.cursor() as cursor, cursor.copy(copy_in) as copy:
+            async with connection.cursor() as cursor, cursor.copy(copy_statement(view, build)) as copy:
                 await copy.write(rows[view.name])
+
+
+def copy_statement(view: View, build: Build) -> sql.Composed:
+    return sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(table_of(view, build.id))
 
 
 async def delete_rows(

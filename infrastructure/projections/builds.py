@@ -117,7 +117,7 @@ async def register(
 
 
 def index_statements(build: Build) -> list[sql.Composed]:
-    """What makes the build's keys and indexes, those of large tables first; each can be run again."""
+    """What makes the build's keys, indexes and statistics; each can be run again."""
     statements = []
     for view in build.declared:
         table = table_of(view, build.id)
@@ -130,6 +130,7 @@ def index_statements(build: Build) -> list[sql.Composed]:
             )
             for index in view.indexes
         ]
+        statements.append(sql.SQL("ANALYZE {}").format(table))
     return statements
 
 
@@ -180,10 +181,6 @@ def is_current(build: Build, book: RuleBook) -> bool:
     """Whether this program would give the build's tables the same rows."""
     known = [BY_NAME[name] for name in build.views if name in BY_NAME]
     return len(known) == len(build.views) and build.definition == definition(known, book)
-
-
-def analyze_statement(view: View, build: Build) -> sql.Composed:
-    return sql.SQL("ANALYZE {}").format(table_of(view, build.id))
 
 
 async def begin_reading(connection: AsyncConnection[TupleRow], build: Build, positions: dict[str, int]) -> None:

@@ -1,0 +1,183 @@
+"""The slices of a rebuild: how logs are cut into them, and what a process does with one.
+
+A slice is some whole small shops, or a range of a big shop's streams, so that it is a bounded piece of work
+whatever the shop's size. Its rows and its being done commit together.
+
+Run as a program (``python -m``) this works on a build's slices; ``rebuild`` says on which, by a pickle on
+standard input.
+"""
+
+import asyncio
+import logging
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+from psycopg.rows import TupleRow
+
+from domain.order.state import fold
+from domain.rules.ruleset import RuleBook
+from infrastructure import clock, collector
+from infrastructure.log.histories import read_range
+from infrastructure.log.log import ORDER, read_histories
+from infrastructure.projections import builds, parking
+from infrastructure.projections.applying import Applied, copy_statement
+from infrastructure.projections.builds import Build
+
+log = logging.getLogger("shiplock.rebuild")
+
+SLICE_EVENTS = 20_000
+"""About so many events are folded at once: a fraction of a second's work, and some ten megabytes."""
+
+_SAMPLES = 20
+"""Streams looked at for each slice of a big shop, to cut it into slices of like size."""
+
+_BOUNDS = """
+SELECT DISTINCT min(stream) FROM (
+    SELECT stream, ntile(%s) OVER (ORDER BY stream) AS tile
+    FROM unnest(%s::bigint[]) AS p(position) JOIN event e ON e.shop_id = %s AND e.position = p.position
+    WHERE stream LIKE %s
+) t GROUP BY tile ORDER BY 1 OFFSET 1
+"""
+
+_TAKE = """
+SELECT number, shop_ids, up_to, from_stream, to_stream FROM slice
+WHERE build_id = %s AND NOT done ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED
+"""
+
+
+class Poison(Exception):
+    """An order that can't be applied; a rebuild stops there."""
+
+
+async def plan(connection: AsyncConnection[TupleRow], build: Build, heads: Mapping[str, int]) -> None:
+    """Cut the logs into slices."""
+    slices: list[tuple[list[str], list[int], str | None, str | None, int]] = []
+    small: dict[str, int] = {}
+
+    def put_small() -> None:
+        if small:
+            slices.append((list(small), list(small.values()), None, None, sum(small.values())))
+            small.clear()
+
+    for shop_id, head in heads.items():
+        if head <= SLICE_EVENTS:
+            if sum(small.values()) + head > SLICE_EVENTS:
+                put_small()
+            small[shop_id] = head
+            continue
+        parts = -(-head // SLICE_EVENTS)
+        step = max(head // (parts * _SAMPLES), 1)
+        cursor = await connection.execute(_BOUNDS, (parts, list(range(1, head + 1, step)), shop_id, ORDER + "%"))
+        bounds = [None, *(bound for (bound,) in await cursor.fetchall()), None]
+        count = len(bounds) - 1
+        for n in range(count):
+            events = head * (n + 1) // count - head * n // count
+            slices.append(([shop_id], [head], bounds[n], bounds[n + 1], events))
+    put_small()
+    async with connection.cursor() as cursor:
+        await cursor.executemany(
+            """INSERT INTO slice (build_id, number, shop_ids, up_to, from_stream, to_stream, events)
+               VALUES (%s, %s, %s, %s, %s, %s, %s)""",
+            [(build.id, number, *found) for number, found in enumerate(slices, start=1)],
+        )
+    await connection.execute("UPDATE build SET total = %s WHERE id = %s", (sum(heads.values()), build.id))
+
+
+async def left(connection: AsyncConnection[TupleRow], build: Build) -> int:
+    """How many slices of a build are still to be done."""
+    cursor = await connection.execute("SELECT count(*) FROM slice WHERE build_id = %s AND NOT done", (build.id,))
+    row = await cursor.fetchone()
+    return row[0] if row else 0
+
+
+def start(url: str, build: Build, book: RuleBook) -> "subprocess.Popen[bytes]":
+    """A process that works on a build's slices."""
+    process = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE)
+    assert process.stdin
+    with process.stdin as given:
+        pickle.dump((url, build, book), given)
+    return process
+
+
+def work(url: str, build: Build, book: RuleBook) -> None:
+    """What each process does: take slices until none is left or the one who started it is gone."""
+    collector.calm()
+    parent = os.getppid()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET TIME ZONE 'UTC'")
+        try:
+            while os.getppid() == parent and work_once(connection, url, build, book):
+                pass
+        except Poison as poison:
+            asyncio.run(_give_up(url, build, str(poison)))
+        except psycopg.errors.UndefinedTable:
+            return  # the build was dropped meanwhile
+
+
+async def _give_up(url: str, build: Build, error: str) -> None:
+    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        await builds.set_state(connection, build, "failed", error=error, finished_at=clock.now())
+
+
+def work_once(connection: Connection[TupleRow], url: str, build: Build, book: RuleBook) -> bool:
+    """Take a slice that nobody has, fold it and write its rows; whether there was one. Raises ``Poison``."""
+    with connection.transaction():
+        connection.execute("SET LOCAL synchronous_commit = off")  # what a crash takes back is undone whole
+        taken = connection.execute(_TAKE, (build.id,)).fetchone()
+        if taken is None:
+            return False
+        number, shop_ids, up_to, since, until = taken
+        heads = dict(zip(shop_ids, up_to, strict=True))
+        applied = Applied(build.declared, book)
+        suspects = []
+        for shop_id, stream, history in read_range(connection, heads, since, until):
+            try:
+                if history is not None:
+                    applied.add(shop_id, fold(stream.removeprefix(ORDER), history))
+                    continue
+            except Exception as error:
+                log.warning("%s of shop %s: %s", stream, shop_id, error)
+            suspects.append((shop_id, stream))
+        if suspects:
+            asyncio.run(_look_closer(url, applied, heads, suspects))
+        rows = applied.batch.encoded()
+        for view in build.declared:
+            if rows[view.name]:
+                with connection.cursor() as cursor, cursor.copy(copy_statement(view, build)) as copy:
+                    copy.write(rows[view.name])
+        connection.execute("UPDATE slice SET done = true WHERE build_id = %s AND number = %s", (build.id, number))
+    return True
+
+
+async def _look_closer(
+    url: str, applied: Applied, heads: Mapping[str, int], suspects: Sequence[tuple[str, str]]
+) -> None:
+    """Orders with which something seems wrong, event by event. What was discarded is passed over."""
+    unreadable: dict[tuple[str, str], tuple[int, str]] = {}
+    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute("SET TIME ZONE 'UTC'")
+        histories = await read_histories(connection, suspects, heads, unreadable)
+        parked = await parking.waiting_of(connection, list(heads))
+    for pair, history in histories.items():
+        shop_id, stream = pair
+        order_sn = stream.removeprefix(ORDER)
+        waits = parked.get(pair)
+        if waits and waits.state == "discarded":
+            history = [recorded for recorded in history if recorded.position < waits.position]
+            unreadable.pop(pair, None)
+        broken = applied.add_history(shop_id, order_sn, history) or unreadable.get(pair)
+        if broken:
+            position, error = broken
+            raise Poison(
+                f"Order {order_sn} of shop {shop_id} can't be applied from position {position} on: {error}. "
+                f"Put it right, or let it be discarded, and rebuild."
+            )
+
+
+if __name__ == "__main__":
+    work(*pickle.load(sys.stdin.buffer))
