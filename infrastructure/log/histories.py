@@ -24,8 +24,10 @@ from infrastructure.log.log import ORDER
 _RANGE = """
 SELECT w.shop_id, h.* FROM unnest(%(shop_ids)b, %(up_to)b) AS w(shop_id, up_to)
 CROSS JOIN LATERAL (
-    SELECT e.stream, max(e.version), array_agg(e.position ORDER BY e.version),
-           string_agg(e.type, ',' ORDER BY e.version), max(e.schema_version),
+    SELECT e.stream,
+           min(e.version) = 1 AND max(e.version) = count(*)
+           AND min(e.schema_version) = 1 AND max(e.schema_version) = 1,
+           array_agg(e.position ORDER BY e.version), string_agg(e.type, ',' ORDER BY e.version),
            array_agg(e.occurred_at ORDER BY e.version), array_agg(e.recorded_at ORDER BY e.version),
            string_agg(e.payload, ','::bytea ORDER BY e.version),
            string_agg(e.metadata, ','::bytea ORDER BY e.version)
@@ -78,25 +80,26 @@ def read_range(
 
 
 def _history(
-    version: int,
+    is_plain: bool,
     positions: list[int],
     types: str,
-    schema_version: int,
     occurred_at: list[Any],
     recorded_at: list[Any],
     payloads: bytes,
     metadata: bytes,
 ) -> list[Recorded] | None:
-    if schema_version != 1 or UPCASTERS or version != len(positions):
+    """``is_plain`` says that no version is missing and no schema but the first occurs."""
+    if not is_plain or UPCASTERS:
         return None
+    count = len(positions)
     try:
         decoded = _events(b"[" + payloads + b"]")
         origins = _origins(metadata)
-        if tuple(map(type, decoded)) != _classes(types) or len(origins) != version:
+        if tuple(map(type, decoded)) != _classes(types) or len(origins) != count:
             return None
     except Exception:
         return None
-    return list(map(Recorded, decoded, range(1, version + 1), positions, occurred_at, recorded_at, origins))
+    return list(map(Recorded, decoded, range(1, count + 1), positions, occurred_at, recorded_at, origins))
 
 
 @lru_cache(maxsize=10_000)
