@@ -1,0 +1,186 @@
+"""Whole histories: the same as event by event, or none; never a wrong one."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import pairwise
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import AsyncConnection
+
+from domain.history import Metadata, Recorded
+from domain.order import events as e
+from infrastructure.log.codec import UnreadableEvent
+from infrastructure.log.histories import read_range
+from infrastructure.log.log import ORDER, Append, append, new_event, read_heads, read_histories
+from tests.infrastructure.log.test_codec import EVENTS
+from tests.orders import MONDAY_9
+
+SHOP = "100000001"
+STREAM = ORDER + "260302-1"
+
+Pair = tuple[str, str]
+Step = tuple[Pair, e.OrderEvent, Metadata]
+
+
+def told(url: str, steps: Sequence[Step]) -> None:
+    """Append events one after another, an hour apart; whether they make sense together does not matter here."""
+
+    async def tell() -> None:
+        async with await AsyncConnection.connect(url, autocommit=True) as connection:
+            versions: dict[Pair, int] = {}
+            for n, (pair, event, metadata) in enumerate(steps):
+                version = versions.get(pair, 0)
+                at = MONDAY_9 + timedelta(hours=n, microseconds=n)
+                batch = [Append(pair[1], version, [new_event(event, at, metadata)])]
+                ((answer,),) = (await append(connection, at, {pair[0]: batch})).values()
+                assert answer.accepted
+                versions[pair] = version + 1
+
+    asyncio.run(tell())
+
+
+def by_event(url: str, pairs: Sequence[Pair], up_to: dict[str, int]) -> dict[Pair, list[Recorded]]:
+    """The histories that ``read_histories`` finds, without empty ones."""
+
+    async def read() -> dict[Pair, list[Recorded]]:
+        async with await AsyncConnection.connect(url, autocommit=True) as connection:
+            await connection.execute("SET TIME ZONE 'UTC'")
+            return await read_histories(connection, pairs, up_to)
+
+    return {pair: history for pair, history in asyncio.run(read()).items() if history}
+
+
+def whole(
+    url: str, up_to: dict[str, int], since: str | None = None, until: str | None = None
+) -> dict[Pair, list[Recorded] | None]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET TIME ZONE 'UTC'")
+        found = [
+            ((shop_id, stream), history) for shop_id, stream, history in read_range(connection, up_to, since, until)
+        ]
+    assert len({pair for pair, _ in found}) == len(found), "a stream was given twice"
+    return dict(found)
+
+
+def heads(url: str) -> dict[str, int]:
+    async def read() -> dict[str, int]:
+        async with await AsyncConnection.connect(url, autocommit=True) as connection:
+            return await read_heads(connection)
+
+    return asyncio.run(read())
+
+
+_SHOPS = st.sampled_from(["1", "2", "店铺"])
+_NUMBERS = st.sampled_from(["1", "10", "2", "260302-1", "A", "a", "_%", "订单", "\U0001f69a", "é"])
+_STREAMS = st.one_of(_NUMBERS.map(lambda number: ORDER + number), st.sampled_from(["sku:1", "order", "orders:1"]))
+_METADATA = st.sampled_from(
+    [Metadata(), Metadata("merchant"), Metadata("poll", "poll", True), Metadata(note='[{"备注"},]')]
+)
+_STEPS = st.lists(
+    st.tuples(st.tuples(_SHOPS, _STREAMS), st.sampled_from(EVENTS), _METADATA), min_size=1, max_size=25
+)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), steps=_STEPS, bounds=st.lists(_STREAMS, max_size=3, unique=True))
+def test_whole_histories_are_those_read_event_by_event(
+    database_url: str, data: st.DataObject, steps: list[Step], bounds: list[str]
+) -> None:
+    empty(database_url)
+    told(database_url, steps)
+    up_to = {
+        shop: data.draw(st.integers(0, head + 1), label=f"up to, of shop {shop}")
+        for shop, head in heads(database_url).items()
+    }
+    orders = [pair for pair, _, _ in steps if pair[1].startswith(ORDER)]
+    expected = by_event(database_url, orders, up_to)
+    assert whole(database_url, up_to) == expected
+    sorted_as_the_index = [None, *as_sorted(database_url, bounds), None]
+    parts = [whole(database_url, up_to, since, until) for since, until in pairwise(sorted_as_the_index)]
+    assert sum(len(part) for part in parts) == len(expected), "the parts neither overlap nor leave anything out"
+    assert {pair: history for part in parts for pair, history in part.items()} == expected
+
+
+def empty(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute("SET session_replication_role = replica")  # switches the log's own guard off
+        connection.execute("DELETE FROM event")
+        connection.execute("DELETE FROM shop_log")
+
+
+def as_sorted(url: str, streams: Sequence[str]) -> list[str]:
+    with psycopg.connect(url) as connection:
+        found = connection.execute("SELECT s FROM unnest(%s::text[]) AS u(s) ORDER BY s", (list(streams),))
+        return [stream for (stream,) in found.fetchall()]
+
+
+def damage(url: str, change: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute("ALTER TABLE event DISABLE TRIGGER ALL")
+        changed = connection.execute(change.encode())
+        assert changed.rowcount == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "SET payload = 'nothing of JSON' WHERE version = 2",
+        r"SET payload = '\xff' WHERE version = 2",
+        "SET payload = '' WHERE version = 2",
+        "SET payload = 'null' WHERE version = 2",
+        """SET payload = '{"type":"NeverHeardOf"}', type = 'NeverHeardOf' WHERE version = 2""",
+        """SET payload = '{"type":"OrderPaid"}' WHERE version = 2""",
+        """SET payload = '{"type":"GroupFormed"},{"type":"GroupFormed"}' WHERE version = 2""",
+        """SET payload = '{"type":"GroupFormed"}]' WHERE version = 2""",
+        """SET payload = '{"type":"GroupFailed"}' WHERE version = 2""",
+        "SET type = 'GroupFailed' WHERE version = 2",
+        "SET type = 'GroupFormed,GroupFormed' WHERE version = 2",
+        "SET type = 'Event' WHERE version = 2",
+        "SET type = 'get_args' WHERE version = 2",
+        "SET type = '' WHERE version = 2",
+        "SET metadata = '' WHERE version = 2",
+        "SET metadata = '{}]' WHERE version = 2",
+        "SET metadata = '{},{}' WHERE version = 2",
+        """SET metadata = '{"via":"nowhere"}' WHERE version = 2""",
+        r"SET metadata = '\xfe' WHERE version = 2",
+        "SET schema_version = 2 WHERE version = 2",
+        "SET schema_version = 0 WHERE version = 2",
+    ],
+)
+def test_a_damaged_history_is_left_to_be_read_event_by_event(database_url: str, change: str) -> None:
+    told(database_url, [((SHOP, STREAM), event, Metadata()) for event in (EVENTS[0], e.GroupFormed(), EVENTS[9])])
+    told(database_url, [(("healthy", STREAM), EVENTS[0], Metadata())])
+    damage(database_url, f"UPDATE event {change} AND shop_id = '{SHOP}'")
+    found = whole(database_url, heads(database_url))
+    assert found[SHOP, STREAM] is None
+    assert found["healthy", STREAM] is not None
+    with pytest.raises(UnreadableEvent):
+        by_event(database_url, [(SHOP, STREAM)], heads(database_url))
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["SET version = 0 WHERE version = 1", "SET version = 4 WHERE version = 2", "SET version = 7 WHERE version = 3"],
+)
+def test_a_history_with_a_gap_is_left_to_be_read_event_by_event(database_url: str, change: str) -> None:
+    told(database_url, [((SHOP, STREAM), event, Metadata()) for event in (EVENTS[0], e.GroupFormed(), EVENTS[9])])
+    damage(database_url, f"UPDATE event {change}")
+    assert whole(database_url, heads(database_url)) == {(SHOP, STREAM): None}
+
+
+def test_damage_beyond_the_position_that_is_asked_for_does_not_matter(database_url: str) -> None:
+    told(database_url, [((SHOP, STREAM), EVENTS[0], Metadata()), ((SHOP, STREAM), e.GroupFormed(), Metadata())])
+    damage(database_url, "UPDATE event SET payload = '' WHERE version = 2")
+    found = whole(database_url, {SHOP: 1})[SHOP, STREAM]
+    assert found is not None
+    assert [recorded.event for recorded in found] == [EVENTS[0]]
+
+
+def test_a_shop_never_heard_of_has_none(database_url: str) -> None:
+    told(database_url, [((SHOP, STREAM), EVENTS[0], Metadata())])
+    assert whole(database_url, {"never heard of": 10}) == {}
+    assert whole(database_url, {}) == {}

@@ -1,0 +1,160 @@
+"""Rows through binary COPY: what the driver reads back is what was put in."""
+
+import struct
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from infrastructure.projections.copying import Batch
+from infrastructure.projections.view import FAR_FUTURE, Column, Judged, Row, View
+
+_TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
+    ["", "泰国金枕榴莲 1个", "\U0001f69a", "NULL", "\\N", "{}", "a" * 70_000]
+)
+_TIMES = st.datetimes(timezones=st.just(UTC)) | st.sampled_from(
+    [FAR_FUTURE, datetime(2000, 1, 1, tzinfo=UTC), datetime(1999, 12, 31, 23, 59, 59, 1, UTC)]
+)
+_DOCUMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | _TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
+    max_leaves=5,
+)
+
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "text": _TEXTS,
+    "text[]": st.lists(_TEXTS, max_size=4).map(tuple),
+    "json": _DOCUMENTS.map(msgspec.json.encode),
+    "timestamptz": _TIMES,
+    "boolean": st.booleans(),
+    "smallint": st.integers(-(2**15), 2**15 - 1),
+    "integer": st.integers(-(2**31), 2**31 - 1),
+    "bigint": st.integers(-(2**63), 2**63 - 1),
+}
+
+
+def none(judged: Judged) -> Iterable[Row]:
+    return ()
+
+
+COLUMNS = (
+    *(Column(f"column_{n}", type, optional=True) for n, type in enumerate(VALUES)),
+    Column("few", "text", optional=True, few=True),
+)
+VIEW = View("everything", 1, "everything", COLUMNS, ("shop_id", "order_sn"), (), none)
+
+
+def copied(url: str, orders: list[tuple[str, str]], rows: list[Row]) -> list[Row]:
+    """What the driver reads after a COPY, in the order the rows were given in."""
+    batch = Batch([VIEW])
+    batch.orders["everything"] += orders
+    batch.rows["everything"] += rows
+    encoded = batch.encoded()["everything"]
+    with psycopg.connect(url) as connection:
+        connection.execute("SET TIME ZONE 'UTC'")
+        columns = ", ".join(f"{column.name} {column.type}" for column in COLUMNS)
+        connection.execute(
+            f"""CREATE TEMPORARY TABLE everything
+                (shop_id text, order_sn text, {columns}, n integer GENERATED ALWAYS AS IDENTITY)""".encode()
+        )
+        names = ", ".join(["shop_id", "order_sn", *(column.name for column in COLUMNS)])
+        if encoded:
+            with connection.cursor().copy(f"COPY everything ({names}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
+                copy.write(encoded)
+        found = connection.cursor(binary=True).execute(f"SELECT {names} FROM everything ORDER BY n".encode())
+        read = found.fetchall()
+        connection.rollback()
+    return read
+
+
+def as_read(order: tuple[str, str], row: Row) -> Row:
+    """A row as the driver gives it: JSON decoded, arrays as lists."""
+    values = [
+        msgspec.json.decode(value)
+        if column.type == "json" and value is not None
+        else list(value)
+        if isinstance(value, tuple)
+        else value
+        for column, value in zip(COLUMNS, row, strict=True)
+    ]
+    return (*order, *values)
+
+
+_ROWS = st.tuples(*(st.none() | VALUES[column.type] for column in COLUMNS))
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(rows=st.lists(st.tuples(st.tuples(_TEXTS, _TEXTS), _ROWS), max_size=5))
+def test_every_value_is_read_back_as_it_was(database_url: str, rows: list[tuple[tuple[str, str], Row]]) -> None:
+    found = copied(database_url, [order for order, _ in rows], [row for _, row in rows])
+    assert found == [as_read(order, row) for order, row in rows]
+
+
+@pytest.mark.parametrize("type", VALUES)
+def test_a_column_of_nothing_but_nulls_and_one_without_any(database_url: str, type: str) -> None:
+    at = list(VALUES).index(type)
+    example: dict[str, Any] = {
+        "text": "x",
+        "text[]": (),
+        "json": b"[]",
+        "timestamptz": FAR_FUTURE,
+        "boolean": False,
+        "smallint": 0,
+        "integer": 0,
+        "bigint": 0,
+    }
+    empty: Row = (None,) * len(COLUMNS)
+    given = (*empty[:at], example[type], *empty[at + 1 :])
+    assert copied(database_url, [("s", "1")] * 2, [given, empty]) == [
+        as_read(("s", "1"), given),
+        ("s", "1", *empty),
+    ]
+
+
+def test_values_that_come_again_and_again_stay_apart(database_url: str) -> None:
+    """Columns with few different values encode each once: true is not 1, and no value is taken for another."""
+    at = {column.type: n for n, column in enumerate(COLUMNS[:-1])}
+    rows = []
+    for number, flag, word in [(1, True, "1"), (0, False, ""), (1, False, "true"), (0, True, "1"), (1, True, "")]:
+        row: list[Any] = [None] * len(COLUMNS)
+        row[at["smallint"]] = row[at["integer"]] = number
+        row[at["boolean"]], row[-1] = flag, word
+        rows.append(tuple(row))
+    orders = [("s", str(n)) for n in range(len(rows))]
+    found = copied(database_url, orders, rows)
+    assert found == [as_read(order, row) for order, row in zip(orders, rows, strict=True)]
+    assert [type(row[2 + at["boolean"]]) for row in found] == [bool] * 5
+
+
+@pytest.mark.parametrize(
+    ("type", "value"),
+    [("smallint", 2**15), ("integer", -(2**31) - 1), ("bigint", 2**63)],
+)
+def test_a_number_too_large_for_its_column_is_never_cut_off(type: str, value: int) -> None:
+    row: list[Any] = [None] * len(COLUMNS)
+    row[list(VALUES).index(type)] = value
+    batch = Batch([VIEW])
+    batch.orders["everything"].append(("s", "1"))
+    batch.rows["everything"].append(tuple(row))
+    with pytest.raises((psycopg.DataError, struct.error)):
+        batch.encoded()
+
+
+def test_times_of_any_zone_are_the_same_moment(database_url: str) -> None:
+    at = list(VALUES).index("timestamptz")
+    moment = datetime(2026, 3, 2, 9, tzinfo=ZoneInfo("Asia/Shanghai"))
+    row: list[Any] = [None] * len(COLUMNS)
+    row[at] = moment
+    found = copied(database_url, [("s", "1")], [tuple(row)])
+    assert found[0][2 + at] == moment
+    assert found[0][2 + at].utcoffset() == timedelta(0)
+
+
+def test_no_rows_are_no_bytes() -> None:
+    assert Batch([VIEW]).encoded() == {"everything": b""}
