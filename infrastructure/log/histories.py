@@ -4,12 +4,12 @@ The server joins a stream's events to one row, so that its payloads are decoded 
 checked as ``codec.decode_event`` checks it; a history that is not plainly right is left to that.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
-from psycopg import Connection
+from psycopg import AsyncConnection, Connection
 from psycopg.rows import TupleRow
 
 from domain.history import Metadata, Recorded
@@ -19,21 +19,30 @@ from infrastructure.log.codec import UPCASTERS
 from infrastructure.log.columns import Bigints, Texts
 from infrastructure.log.log import ORDER
 
+_WHOLE = """
+    min(e.version) = 1 AND max(e.version) = count(*) AND min(e.schema_version) = 1 AND max(e.schema_version) = 1,
+    array_agg(e.position ORDER BY e.version), string_agg(e.type, ',' ORDER BY e.version),
+    array_agg(e.occurred_at ORDER BY e.version), array_agg(e.recorded_at ORDER BY e.version),
+    string_agg(e.payload, ','::bytea ORDER BY e.version), string_agg(e.metadata, ','::bytea ORDER BY e.version)
+"""
+
 # A bound is compared as the index is sorted, whatever the database's collation. The sum keeps the planner from
 # walking a shop by position.
-_RANGE = """
+_RANGE = f"""
 SELECT w.shop_id, h.* FROM unnest(%(shop_ids)b, %(up_to)b) AS w(shop_id, up_to)
 CROSS JOIN LATERAL (
-    SELECT e.stream,
-           min(e.version) = 1 AND max(e.version) = count(*)
-           AND min(e.schema_version) = 1 AND max(e.schema_version) = 1,
-           array_agg(e.position ORDER BY e.version), string_agg(e.type, ',' ORDER BY e.version),
-           array_agg(e.occurred_at ORDER BY e.version), array_agg(e.recorded_at ORDER BY e.version),
-           string_agg(e.payload, ','::bytea ORDER BY e.version),
-           string_agg(e.metadata, ','::bytea ORDER BY e.version)
-    FROM event e
-    WHERE e.shop_id = w.shop_id AND e.position + 0 <= w.up_to AND e.stream LIKE %(orders)b
-    {bounds} GROUP BY e.stream
+    SELECT e.stream, {_WHOLE} FROM event e
+    WHERE e.shop_id = w.shop_id AND e.position + 0 <= w.up_to AND e.stream LIKE %(orders)b {{bounds}}
+    GROUP BY e.stream
+) h
+"""
+
+_STREAMS = f"""
+SELECT w.shop_id, w.stream, h.* FROM unnest(%b, %b, %b) AS w(shop_id, stream, up_to)
+CROSS JOIN LATERAL (
+    SELECT {_WHOLE} FROM event e
+    WHERE e.shop_id = w.shop_id AND e.stream = w.stream AND e.position + 0 <= w.up_to
+    HAVING count(*) > 0
 ) h
 """
 
@@ -77,6 +86,22 @@ def read_range(
     )
     for shop_id, stream, *rest in cursor.fetchall():
         yield Whole(shop_id, stream, _history(*rest))
+
+
+async def read_streams(
+    connection: AsyncConnection[TupleRow], streams: Sequence[tuple[str, str]], up_to: Mapping[str, int]
+) -> list[Whole]:
+    """These streams, each a shop and a name, as far as its shop's position; without those that have no events."""
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(
+        _STREAMS,
+        (
+            Texts([shop_id for shop_id, _ in streams]),
+            Texts([stream for _, stream in streams]),
+            Bigints([up_to[shop_id] for shop_id, _ in streams]),
+        ),
+    )
+    return [Whole(shop_id, stream, _history(*rest)) for shop_id, stream, *rest in await cursor.fetchall()]
 
 
 def _history(

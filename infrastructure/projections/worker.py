@@ -24,7 +24,8 @@ from domain.rules.ruleset import RuleBook
 from infrastructure import clock
 from infrastructure.database.pool import Pool
 from infrastructure.log.columns import Bigints, Texts
-from infrastructure.log.log import ORDER, is_distributed, read_head, read_histories
+from infrastructure.log.histories import read_streams
+from infrastructure.log.log import ORDER, Histories, is_distributed, read_head, read_histories
 from infrastructure.projections import builds, parking
 from infrastructure.projections.applying import Applied, copy_rows, delete_rows
 from infrastructure.projections.builds import Build
@@ -35,7 +36,7 @@ log = logging.getLogger("shiplock.worker")
 BATCH = 2_000
 """Positions per transaction: large enough to be quick, small enough for shops to take turns."""
 
-CATCH_UP_BATCH = 20_000
+CATCH_UP_BATCH = 50_000
 """And when far behind: what an order lived through meanwhile is then mostly folded at once."""
 
 SHOPS_PER_ROUND = 100
@@ -255,7 +256,7 @@ class Worker:
         Of an order that waits only what comes before its ``cut`` is applied, which tries nothing.
         """
         unreadable: dict[tuple[str, str], tuple[int, str]] = {}
-        histories = await read_histories(connection, streams, last, unreadable)
+        histories = await _histories(connection, list(streams), last, unreadable)
         for pair in cut.keys() & histories.keys():
             histories[pair] = [recorded for recorded in histories[pair] if recorded.position < cut[pair]]
         groups: dict[tuple[int, ...], list[tuple[str, str]]] = {}
@@ -323,6 +324,19 @@ class Worker:
         if self._together is None:
             self._together = not await is_distributed(connection)
         return not self._together
+
+
+async def _histories(
+    connection: AsyncConnection[TupleRow],
+    streams: Sequence[tuple[str, str]],
+    last: Mapping[str, int],
+    unreadable: dict[tuple[str, str], tuple[int, str]],
+) -> Histories:
+    """The histories of these streams; of one that can't be read what comes before that, and what is wrong."""
+    found = {(shop, stream): history for shop, stream, history in await read_streams(connection, streams, last)}
+    suspects = [pair for pair in streams if found.get(pair) is None]
+    closer = await read_histories(connection, suspects, last, unreadable) if suspects else {}
+    return {pair: found.get(pair) or closer[pair] for pair in streams}
 
 
 async def _write(
