@@ -1,27 +1,54 @@
 """What builds hold, and whether it is what the log gives."""
 
-from typing import Any
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
 
-from psycopg import AsyncConnection
+import msgspec
+import psycopg
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
-from infrastructure.projections import builds
+from domain.history import Recorded
+from domain.order import commands as c
+from domain.order.state import fold
+from domain.rules.ruleset import RuleBook
+from infrastructure.command_path import CommandPath
+from infrastructure.database.pool import Pool
+from infrastructure.projections import builds, rebuild, slices
+from infrastructure.projections.builds import Build, table_of
 from infrastructure.projections.verification import verify
+from infrastructure.projections.view import Judged, Row, View
 from infrastructure.projections.views import VIEWS
 from infrastructure.rule_sets import shipped_rules
-from tests.orders import SHOP
+from tests.orders import LINE, MONDAY_9, SHOP, order_sn, tell
 
 BOOK = shipped_rules()
 
+Rows = dict[str, list[Any]]
+"""By view."""
 
-async def rows(connection: AsyncConnection[TupleRow], shop: str = SHOP) -> dict[str, list[Any]]:
-    """Everything the active builds hold of a shop, by view."""
+
+async def rows(connection: AsyncConnection[TupleRow], shop: str = SHOP) -> Rows:
+    """Everything the active builds hold of a shop."""
     found = {}
     for view in VIEWS:
         cursor = await connection.execute(
             f"SELECT * FROM {view.table} WHERE shop_id = %s ORDER BY order_sn, 3", (shop,)
         )
         found[view.name] = await cursor.fetchall()
+    return found
+
+
+async def held(connection: AsyncConnection[TupleRow], build: Build) -> Rows:
+    """Everything a build holds."""
+    found = {}
+    for view in build.declared:
+        query = sql.SQL("SELECT * FROM {} ORDER BY shop_id, order_sn, 3").format(table_of(view, build.id))
+        found[view.name] = await (await connection.execute(query)).fetchall()
     return found
 
 
@@ -33,3 +60,126 @@ async def equal_to_the_log(connection: AsyncConnection[TupleRow]) -> None:
         found = await verify(connection, build, BOOK, sample=None)
         assert found.differences == []
         assert found.checksum == found.expected
+
+
+async def build_of(connection: AsyncConnection[TupleRow], build_id: int) -> Build:
+    found = await builds.find(connection, build_id)
+    assert found
+    return found
+
+
+async def active(connection: AsyncConnection[TupleRow], name: str = "orders") -> Build:
+    return await build_of(connection, (await builds.actives(connection))[name].active)
+
+
+async def fold_here(url: str, build: Build, book: RuleBook = BOOK) -> None:
+    """Work on all of a build's slices in this process, where a test can change what is folded."""
+
+    def fold() -> None:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("SET TIME ZONE 'UTC'")
+            while slices.work_once(connection, url, build, book):
+                pass
+
+    await asyncio.to_thread(fold)
+
+
+async def rebuilt(
+    pool: Pool,
+    url: str,
+    views: Sequence[View] = VIEWS,
+    book: RuleBook = BOOK,
+    scope: dict[str, Any] | None = None,
+) -> Build:
+    """A rebuild, requested, folded in this process, and worked on to its end."""
+    async with pool.connection() as connection:
+        build = await rebuild.request(connection, views, book, scope)
+    await fold_here(url, build, book)
+    await rebuild.run(pool, url, book, build.id)
+    async with pool.connection() as connection:
+        return await build_of(connection, build.id)
+
+
+# ---- random lives -----------------------------------------------------------------------------------
+
+
+class Step(NamedTuple):
+    """A command to an order of a shop, both by number."""
+
+    shop: int
+    order: int
+    command: c.Command
+
+
+_PLACES = [
+    c.Place(lines=(LINE,), paid_fen=12900),
+    c.Place(lines=(LINE, replace(LINE, sku_id="52000302", quantity=3)), paid_fen=51600, goods_type="direct_mail"),
+    c.Place(lines=(LINE,)),
+]
+_COMMANDS = [
+    *_PLACES,
+    c.Pay(paid_fen=12900),
+    c.FormGroup(),
+    c.FormGroup(ship_by=MONDAY_9 + timedelta(hours=30)),
+    c.FailGroup(),
+    c.ChangeShipBy(ship_by=MONDAY_9 + timedelta(days=4), reason="festival"),
+    c.UploadTracking(carrier="顺丰速运", tracking_number="SF1"),
+    c.UploadTracking(carrier="中通快递", tracking_number="ZT2", lines=(c.PackedLine("52000302", 1),)),
+    c.ReplaceTracking(carrier="SF", tracking_number="SF3", reason="lost", replaces="SF1"),
+    c.RecordPickup(),
+    c.RecordDelivery(),
+    c.ConfirmReceipt(),
+    c.RequestStockout(reason="oversold"),
+    c.CompleteReview(outcome="rejected"),
+    c.CompleteReview(outcome="approved"),
+    c.PlaceHold(hold="manual", reason="地址不清"),
+    c.ReleaseHold(hold="manual", reason="cleared"),
+    c.Refund(initiated_by="merchant", reason="out_of_stock"),
+    c.Refund(initiated_by="buyer", reason="changed_mind", amount_fen=100),
+    c.Cancel(reason="changed_mind"),
+    c.ContactBuyer(channel="chat", message="您好"),
+    c.FileComplaint(finding="empty_parcel"),
+    c.DecideComplaint(outcome="upheld"),
+    c.AppealViolation(violation_id=f"{order_sn(0)}:late_shipment"),
+    c.DecideAppeal(violation_id=f"{order_sn(0)}:late_shipment", outcome="overturned"),
+]
+
+LIVES = st.lists(
+    st.builds(
+        lambda shop, order, command, hours: Step(
+            shop, order, replace(command, occurred_at=MONDAY_9 + timedelta(hours=hours))
+        ),
+        st.integers(0, 2),
+        st.integers(0, 3),
+        st.sampled_from(_PLACES) | st.sampled_from(_COMMANDS),
+        st.integers(0, 200),
+    ),
+    max_size=40,
+)
+"""Commands to a few orders of a few shops; many are refused, which is part of life."""
+
+
+async def live(path: CommandPath, steps: Sequence[Step], shops: Sequence[str]) -> None:
+    await path.submit([tell(order_sn(step.order), step.command, shops[step.shop]) for step in steps])
+
+
+def folded(orders: Mapping[tuple[str, str], Sequence[Recorded]], book: RuleBook = BOOK) -> Rows:
+    """The rows of just these events, by shop and order number, as ``held`` gives them."""
+    found: Rows = {view.name: [] for view in VIEWS}
+    for (shop_id, number), history in sorted(orders.items()):
+        judged = Judged.by(book, fold(number, history))
+        for view in VIEWS:
+            of_order = [(shop_id, number, *_as_read(view, row)) for row in view.rows(judged)]
+            found[view.name] += sorted(of_order, key=lambda row: row[2])
+    return found
+
+
+def _as_read(view: View, row: Row) -> list[Any]:
+    return [
+        msgspec.json.decode(value)
+        if column.type == "json" and value is not None
+        else list(value)
+        if isinstance(value, tuple)
+        else value
+        for column, value in zip(view.columns, row, strict=True)
+    ]
