@@ -11,7 +11,7 @@ from domain.rules.ruleset import RuleBook
 from infrastructure.log.columns import Texts
 from infrastructure.projections.builds import Build, table_of
 from infrastructure.projections.copying import Batch
-from infrastructure.projections.view import Judged, View
+from infrastructure.projections.view import THE_ORDER, Judged, View
 
 
 class Applied:
@@ -66,8 +66,7 @@ async def delete_rows(
     """Remove what a build's tables hold of these orders, each a shop and an order number."""
     parameters = (Texts([shop_id for shop_id, _ in orders]), Texts([order_sn for _, order_sn in orders]))
     for view in build.declared:
-        statement = sql.SQL(
-            """DELETE FROM {} v USING unnest(%s, %s) AS w(shop_id, order_sn)
-               WHERE v.shop_id = w.shop_id AND v.order_sn = w.order_sn"""
-        ).format(table_of(view, build.id))
+        statement = sql.SQL("DELETE FROM {} v USING unnest(%s, %s) AS w(shop_id, order_sn) WHERE {}").format(
+            table_of(view, build.id), sql.SQL(THE_ORDER)
+        )
         await connection.execute(statement, parameters)

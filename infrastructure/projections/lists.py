@@ -106,7 +106,8 @@ async def list_orders(
     if violation is not None:
         where.append(
             sql.SQL(
-                """EXISTS (SELECT FROM violation_list v WHERE v.shop_id = o.shop_id AND v.order_sn = o.order_sn
+                """EXISTS (
+                   SELECT FROM violation_list v WHERE v.order_sn = o.order_sn AND v.shop_id || '' = o.shop_id
                    AND v.kind = %(violation)s AND v.stands_from <= %(at)s AND NOT v.overturned)"""
             )
         )

@@ -19,7 +19,7 @@ from infrastructure.log.columns import Texts
 from infrastructure.log.log import ORDER, read_histories
 from infrastructure.projections import parking
 from infrastructure.projections.builds import Build, table_of
-from infrastructure.projections.view import Judged, Row, View
+from infrastructure.projections.view import THE_ORDER, Judged, Row, View
 from infrastructure.projections.views import ORDERS
 
 SAMPLE = 1_000
@@ -195,9 +195,8 @@ async def _rows(
     cursor = connection.cursor(binary=True)
     await cursor.execute(
         sql.SQL(
-            """SELECT v.shop_id, v.order_sn, {} FROM unnest(%s, %s) AS w(shop_id, order_sn)
-               JOIN {} v USING (shop_id, order_sn)"""
-        ).format(columns, table_of(view, build.id)),
+            "SELECT v.shop_id, v.order_sn, {} FROM unnest(%s, %s) AS w(shop_id, order_sn) JOIN {} v ON {}"
+        ).format(columns, table_of(view, build.id), sql.SQL(THE_ORDER)),
         (Texts([shop_id for shop_id, _ in orders]), Texts([order_sn for _, order_sn in orders])),
     )
     found: dict[tuple[str, str], list[Row]] = {}

@@ -50,12 +50,22 @@ class Index(NamedTuple):
     on: str
 
 
+THE_ORDER = "v.order_sn = w.order_sn AND v.shop_id || '' = w.shop_id"
+"""How a statement finds the rows ``v`` of an order ``w``.
+
+Every index but the key begins with the shop. Hidden like this the shop can't lead the planner to one of them,
+which it may choose while a table is so new that nothing is known of it, and then reads the whole shop for each
+order.
+"""
+
+
 class View(NamedTuple):
     """A projection: what its rows are, and where and as what they are stored.
 
     ``columns`` follow ``shop_id`` and ``order_sn``, and ``rows`` gives their values for one order. Whoever
     changes what ``rows`` gives raises ``version``: the view is then built anew. ``table`` is the name it is
-    read by; each build has its own table behind it.
+    read by; each build has its own table behind it. ``key`` is unique and begins with the order's number: it
+    is the one index by which a single order's rows are found (``THE_ORDER``).
     """
 
     name: str

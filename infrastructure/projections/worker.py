@@ -36,8 +36,11 @@ log = logging.getLogger("shiplock.worker")
 BATCH = 2_000
 """Positions per transaction: large enough to be quick, small enough for shops to take turns."""
 
-CATCH_UP_BATCH = 50_000
+CATCH_UP_BATCH = 100_000
 """And when far behind: what an order lived through meanwhile is then mostly folded at once."""
+
+ORDERS_AT_ONCE = 2_000
+"""Orders in memory; a batch has as many of these as it takes."""
 
 SHOPS_PER_ROUND = 100
 ROUND_SECONDS = 0.05
@@ -206,6 +209,8 @@ class Worker:
     ) -> int:
         now = clock.now()
         async with connection.transaction():
+            # Rows and checkpoints that a crash takes back are taken back together, and made again.
+            await connection.execute("SET LOCAL synchronous_commit = off")
             live = await builds.live(connection, self._book, hold=True)
             if not live:
                 return 0
@@ -233,7 +238,11 @@ class Worker:
             last = {
                 shop: touched[shop][0] if shop in touched else stretch.done for shop, stretch in stretches.items()
             }
-            tried = await self._apply(connection, streams, stretches, last, cut, one_by_one=one_by_one)
+            tried: dict[tuple[str, str], tuple[int, str] | None] = {}
+            orders = list(streams)
+            for first in range(0, len(orders), ORDERS_AT_ONCE):
+                some = orders[first : first + ORDERS_AT_ONCE]
+                tried |= await self._apply(connection, some, stretches, last, cut, one_by_one=one_by_one)
             await parking.settle(connection, tried, parked, now)
             moves = [(shop, build.reader, last[shop]) for shop in touched for build in stretches[shop].builds]
             if moves:
@@ -244,7 +253,7 @@ class Worker:
     async def _apply(
         self,
         connection: AsyncConnection[TupleRow],
-        streams: Iterable[tuple[str, str]],
+        streams: Sequence[tuple[str, str]],
         stretches: Mapping[str, Stretch],
         last: Mapping[str, int],
         cut: Mapping[tuple[str, str], int],
@@ -256,7 +265,7 @@ class Worker:
         Of an order that waits only what comes before its ``cut`` is applied, which tries nothing.
         """
         unreadable: dict[tuple[str, str], tuple[int, str]] = {}
-        histories = await _histories(connection, list(streams), last, unreadable)
+        histories = await _histories(connection, streams, last, unreadable)
         for pair in cut.keys() & histories.keys():
             histories[pair] = [recorded for recorded in histories[pair] if recorded.position < cut[pair]]
         groups: dict[tuple[int, ...], list[tuple[str, str]]] = {}
@@ -357,7 +366,7 @@ def share_out(lags: Mapping[str, int], batch: int) -> dict[str, int]:
 
     A batch grows with the lag, up to ``CATCH_UP_BATCH``, and every shop gets at least one position.
     """
-    left = max(batch, min(sum(lags.values()) // 4, CATCH_UP_BATCH))
+    left = max(batch, min(sum(lags.values()) // 2, CATCH_UP_BATCH))
     shares = {}
     waiting = sorted(lags, key=lambda shop: lags[shop])
     for n, shop in enumerate(waiting):

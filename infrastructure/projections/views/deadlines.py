@@ -41,7 +41,7 @@ DEADLINES = View(
         Column("tracking_number", "text", optional=True),
         Column("lane", "smallint"),
     ),
-    key=("shop_id", "order_sn", "number"),
+    key=("order_sn", "shop_id", "number"),
     indexes=(Index("by_lane", "(shop_id, lane, due_key, order_sn, number)"),),
     rows=rows,
 )

@@ -66,7 +66,7 @@ ORDERS = View(
         Column("open", "boolean"),  # a tracking number is still to be uploaded
         Column("ship_by_key", "timestamptz"),  # for sorting; the far future where there is none
     ),
-    key=("shop_id", "order_sn"),
+    key=("order_sn", "shop_id"),
     indexes=(
         Index("by_ship_by", "(shop_id, ship_by_key, order_sn)"),
         Index("by_placed", "(shop_id, placed_at, order_sn)"),

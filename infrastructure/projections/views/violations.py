@@ -43,7 +43,7 @@ VIOLATIONS = View(
         Column("appeal", "json", optional=True),
         Column("overturned", "boolean"),
     ),
-    key=("shop_id", "order_sn", "violation_id"),
+    key=("order_sn", "shop_id", "violation_id"),
     indexes=(
         Index("by_time", "(shop_id, arose_at, violation_id)"),
         Index("by_kind", "(shop_id, kind, arose_at, violation_id)"),

@@ -142,7 +142,7 @@ def test_a_crash_before_the_commit_leaves_rows_and_checkpoint_as_they_were(
 def test_a_batch_is_shared_fairly(lags: dict[str, int], batch: int) -> None:
     """Nobody gets more than it needs while another goes short, and everybody gets something."""
     shares = share_out(lags, batch)
-    size = max(batch, min(sum(lags.values()) // 4, CATCH_UP_BATCH))
+    size = max(batch, min(sum(lags.values()) // 2, CATCH_UP_BATCH))
     assert all(1 <= shares[shop] <= max(lags[shop], 1) for shop in lags)
     assert sum(shares.values()) <= size + len(lags)
     short = [shares[shop] for shop in lags if shares[shop] < lags[shop]]
