@@ -249,8 +249,6 @@ async def _flip(connection: AsyncConnection[TupleRow], names: Sequence[str], bui
             f"Build {build.id} is of {build.definition}, which this program does not write; "
             f"it would fall behind. Rebuild {' and '.join(names)}."
         )
-    if not build.live:
-        raise CannotDo(f"Build {build.id} is no longer kept current. Rebuild {' and '.join(names)}.")
     for last in [False] * (_ACTIVATION_TRIES - 1) + [True]:
         try:
             async with connection.transaction():
@@ -264,6 +262,9 @@ async def _flip(connection: AsyncConnection[TupleRow], names: Sequence[str], bui
 
 async def _flip_now(connection: AsyncConnection[TupleRow], names: Sequence[str], build: Build) -> None:
     await _change_live(connection)
+    found = await find(connection, build.id)
+    if found is None or not found.live:
+        raise CannotDo(f"Build {build.id} is no longer kept current. Rebuild {' and '.join(names)}.")
     before = await actives(connection)
     for name in names:
         now = before.get(name)
