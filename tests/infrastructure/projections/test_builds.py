@@ -1,0 +1,584 @@
+"""Builds: which one answers, going over to another and back, while everybody goes on."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from domain.order import commands as c
+from domain.rules.ruleset import RuleBook
+from infrastructure import clock
+from infrastructure.command_path import CommandPath
+from infrastructure.database.pool import Pool
+from infrastructure.log.log import read_heads
+from infrastructure.projections import builds, rebuild
+from infrastructure.projections.builds import Build, CannotDo, State
+from infrastructure.projections.views import ORDERS, VIEWS, VIOLATIONS
+from infrastructure.projections.worker import Worker
+from tests.infrastructure.projections.built import (
+    BOOK,
+    active,
+    build_of,
+    equal_to_the_log,
+    fold_here,
+    held,
+    rebuilt,
+    rows,
+)
+from tests.orders import done, on_database, order_sn, placed_and_formed, tell
+
+ROOT = Path(__file__).parents[3]
+
+
+async def shown(connection: AsyncConnection[TupleRow], name: str) -> list[str]:
+    """The tables that the SQL view of a name shows."""
+    cursor = await connection.execute(
+        "SELECT table_name FROM information_schema.view_table_usage WHERE view_name = %s", (name,)
+    )
+    return [table for (table,) in await cursor.fetchall()]
+
+
+async def catch_up(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        shops = list(await read_heads(connection))
+    for shop in shops:
+        await Worker(pool, BOOK).catch_up(shop)
+
+
+# ---- from one build to another ----------------------------------------------------------------------
+
+
+def test_queries_read_the_active_build(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 3)
+        await catch_up(pool)
+        build = await rebuilt(pool, database_url)
+        async with pool.connection() as connection:
+            before = await active(connection)
+            assert await shown(connection, "order_list") == [f"order_list_{before.id}"]
+            await builds.activate(connection, build.id, BOOK)
+            assert await active(connection) == build
+            for view in VIEWS:
+                assert await shown(connection, view.table) == [f"{view.table}_{build.id}"]
+                assert (await builds.actives(connection))[view.name] == (view.name, build.id, before.id)
+            assert await rows(connection) == await held(connection, before)
+
+    on_database(database_url, work)
+
+
+def test_the_build_before_is_kept_current_and_going_back_is_right_at_once(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 3)
+        build = await rebuilt(pool, database_url)
+        async with pool.connection() as connection:
+            before = await active(connection)
+            await builds.activate(connection, build.id, BOOK)
+            await placed_and_formed(path, 2, "new shop")
+            await done(path, tell(order_sn(1), c.RequestStockout(reason="oversold")))
+            await catch_up(pool)
+            expected = await rows(connection)
+            assert await builds.roll_back(connection, "orders", BOOK) == before.id
+            assert await shown(connection, "order_list") == [f"order_list_{before.id}"]
+            assert await shown(connection, "violation_list") == [f"violation_list_{build.id}"]
+            assert await rows(connection) == expected
+            assert len(await rows(connection, "new shop")) == 3
+            assert await builds.roll_back(connection, "orders", BOOK) == build.id
+            assert await rows(connection) == expected
+            await equal_to_the_log(connection)
+
+    on_database(database_url, work)
+
+
+def test_a_build_that_neither_answers_nor_did_before_is_no_longer_kept_current(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 2)
+        async with pool.connection() as connection:
+            first = await active(connection)
+            second = await rebuilt(pool, database_url)
+            third = await rebuilt(pool, database_url)
+            await builds.activate(connection, second.id, BOOK)
+            assert await live_ids(connection) == [first.id, second.id, third.id]
+            await builds.activate(connection, third.id, BOOK)
+            assert await live_ids(connection) == [second.id, third.id]
+            before = await held(connection, first)
+            await placed_and_formed(path, 1, "new shop")
+            await catch_up(pool)
+            assert await held(connection, first) == before
+            with pytest.raises(CannotDo, match=r"no longer kept current\. Rebuild orders and deadlines"):
+                await builds.activate(connection, first.id, BOOK)
+            await builds.drop(connection, first.id)
+            assert await builds.roll_back(connection, "violations", BOOK) == second.id
+
+    on_database(database_url, work)
+
+
+async def live_ids(connection: AsyncConnection[TupleRow]) -> list[int]:
+    return [build.id for build in await builds.live(connection, BOOK)]
+
+
+def test_a_build_that_still_answers_for_one_view_is_kept_current(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 2)
+        async with pool.connection() as connection:
+            first = await active(connection)
+            for _ in range(2):
+                only_violations = await rebuilt(pool, database_url, [VIOLATIONS])
+                await builds.activate(connection, only_violations.id, BOOK)
+            assert first.id in await live_ids(connection)
+            await done(path, tell(order_sn(1), c.RequestStockout(reason="oversold")))
+            await catch_up(pool)
+            await equal_to_the_log(connection)
+
+    on_database(database_url, work)
+
+
+def test_the_latest_build_that_waits_to_be_activated_is_found(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 2)
+        async with pool.connection() as connection:
+            assert await builds.latest_ready(connection, "violations") is None
+            await rebuilt(pool, database_url, [ORDERS])
+            assert await builds.latest_ready(connection, "violations") is None
+            await rebuilt(pool, database_url)
+            latest = await rebuilt(pool, database_url)
+            await rebuild.request(connection, VIEWS, BOOK)
+            assert await builds.latest_ready(connection, "violations") == latest
+            await catch_up(pool)
+            await builds.activate(connection, latest.id, BOOK)
+            assert await builds.latest_ready(connection, "violations") is None
+            await builds.roll_back(connection, "violations", BOOK)
+            assert await builds.latest_ready(connection, "violations") is None
+
+    on_database(database_url, work)
+
+
+# ---- refusals ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["building", "indexing", "catching_up", "verifying", "failed"])
+def test_only_a_verified_build_is_activated(database_url: str, state: State) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        build = await rebuilt(pool, database_url)
+        async with pool.connection() as connection:
+            await builds.set_state(connection, build, state, error="It is said why.")
+            with pytest.raises(CannotDo, match=rf"{build.id} is {state} \(It is said why.\), not ready"):
+                await builds.activate(connection, build.id, BOOK)
+            assert (await active(connection)).id != build.id
+
+    on_database(database_url, work)
+
+
+def test_what_is_not_possible_is_refused_with_the_reason(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        async with pool.connection() as connection:
+            first = await active(connection)
+            with pytest.raises(CannotDo, match="no build 999"):
+                await builds.activate(connection, 999, BOOK)
+            with pytest.raises(CannotDo, match="no build 999"):
+                await builds.drop(connection, 999)
+            with pytest.raises(CannotDo, match=f"{first.id} is active already"):
+                await builds.activate(connection, first.id, BOOK)
+            with pytest.raises(CannotDo, match="no earlier build of orders"):
+                await builds.roll_back(connection, "orders", BOOK)
+            with pytest.raises(CannotDo, match="no earlier build of unheard"):
+                await builds.roll_back(connection, "unheard", BOOK)
+            with pytest.raises(CannotDo, match=f"{first.id} is active for"):
+                await builds.drop(connection, first.id)
+            assert await active(connection) == first
+            assert await live_ids(connection) == [first.id]
+
+    on_database(database_url, work)
+
+
+def test_a_build_that_this_program_would_not_write_does_not_answer(database_url: str) -> None:
+    """One of an older version of a view, or judged by other rules, would fall behind: nobody keeps it current."""
+    book = RuleBook.parse(
+        [(ROOT / "domain/rules/sets/pinduoduo-2023-01.toml").read_text().replace("flat_fen = 300", "flat_fen = 7")]
+    )
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 2)
+        build = await rebuilt(pool, database_url)
+        async with pool.connection() as connection:
+            with pytest.raises(CannotDo, match=r"which this program does not write.*Rebuild orders"):
+                await builds.activate(connection, build.id, book)
+            assert await builds.live(connection, book) == []
+            await builds.activate(connection, build.id, BOOK)
+            with pytest.raises(CannotDo, match=r"which this program does not write.*Rebuild orders"):
+                await builds.roll_back(connection, "orders", book)
+            assert [view.name for view in await builds.missing(connection, book)] == [view.name for view in VIEWS]
+            assert await builds.missing(connection, BOOK) == []
+
+    on_database(database_url, work)
+
+
+def test_a_build_that_fell_behind_the_active_one_does_not_answer(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 2)
+        await catch_up(pool)
+        build = await rebuilt(pool, database_url)
+        async with pool.connection() as connection:
+            await connection.execute("UPDATE checkpoint SET position = 3 WHERE reader = %s", (build.reader,))
+            with pytest.raises(CannotDo, match="not caught up"):
+                await builds.activate(connection, build.id, BOOK)
+            assert (await active(connection)).id != build.id
+            await catch_up(pool)
+            await builds.activate(connection, build.id, BOOK)
+            await equal_to_the_log(connection)
+
+    on_database(database_url, work)
+
+
+# ---- dropping ---------------------------------------------------------------------------------------
+
+
+async def traces(connection: AsyncConnection[TupleRow], build: Build) -> list[Any]:
+    """What the database still knows of a build."""
+    cursor = await connection.execute(
+        r"""SELECT tablename::text FROM pg_tables WHERE tablename LIKE '%%\_list\_' || %(id)s
+            UNION ALL SELECT indexname::text FROM pg_indexes WHERE indexname LIKE '%%\_list\_' || %(id)s || '\_%%'
+            UNION ALL SELECT 'build' FROM build WHERE id = %(id)s
+            UNION ALL SELECT 'slice' FROM slice WHERE build_id = %(id)s
+            UNION ALL SELECT reader FROM checkpoint WHERE reader = 'build:' || %(id)s""",
+        {"id": build.id},
+    )
+    return [found for (found,) in await cursor.fetchall()]
+
+
+def test_nothing_is_left_of_a_build_that_was_dropped_and_the_others_go_on(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 2)
+        async with pool.connection() as connection:
+            first = await active(connection)
+            build = await rebuilt(pool, database_url)
+            await builds.activate(connection, build.id, BOOK)
+            assert len(await traces(connection, first)) > 5
+            await builds.drop(connection, first.id)
+            assert await traces(connection, first) == []
+            with pytest.raises(CannotDo, match="no earlier build"):
+                await builds.roll_back(connection, "orders", BOOK)
+            await placed_and_formed(path, 2, "new shop")
+            await catch_up(pool)
+            await equal_to_the_log(connection)
+
+    on_database(database_url, work)
+
+
+def test_a_build_can_be_dropped_before_it_is_finished(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 2)
+        async with pool.connection() as connection:
+            build = await rebuild.request(connection, VIEWS, BOOK)
+            await fold_here(database_url, build)
+            await builds.drop(connection, build.id)
+            assert await traces(connection, build) == []
+
+    on_database(database_url, work)
+
+
+# ---- while everybody goes on ------------------------------------------------------------------------
+
+
+def test_a_reader_that_does_not_let_go_delays_an_activation_and_nobody_else(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builds, "_ACTIVATION_TRIES", 2)
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 2)
+        build = await rebuilt(pool, database_url)
+        async with pool.connection() as connection, pool.connection() as reader:
+            before = await builds.actives(connection)
+            async with reader.transaction():
+                await rows(reader)
+                with pytest.raises(CannotDo, match="being read without a pause"):
+                    await builds.activate(connection, build.id, BOOK)
+                assert await builds.actives(connection) == before
+                await placed_and_formed(path, 1, "meanwhile")
+                await catch_up(pool)
+                assert len((await rows(connection, "meanwhile"))["orders"]) == 1
+            await builds.activate(connection, build.id, BOOK)
+            assert await active(connection) == build
+            await equal_to_the_log(connection)
+
+    on_database(database_url, work)
+
+
+def test_an_activation_waits_for_a_reader_that_lets_go(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 2)
+        build = await rebuilt(pool, database_url)
+        async with pool.connection() as connection, pool.connection() as reader, pool.connection() as watching:
+            async with reader.transaction():
+                await rows(reader)
+                activation = asyncio.create_task(builds.activate(connection, build.id, BOOK))
+                await until_something_waits(watching)
+                assert not activation.done()
+            await activation
+            assert await active(watching) == build
+
+    on_database(database_url, work)
+
+
+async def until_something_waits(connection: AsyncConnection[TupleRow]) -> None:
+    """Until somebody waits for a lock in this database."""
+    async with asyncio.timeout(30):
+        while True:
+            cursor = await connection.execute(
+                """SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                   WHERE NOT l.granted AND d.datname = current_database()"""
+            )
+            if await cursor.fetchone() is not None:
+                return
+            await asyncio.sleep(0.005)
+
+
+class Load:
+    """Writers and readers at full speed, until told to stop; what the readers saw."""
+
+    def __init__(self, pool: Pool, path: CommandPath) -> None:
+        self._pool = pool
+        self._path = path
+        self._stopped = asyncio.Event()
+        self._told = asyncio.Condition()
+        self._rounds = 0
+        self.counts: list[int] = []
+
+    async def write(self, writer: int) -> None:
+        """Orders placed and led on in a shop of old, and every few rounds a new shop."""
+        n = 0
+        while not self._stopped.is_set():
+            shop = f"old-{writer}" if n % 4 else f"new-{writer}-{n}"
+            place = c.Place(lines=(c.OrderedLine("1", "1", "泰国金枕榴莲", 1, 100),), paid_fen=100)
+            numbers = [f"{writer}-{n}-{k}" for k in range(5)]
+            await done(self._path, *(tell(number, place, shop) for number in numbers))
+            await done(self._path, *(tell(number, c.FormGroup(), shop) for number in numbers))
+            upload = c.UploadTracking(carrier="SF", tracking_number=f"SF{n}")
+            await done(self._path, tell(numbers[0], upload, shop))
+            n += 1
+            async with self._told:
+                self._rounds += 1
+                self._told.notify_all()
+
+    async def read(self) -> None:
+        async with self._pool.connection() as connection:
+            while not self._stopped.is_set():
+                cursor = await connection.execute("SELECT count(*) FROM order_list")
+                ((count,),) = await cursor.fetchall()
+                self.counts.append(count)
+                await asyncio.sleep(0)
+
+    async def goes_on(self, rounds: int) -> None:
+        """Wait until so many more rounds have been told."""
+        async with self._told:
+            goal = self._rounds + rounds
+            await self._told.wait_for(lambda: self._rounds >= goal)
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+@pytest.mark.timeout(120)
+def test_nothing_is_missing_or_doubled_when_views_change_under_full_load(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        load = Load(pool, path)
+        workers = [Worker(pool, BOOK) for _ in range(2)]
+        async with asyncio.TaskGroup() as group:
+            for writer in range(2):
+                group.create_task(load.write(writer))
+            group.create_task(load.read())
+            for worker in workers:
+                group.create_task(worker.run())
+            await load.goes_on(10)
+            async with pool.connection() as connection:
+                first = await active(connection)
+                build = await rebuild.request(connection, VIEWS, BOOK)
+                await load.goes_on(5)
+                found = await rebuild.run(pool, database_url, BOOK, build.id, processes=1)
+                assert found.state == "ready", found.error
+                await load.goes_on(5)
+                await builds.activate(connection, build.id, BOOK)
+                await load.goes_on(5)
+                for view in VIEWS:
+                    assert await builds.roll_back(connection, view.name, BOOK) == first.id
+                await load.goes_on(5)
+                await builds.activate(connection, build.id, BOOK)
+                await load.goes_on(5)
+            load.stop()
+            for worker in workers:
+                worker.stop()
+        await catch_up(pool)
+        async with pool.connection() as connection:
+            assert await live_ids(connection) == [first.id, build.id]
+            await equal_to_the_log(connection)
+            assert await held(connection, first) == await held(connection, build)
+            cursor = await connection.execute(
+                "SELECT count(*), count(DISTINCT stream) FROM event WHERE type = 'OrderPlaced'"
+            )
+            placed = await cursor.fetchone()
+            shown = await connection.execute("SELECT count(*), count(DISTINCT (shop_id, order_sn)) FROM order_list")
+            assert await shown.fetchone() == placed
+        assert load.counts == sorted(load.counts), "a reader saw fewer orders than before"
+        assert load.counts[0] < load.counts[-1]
+
+    on_database(database_url, work)
+
+
+ACTIVATE = """
+import asyncio, sys
+from infrastructure.database.pool import connection_pool
+from infrastructure.projections import builds
+from infrastructure.rule_sets import shipped_rules
+
+async def main(url, build_id):
+    async with connection_pool(url, size=1) as pool, pool.connection() as connection:
+        await builds.activate(connection, build_id, shipped_rules())
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+@pytest.mark.parametrize("table", ["order_list", "violation_list"])
+def test_an_activation_killed_in_the_middle_has_not_happened(database_url: str, table: str) -> None:
+    """Killed while it waits to change the first view, and the last one."""
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 3)
+        await catch_up(pool)
+        build = await rebuilt(pool, database_url)
+        async with pool.connection() as connection, pool.connection() as reader:
+            before = await builds.actives(connection)
+            async with reader.transaction():
+                await reader.execute(f"SELECT FROM {table}".encode())
+                command = [sys.executable, "-c", ACTIVATE, database_url, str(build.id)]
+                process = await asyncio.to_thread(subprocess.Popen, command, cwd=ROOT)
+                await until_something_waits(connection)
+                process.send_signal(signal.SIGKILL)
+                assert await asyncio.to_thread(process.wait) == -signal.SIGKILL
+            assert await builds.actives(connection) == before
+            assert len((await rows(connection))["orders"]) == 3
+            await done(path, tell(order_sn(1), c.RequestStockout(reason="oversold")))
+            await catch_up(pool)
+            await builds.activate(connection, build.id, BOOK)
+            assert await active(connection) == build
+            await equal_to_the_log(connection)
+
+    on_database(database_url, work)
+
+
+def test_an_activation_whose_connection_is_lost_has_not_happened(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 3)
+        build = await rebuilt(pool, database_url)
+        async with pool.connection() as connection, pool.connection() as reader:
+            before = await builds.actives(connection)
+            async with reader.transaction(), await AsyncConnection.connect(database_url, autocommit=True) as lost:
+                await reader.execute("SELECT FROM violation_list")
+                activation = asyncio.create_task(builds.activate(lost, build.id, BOOK))
+                await until_something_waits(connection)
+                await connection.execute("SELECT pg_terminate_backend(%s)", (lost.info.backend_pid,))
+                with pytest.raises(psycopg.OperationalError):
+                    await activation
+            assert await builds.actives(connection) == before
+            await builds.activate(connection, build.id, BOOK)
+            assert await active(connection) == build
+
+    on_database(database_url, work)
+
+
+def test_two_activations_at_once_leave_one_of_them_active_everywhere(database_url: str) -> None:
+    """The later one may find that its build was superseded meanwhile; then that is said."""
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 3)
+        found = [await rebuilt(pool, database_url) for _ in range(2)]
+
+        async def activate(build: Build) -> int | None:
+            async with pool.connection() as connection:
+                try:
+                    await builds.activate(connection, build.id, BOOK)
+                except CannotDo:
+                    return None
+                return build.id
+
+        activated = {*await asyncio.gather(*(activate(build) for build in found))} - {None}
+        async with pool.connection() as connection:
+            answering = {one.active for one in (await builds.actives(connection)).values()}
+            assert len(answering) == 1
+            assert answering <= activated
+            await placed_and_formed(path, 1, "new shop")
+            await catch_up(pool)
+            assert len((await rows(connection, "new shop"))["orders"]) == 1
+
+    on_database(database_url, work)
+
+
+# ---- new builds -------------------------------------------------------------------------------------
+
+
+def test_a_new_build_has_tables_of_its_own_and_is_not_live(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        async with pool.connection() as connection:
+            build = await builds.register(connection, [ORDERS, VIOLATIONS], BOOK, clock.now(), "building")
+            assert (build.views, build.state, build.live, build.scope) == (
+                ["orders", "violations"],
+                "building",
+                False,
+                {},
+            )
+            assert builds.is_current(build, BOOK)
+            assert await held(connection, build) == {"orders": [], "violations": []}
+            assert build.id not in await live_ids(connection)
+            assert (await builds.every(connection))[-1] == build
+
+    on_database(database_url, work)
+
+
+def test_a_build_of_a_view_this_program_does_not_know_is_left_alone(database_url: str) -> None:
+    """Two programs, one newer, on one database: neither writes to what only the other knows."""
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        async with pool.connection() as connection:
+            newer = await rebuilt(pool, database_url)
+            await connection.execute(
+                "UPDATE build SET views = views || '{unheard}', definition = definition || ' x' WHERE id = %s",
+                (newer.id,),
+            )
+            await placed_and_formed(path, 2)
+            await catch_up(pool)
+            assert newer.id not in await live_ids(connection)
+            with pytest.raises(CannotDo, match="does not write"):
+                await builds.activate(connection, newer.id, BOOK)
+            await equal_to_the_log(connection)
+            await builds.drop(connection, newer.id)
+
+    on_database(database_url, work)
+
+
+def test_a_build_goes_on_where_each_shop_was_left(database_url: str) -> None:
+    async def positions(connection: AsyncConnection[TupleRow], build: Build) -> Sequence[tuple[str, int]]:
+        cursor = await connection.execute(
+            "SELECT shop_id, position FROM checkpoint WHERE reader = %s ORDER BY 1", (build.reader,)
+        )
+        return await cursor.fetchall()
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        async with pool.connection() as connection:
+            build = await builds.register(connection, VIEWS, BOOK, clock.now(), "building")
+            async with connection.transaction():
+                await builds.begin_reading(connection, build, {"a": 3, "b": 5})
+            assert await positions(connection, build) == [("a", 3), ("b", 5)]
+            async with connection.transaction():
+                await builds.begin_reading(connection, build, {"a": 1, "c": 2})
+            assert await positions(connection, build) == [("a", 3), ("b", 5), ("c", 2)]
+            assert (await build_of(connection, build.id)).live
+
+    on_database(database_url, work)
