@@ -14,7 +14,7 @@ from psycopg import sql
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import appending, growing, importing, serving
+from benchmarks import appending, growing, importing, reading, rebuilding, serving
 from benchmarks.table import Result, show
 from infrastructure import collector
 from infrastructure.database.embedded import EmbeddedServer
@@ -24,10 +24,11 @@ said = Console(stderr=True)
 
 
 def main() -> None:
-    parts = ("append", "serve", "import", "grow")
+    parts = ("append", "serve", "import", "grow", "rebuild", "read")
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=parts, action="append", help="measure this part; may be given again")
     parser.add_argument("--events", type=int, default=10_000_000, help="the size of the large log")
+    parser.add_argument("--orders", type=int, default=1_000_000, help="how many orders the lists are read of")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     asked = parser.parse_args()
     results: list[Result] = []
@@ -45,6 +46,10 @@ def main() -> None:
             "serve": lambda: serving.all_of_it(fresh),
             "import": lambda: [importing.large_export(fresh("import"))],
             "grow": lambda: _grow(fresh("empty"), fresh("large"), asked.events),
+            "rebuild": lambda: _shown(lambda bar: rebuilding.all_of_it(fresh, asked.events, bar)),
+            "read": lambda: _shown(
+                lambda bar: reading.all_of_it(fresh("live"), fresh("behind"), fresh("lists"), asked.orders, bar)
+            ),
         }
         for part in asked.only or parts:
             said.print(f"measuring: {part} ...")
@@ -68,6 +73,11 @@ def _grow(empty: str, full: str, events: int) -> Iterable[Result]:
     with Progress(console=said) as progress:
         growing.fill(full, events, progress)
     return growing.beside_an_empty_log(empty, full, events)
+
+
+def _shown(measure: Callable[[Progress], Iterable[Result]]) -> Iterable[Result]:
+    with Progress(console=said) as progress:
+        yield from measure(progress)
 
 
 if __name__ == "__main__":

@@ -148,6 +148,13 @@ def _together(turns: Sequence[tuple[Load, ...]]) -> list[Load]:
 
 
 @contextmanager
+def serving(url: str) -> Iterator[int]:
+    """The program on a database, in a process of its own; yields its port."""
+    with _serving(serving_app, url) as port:
+        yield port
+
+
+@contextmanager
 def _serving(make: Callable[[str], FastAPI], url: str) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -8,7 +8,7 @@ from rich.table import Table
 
 
 class Result(NamedTuple):
-    """``ours`` and ``peer`` in ``unit`` per second."""
+    """``ours`` and ``peer`` in ``unit`` per second; where the unit is ``ms``, so long it takes."""
 
     claim: str
     unit: str
@@ -26,6 +26,10 @@ def plural(count: int, what: str) -> str:
     return f"{count:,} {what}{'s' if count > 1 else ''}"
 
 
+def _quantity(value: float, unit: str) -> str:
+    return f"{value:,.0f} ms" if unit == "ms" else f"{value:,.0f} {unit}/s"
+
+
 def show(results: list[Result]) -> None:
     table = Table(
         "what", "ours", "beside", "ratio", "note", title=f"{platform.machine()}, {platform.python_version()}"
@@ -33,8 +37,8 @@ def show(results: list[Result]) -> None:
     for result in results:
         table.add_row(
             result.claim,
-            f"{result.ours:,.0f} {result.unit}/s",
-            f"{result.peer_name}: {result.peer:,.0f} {result.unit}/s",
+            _quantity(result.ours, result.unit),
+            f"{result.peer_name}: {_quantity(result.peer, result.unit)}",
             f"{result.ratio:.2f}",
             result.note,
         )

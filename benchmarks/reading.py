@@ -1,0 +1,195 @@
+"""How soon lists show what was told, how fast views catch up, and how long lists of a million orders take."""
+
+import asyncio
+import itertools
+import json
+import random
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import psycopg
+import uvloop
+from rich.progress import Progress
+
+from benchmarks import lives
+from benchmarks.serving import ORDER, serving
+from benchmarks.table import Result
+from infrastructure.database.pool import connection_pool
+from infrastructure.projections import rebuild
+from infrastructure.projections.worker import Worker
+from infrastructure.rule_sets import shipped_rules
+
+SECONDS = 20.0
+EVENTS_A_SECOND = 1_000
+BATCHES_A_SECOND = 20
+LISTS = 2_000
+CATCH_UP_EVENTS = 300_000
+"""As many as the worker is left behind by."""
+
+
+def all_of_it(live: str, behind: str, large: str, orders: int, progress: Progress) -> Iterator[Result]:
+    yield freshness(live)
+    yield catching_up(behind, progress)
+    yield from lists(large, orders, progress)
+
+
+# ---- live -------------------------------------------------------------------------------------------
+
+
+def freshness(url: str) -> Result:
+    """From a command's answer to the answer of a list that shows it, under a steady load."""
+    with serving(url) as port:
+        waits, told = uvloop.run(_freshness(port))
+    waits.sort()
+    p50, p99 = (waits[len(waits) * share // 100] * 1e3 for share in (50, 99))
+    note = f"{told / SECONDS:,.0f} events/s told meanwhile, median {p50:.0f} ms, {len(waits)} looks"
+    return Result("a command's effect in a list, p99", "ms", p99, "the promise", 200.0, note)
+
+
+async def _freshness(port: int) -> tuple[list[float], int]:
+    waits: list[float] = []
+    told = 0
+    until = time.perf_counter() + SECONDS
+    numbers = itertools.count()
+
+    async def load() -> None:
+        nonlocal told
+        client = await Client.to(port)
+        each = EVENTS_A_SECOND // BATCHES_A_SECOND
+        for turn in itertools.count():
+            at = until - SECONDS + turn / BATCHES_A_SECOND
+            if at >= until:
+                return
+            await asyncio.sleep(at - time.perf_counter())
+            commands = [{"order_sn": f"b-{next(numbers)}", "action": "place", **ORDER} for _ in range(each)]
+            await client.ask("POST", "/v1/shops/live/commands", {"commands": commands})
+            told += each
+
+    async def look() -> None:
+        client = await Client.to(port)
+        while time.perf_counter() < until:
+            answer = await client.ask("POST", f"/v1/shops/live/orders/p-{next(numbers)}/place", ORDER)
+            began = time.perf_counter()
+            await client.ask(
+                "GET", f"/v1/shops/live/orders?sort=-placed_at&limit=1&min_position={answer['position']}"
+            )
+            waits.append(time.perf_counter() - began)
+            await asyncio.sleep(0.02)
+
+    await asyncio.gather(load(), look())
+    return waits, told
+
+
+class Client:
+    """A connection that asks one thing after another."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def to(cls, port: int) -> "Client":
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    async def ask(self, method: str, path: str, body: object = None) -> dict[str, object]:
+        sent = json.dumps(body).encode() if body is not None else b""
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(sent)}\r\n\r\n"
+        self._writer.write(head.encode() + sent)
+        said = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = int(said.split("content-length: ")[1].split("\r\n")[0])
+        answer: dict[str, object] = json.loads(await self._reader.readexactly(length))
+        assert said.split()[1].startswith("2"), answer
+        return answer
+
+
+# ---- catching up ------------------------------------------------------------------------------------
+
+
+def catching_up(url: str, progress: Progress) -> Result:
+    """One worker that finds a log it has seen nothing of."""
+    uvloop.run(_prepared(url))
+    lives.fill(url, CATCH_UP_EVENTS, 1, progress)
+    seconds = uvloop.run(_catch_up(url))
+    rate = CATCH_UP_EVENTS / seconds
+    return Result(
+        "a worker catching up", "events", rate, "the promise", 20_000.0, f"{CATCH_UP_EVENTS:,} events behind"
+    )
+
+
+async def _prepared(url: str) -> None:
+    async with connection_pool(url, size=6) as pool:
+        await rebuild.prepare(pool, url, shipped_rules())
+
+
+async def _catch_up(url: str) -> float:
+    async with connection_pool(url, size=4) as pool:
+        worker = Worker(pool, shipped_rules())
+        began = time.perf_counter()
+        while await worker.catch_up_once():
+            pass
+        return time.perf_counter() - began
+
+
+# ---- lists ------------------------------------------------------------------------------------------
+
+
+def lists(url: str, orders: int, progress: Progress) -> Iterator[Result]:
+    """Random pages of lists over one shop's orders, asked for by one client, in any mix of filters."""
+    lives.fill(url, int(orders * 5.87), 1, progress)
+    uvloop.run(_prepared(url))
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT count(*) FROM order_list").fetchone()
+        assert row
+        orders = row[0]
+    with serving(url) as port:
+        for name in ("orders", "deadlines", "violations"):
+            times = sorted(uvloop.run(_pages(port, name)))
+            p99 = times[len(times) * 99 // 100] * 1e3
+            median, slowest = times[len(times) // 2] * 1e3, times[-1] * 1e3
+            note = f"median {median:.1f} ms, slowest {slowest:.0f} ms, {len(times)} pages"
+            yield Result(f"a page of {name}, {orders:,} orders, p99", "ms", p99, "the promise", 50.0, note)
+
+
+async def _pages(port: int, name: str) -> list[float]:
+    chance = random.Random(name)
+    client = await Client.to(port)
+    times = []
+    cursor = None
+    query = ""
+    for _ in range(LISTS):
+        if cursor is None or chance.random() < 0.7:
+            query, cursor = _query(chance, name), None
+        path = f"/v1/shops/shop-0/{name}?{query}" + (f"&cursor={cursor}" if cursor else "")
+        began = time.perf_counter()
+        answer = await client.ask("GET", path)
+        times.append(time.perf_counter() - began)
+        cursor = answer["next_cursor"]
+    return times
+
+
+def _query(chance: random.Random, name: str) -> str:
+    """Any of the filters that a list has, about one or two at once."""
+    moment = (lives.BEGIN + timedelta(days=chance.random() * 240)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    later = (lives.BEGIN + timedelta(days=chance.random() * 240)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    kinds = ("late_shipment", "stockout", "false_shipment", "fraudulent_shipment")
+    filters = {
+        "orders": {
+            "status": ("awaiting_shipment", "stockout_review", "stocked_out", "shipped", "received", "refunded"),
+            "sku_id": tuple(f"52{chance.randrange(lives.SKUS):06d}" for _ in range(2)),
+            "due_before": (moment,),
+            "violation": kinds,
+            "sort": ("ship_by", "-placed_at"),
+            "locked": ("true", "false"),
+        },
+        "deadlines": {
+            "kind": ("tracking_upload", "deemed_stockout", "carrier_pickup", "review_decision", "contact_buyer"),
+            "due_before": (moment,),
+            "state": ("pending", "met", "missed", "waived", "unknown"),
+        },
+        "violations": {"kind": kinds, "from": (min(moment, later),), "to": (max(moment, later),)},
+    }[name]
+    share = 1.5 / len(filters)
+    chosen = {key: chance.choice(values) for key, values in filters.items() if chance.random() < share}
+    return "&".join(
+        f"{key}={value}" for key, value in {"limit": chance.choice((20, 50, 50, 200)), **chosen}.items()
+    )
