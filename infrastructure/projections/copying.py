@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from typing import Any
 
+import psycopg
+
 from infrastructure.projections.view import Row, View
 
 Encode = Callable[[Sequence[Any]], list[bytes]]
@@ -95,9 +97,15 @@ class Batch:
         self.rows: dict[str, list[Row]] = {view.name: [] for view in views}
 
     def encoded(self) -> dict[str, bytes]:
-        """By view, what COPY takes; empty where there are no rows."""
+        """By view, what COPY takes; empty where there are no rows.
+
+        Raises ``psycopg.DataError`` for a value that does not fit its column, as the database does.
+        """
         keys = _Distinct(lambda order: text(order[0]) + text(order[1]))
-        return {view.name: self._copied(view, keys) for view in self._views}
+        try:
+            return {view.name: self._copied(view, keys) for view in self._views}
+        except (struct.error, ValueError, TypeError, AttributeError) as error:
+            raise psycopg.DataError(f"a value does not fit its column: {error}") from error
 
     def _copied(self, view: View, keys: _Distinct) -> bytes:
         rows = self.rows[view.name]
