@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
@@ -12,6 +13,9 @@ from infrastructure.log.columns import Texts
 from infrastructure.projections.builds import Build, table_of
 from infrastructure.projections.copying import Batch
 from infrastructure.projections.view import THE_ORDER, Judged, View
+
+REFUSED = (psycopg.DataError, psycopg.IntegrityError)
+"""What is raised for a row that can't be stored."""
 
 
 class Applied:
@@ -46,6 +50,35 @@ class Applied:
             else:
                 break
         return broken
+
+
+async def copy_order(
+    connection: AsyncConnection[TupleRow],
+    into: Sequence[Build],
+    book: RuleBook,
+    order: tuple[str, str],
+    history: Sequence[Recorded],
+) -> tuple[int, str] | None:
+    """Put the rows of one order into builds' tables, or of as much of it as can be applied and stored.
+
+    What could not be: the position of the event, and the error.
+    """
+    views = {view.name: view for build in into for view in build.declared}
+    refused: tuple[int, str] | None = None
+    end = len(history)
+    while True:
+        applied = Applied(views.values(), book)
+        broken = applied.add_history(*order, history[:end])
+        try:
+            async with connection.transaction():
+                rows = applied.batch.encoded()
+                for build in into:
+                    await copy_rows(connection, build, rows)
+        except REFUSED as error:
+            end -= 1
+            refused = (history[end].position, str(error))
+        else:
+            return refused or broken
 
 
 async def copy_rows(connection: AsyncConnection[TupleRow], build: Build, rows: Mapping[str, bytes]) -> None:

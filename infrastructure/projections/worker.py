@@ -12,7 +12,7 @@ together, folded once; one that is behind the others catches up first.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import psycopg
@@ -27,7 +27,7 @@ from infrastructure.log.columns import Bigints, Texts
 from infrastructure.log.histories import read_streams
 from infrastructure.log.log import ORDER, Histories, is_distributed, read_head, read_histories
 from infrastructure.projections import builds, parking
-from infrastructure.projections.applying import Applied, copy_rows, delete_rows
+from infrastructure.projections.applying import REFUSED, Applied, copy_order, copy_rows, delete_rows
 from infrastructure.projections.builds import Build
 from infrastructure.receipts import forget_receipts
 
@@ -91,10 +91,6 @@ _ADVANCE = """
 UPDATE checkpoint c SET position = w.position FROM unnest(%b, %b, %b) AS w(shop_id, reader, position)
 WHERE c.shop_id = w.shop_id AND c.reader = w.reader
 """
-
-
-_REFUSED = (psycopg.DataError, psycopg.IntegrityError)
-"""What the database answers to a row it won't have."""
 
 
 class Stretch(NamedTuple):
@@ -200,7 +196,7 @@ class Worker:
         """
         try:
             return await self._advance(connection, lagging)
-        except _REFUSED:
+        except REFUSED:
             log.exception("a row was refused, taking the batch's orders one by one")
             return await self._advance(connection, lagging, one_by_one=True)
 
@@ -274,28 +270,26 @@ class Worker:
         tried: dict[tuple[str, str], tuple[int, str] | None] = {}
         for pairs in groups.values():
             together = stretches[pairs[0][0]].builds
-            views = {view.name: view for build in together for view in build.declared}
-            for part in [[pair] for pair in pairs] if one_by_one else [pairs]:
-                applied = Applied(views.values(), self._book)
-                for pair in part:
-                    broken = applied.add_history(pair[0], pair[1].removeprefix(ORDER), histories[pair])
+            orders = {pair: (pair[0], pair[1].removeprefix(ORDER)) for pair in pairs}
+            known = [
+                orders[pair]
+                for pair in pairs
+                if not histories[pair] or histories[pair][0].position <= stretches[pair[0]].done
+            ]
+            for build in together if known else ():
+                await delete_rows(connection, build, known)
+            if one_by_one:
+                for pair, order in orders.items():
+                    broken = await copy_order(connection, together, self._book, order, histories[pair])
                     tried[pair] = broken or unreadable.get(pair)
-                known = [
-                    (shop, stream.removeprefix(ORDER))
-                    for shop, stream in part
-                    if one_by_one
-                    or not histories[shop, stream]
-                    or histories[shop, stream][0].position <= stretches[shop].done
-                ]
-                if not one_by_one:
-                    await _write(connection, together, known, applied)
-                    continue
-                try:
-                    async with connection.transaction():
-                        await _write(connection, together, known, applied)
-                except _REFUSED as error:
-                    (pair,) = part
-                    tried[pair] = (histories[pair][-1].position, str(error))
+                continue
+            views = {view.name: view for build in together for view in build.declared}
+            applied = Applied(views.values(), self._book)
+            for pair, order in orders.items():
+                tried[pair] = applied.add_history(*order, histories[pair]) or unreadable.get(pair)
+            rows = applied.batch.encoded()
+            for build in together:
+                await copy_rows(connection, build, rows)
         return {pair: broken for pair, broken in tried.items() if pair not in cut}
 
     async def _claim(
@@ -346,19 +340,6 @@ async def _histories(
     suspects = [pair for pair in streams if found.get(pair) is None]
     closer = await read_histories(connection, suspects, last, unreadable) if suspects else {}
     return {pair: found.get(pair) or closer[pair] for pair in streams}
-
-
-async def _write(
-    connection: AsyncConnection[TupleRow],
-    together: Iterable[Build],
-    known: Sequence[tuple[str, str]],
-    applied: Applied,
-) -> None:
-    rows = applied.batch.encoded()
-    for build in together:
-        if known:
-            await delete_rows(connection, build, known)
-        await copy_rows(connection, build, rows)
 
 
 def share_out(lags: Mapping[str, int], batch: int) -> dict[str, int]:
