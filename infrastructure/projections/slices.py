@@ -14,6 +14,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import psycopg
 from psycopg import AsyncConnection, Connection
@@ -25,7 +26,7 @@ from infrastructure import clock, collector
 from infrastructure.log.histories import read_range
 from infrastructure.log.log import ORDER, read_histories
 from infrastructure.projections import builds, parking
-from infrastructure.projections.applying import Applied, copy_statement
+from infrastructure.projections.applying import REFUSED, Applied, copy_order, copy_statement
 from infrastructure.projections.builds import Build
 
 log = logging.getLogger("shiplock.rebuild")
@@ -49,9 +50,11 @@ SELECT number, shop_ids, up_to, from_stream, to_stream FROM slice
 WHERE build_id = %s AND NOT done ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED
 """
 
+_DISCARDED = "SELECT shop_id, stream FROM parked WHERE state = 'discarded' AND shop_id = ANY (%s)"
+
 
 class Poison(Exception):
-    """An order that can't be applied; a rebuild stops there."""
+    """An order that can't be applied or stored; a rebuild stops there."""
 
 
 async def plan(connection: AsyncConnection[TupleRow], build: Build, heads: Mapping[str, int]) -> None:
@@ -133,50 +136,72 @@ def work_once(connection: Connection[TupleRow], url: str, build: Build, book: Ru
             return False
         number, shop_ids, up_to, since, until = taken
         heads = dict(zip(shop_ids, up_to, strict=True))
+        discarded = set(connection.execute(_DISCARDED, (shop_ids,)))
         applied = Applied(build.declared, book)
         suspects = []
         for shop_id, stream, history in read_range(connection, heads, since, until):
             try:
-                if history is not None:
+                if history is not None and (shop_id, stream) not in discarded:
                     applied.add(shop_id, fold(stream.removeprefix(ORDER), history))
                     continue
             except Exception as error:
                 log.warning("%s of shop %s: %s", stream, shop_id, error)
             suspects.append((shop_id, stream))
         if suspects:
-            asyncio.run(_look_closer(url, applied, heads, suspects))
-        rows = applied.batch.encoded()
-        for view in build.declared:
-            if rows[view.name]:
-                with connection.cursor() as cursor, cursor.copy(copy_statement(view, build)) as copy:
-                    copy.write(rows[view.name])
+            asyncio.run(_look_closer(url, build, book, heads, suspects, applied))
+        try:
+            with connection.transaction():
+                _copy(connection, build, applied)
+        except REFUSED:
+            orders = dict.fromkeys(chain.from_iterable(applied.batch.orders.values()))
+            all_of_it = [(shop_id, ORDER + order_sn) for shop_id, order_sn in orders]
+            asyncio.run(_look_closer(url, build, book, heads, all_of_it, Applied(build.declared, book)))
+            raise
         connection.execute("UPDATE slice SET done = true WHERE build_id = %s AND number = %s", (build.id, number))
     return True
 
 
+def _copy(connection: Connection[TupleRow], build: Build, applied: Applied) -> None:
+    rows = applied.batch.encoded()
+    for view in build.declared:
+        if rows[view.name]:
+            with connection.cursor() as cursor, cursor.copy(copy_statement(view, build)) as copy:
+                copy.write(rows[view.name])
+
+
 async def _look_closer(
-    url: str, applied: Applied, heads: Mapping[str, int], suspects: Sequence[tuple[str, str]]
+    url: str,
+    build: Build,
+    book: RuleBook,
+    heads: Mapping[str, int],
+    suspects: Sequence[tuple[str, str]],
+    applied: Applied,
 ) -> None:
-    """Orders with which something seems wrong, event by event. What was discarded is passed over."""
+    """Add orders with which something may be wrong, read event by event, each stored alone and taken back.
+
+    What was discarded is passed over. Raises ``Poison``.
+    """
     unreadable: dict[tuple[str, str], tuple[int, str]] = {}
     async with await AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute("SET TIME ZONE 'UTC'")
         histories = await read_histories(connection, suspects, heads, unreadable)
         parked = await parking.waiting_of(connection, list(heads))
-    for pair, history in histories.items():
-        shop_id, stream = pair
-        order_sn = stream.removeprefix(ORDER)
-        waits = parked.get(pair)
-        if waits and waits.state == "discarded":
-            history = [recorded for recorded in history if recorded.position < waits.position]
-            unreadable.pop(pair, None)
-        broken = applied.add_history(shop_id, order_sn, history) or unreadable.get(pair)
-        if broken:
-            position, error = broken
-            raise Poison(
-                f"Order {order_sn} of shop {shop_id} can't be applied from position {position} on: {error}. "
-                f"Put it right, or let it be discarded, and rebuild."
-            )
+        for pair, history in histories.items():
+            order = (pair[0], pair[1].removeprefix(ORDER))
+            waits = parked.get(pair)
+            if waits and waits.state == "discarded":
+                history = [recorded for recorded in history if recorded.position < waits.position]
+                unreadable.pop(pair, None)
+            async with connection.transaction(force_rollback=True):
+                broken = await copy_order(connection, [build], book, order, history) or unreadable.get(pair)
+            if broken:
+                shop_id, order_sn = order
+                position, error = broken
+                raise Poison(
+                    f"Order {order_sn} of shop {shop_id} can't be applied from position {position} on: {error}. "
+                    f"Put it right, or let it be discarded, and rebuild."
+                )
+            applied.add_history(*order, history)
 
 
 if __name__ == "__main__":
