@@ -135,6 +135,13 @@ async def retry(connection: AsyncConnection[TupleRow], shop_id: str, order_sn: s
     return cursor.rowcount > 0
 
 
+async def retry_all(connection: AsyncConnection[TupleRow], now: datetime) -> None:
+    """Let the worker try all orders again but those that were given up."""
+    await connection.execute(
+        "UPDATE parked SET state = 'retrying', attempts = 0, retry_at = %s WHERE state <> 'discarded'", (now,)
+    )
+
+
 async def discard(connection: AsyncConnection[TupleRow], shop_id: str, order_sn: str) -> bool:
     """Give up the event and what follows it, in live views and in rebuilds; whether it was parked."""
     cursor = await connection.execute(

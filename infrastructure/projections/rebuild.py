@@ -24,7 +24,7 @@ from domain.rules.ruleset import RuleBook
 from infrastructure import clock
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import positions_known_at, read_heads
-from infrastructure.projections import builds, slices
+from infrastructure.projections import builds, parking, slices
 from infrastructure.projections.builds import Build, CannotDo, State
 from infrastructure.projections.verification import verify
 from infrastructure.projections.view import View
@@ -266,7 +266,10 @@ async def _index(pool: Pool, build: Build) -> None:
 
 
 async def _finish_tables(connection: AsyncConnection[TupleRow], build: Build) -> None:
-    """The tables are whole: let workers keep them current, unless they show something else than the present."""
+    """The tables are whole: let workers keep them current, unless they show something else than the present.
+
+    What was parked and is in them now need not wait any more; it is tried again, for the other builds as well.
+    """
     cursor = await connection.execute(
         "SELECT shop_id, position FROM slice, unnest(shop_ids, up_to) AS s(shop_id, position) WHERE build_id = %s",
         (build.id,),
@@ -274,14 +277,19 @@ async def _finish_tables(connection: AsyncConnection[TupleRow], build: Build) ->
     positions: dict[str, int] = dict(await cursor.fetchall())
     async with connection.transaction():
         await builds.begin_reading(connection, build, positions)
+        if not build.scope:
+            await parking.retry_all(connection, clock.now())
         await builds.set_state(connection, build, "verifying" if build.scope else "catching_up")
 
 
 async def _tail(pool: Pool, connection: AsyncConnection[TupleRow], build: Build, book: RuleBook) -> None:
-    """Work beside the live workers until the build has come as far as every log had when this began."""
+    """Work beside the live workers until the build has come as far as every log had when this began.
+
+    And until nothing waits to be tried again at once.
+    """
     worker = Worker(pool, book)
     goals = await read_heads(connection)
-    while await _behind(connection, build, goals):
+    while await _behind(connection, build, goals) or await parking.shops_to_retry(connection, clock.now(), 1):
         if not await worker.catch_up_once():
             await asyncio.sleep(POLL_SECONDS / 10)
 

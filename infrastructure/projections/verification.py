@@ -6,7 +6,7 @@ of histories read and folded another way, event by event, and both sides get a c
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -111,7 +111,7 @@ async def _verify(
     compared = 0
     async for stretch in _stretches(connection, build, positions, sample):
         compared += len(stretch)
-        want = await _expected(connection, views, stretch, positions, book)
+        want = await _expected(connection, build, stretch, positions, book)
         for view in views:
             have = await _rows(connection, build, view, stretch)
             for pair in stretch:
@@ -164,12 +164,13 @@ async def _stretches(
 
 async def _expected(
     connection: AsyncConnection[TupleRow],
-    views: Sequence[View],
+    build: Build,
     orders: Orders,
     positions: Mapping[str, int],
     book: RuleBook,
 ) -> dict[str, dict[tuple[str, str], list[Row]]]:
-    """The rows that the log gives, by view and order."""
+    """The rows that the log gives, by view and order; a build of the past does not wait for what is parked now."""
+    views = build.declared
     parked = await parking.waiting_of(connection, list({shop_id for shop_id, _ in orders}))
     histories = await read_histories(
         connection, ((shop_id, ORDER + order_sn) for shop_id, order_sn in orders), positions, {}
@@ -177,11 +178,12 @@ async def _expected(
     found: dict[str, dict[tuple[str, str], list[Row]]] = {view.name: {} for view in views}
     for (shop_id, stream), history in histories.items():
         waits = parked.get((shop_id, stream))
-        seen = [recorded for recorded in history if waits is None or recorded.position < waits.position]
-        if not seen:
+        if waits and (not build.scope or waits.state == "discarded"):
+            history = [recorded for recorded in history if recorded.position < waits.position]
+        if not history:
             continue
         order_sn = stream.removeprefix(ORDER)
-        judged = Judged.by(book, fold(order_sn, seen))
+        judged = Judged.by(book, fold(order_sn, history))
         for view in views:
             found[view.name][shop_id, order_sn] = sorted((_plain(view, row) for row in view.rows(judged)), key=repr)
     return found
