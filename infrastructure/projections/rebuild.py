@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
@@ -164,19 +165,24 @@ async def _run(pool: Pool, url: str, book: RuleBook, build_id: int, processes: i
                 case "building":
                     await _fold(connection, url, book, build, processes)
                 case "indexing":
-                    await _index(pool, build)
+                    try:
+                        await _index(pool, build)
+                    except psycopg.IntegrityError as error:
+                        wrong = f"Its rows are not as its views declare them: {error}"
+                        await builds.set_state(connection, build, "failed", error=wrong, finished_at=clock.now())
+                        continue
                     await _finish_tables(connection, build)
                 case "catching_up":
                     await _tail(pool, connection, build, book)
                     await builds.set_state(connection, build, "verifying")
                 case "verifying":
                     found = await verify(connection, build, book)
-                    wrong = found.differences
+                    differences = found.differences
                     await builds.set_state(
                         connection,
                         build,
-                        "failed" if wrong else "ready",
-                        error=f"It differs from the log: {wrong[0]}" if wrong else None,
+                        "failed" if differences else "ready",
+                        error=f"It differs from the log: {differences[0]}" if differences else None,
                         verification=found._asdict(),
                         finished_at=clock.now(),
                     )

@@ -486,6 +486,21 @@ def test_a_rebuild_stops_at_an_order_that_a_view_cannot_do_with(
     on_database(database_url, work)
 
 
+def test_a_rebuild_in_which_a_row_is_twice_fails_and_says_which(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_the_view(monkeypatch, 2, lambda judged: [*ORDERS.rows(judged)] * 2)
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 3)
+        build = await rebuilt(pool, database_url)
+        assert build.state == "failed"
+        assert not build.live
+        assert SICK in (build.error or "")
+
+    on_database(database_url, work)
+
+
 def test_with_the_order_discarded_a_rebuild_passes_and_equals_the_live_view(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
