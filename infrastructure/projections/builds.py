@@ -207,10 +207,11 @@ async def set_state(
     verification: dict[str, Any] | None = None,
     finished_at: datetime | None = None,
 ) -> None:
+    """Say where a build stands; one that failed is no longer kept current."""
     await connection.execute(
-        """UPDATE build SET state = %s, error = %s, finished_at = coalesce(%s, finished_at),
+        """UPDATE build SET state = %s, live = live AND %s, error = %s, finished_at = coalesce(%s, finished_at),
            verification = coalesce(%s, verification) WHERE id = %s""",
-        (state, error, finished_at, Jsonb(verification) if verification else None, build.id),
+        (state, state != "failed", error, finished_at, Jsonb(verification) if verification else None, build.id),
     )
 
 
