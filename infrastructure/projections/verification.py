@@ -73,7 +73,7 @@ LIMIT %(size)s
 """
 
 _ALL = """
-SELECT DISTINCT e.shop_id, substr(e.stream, %(prefix)s)
+SELECT e.shop_id, substr(e.stream, %(prefix)s)
 FROM event e JOIN checkpoint c ON c.shop_id = e.shop_id AND e.position <= c.position
 WHERE c.reader = %(reader)s AND e.stream LIKE %(orders)s
 """
@@ -147,7 +147,7 @@ async def _versions(connection: AsyncConnection[TupleRow], build: Build) -> list
 async def _stretches(
     connection: AsyncConnection[TupleRow], build: Build, positions: Mapping[str, int], sample: int | None
 ) -> AsyncIterator[Orders]:
-    """The orders to compare, so many at once."""
+    """The orders to compare, so many at once; without a sample all of the log's and all of the build's."""
     total = sum(positions.values())
     parameters = {
         "prefix": len(ORDER) + 1,
@@ -156,8 +156,17 @@ async def _stretches(
         "reader": build.reader,
         "orders": ORDER + "%",
     }
+    everything = sql.SQL(" UNION ").join(
+        [
+            sql.SQL(_ALL),
+            *(
+                sql.SQL("SELECT shop_id, order_sn FROM {}").format(table_of(view, build.id))
+                for view in build.declared
+            ),
+        ]
+    )
     async with connection.cursor("orders_to_compare") as cursor:
-        await cursor.execute(_ALL if sample is None else _SAMPLE, parameters)
+        await cursor.execute(everything if sample is None else _SAMPLE, parameters)
         while stretch := await cursor.fetchmany(STRETCH):
             yield [(shop_id, order_sn) for shop_id, order_sn in stretch]
 
