@@ -1,0 +1,191 @@
+"""The declared views: sound, told apart by their definition, and the same at any moment."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import psycopg
+import pytest
+from freezegun import freeze_time
+from msgspec.structs import replace
+
+from domain.history import Metadata, Recorded
+from domain.order import events as e
+from domain.order.state import Order, fold
+from domain.rules.ruleset import RuleBook
+from infrastructure import clock
+from infrastructure.command_path import CommandPath
+from infrastructure.database.pool import Pool
+from infrastructure.projections import builds
+from infrastructure.projections.copying import Batch
+from infrastructure.projections.view import Judged, View
+from infrastructure.projections.views import BY_NAME, DEADLINES, ORDERS, VIEWS, VIOLATIONS
+from infrastructure.projections.views.deadlines import LANES
+from tests.infrastructure.log.test_codec import EVENTS
+from tests.infrastructure.projections.built import BOOK, active
+from tests.orders import MONDAY_9, on_database
+
+every_view = pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
+
+# ---- declarations -----------------------------------------------------------------------------------
+
+
+def test_views_have_names_and_tables_of_their_own() -> None:
+    assert list(BY_NAME.values()) == list(VIEWS)
+    assert len({view.table for view in VIEWS}) == len(VIEWS)
+
+
+@every_view
+def test_columns_and_indexes_have_names_of_their_own(view: View) -> None:
+    names = ["shop_id", "order_sn", *(column.name for column in view.columns)]
+    assert len(set(names)) == len(names)
+    indexes = ["key", *(index.name for index in view.indexes)]
+    assert len(set(indexes)) == len(indexes)
+
+
+@every_view
+def test_a_key_is_of_columns_that_are_there_and_never_null(view: View) -> None:
+    never_null = {"shop_id", "order_sn", *(column.name for column in view.columns if not column.optional)}
+    assert {"shop_id", "order_sn"} <= set(view.key) <= never_null
+    assert view.key[0] == "order_sn", "an order's rows are found by the key alone"
+
+
+@every_view
+def test_the_tables_are_made_as_declared(database_url: str, view: View) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        async with pool.connection() as connection:
+            build = await active(connection, view.name)
+            cursor = await connection.execute(
+                """SELECT attname::text, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
+                   WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum""",
+                (f"{view.table}_{build.id}",),
+            )
+            types = {"timestamptz": "timestamp with time zone"}
+            assert await cursor.fetchall() == [
+                ("shop_id", "text", True),
+                ("order_sn", "text", True),
+                *((c.name, types.get(c.type, c.type), not c.optional) for c in view.columns),
+            ]
+            cursor = await connection.execute(
+                "SELECT indexname::text, indexdef LIKE 'CREATE UNIQUE%%' FROM pg_indexes WHERE tablename = %s",
+                (f"{view.table}_{build.id}",),
+            )
+            assert dict(await cursor.fetchall()) == {
+                f"{view.table}_{build.id}_key": True,
+                **{f"{view.table}_{build.id}_{index.name}": False for index in view.indexes},
+            }
+
+    on_database(database_url, work)
+
+
+def test_every_kind_and_end_of_a_deadline_has_a_lane_of_its_own() -> None:
+    assert sorted(LANES.values()) == list(range(len(LANES)))
+
+
+# ---- definitions ------------------------------------------------------------------------------------
+
+
+def dearer() -> RuleBook:
+    rules = BOOK.sets[-1]
+    penalty = rules.penalty["stockout"]
+    steps = tuple(replace(step, flat_fen=1, percent=None, cap_fen=None) for step in penalty.steps)
+    return RuleBook(
+        [*BOOK.sets[:-1], replace(rules, penalty=rules.penalty | {"stockout": replace(penalty, steps=steps)})]
+    )
+
+
+def test_a_definition_changes_with_a_version_and_with_any_rule_and_with_nothing_else() -> None:
+    now = builds.definition(VIEWS, BOOK)
+    assert builds.definition(list(VIEWS), RuleBook(reversed(BOOK.sets))) == now
+    others = {
+        builds.definition([ORDERS, DEADLINES], BOOK),
+        builds.definition([ORDERS._replace(version=ORDERS.version + 1), DEADLINES, VIOLATIONS], BOOK),
+        builds.definition([ORDERS, DEADLINES, VIOLATIONS._replace(version=VIOLATIONS.version + 1)], BOOK),
+        builds.definition(VIEWS, dearer()),
+        builds.definition(VIEWS, RuleBook([replace(BOOK.sets[-1], name="renamed")])),
+    }
+    assert len(others) == 5
+    assert now not in others
+
+
+def test_a_definition_names_what_it_is_of() -> None:
+    assert builds.definition([ORDERS, VIOLATIONS], BOOK).startswith(
+        f"orders/{ORDERS.version} violations/{VIOLATIONS.version} rules/"
+    )
+
+
+# ---- rows -------------------------------------------------------------------------------------------
+
+
+def lives() -> Iterator[Order]:
+    """An order at every step of a life that holds every type of event, one type after another or left out."""
+    for without in (None, *EVENTS):
+        history = [
+            Recorded(event, n, n, MONDAY_9 + timedelta(hours=7 * n), MONDAY_9 + timedelta(hours=7 * n), Metadata())
+            for n, event in enumerate((event for event in EVENTS if event is not without), start=1)
+        ]
+        for end in range(1, len(history) + 1):
+            yield fold("260302-1", history[:end])
+
+
+@every_view
+def test_rows_of_any_life_fit_the_columns(database_url: str, view: View) -> None:
+    batch = Batch([view])
+    orders = list(lives())
+    for n, order in enumerate(orders):
+        rows = list(view.rows(Judged.by(BOOK, order)))
+        assert all(len(row) == len(view.columns) for row in rows)
+        for row in rows:
+            for column, value in zip(view.columns, row, strict=True):
+                assert column.optional or value is not None, column.name
+        batch.orders[view.name] += [(f"{n}", order.order_sn)] * len(rows)
+        batch.rows[view.name] += rows
+    assert batch.rows[view.name]
+    with psycopg.connect(database_url) as connection:
+        (found,) = connection.execute("SELECT active FROM projection WHERE name = %s", (view.name,)).fetchall()
+        table = f"{view.table}_{found[0]}"
+        with connection.cursor().copy(f"COPY {table} FROM STDIN (FORMAT BINARY)".encode()) as copy:
+            copy.write(batch.encoded()[view.name])
+        (count,) = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchall()
+        assert count == (len(batch.rows[view.name]),)
+
+
+@every_view
+def test_rows_do_not_depend_on_the_moment_of_asking(view: View) -> None:
+    orders = list(lives())
+    then: list[object] = []
+    for moment in ("2020-01-01", "2026-03-04 12:00", "2126-01-01"):
+        with freeze_time(moment):
+            assert clock.now().isoformat().startswith(moment[:10])
+            found = [list(view.rows(Judged.by(BOOK, order))) for order in orders]
+        then.append(found)
+    assert then[0] == then[1] == then[2]
+
+
+def test_an_order_is_one_row_of_the_orders_view() -> None:
+    assert {len(list(ORDERS.rows(Judged.by(BOOK, order)))) for order in lives()} == {1}
+
+
+def test_a_list_tells_what_the_order_tells() -> None:
+    """The columns that lists sort and filter by, of an order that is locked and one that was shipped."""
+    placed, formed = (
+        e.OrderPlaced((e.Line("2", "g", "绿豆糕", 1, 900), e.Line("1", "g", "月饼", 2, 100)), paid_fen=1100),
+        e.GroupFormed(),
+    )
+    names = [column.name for column in ORDERS.columns]
+
+    def listed(*events: e.OrderEvent) -> dict[str, object]:
+        history = [
+            Recorded(event, n, n * 10, MONDAY_9 + timedelta(hours=n), MONDAY_9, Metadata())
+            for n, event in enumerate(events, start=1)
+        ]
+        (row,) = ORDERS.rows(Judged.by(BOOK, fold("260302-1", history)))
+        return dict(zip(names, row, strict=True))
+
+    locked = listed(placed, formed, e.StockoutRequested("oversold"))
+    assert (locked["locked"], locked["open"], locked["version"], locked["position"]) == (True, True, 3, 30)
+    assert locked["sku_ids"] == ("1", "2")
+    assert locked["shipment_lock"]
+    shipped = listed(placed, formed, e.TrackingUploaded("SF", "SF1"))
+    assert (shipped["locked"], shipped["open"], shipped["shipment_lock"]) == (False, False, None)
+    assert shipped["tracking_numbers"] == ("SF1",)
+    assert shipped["shipped_at"] == MONDAY_9 + timedelta(hours=3)
