@@ -125,41 +125,45 @@ def damage(url: str, change: str) -> None:
         assert changed.rowcount == 1
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "SET payload = 'nothing of JSON' WHERE version = 2",
-        r"SET payload = '\xff' WHERE version = 2",
-        "SET payload = '' WHERE version = 2",
-        "SET payload = 'null' WHERE version = 2",
-        """SET payload = '{"type":"NeverHeardOf"}', type = 'NeverHeardOf' WHERE version = 2""",
-        """SET payload = '{"type":"OrderPaid"}' WHERE version = 2""",
-        """SET payload = '{"type":"GroupFormed"},{"type":"GroupFormed"}' WHERE version = 2""",
-        """SET payload = '{"type":"GroupFormed"}]' WHERE version = 2""",
-        """SET payload = '{"type":"GroupFailed"}' WHERE version = 2""",
-        "SET type = 'GroupFailed' WHERE version = 2",
-        "SET type = 'GroupFormed,GroupFormed' WHERE version = 2",
-        "SET type = 'Event' WHERE version = 2",
-        "SET type = 'get_args' WHERE version = 2",
-        "SET type = '' WHERE version = 2",
-        "SET metadata = '' WHERE version = 2",
-        "SET metadata = '{}]' WHERE version = 2",
-        "SET metadata = '{},{}' WHERE version = 2",
-        """SET metadata = '{"via":"nowhere"}' WHERE version = 2""",
-        r"SET metadata = '\xfe' WHERE version = 2",
-        "SET schema_version = 2 WHERE version = 2",
-        "SET schema_version = 0 WHERE version = 2",
-    ],
-)
-def test_a_damaged_history_is_left_to_be_read_event_by_event(database_url: str, change: str) -> None:
-    told(database_url, [((SHOP, STREAM), event, Metadata()) for event in (EVENTS[0], e.GroupFormed(), EVENTS[9])])
-    told(database_url, [(("healthy", STREAM), EVENTS[0], Metadata())])
-    damage(database_url, f"UPDATE event {change} AND shop_id = '{SHOP}'")
+DAMAGE = [
+    "SET payload = 'nothing of JSON' WHERE version = 2",
+    r"SET payload = '\xff' WHERE version = 2",
+    "SET payload = '' WHERE version = 2",
+    "SET payload = 'null' WHERE version = 2",
+    """SET payload = '{"type":"NeverHeardOf"}', type = 'NeverHeardOf' WHERE version = 2""",
+    """SET payload = '{"type":"OrderPaid"}' WHERE version = 2""",
+    """SET payload = '{"type":"GroupFormed"},{"type":"GroupFormed"}' WHERE version = 2""",
+    """SET payload = '{"type":"GroupFormed"}]' WHERE version = 2""",
+    """SET payload = '{"type":"GroupFailed"}' WHERE version = 2""",
+    "SET type = 'GroupFailed' WHERE version = 2",
+    "SET type = 'GroupFormed,GroupFormed' WHERE version = 2",
+    "SET type = 'Event' WHERE version = 2",
+    "SET type = 'get_args' WHERE version = 2",
+    "SET type = '' WHERE version = 2",
+    "SET metadata = '' WHERE version = 2",
+    "SET metadata = '{}]' WHERE version = 2",
+    "SET metadata = '{},{}' WHERE version = 2",
+    """SET metadata = '{"via":"nowhere"}' WHERE version = 2""",
+    r"SET metadata = '\xfe' WHERE version = 2",
+    "SET schema_version = 2 WHERE version = 2",
+    "SET schema_version = 0 WHERE version = 2",
+]
+
+
+def test_a_damaged_history_is_left_to_be_read_event_by_event(database_url: str) -> None:
+    shops = {f"shop {n}": change for n, change in enumerate(DAMAGE)} | {"healthy": ""}
+    for shop, change in shops.items():
+        told(
+            database_url, [((shop, STREAM), event, Metadata()) for event in (EVENTS[0], e.GroupFormed(), EVENTS[9])]
+        )
+        if change:
+            damage(database_url, f"UPDATE event {change} AND shop_id = '{shop}'")
     found = whole(database_url, heads(database_url))
-    assert found[SHOP, STREAM] is None
-    assert found["healthy", STREAM] is not None
-    with pytest.raises(UnreadableEvent):
-        by_event(database_url, [(SHOP, STREAM)], heads(database_url))
+    assert [shops[shop] for (shop, _), history in found.items() if history] == [""]
+    assert len(found) == len(shops)
+    for shop in shops.keys() - {"healthy"}:
+        with pytest.raises(UnreadableEvent):
+            by_event(database_url, [(shop, STREAM)], heads(database_url))
 
 
 @pytest.mark.parametrize(

@@ -90,13 +90,13 @@ _ROWS = st.tuples(*(st.none() | VALUES[column.type] for column in COLUMNS))
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=st.lists(st.tuples(st.tuples(_TEXTS, _TEXTS), _ROWS), max_size=5))
-def test_every_value_is_read_back_as_it_was(database_url: str, rows: list[tuple[tuple[str, str], Row]]) -> None:
-    found = copied(database_url, [order for order, _ in rows], [row for _, row in rows])
+def test_every_value_is_read_back_as_it_was(server_url: str, rows: list[tuple[tuple[str, str], Row]]) -> None:
+    found = copied(server_url, [order for order, _ in rows], [row for _, row in rows])
     assert found == [as_read(order, row) for order, row in rows]
 
 
 @pytest.mark.parametrize("type", VALUES)
-def test_a_column_of_nothing_but_nulls_and_one_without_any(database_url: str, type: str) -> None:
+def test_a_column_of_nothing_but_nulls_and_one_without_any(server_url: str, type: str) -> None:
     at = list(VALUES).index(type)
     example: dict[str, Any] = {
         "text": "x",
@@ -110,13 +110,13 @@ def test_a_column_of_nothing_but_nulls_and_one_without_any(database_url: str, ty
     }
     empty: Row = (None,) * len(COLUMNS)
     given = (*empty[:at], example[type], *empty[at + 1 :])
-    assert copied(database_url, [("s", "1")] * 2, [given, empty]) == [
+    assert copied(server_url, [("s", "1")] * 2, [given, empty]) == [
         as_read(("s", "1"), given),
         ("s", "1", *empty),
     ]
 
 
-def test_values_that_come_again_and_again_stay_apart(database_url: str) -> None:
+def test_values_that_come_again_and_again_stay_apart(server_url: str) -> None:
     """Columns with few different values encode each once: true is not 1, and no value is taken for another."""
     at = {column.type: n for n, column in enumerate(COLUMNS[:-1])}
     rows = []
@@ -126,7 +126,7 @@ def test_values_that_come_again_and_again_stay_apart(database_url: str) -> None:
         row[at["boolean"]], row[-1] = flag, word
         rows.append(tuple(row))
     orders = [("s", str(n)) for n in range(len(rows))]
-    found = copied(database_url, orders, rows)
+    found = copied(server_url, orders, rows)
     assert found == [as_read(order, row) for order, row in zip(orders, rows, strict=True)]
     assert [type(row[2 + at["boolean"]]) for row in found] == [bool] * 5
 
@@ -155,12 +155,12 @@ def test_a_value_that_does_not_fit_its_column_is_refused(type: str, value: Any) 
         batch.encoded()
 
 
-def test_times_of_any_zone_are_the_same_moment(database_url: str) -> None:
+def test_times_of_any_zone_are_the_same_moment(server_url: str) -> None:
     at = list(VALUES).index("timestamptz")
     moment = datetime(2026, 3, 2, 9, tzinfo=ZoneInfo("Asia/Shanghai"))
     row: list[Any] = [None] * len(COLUMNS)
     row[at] = moment
-    found = copied(database_url, [("s", "1")], [tuple(row)])
+    found = copied(server_url, [("s", "1")], [tuple(row)])
     assert found[0][2 + at] == moment
     assert found[0][2 + at].utcoffset() == timedelta(0)
 
