@@ -94,7 +94,7 @@ async def list_orders(
     ``due_before`` finds orders that still wait for a tracking number and must have one before then;
     ``violation`` those on which such a violation stands at ``at`` and counts.
     """
-    where = [sql.SQL("o.shop_id = %(shop_id)s")]
+    where: list[sql.Composable] = [sql.SQL("o.shop_id = %(shop_id)s")]
     if status is not None:
         where.append(sql.SQL("o.status = %(status)s"))
     if locked is not None:
@@ -104,13 +104,7 @@ async def list_orders(
     if due_before is not None:
         where.append(sql.SQL("o.open AND o.ship_by_key < %(due_before)s"))
     if violation is not None:
-        where.append(
-            sql.SQL(
-                """EXISTS (
-                   SELECT FROM violation_list v WHERE v.order_sn = o.order_sn AND v.shop_id || '' = o.shop_id
-                   AND v.kind = %(violation)s AND v.stands_from <= %(at)s AND NOT v.overturned)"""
-            )
-        )
+        where.append(sql.SQL("{} <= %(at)s").format(sql.Identifier("o", f"{violation}_from")))
     key = ("ship_by_key", "order_sn") if sort == "ship_by" else ("placed_at", "order_sn")
     descending = sort == "-placed_at"
     parameters = {
@@ -118,7 +112,6 @@ async def list_orders(
         "status": status,
         "sku_id": sku_id,
         "due_before": due_before,
-        "violation": violation,
         "at": at,
     }
     return await _page(
@@ -284,7 +277,7 @@ async def _page(
     connection: AsyncConnection[TupleRow],
     columns: sql.Composable,
     table: sql.Composable,
-    where: list[sql.SQL],
+    where: Sequence[sql.Composable],
     key: tuple[sql.Identifier, ...],
     parameters: dict[str, Any],
     limit: int,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 from domain.order.state import Order
 from domain.rules.deadlines import Clocks, clocks
 from domain.rules.ruleset import RuleBook, RuleSet
+from domain.rules.violations import Violation, ladder
 
 Row = tuple[Any, ...]
 
@@ -19,16 +20,18 @@ FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class Judged(NamedTuple):
-    """A folded order with the rules that govern it and the clocks they set."""
+    """A folded order with the rules that govern it, the clocks they set, and the rules broken or still to be."""
 
     order: Order
     rules: RuleSet
     clocks: Clocks
+    violations: tuple[Violation, ...]
 
     @classmethod
     def by(cls, book: RuleBook, order: Order) -> Self:
         rules = book.governing(order)
-        return cls(order, rules, clocks(order, rules))
+        running = clocks(order, rules)
+        return cls(order, rules, running, ladder(order, rules, running))
 
 
 class Column(NamedTuple):

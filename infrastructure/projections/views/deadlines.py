@@ -24,7 +24,7 @@ def rows(judged: Judged) -> Iterable[Row]:
             deadline.tracking_number,
             LANES[deadline.kind, deadline.settled],
         )
-        for number, deadline in enumerate(deadlines(*judged), start=1)
+        for number, deadline in enumerate(deadlines(judged.order, judged.rules, judged.clocks), start=1)
     ]
 
 

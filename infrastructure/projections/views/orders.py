@@ -1,13 +1,20 @@
 """``orders``: what lists show of an order, a row each."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import get_args
 
 import msgspec
 
 from domain.order.events import Line
 from domain.order.view import ShipmentLock, shipment_lock
 from domain.rules.deadlines import ship_by
+from domain.rules.ruleset import ViolationKind
+from domain.rules.violations import Violation
 from infrastructure.projections.view import FAR_FUTURE, Column, Index, Judged, Row, View
+
+VIOLATION_KINDS: tuple[ViolationKind, ...] = get_args(ViolationKind)
+_NO_VIOLATIONS = (None,) * len(VIOLATION_KINDS)
 
 _encode = msgspec.json.Encoder().encode
 decode_lines = msgspec.json.Decoder(tuple[Line, ...]).decode
@@ -15,7 +22,7 @@ decode_lock = msgspec.json.Decoder(ShipmentLock).decode
 
 
 def rows(judged: Judged) -> Iterable[Row]:
-    order, rules, running = judged
+    order, rules, running, violations = judged
     upload = running.upload
     due = ship_by(order, rules)
     lines = order.lines
@@ -39,8 +46,17 @@ def rows(judged: Judged) -> Iterable[Row]:
             len(order.anomalies),
             order.group_formed_at is not None and upload.met_at is None and running.ending is None,
             upload.due_at or due or FAR_FUTURE,
+            *(_stand_from(violations) if violations else _NO_VIOLATIONS),
         ),
     )
+
+
+def _stand_from(violations: Sequence[Violation]) -> list[datetime | None]:
+    """For each kind from when on one stands that counts."""
+    return [
+        min((v.stands_from for v in violations if v.kind == kind and v.counts), default=None)
+        for kind in VIOLATION_KINDS
+    ]
 
 
 ORDERS = View(
@@ -65,6 +81,7 @@ ORDERS = View(
         Column("anomalies", "integer"),
         Column("open", "boolean"),  # a tracking number is still to be uploaded
         Column("ship_by_key", "timestamptz"),  # for sorting; the far future where there is none
+        *(Column(f"{kind}_from", "timestamptz", optional=True) for kind in VIOLATION_KINDS),
     ),
     key=("order_sn", "shop_id"),
     indexes=(
@@ -74,6 +91,11 @@ ORDERS = View(
         Index("locked", "(shop_id, ship_by_key, order_sn) WHERE locked"),
         Index("open", "(shop_id, ship_by_key, order_sn) WHERE open"),
         Index("by_sku", "USING gin (sku_ids)"),
+        *(
+            Index(f"{kind}_by_{name}", f"(shop_id, {key}, order_sn) WHERE {kind}_from IS NOT NULL")
+            for kind in VIOLATION_KINDS
+            for name, key in (("ship_by", "ship_by_key"), ("placed", "placed_at"))
+        ),
         Index("by_day", "USING brin (group_formed_at)"),
     ),
     rows=rows,

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from domain.rules.violations import AppealView, ladder
+from domain.rules.violations import AppealView
 from infrastructure.projections.view import Column, Index, Judged, Row, View
 
 _encode = msgspec.json.Encoder().encode
@@ -24,7 +24,7 @@ def rows(judged: Judged) -> Iterable[Row]:
             _encode(violation.appeal) if violation.appeal else None,
             not violation.counts,
         )
-        for violation in ladder(*judged)
+        for violation in judged.violations
     ]
 
 
