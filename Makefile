@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export SHIPLOCK_DATA_DIR ?= $(CURDIR)/.data
 
-.PHONY: run test lint bench crashes lock clean
+.PHONY: run test lint bench crashes rebuilds lock clean
 
 run: $(READY)  ## Serve the program on the embedded database with sample data
 	$(BIN)/shiplock demo --serve --port $(PORT)
@@ -25,6 +25,9 @@ bench: $(READY)  ## What the benchmarks claim, measured here
 
 crashes: $(READY)  ## Twenty kills under load, and whether anything acknowledged was lost or doubled
 	$(BIN)/python -m benchmarks.crashes
+
+rebuilds: $(READY)  ## A rebuild under load: killed, resumed, verified, activated, gone back from
+	$(BIN)/python -m benchmarks.rebuilds
 
 lock:  ## Lock the newest versions that pyproject.toml admits
 	$(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv

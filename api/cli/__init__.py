@@ -13,6 +13,7 @@ from infrastructure import collector
 from infrastructure.command_path import Unavailable
 from infrastructure.database.embedded import EmbeddedServerFailed
 from infrastructure.database.migrate import WrongDatabase
+from infrastructure.projections.builds import CannotDo
 from infrastructure.settings import UnknownSetting
 
 app = typer.Typer(
@@ -41,7 +42,7 @@ def main() -> None:
     collector.calm()
     try:
         app()
-    except (Failed, EmbeddedServerFailed, WrongDatabase, UnknownSetting) as error:
+    except (Failed, EmbeddedServerFailed, WrongDatabase, UnknownSetting, CannotDo) as error:
         complain(str(error))
     except (psycopg.OperationalError, PoolTimeout, Unavailable) as error:
         complain(f"The database can't be reached: {error}")
