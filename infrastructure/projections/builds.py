@@ -117,9 +117,12 @@ async def register(
 
 
 def index_statements(build: Build) -> list[sql.Composed]:
-    """What makes the build's keys, indexes and statistics; each can be run again."""
+    """What makes the build's keys, indexes and statistics; each can be run again.
+
+    Those of views with several rows an order come first: they take longest.
+    """
     statements = []
-    for view in build.declared:
+    for view in sorted(build.declared, key=lambda view: len(view.key), reverse=True):
         table = table_of(view, build.id)
         key = sql.SQL(", ").join(map(sql.Identifier, view.key))
         name = sql.Identifier(f"{view.table}_{build.id}_key")

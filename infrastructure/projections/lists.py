@@ -22,7 +22,7 @@ from domain.rules.deadlines import Deadline, DeadlineKind, DeadlineState
 from domain.rules.ruleset import ViolationKind
 from infrastructure.projections.view import FAR_FUTURE
 from infrastructure.projections.views.deadlines import ENDS, KINDS, LANES
-from infrastructure.projections.views.orders import decode_lines, decode_lock
+from infrastructure.projections.views.orders import decode_lines, decode_lock, decode_numbers
 from infrastructure.projections.views.violations import decode_appeal
 
 OrderSort = Literal["ship_by", "-placed_at"]
@@ -129,7 +129,7 @@ async def list_orders(
 
 
 _SUMMARY = sql.SQL("""o.order_sn, o.status, o.version, o.position, o.lines::text, o.paid_fen, o.placed_at,
-    o.group_formed_at, o.ship_by, o.tracking_numbers, o.shipment_lock::text, o.anomalies""")
+    o.group_formed_at, o.ship_by, o.tracking_numbers::text, o.shipment_lock::text, o.anomalies""")
 
 
 def _listed_order(row: Sequence[Any]) -> OrderSummary:
@@ -157,7 +157,7 @@ def _listed_order(row: Sequence[Any]) -> OrderSummary:
         placed_at,
         formed_at,
         ship_by,
-        tuple(numbers),
+        decode_numbers(numbers),
         decode_lock(lock) if lock else _UNLOCKED,
         anomalies,
     )

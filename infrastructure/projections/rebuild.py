@@ -35,6 +35,7 @@ _REBUILDING = 7_166_402
 """With a build's id, the advisory lock of who works on it."""
 
 POLL_SECONDS = 0.2
+INDEXING_CONNECTIONS = 4
 MOST_DEATHS = 10
 """So many processes may die one after another, without a slice getting done, before a rebuild gives up."""
 
@@ -166,7 +167,7 @@ async def _run(pool: Pool, url: str, book: RuleBook, build_id: int, processes: i
                     await _fold(connection, url, book, build, processes)
                 case "indexing":
                     try:
-                        await _index(pool, build)
+                        await _index(pool, build, processes)
                     except psycopg.IntegrityError as error:
                         wrong = f"Its rows are not as its views declare them: {error}"
                         await builds.set_state(connection, build, "failed", error=wrong, finished_at=clock.now())
@@ -255,8 +256,8 @@ async def _fold(
 # ---- from tables to a view --------------------------------------------------------------------------
 
 
-async def _index(pool: Pool, build: Build) -> None:
-    """Make keys and indexes and look at what there is, over two connections."""
+async def _index(pool: Pool, build: Build, processes: int) -> None:
+    """Make keys and indexes and gather statistics, over several connections."""
     statements = builds.index_statements(build)
 
     async def make() -> None:
@@ -268,7 +269,7 @@ async def _index(pool: Pool, build: Build) -> None:
                     await connection.execute("SET LOCAL max_parallel_maintenance_workers = 0")
                     await connection.execute(statement)
 
-    await asyncio.gather(make(), make())
+    await asyncio.gather(*(make() for _ in range(min(processes, INDEXING_CONNECTIONS))))
 
 
 async def _finish_tables(connection: AsyncConnection[TupleRow], build: Build) -> None:

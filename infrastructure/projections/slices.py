@@ -26,7 +26,7 @@ from infrastructure import clock, collector
 from infrastructure.log.histories import read_range
 from infrastructure.log.log import ORDER, read_histories
 from infrastructure.projections import builds, parking
-from infrastructure.projections.applying import REFUSED, Applied, copy_order, copy_statement
+from infrastructure.projections.applying import REFUSED, Applied, copy_order, copy_statement, write_rows
 from infrastructure.projections.builds import Build
 
 log = logging.getLogger("shiplock.rebuild")
@@ -153,7 +153,7 @@ def work_once(connection: Connection[TupleRow], url: str, build: Build, book: Ru
             with connection.transaction():
                 _copy(connection, build, applied)
         except REFUSED:
-            orders = dict.fromkeys(chain.from_iterable(applied.batch.orders.values()))
+            orders = dict.fromkeys(row[:2] for row in chain.from_iterable(applied.rows.values()))
             all_of_it = [(shop_id, ORDER + order_sn) for shop_id, order_sn in orders]
             asyncio.run(_look_closer(url, build, book, heads, all_of_it, Applied(build.declared, book)))
             raise
@@ -162,11 +162,10 @@ def work_once(connection: Connection[TupleRow], url: str, build: Build, book: Ru
 
 
 def _copy(connection: Connection[TupleRow], build: Build, applied: Applied) -> None:
-    rows = applied.batch.encoded()
     for view in build.declared:
-        if rows[view.name]:
+        if applied.rows[view.name]:
             with connection.cursor() as cursor, cursor.copy(copy_statement(view, build)) as copy:
-                copy.write(rows[view.name])
+                write_rows(copy, view, applied.rows[view.name])
 
 
 async def _look_closer(

@@ -221,13 +221,9 @@ async def _rows(
 def _plain(view: View, row: Row) -> Row:
     """A row as the driver reads it back."""
     return tuple(
-        json.loads(value) if column.type == "json" and value is not None else _listed(value)
+        json.loads(value) if column.type == "json" and value is not None else value
         for column, value in zip(view.columns, row, strict=True)
     )
-
-
-def _listed(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _canonical(rows: list[Row]) -> bytes:

@@ -35,15 +35,14 @@ class Judged(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column and its PostgreSQL type, one of those that ``copying`` knows.
+    """A column and its PostgreSQL type; ``optional`` ones may be null.
 
-    ``optional`` ones may be null. A text column with ``few`` different values is encoded faster.
+    A value of type ``json`` is its bytes, of ``text[]`` a list.
     """
 
     name: str
     type: str
     optional: bool = False
-    few: bool = False
 
 
 class Index(NamedTuple):

@@ -287,9 +287,8 @@ class Worker:
             applied = Applied(views.values(), self._book)
             for pair, order in orders.items():
                 tried[pair] = applied.add_history(*order, histories[pair]) or unreadable.get(pair)
-            rows = applied.batch.encoded()
             for build in together:
-                await copy_rows(connection, build, rows)
+                await copy_rows(connection, build, applied.rows)
         return {pair: broken for pair, broken in tried.items() if pair not in cut}
 
     async def _claim(

@@ -34,10 +34,10 @@ DEADLINES = View(
     table="deadline_list",
     columns=(
         Column("number", "smallint"),
-        Column("kind", "text", few=True),
+        Column("kind", "text"),
         Column("due_key", "timestamptz"),  # for sorting; the far future where it isn't known
         Column("met_at", "timestamptz", optional=True),
-        Column("settled", "text", optional=True, few=True),  # as no time can change it; null: pending till due
+        Column("settled", "text", optional=True),  # as no time can change it; null: pending till due
         Column("tracking_number", "text", optional=True),
         Column("lane", "smallint"),
     ),

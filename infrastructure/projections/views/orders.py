@@ -18,6 +18,7 @@ _NO_VIOLATIONS = (None,) * len(VIOLATION_KINDS)
 
 _encode = msgspec.json.Encoder().encode
 decode_lines = msgspec.json.Decoder(tuple[Line, ...]).decode
+decode_numbers = msgspec.json.Decoder(tuple[str, ...]).decode
 decode_lock = msgspec.json.Decoder(ShipmentLock).decode
 
 
@@ -33,7 +34,7 @@ def rows(judged: Judged) -> Iterable[Row]:
             order.position,
             order.status,
             bool(holds),
-            (lines[0].sku_id,) if len(lines) == 1 else tuple(sorted({line.sku_id for line in lines})),
+            [lines[0].sku_id] if len(lines) == 1 else sorted({line.sku_id for line in lines}),
             _encode(lines),
             order.paid_fen,
             order.placed_at or FAR_FUTURE,
@@ -41,7 +42,7 @@ def rows(judged: Judged) -> Iterable[Row]:
             due,
             upload.met_at,
             upload.settled,
-            tuple([parcel.tracking_number for parcel in order.current_parcels]),
+            _encode([parcel.tracking_number for parcel in order.current_parcels]),
             _encode(shipment_lock(order, rules)) if holds else None,
             len(order.anomalies),
             order.group_formed_at is not None and upload.met_at is None and running.ending is None,
@@ -66,7 +67,7 @@ ORDERS = View(
     columns=(
         Column("version", "integer"),
         Column("position", "bigint"),
-        Column("status", "text", few=True),
+        Column("status", "text"),
         Column("locked", "boolean"),
         Column("sku_ids", "text[]"),
         Column("lines", "json"),
@@ -75,8 +76,8 @@ ORDERS = View(
         Column("group_formed_at", "timestamptz", optional=True),
         Column("ship_by", "timestamptz", optional=True),
         Column("shipped_at", "timestamptz", optional=True),
-        Column("upload", "text", optional=True, few=True),  # how the upload deadline ended; null while it runs
-        Column("tracking_numbers", "text[]"),
+        Column("upload", "text", optional=True),  # how the upload deadline ended; null while it runs
+        Column("tracking_numbers", "json"),
         Column("shipment_lock", "json", optional=True),  # null: nothing locks it
         Column("anomalies", "integer"),
         Column("open", "boolean"),  # a tracking number is still to be uploaded

@@ -34,12 +34,12 @@ VIOLATIONS = View(
     table="violation_list",
     columns=(
         Column("violation_id", "text"),
-        Column("kind", "text", few=True),
-        Column("cause", "text", optional=True, few=True),
+        Column("kind", "text"),
+        Column("cause", "text", optional=True),
         Column("arose_at", "timestamptz"),
         Column("stands_from", "timestamptz"),  # it can be claimed from here on; the future while the clock runs
         Column("penalty_fen", "bigint", optional=True),
-        Column("rule", "text", few=True),
+        Column("rule", "text"),
         Column("appeal", "json", optional=True),
         Column("overturned", "boolean"),
     ),

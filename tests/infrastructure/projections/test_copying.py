@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infrastructure.projections.copying import Batch
+from infrastructure.projections.applying import write_rows
 from infrastructure.projections.view import FAR_FUTURE, Column, Judged, Row, View
 
 _TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
@@ -28,7 +28,7 @@ _DOCUMENTS = st.recursive(
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "text": _TEXTS,
-    "text[]": st.lists(_TEXTS, max_size=4).map(tuple),
+    "text[]": st.lists(_TEXTS, max_size=4),
     "json": _DOCUMENTS.map(msgspec.json.encode),
     "timestamptz": _TIMES,
     "boolean": st.booleans(),
@@ -42,19 +42,12 @@ def none(judged: Judged) -> Iterable[Row]:
     return ()
 
 
-COLUMNS = (
-    *(Column(f"column_{n}", type, optional=True) for n, type in enumerate(VALUES)),
-    Column("few", "text", optional=True, few=True),
-)
+COLUMNS = (*(Column(f"column_{n}", type, optional=True) for n, type in enumerate(VALUES)),)
 VIEW = View("everything", 1, "everything", COLUMNS, ("shop_id", "order_sn"), (), none)
 
 
 def copied(url: str, orders: list[tuple[str, str]], rows: list[Row]) -> list[Row]:
     """What the driver reads after a COPY, in the order the rows were given in."""
-    batch = Batch([VIEW])
-    batch.orders["everything"] += orders
-    batch.rows["everything"] += rows
-    encoded = batch.encoded()["everything"]
     with psycopg.connect(url) as connection:
         connection.execute("SET TIME ZONE 'UTC'")
         columns = ", ".join(f"{column.name} {column.type}" for column in COLUMNS)
@@ -63,9 +56,8 @@ def copied(url: str, orders: list[tuple[str, str]], rows: list[Row]) -> list[Row
                 (shop_id text, order_sn text, {columns}, n integer GENERATED ALWAYS AS IDENTITY)""".encode()
         )
         names = ", ".join(["shop_id", "order_sn", *(column.name for column in COLUMNS)])
-        if encoded:
-            with connection.cursor().copy(f"COPY everything ({names}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
-                copy.write(encoded)
+        with connection.cursor().copy(f"COPY everything ({names}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
+            write_rows(copy, VIEW, [(*order, *row) for order, row in zip(orders, rows, strict=True)])
         found = connection.cursor(binary=True).execute(f"SELECT {names} FROM everything ORDER BY n".encode())
         read = found.fetchall()
         connection.rollback()
@@ -75,11 +67,7 @@ def copied(url: str, orders: list[tuple[str, str]], rows: list[Row]) -> list[Row
 def as_read(order: tuple[str, str], row: Row) -> Row:
     """A row as the driver gives it: JSON decoded, arrays as lists."""
     values = [
-        msgspec.json.decode(value)
-        if column.type == "json" and value is not None
-        else list(value)
-        if isinstance(value, tuple)
-        else value
+        msgspec.json.decode(value) if column.type == "json" and value is not None else value
         for column, value in zip(COLUMNS, row, strict=True)
     ]
     return (*order, *values)
@@ -100,7 +88,7 @@ def test_a_column_of_nothing_but_nulls_and_one_without_any(server_url: str, type
     at = list(VALUES).index(type)
     example: dict[str, Any] = {
         "text": "x",
-        "text[]": (),
+        "text[]": [],
         "json": b"[]",
         "timestamptz": FAR_FUTURE,
         "boolean": False,
@@ -116,43 +104,23 @@ def test_a_column_of_nothing_but_nulls_and_one_without_any(server_url: str, type
     ]
 
 
-def test_values_that_come_again_and_again_stay_apart(server_url: str) -> None:
-    """Columns with few different values encode each once: true is not 1, and no value is taken for another."""
-    at = {column.type: n for n, column in enumerate(COLUMNS[:-1])}
-    rows = []
-    for number, flag, word in [(1, True, "1"), (0, False, ""), (1, False, "true"), (0, True, "1"), (1, True, "")]:
-        row: list[Any] = [None] * len(COLUMNS)
-        row[at["smallint"]] = row[at["integer"]] = number
-        row[at["boolean"]], row[-1] = flag, word
-        rows.append(tuple(row))
-    orders = [("s", str(n)) for n in range(len(rows))]
-    found = copied(server_url, orders, rows)
-    assert found == [as_read(order, row) for order, row in zip(orders, rows, strict=True)]
-    assert [type(row[2 + at["boolean"]]) for row in found] == [bool] * 5
-
-
 @pytest.mark.parametrize(
     ("type", "value"),
     [
-        ("smallint", 2**15),
-        ("integer", -(2**31) - 1),
         ("bigint", 2**63),
         ("bigint", "7"),
         ("text", "\ud800"),
         ("text", 7),
-        ("text[]", (None,)),
+        ("text[]", 7),
         ("json", "[]"),
         ("timestamptz", datetime(2026, 3, 2)),  # noqa: DTZ001
     ],
 )
-def test_a_value_that_does_not_fit_its_column_is_refused(type: str, value: Any) -> None:
+def test_a_value_that_does_not_fit_its_column_is_refused(server_url: str, type: str, value: Any) -> None:
     row: list[Any] = [None] * len(COLUMNS)
     row[list(VALUES).index(type)] = value
-    batch = Batch([VIEW])
-    batch.orders["everything"].append(("s", "1"))
-    batch.rows["everything"].append(tuple(row))
     with pytest.raises(psycopg.DataError, match="does not fit its column"):
-        batch.encoded()
+        copied(server_url, [("s", "1")], [tuple(row)])
 
 
 def test_times_of_any_zone_are_the_same_moment(server_url: str) -> None:
@@ -163,7 +131,3 @@ def test_times_of_any_zone_are_the_same_moment(server_url: str) -> None:
     found = copied(server_url, [("s", "1")], [tuple(row)])
     assert found[0][2 + at] == moment
     assert found[0][2 + at].utcoffset() == timedelta(0)
-
-
-def test_no_rows_are_no_bytes() -> None:
-    assert Batch([VIEW]).encoded() == {"everything": b""}

@@ -198,7 +198,6 @@ def test_later_events_of_the_order_wait_and_those_of_others_do_not(
         pytest.param(with_column("lines", b"nothing of JSON"), id="no JSON"),
         pytest.param(with_column("placed_at", None), id="a null where there may be none"),
         pytest.param(lambda judged: [*ORDERS.rows(judged)] * 2, id="the same row twice"),
-        pytest.param(with_column("version", 2**31), id="a number too large for its column"),
         pytest.param(with_column("status", "\ud800"), id="a text that is no Unicode"),
         pytest.param(with_column("position", "7"), id="a text for a number"),
     ],
@@ -467,7 +466,6 @@ def test_a_rebuild_stops_at_poison_and_says_where(database_url: str) -> None:
     [
         pytest.param(None, id="the view fails"),
         pytest.param(with_column("status", "with a \0 in it"), id="the database refuses"),
-        pytest.param(with_column("version", 2**31), id="a number too large for its column"),
     ],
 )
 def test_a_rebuild_stops_at_an_order_that_a_view_cannot_do_with(
