@@ -8,6 +8,7 @@ Every step can be done again: whoever is killed at any moment, the next to work 
 """
 
 import asyncio
+import logging
 import os
 import subprocess
 import time
@@ -31,13 +32,19 @@ from infrastructure.projections.verification import verify
 from infrastructure.projections.view import View
 from infrastructure.projections.worker import Worker
 
+log = logging.getLogger("shiplock.rebuild")
+
 _REBUILDING = 7_166_402
-"""With a build's id, the advisory lock of who works on it."""
+"""With a build's id, the advisory lock of who works on it; with 0, of who prepares a database."""
 
 POLL_SECONDS = 0.2
 INDEXING_CONNECTIONS = 4
 MOST_DEATHS = 10
 """So many processes may die one after another, without a slice getting done, before a rebuild gives up."""
+
+
+class BeingWorkedOn(CannotDo):
+    """Another program works on the build."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -204,7 +211,7 @@ async def _alone(url: str, build_id: int) -> AsyncIterator[None]:
     async with await AsyncConnection.connect(url, autocommit=True) as connection:
         cursor = await connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (_REBUILDING, build_id))
         if await cursor.fetchone() != (True,):
-            raise CannotDo(f"Build {build_id} is being worked on already.")
+            raise BeingWorkedOn(f"Build {build_id} is being worked on already.")
         yield
 
 
@@ -307,26 +314,33 @@ async def _behind(connection: AsyncConnection[TupleRow], build: Build, goals: Ma
     return any(stands.get(shop, 0) < goal for shop, goal in goals.items())
 
 
-async def prepare(
-    pool: Pool, url: str, book: RuleBook, on_progress: Callable[[Progress], None] = lambda progress: None
-) -> list[str]:
+async def prepare(pool: Pool, url: str, book: RuleBook) -> list[str]:
     """See to it that a build of this program's definition answers for every view; those that had none.
 
-    In a new database they are empty; after an upgrade they are rebuilt from the log first.
+    In a new database they are empty; after an upgrade they are rebuilt from the log first. Of several programs
+    that start at once one does it. Raises ``CannotDo`` if the log can't be applied.
     """
     async with pool.connection() as connection:
-        lacking = await builds.missing(connection, book)
-        if not lacking:
+        if not await builds.missing(connection, book):
             return []
-        build = await unfinished(connection, lacking, book) or await request(connection, lacking, book)
-    while True:
-        try:
-            await run(pool, url, book, build.id, on_progress=on_progress)
-        except CannotDo:  # another program is at it
-            await asyncio.sleep(POLL_SECONDS)
-            continue
-        break
-    async with pool.connection() as connection:
-        if await builds.missing(connection, book):
+    async with await AsyncConnection.connect(url, autocommit=True) as guard:
+        await guard.execute("SELECT pg_advisory_lock(%s, 0)", (_REBUILDING,))
+        async with pool.connection() as connection:
+            lacking = await builds.missing(connection, book)
+            if not lacking:
+                return []
+            build = await unfinished(connection, lacking, book) or await request(connection, lacking, book)
+        names = [view.name for view in lacking]
+        if build.total:
+            log.warning("building %s from %d events, which takes a while", ", ".join(names), build.total)
+        while True:
+            try:
+                found = await run(pool, url, book, build.id)
+                break
+            except BeingWorkedOn:
+                await asyncio.sleep(POLL_SECONDS)
+        if found.state == "failed":
+            raise CannotDo(f"The views can't be built. {found.error}")
+        async with pool.connection() as connection:
             await builds.activate(connection, build.id, book)
-    return [view.name for view in lacking]
+    return names

@@ -102,6 +102,8 @@ async def _verify(
     orders = 0
     if ORDERS in views:
         differences += await _versions(connection, build)
+        for view in views:
+            differences += await _strays(connection, build, view)
         cursor = await connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table_of(ORDERS, build.id)))
         row = await cursor.fetchone()
         orders = row[0] if row else 0
@@ -117,7 +119,7 @@ async def _verify(
             for pair in stretch:
                 expected.update(_canonical(want[view.name].get(pair, [])))
                 found.update(_canonical(have.get(pair, [])))
-                if want[view.name].get(pair, []) != have.get(pair, []):
+                if want[view.name].get(pair, []) != have.get(pair, []) and len(differences) < MOST_DIFFERENCES:
                     differences.append(
                         f"{view.name} of order {pair[1]} of shop {pair[0]}: the log gives "
                         f"{want[view.name].get(pair, [])}, the build has {have.get(pair, [])}"
@@ -141,6 +143,20 @@ async def _versions(connection: AsyncConnection[TupleRow], build: Build) -> list
         f"order {order_sn} of shop {shop_id} is at version {version or 'none'} in the log, "
         f"{built or 'none'} in the build"
         for shop_id, order_sn, version, built in await cursor.fetchall()
+    ]
+
+
+async def _strays(connection: AsyncConnection[TupleRow], build: Build, view: View) -> list[str]:
+    """Rows of orders that the build's own list of orders, compared with the log before, does not have."""
+    cursor = await connection.execute(
+        sql.SQL(
+            """SELECT DISTINCT v.shop_id, v.order_sn FROM {} v
+               WHERE NOT EXISTS (SELECT FROM {} o WHERE o.shop_id = v.shop_id AND o.order_sn = v.order_sn) LIMIT {}"""
+        ).format(table_of(view, build.id), table_of(ORDERS, build.id), sql.Literal(MOST_DIFFERENCES))
+    )
+    return [
+        f"{view.name} has rows of order {order_sn} of shop {shop_id}, which orders does not have"
+        for shop_id, order_sn in await cursor.fetchall()
     ]
 
 

@@ -107,6 +107,11 @@ def test_rows_of_an_order_nobody_told_of_are_found_in_every_view(database_url: s
         pytest.param("UPDATE order_list_{id} SET version = 1 WHERE order_sn = '{sick}'", id="a version is stale"),
         pytest.param("UPDATE order_list_{id} SET order_sn = '{sick}-' WHERE order_sn = '{sick}'", id="too many"),
         pytest.param("UPDATE violation_list_{id} SET penalty_fen = 1", id="values are wrong"),
+        pytest.param(
+            "CREATE TEMPORARY TABLE ghost AS SELECT * FROM deadline_list_{id} WHERE order_sn = '{sick}';"
+            "UPDATE ghost SET order_sn = 'ghost'; INSERT INTO deadline_list_{id} SELECT * FROM ghost",
+            id="rows of an order nobody told of",
+        ),
     ],
 )
 def test_a_rebuild_that_differs_fails_and_is_not_activated(database_url: str, damage: str) -> None:
