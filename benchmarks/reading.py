@@ -135,7 +135,7 @@ async def _catch_up(url: str) -> float:
 
 def lists(url: str, orders: int, progress: Progress) -> Iterator[Result]:
     """Random pages of lists over one shop's orders, asked for by one client, in any mix of filters."""
-    lives.fill(url, int(orders * 5.87), 1, progress)
+    lives.fill(url, int(orders * 6.65), 1, progress)
     uvloop.run(_prepared(url))
     with psycopg.connect(url) as connection:
         row = connection.execute("SELECT count(*) FROM order_list").fetchone()

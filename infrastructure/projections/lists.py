@@ -9,7 +9,7 @@ Read are the SQL views that show the active builds' tables (``builds``).
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar, get_args
 
 import msgspec
 from psycopg import AsyncConnection, sql
@@ -75,6 +75,10 @@ class Page(Generic[T]):
     next_key: Key | None
 
 
+_WAITING = ("awaiting_shipment", "stockout_review")
+"""The statuses of orders that still need a tracking number; the second is locked always."""
+
+
 async def list_orders(
     connection: AsyncConnection[TupleRow],
     shop_id: str,
@@ -94,22 +98,26 @@ async def list_orders(
     ``due_before`` finds orders that still wait for a tracking number and must have one before then;
     ``violation`` those on which such a violation stands at ``at`` and counts.
     """
-    where: list[sql.Composable] = [sql.SQL("o.shop_id = %(shop_id)s")]
-    if status is not None:
-        where.append(sql.SQL("o.status = %(status)s"))
+    statuses = [
+        each
+        for each in ([status] if status else get_args(Status))
+        if (due_before is None or each in _WAITING) and (locked is not False or each != "stockout_review")
+    ]
+    where: list[sql.Composable] = [sql.SQL("o.shop_id = %(shop_id)s AND o.status = l.status")]
     if locked is not None:
         where.append(sql.SQL("o.locked") if locked else sql.SQL("NOT o.locked"))
     if sku_id is not None:
         where.append(sql.SQL("o.sku_ids @> ARRAY[%(sku_id)s::text]"))
     if due_before is not None:
-        where.append(sql.SQL("o.open AND o.ship_by_key < %(due_before)s"))
+        where.append(sql.SQL("o.ship_by_key < %(due_before)s"))
     if violation is not None:
-        where.append(sql.SQL("{} <= %(at)s").format(sql.Identifier("o", f"{violation}_from")))
+        stands = sql.Identifier("o", f"{violation}_from")
+        where.append(sql.SQL("{stands} IS NOT NULL AND {stands} <= %(at)s").format(stands=stands))
     key = ("ship_by_key", "order_sn") if sort == "ship_by" else ("placed_at", "order_sn")
     descending = sort == "-placed_at"
     parameters = {
         "shop_id": shop_id,
-        "status": status,
+        "statuses": statuses,
         "sku_id": sku_id,
         "due_before": due_before,
         "at": at,
@@ -117,14 +125,16 @@ async def list_orders(
     return await _page(
         connection,
         _SUMMARY,
-        sql.SQL("order_list o"),
+        "order_list",
+        "o",
         where,
-        tuple(sql.Identifier("o", column) for column in key),
+        key,
         parameters,
         limit,
         after,
         _listed_order,
         descending=descending,
+        lanes=sql.SQL("unnest(%(statuses)s::text[]) AS l(status)"),
     )
 
 
@@ -196,9 +206,10 @@ async def list_deadlines(
     return await _page(
         connection,
         sql.SQL("d.kind, d.due_key, d.met_at, d.settled, d.tracking_number, d.order_sn"),
-        sql.SQL("deadline_list d"),
+        "deadline_list",
+        "d",
         where,
-        tuple(sql.Identifier("d", column) for column in ("due_key", "order_sn", "number")),
+        ("due_key", "order_sn", "number"),
         {
             "shop_id": shop_id,
             "due_before": due_before,
@@ -263,9 +274,10 @@ async def list_violations(
     return await _page(
         connection,
         sql.SQL("v.violation_id, v.kind, v.cause, v.arose_at, v.penalty_fen, v.rule, v.appeal::text, v.order_sn"),
-        sql.SQL("violation_list v"),
+        "violation_list",
+        "v",
         where,
-        tuple(sql.Identifier("v", column) for column in ("arose_at", "violation_id")),
+        ("arose_at", "violation_id"),
         {"shop_id": shop_id, "kind": kind, "since": since, "until": until, "at": at},
         limit,
         after,
@@ -276,9 +288,10 @@ async def list_violations(
 async def _page(
     connection: AsyncConnection[TupleRow],
     columns: sql.Composable,
-    table: sql.Composable,
+    table: str,
+    alias: str,
     where: Sequence[sql.Composable],
-    key: tuple[sql.Identifier, ...],
+    sorted_by: tuple[str, ...],
     parameters: dict[str, Any],
     limit: int,
     after: Key | None,
@@ -287,10 +300,11 @@ async def _page(
     descending: bool = False,
     lanes: sql.SQL | None = None,
 ) -> Page[T]:
-    """One page of a table in the order of ``key``, which must be unique; one row more tells if there is a next.
+    """One page of a table in the order of a key, which must be unique; one row more tells if there is a next.
 
     With ``lanes`` a page of each lane is read by index, and the page is made of those.
     """
+    key = [sql.Identifier(alias, column) for column in sorted_by]
     conditions: list[sql.Composable] = [*where]
     if after is not None:
         names = [f"key_{n}" for n in range(len(key))]
@@ -304,10 +318,12 @@ async def _page(
         )
     direction = sql.SQL(" DESC") if descending else sql.SQL("")
     order = sql.SQL(", ").join(column + direction for column in key)
-    rows = sql.SQL("{} WHERE {}").format(table, sql.SQL(" AND ").join(conditions))
+    rows = sql.SQL("{} {} WHERE {}").format(
+        sql.Identifier(table), sql.Identifier(alias), sql.SQL(" AND ").join(conditions)
+    )
     first = sql.SQL("ORDER BY {} LIMIT {}").format(order, sql.Literal(limit + 1))
     if lanes is not None:
-        rows = sql.SQL("{}, LATERAL (SELECT * FROM {} {}) d").format(lanes, rows, first)
+        rows = sql.SQL("{}, LATERAL (SELECT * FROM {} {}) {}").format(lanes, rows, first, sql.Identifier(alias))
     query = sql.SQL("SELECT {}, {} FROM {} {}").format(columns, sql.SQL(", ").join(key), rows, first)
     cursor = connection.cursor(binary=True)
     await cursor.execute(query, parameters)

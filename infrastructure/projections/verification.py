@@ -151,7 +151,8 @@ async def _strays(connection: AsyncConnection[TupleRow], build: Build, view: Vie
     cursor = await connection.execute(
         sql.SQL(
             """SELECT DISTINCT v.shop_id, v.order_sn FROM {} v
-               WHERE NOT EXISTS (SELECT FROM {} o WHERE o.shop_id = v.shop_id AND o.order_sn = v.order_sn) LIMIT {}"""
+               WHERE NOT EXISTS (SELECT FROM {} o WHERE o.order_sn = v.order_sn AND o.shop_id = v.shop_id)
+               LIMIT {}"""
         ).format(table_of(view, build.id), table_of(ORDERS, build.id), sql.Literal(MOST_DIFFERENCES))
     )
     return [

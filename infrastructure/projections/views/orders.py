@@ -45,7 +45,6 @@ def rows(judged: Judged) -> Iterable[Row]:
             _encode([parcel.tracking_number for parcel in order.current_parcels]),
             _encode(shipment_lock(order, rules)) if holds else None,
             len(order.anomalies),
-            order.group_formed_at is not None and upload.met_at is None and running.ending is None,
             upload.due_at or due or FAR_FUTURE,
             *(_stand_from(violations) if violations else _NO_VIOLATIONS),
         ),
@@ -80,23 +79,21 @@ ORDERS = View(
         Column("tracking_numbers", "json"),
         Column("shipment_lock", "json", optional=True),  # null: nothing locks it
         Column("anomalies", "integer"),
-        Column("open", "boolean"),  # a tracking number is still to be uploaded
         Column("ship_by_key", "timestamptz"),  # for sorting; the far future where there is none
         *(Column(f"{kind}_from", "timestamptz", optional=True) for kind in VIOLATION_KINDS),
     ),
     key=("order_sn", "shop_id"),
     indexes=(
-        Index("by_ship_by", "(shop_id, ship_by_key, order_sn)"),
-        Index("by_placed", "(shop_id, placed_at, order_sn)"),
-        Index("by_status", "(shop_id, status, ship_by_key, order_sn)"),
-        Index("locked", "(shop_id, ship_by_key, order_sn) WHERE locked"),
-        Index("open", "(shop_id, ship_by_key, order_sn) WHERE open"),
-        Index("by_sku", "USING gin (sku_ids)"),
         *(
-            Index(f"{kind}_by_{name}", f"(shop_id, {key}, order_sn) WHERE {kind}_from IS NOT NULL")
-            for kind in VIOLATION_KINDS
+            Index(f"{part}by_{name}", f"(shop_id, status, {key}, order_sn){where}")
+            for part, where in (
+                ("", ""),
+                ("locked_", " WHERE locked"),
+                *((f"{kind}_", f" WHERE {kind}_from IS NOT NULL") for kind in VIOLATION_KINDS),
+            )
             for name, key in (("ship_by", "ship_by_key"), ("placed", "placed_at"))
         ),
+        Index("by_sku", "USING gin (sku_ids)"),
         Index("by_day", "USING brin (group_formed_at)"),
     ),
     rows=rows,

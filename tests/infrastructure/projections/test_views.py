@@ -181,10 +181,10 @@ def test_a_list_tells_what_the_order_tells() -> None:
         return dict(zip(names, row, strict=True))
 
     locked = listed(placed, formed, e.StockoutRequested("oversold"))
-    assert (locked["locked"], locked["open"], locked["version"], locked["position"]) == (True, True, 3, 30)
+    assert (locked["locked"], locked["version"], locked["position"]) == (True, 3, 30)
     assert locked["sku_ids"] == ["1", "2"]
     assert locked["shipment_lock"]
     shipped = listed(placed, formed, e.TrackingUploaded("SF", "SF1"))
-    assert (shipped["locked"], shipped["open"], shipped["shipment_lock"]) == (False, False, None)
+    assert (shipped["locked"], shipped["shipment_lock"]) == (False, None)
     assert shipped["tracking_numbers"] == b'["SF1"]'
     assert shipped["shipped_at"] == MONDAY_9 + timedelta(hours=3)
