@@ -16,6 +16,7 @@ from infrastructure.projections.lists import ListedDeadline, ListedViolation, Or
 from infrastructure.projections.overview import Projection
 from infrastructure.projections.parking import Parked
 from infrastructure.projections.rebuild import Progress
+from infrastructure.projections.reports import DailyReport
 
 _REF = "#/components/schemas/{name}"
 
@@ -288,7 +289,7 @@ def install(app: FastAPI) -> None:
             schema = made()
             commands = [action.command for action in ACTIONS.values()]
             views = [OrderView, OrderSummary, ListedDeadline, ListedViolation, OrderDiff, StoredEventView, Problem]
-            views += [Progress, Projection, Parked]
+            views += [DailyReport, Progress, Projection, Parked]
             _, components = msgspec.json.schema_components([*commands, *views], ref_template=_REF)
             for action in ACTIONS:
                 path = f"/v1/shops/{{shop_id}}/orders/{{order_sn}}/{action}"

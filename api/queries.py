@@ -1,7 +1,7 @@
 """The query parameters of the API: shapes, bounds and defaults."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated
 
 import msgspec
@@ -33,6 +33,17 @@ def parse_moment(stated: object) -> datetime:
     return moment.astimezone(UTC)
 
 
+def parse_day(stated: object) -> date:
+    """A calendar day, ``YYYY-MM-DD``. Raises ``ValueError`` for anything else and for days outside 2015 to 2100."""
+    try:
+        day = msgspec.convert(str(stated).strip(), date)
+    except msgspec.ValidationError:
+        raise ValueError("not a day such as 2026-03-02") from None
+    if not _FIRST.date() <= day <= _LAST.date():
+        raise ValueError("a day between 2015 and 2100 is needed")
+    return day
+
+
 def _plain(text: str) -> str:
     if not re.fullmatch(r"[^\x00-\x1f\x7f]+", text):
         raise ValueError("control characters are not allowed")
@@ -40,6 +51,7 @@ def _plain(text: str) -> str:
 
 
 Moment = Annotated[datetime, BeforeValidator(parse_moment)]
+Day = Annotated[date, BeforeValidator(parse_day)]
 ShopId = Annotated[
     str,
     Path(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$", examples=["100000001"], description="The shop's id."),
@@ -67,11 +79,14 @@ class Paged(Query):
     )
 
 
+MinPosition = Annotated[
+    int | None,
+    Field(ge=0, le=2**62, description="Wait until the list has reached this position of the shop's log."),
+]
+
+
 class Waiting(Paged):
-    min_position: Annotated[
-        int | None,
-        Field(ge=0, le=2**62, description="Wait until the list has reached this position of the shop's log."),
-    ] = None
+    min_position: MinPosition = None
 
 
 class AtAMoment(Query):
@@ -112,6 +127,16 @@ class DeadlinesQuery(Waiting):
     kind: DeadlineKind | None = None
     due_before: Annotated[Moment | None, Field(description="Only deadlines due before this.")] = None
     state: DeadlineState | None = None
+
+
+class ReportQuery(Query):
+    since: Annotated[
+        Day | None, Field(alias="from", description="The first day, in Beijing (default: six days before `to`).")
+    ] = None
+    until: Annotated[
+        Day | None, Field(alias="to", description="The last day, in Beijing (default: today); at most 92 in all.")
+    ] = None
+    min_position: MinPosition = None
 
 
 class DiffQuery(Query):

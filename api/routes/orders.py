@@ -119,7 +119,7 @@ async def difference(
     program: Program = request.app.state.program
     since, until = _version_or_time(query.since, "from"), _version_or_time(query.until, "to")
     if type(since) is not type(until):
-        raise _wrong("to", "`from` and `to` must both be versions or both be times")
+        raise wrong("to", "`from` and `to` must both be versions or both be times")
     return _json(diff(order_sn, history, program.book, since, until))
 
 
@@ -225,13 +225,13 @@ async def _list(
 ) -> Response:
     program: Program = request.app.state.program
     if min_position:
-        await _wait_for(program, shop_id, view, min_position)
+        await wait_for(program, shop_id, view, min_position)
     async with program.pool.connection() as connection:
         page = await read(connection)
     return _listed(page.items, page.next_key)
 
 
-async def _wait_for(program: Program, shop_id: str, view: View, position: int) -> None:
+async def wait_for(program: Program, shop_id: str, view: View, position: int) -> None:
     """Wait for the view; who waits holds no connection that others could use."""
     loop = asyncio.get_running_loop()
     give_up = loop.time() + WAIT_SECONDS
@@ -258,10 +258,11 @@ def _version_or_time(stated: str, parameter: str) -> int | datetime:
     try:
         return parse_moment(stated)
     except ValueError as error:
-        raise _wrong(parameter, f"neither a version nor a time: {error}") from error
+        raise wrong(parameter, f"neither a version nor a time: {error}") from error
 
 
-def _wrong(parameter: str, detail: str) -> Refused:
+def wrong(parameter: str, detail: str) -> Refused:
+    """A query parameter that makes no sense."""
     errors = [FieldError(f"#/{parameter}", detail, "query")]
     return Refused("invalid_request", f"{parameter}: {detail}", errors=errors)
 
