@@ -1,6 +1,6 @@
-"""``order``, ``history`` and ``violations``: reading what the API serves, from the command line."""
+"""``order``, ``history``, ``violations`` and ``report``: reading what the API serves, from the command line."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated
 
 import msgspec
@@ -13,6 +13,7 @@ from api.cli.terminal import (
     Json,
     OrderArgument,
     ShopArgument,
+    day,
     moment,
     out,
     print_json,
@@ -30,6 +31,7 @@ from infrastructure import clock
 from infrastructure.log.log import ORDER, read_histories, read_stream
 from infrastructure.projections.judging import violations_as_of
 from infrastructure.projections.lists import ListedViolation, list_violations
+from infrastructure.projections.reports import BadPeriod, DailyReport, Period, daily_report
 from infrastructure.projections.worker import Worker
 
 
@@ -129,6 +131,53 @@ def violations(shop: ShopArgument, as_of: AsOf = None, as_json: Json = False) ->
     out.print(table)
     total = sum(v.penalty_fen or 0 for v in found if v.appeal is None or v.appeal.outcome != "overturned")
     out.print(f"{len(found)} violations, {yuan(total)}")
+
+
+def report(
+    shop: ShopArgument,
+    since: Annotated[
+        date | None,
+        typer.Option("--from", parser=day, metavar="DAY", help="The first day (default: six before the last)."),
+    ] = None,
+    until: Annotated[
+        date | None, typer.Option("--to", parser=day, metavar="DAY", help="The last day (default: today).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The days of a shop in Beijing: orders formed, shipped on time, late, rules broken, penalties."""
+    now = clock.now()
+    try:
+        period = Period.of(since, until, now)
+    except BadPeriod as error:
+        raise typer.BadParameter(str(error), param_hint="--from") from None
+
+    async def read(program: Program) -> DailyReport:
+        await Worker(program.pool, program.book).catch_up(shop)
+        async with program.pool.connection() as connection:
+            return await daily_report(connection, shop, period, now)
+
+    found = with_program(read)
+    if as_json:
+        print_json(found)
+        return
+    table = Table("day", "formed", "on time", "late", "rate", "stockouts", "false", "fraudulent", "penalties")
+    for shown_day in found.items:
+        rate = "-" if shown_day.on_time_rate is None else f"{shown_day.on_time_rate:.1%}"
+        table.add_row(
+            shown_day.day.isoformat(),
+            str(shown_day.orders_formed),
+            str(shown_day.shipped_on_time),
+            str(shown_day.late),
+            rate,
+            str(shown_day.stockouts),
+            str(shown_day.false_shipments),
+            str(shown_day.fraudulent_shipments),
+            yuan(shown_day.penalties_fen),
+        )
+    out.print(table)
+    total = yuan(sum(each.penalties_fen for each in found.items))
+    unknown = f" and {found.unknown_penalties} whose amount isn't known" if found.unknown_penalties else ""
+    out.print(f"{sum(each.orders_formed for each in found.items)} orders formed, penalties of {total}{unknown}")
 
 
 def print_order(found: OrderView) -> None:

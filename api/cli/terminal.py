@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from api.program import Program, database
-from api.queries import parse_moment
+from api.queries import parse_day, parse_moment
 from domain.calendar import BEIJING
 from infrastructure.settings import Settings
 
@@ -51,6 +51,14 @@ def moment(stated: str) -> datetime:
         return parse_moment(aware.isoformat())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def day(stated: str) -> date:
+    """A day given on the command line."""
+    try:
+        return parse_day(stated)
+    except ValueError as error:
+        raise typer.BadParameter(f"{stated!r}: {error}") from None
 
 
 def identifier(stated: str) -> str:

@@ -134,3 +134,27 @@ def test_the_demo_tells_its_story_and_can_be_told_again(shiplock: Shiplock) -> N
         assert "409 order_locked" in told.stdout
         assert "200 shipped" in told.stdout
     assert "0 events appended" in told.stdout
+
+
+def test_a_shops_days_are_reported(shiplock: Shiplock) -> None:
+    shiplock("import", str(SAMPLE), "--shop", SHOP)
+    violations = body(shiplock("violations", SHOP, "--json"))["items"]
+    first, last = "2026-03-01", "2026-05-31"
+    assert all(first < violation["arose_at"] < last for violation in violations)
+    found = body(shiplock("report", SHOP, "--from", first, "--to", last, "--json"))
+    assert found["items"][0]["day"] == first
+    assert sum(day["stockouts"] for day in found["items"]) > 0
+    assert sum(day["penalties_fen"] for day in found["items"]) == sum(v["penalty_fen"] or 0 for v in violations)
+
+    assert len(body(shiplock("report", SHOP, "--json"))["items"]) == 7
+    printed = shiplock("report", SHOP, "--from", first, "--to", first)
+    assert first in printed.stdout
+    assert "orders formed, penalties of ¥" in printed.stdout.splitlines()[-1]
+
+
+def test_a_report_of_days_that_make_no_sense_is_status_2(shiplock: Shiplock) -> None:
+    for period in (("--from", "soon"), ("--from", "2026-03-02", "--to", "2026-03-01"), ("--to", "2026-3-1")):
+        refused = shiplock("report", SHOP, *period)
+        assert refused.returncode == 2, period
+        assert "2026-03-0" in refused.stderr
+        assert "Traceback" not in refused.stderr
