@@ -272,6 +272,7 @@ async def _index(pool: Pool, build: Build, processes: int) -> None:
             while statements:
                 statement = statements.pop(0)
                 async with connection.transaction():
+                    await connection.execute("SET LOCAL synchronous_commit = off")  # the state's change waits for all
                     await connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
                     await connection.execute("SET LOCAL max_parallel_maintenance_workers = 0")
                     await connection.execute(statement)
