@@ -1,0 +1,207 @@
+"""Export: a view's table as one file, CSV or Parquet, for people who count elsewhere.
+
+The file shows one moment, however long it takes to write, and is there whole or not at all.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+
+from infrastructure.projections import builds
+from infrastructure.projections.builds import CannotDo, table_of
+from infrastructure.projections.view import FAR_FUTURE, Column, View
+
+ROW_GROUP = 20_000
+"""Rows of a Parquet row group, which is also how many are in memory at once."""
+
+_PROGRESS_EVERY = 5_000
+
+OnProgress = Callable[[int, int], None]
+"""Told how many rows are written, and of how many."""
+
+
+class Format(StrEnum):
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """What was written: rows of a view, as build ``build`` holds it, and the size of the file."""
+
+    view: str
+    build: int
+    file: str
+    format: Format
+    rows: int
+    bytes: int
+
+
+# How a column of a type is written into a CSV; the others as the database writes them. A text that a spreadsheet
+# would run as a formula gets an apostrophe in front.
+_AS_TEXT = {
+    "timestamptz": """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
+    "boolean": "{}::text",
+    "text[]": "to_json({})::text",
+    "json": "{}::text",
+    "text": "regexp_replace({}, '^(?=[-=+@\\t\\r])', '''')",
+}
+
+_AS_VALUE = {"json": "{}::text"}
+
+
+async def export(
+    connection: AsyncConnection[TupleRow],
+    view: View,
+    file: Path,
+    format: Format,
+    *,
+    shop_id: str | None = None,
+    build_id: int | None = None,
+    on_progress: OnProgress = lambda done, total: None,
+) -> Exported:
+    """Write a view, or one shop's part of it, by order number; a file of this name is replaced.
+
+    ``build_id`` says which build's table is read instead of the one that answers for the view. Columns are the
+    shop, the order and the view's own; a time that stands for "no such time" is null.
+
+    Raises ``CannotDo`` where there is nothing to export from, and ``OSError`` where nothing can be written.
+    """
+    with _whole(file) as into:
+        async with connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            chosen = await _source(connection, view, build_id)
+            table = table_of(view, chosen)
+            where = sql.SQL("WHERE shop_id = {}").format(shop_id) if shop_id else sql.SQL("")
+            cursor = await connection.execute(sql.SQL("SELECT count(*) FROM {} {}").format(table, where))
+            (total,) = await cursor.fetchone() or (0,)
+            on_progress(0, total)
+            query = sql.SQL("SELECT {} FROM {} {} ORDER BY {}").format(
+                sql.SQL(", ").join(
+                    _selected(column, _AS_TEXT if format is Format.CSV else _AS_VALUE) for column in _columns(view)
+                ),
+                table,
+                where,
+                sql.SQL(", ").join(map(sql.Identifier, view.key)),
+            )
+            if format is Format.CSV:
+                await _write_csv(connection, query, into, total, on_progress)
+            else:
+                await _write_parquet(connection, query, view, into, total, on_progress)
+        into.flush()
+        os.fsync(into.fileno())
+        size = os.fstat(into.fileno()).st_size
+    return Exported(view.name, chosen, str(file), format, total, size)
+
+
+@contextmanager
+def _whole(file: Path) -> Iterator[BinaryIO]:
+    """A new file beside ``file`` that takes its name in the end, and is gone if it does not come to that."""
+    file = file.resolve()
+    part = file.with_name(f".export-{secrets.token_hex(8)}.part")
+    try:
+        with part.open("xb") as into:
+            yield into
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+async def _source(connection: AsyncConnection[TupleRow], view: View, build_id: int | None) -> int:
+    """The build to read. Its own table is read, not the SQL view over it, which an activation would wait for."""
+    if build_id is None:
+        answering = (await builds.actives(connection)).get(view.name)
+        if answering is None:
+            raise CannotDo(f"No build answers for {view.name} yet; start the program once, which makes one.")
+        return answering.active
+    build = await builds.find(connection, build_id)
+    if build is None:
+        raise CannotDo(f"There is no build {build_id}; `shiplock projections list` shows those there are.")
+    if view.name not in build.views:
+        raise CannotDo(f"Build {build_id} holds {' and '.join(build.views)}, not {view.name}.")
+    if build.state != "ready":
+        why = f" ({build.error})" if build.error else ""
+        raise CannotDo(f"Build {build_id} is {build.state}{why}, not ready; export another or finish it first.")
+    return build_id
+
+
+def _columns(view: View) -> tuple[Column, ...]:
+    return Column("shop_id", "text"), Column("order_sn", "text"), *view.columns
+
+
+def _selected(column: Column, written: dict[str, str]) -> sql.Composable:
+    value: sql.Composable = sql.Identifier(column.name)
+    if _may_be_no_time(column):
+        value = sql.SQL("nullif({}, {})").format(value, FAR_FUTURE)
+    as_written = sql.SQL(written.get(column.type, "{}")).format(value)
+    return sql.SQL("{} AS {}").format(as_written, sql.Identifier(column.name))
+
+
+def _may_be_no_time(column: Column) -> bool:
+    """Whether ``FAR_FUTURE`` stands for null in it; a column that may be null has no need of that."""
+    return column.type == "timestamptz" and not column.optional
+
+
+async def _write_csv(
+    connection: AsyncConnection[TupleRow], query: sql.Composed, into: BinaryIO, total: int, on_progress: OnProgress
+) -> None:
+    """The database writes the rows itself: null is nothing, an empty text is ``""``."""
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER, ENCODING 'UTF8')").format(query)
+    async with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        done = -1  # the header comes first
+        async for row in copy:
+            into.write(row)
+            done += 1
+            if done % _PROGRESS_EVERY == 0:
+                on_progress(done, total)
+    on_progress(total, total)
+
+
+async def _write_parquet(
+    connection: AsyncConnection[TupleRow],
+    query: sql.Composed,
+    view: View,
+    into: BinaryIO,
+    total: int,
+    on_progress: OnProgress,
+) -> None:
+    # Large, and of no use to a program that exports nothing.
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    types: dict[str, Any] = {
+        "text": pa.string(),
+        "json": pa.string(),
+        "text[]": pa.list_(pa.string()),
+        "timestamptz": pa.timestamp("us", tz="UTC"),
+        "boolean": pa.bool_(),
+        "smallint": pa.int16(),
+        "integer": pa.int32(),
+        "bigint": pa.int64(),
+    }
+    schema = pa.schema(
+        [
+            pa.field(column.name, types[column.type], nullable=column.optional or _may_be_no_time(column))
+            for column in _columns(view)
+        ]
+    )
+    await connection.execute("SET LOCAL cursor_tuple_fraction = 1")  # every row will be fetched, not the first few
+    done = 0
+    with ParquetWriter(into, schema) as writer:
+        async with connection.cursor("export", binary=True) as cursor:
+            await cursor.execute(query)
+            while rows := await cursor.fetchmany(ROW_GROUP):
+                values = [
+                    pa.array(column, type=field.type)
+                    for column, field in zip(zip(*rows, strict=True), schema, strict=True)
+                ]
+                writer.write_batch(pa.record_batch(values, schema=schema))
+                done += len(rows)
+                on_progress(done, total)
