@@ -264,7 +264,10 @@ async def _fold(
 
 
 async def _index(pool: Pool, build: Build, processes: int) -> None:
-    """Make keys and indexes and gather statistics, over several connections."""
+    """Make keys and indexes and gather statistics, over several connections.
+
+    None of it waits for the disk: the change of the build's state that follows does, for all of it.
+    """
     statements = builds.index_statements(build)
 
     async def make() -> None:
@@ -272,7 +275,7 @@ async def _index(pool: Pool, build: Build, processes: int) -> None:
             while statements:
                 statement = statements.pop(0)
                 async with connection.transaction():
-                    await connection.execute("SET LOCAL synchronous_commit = off")  # the state's change waits for all
+                    await connection.execute("SET LOCAL synchronous_commit = off")
                     await connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
                     await connection.execute("SET LOCAL max_parallel_maintenance_workers = 0")
                     await connection.execute(statement)
