@@ -54,6 +54,36 @@ class ReviewRules(_Sourced, frozen=True):
     late_shipment_after_late_approval: Literal["stands", "lapses"]
 
 
+class ApplicationRules(_Sourced, frozen=True, kw_only=True):
+    """What the platform asks before it takes a stockout application (DOMAIN.md §1.4).
+
+    ``conditions`` says what an application that misses one meets: it is filed with a warning, or
+    refused. An absent ``daily_limit`` sets none; a day is Beijing's.
+    """
+
+    daily_limit: _Positive | None = None
+    requires_delisting: bool
+    takes_activity_orders: bool
+    conditions: Literal["warn", "refuse"]
+
+
+class Delisting(_Sourced, frozen=True):
+    """Hours from filing a stockout application to the SKU's delisting; 0 is at once (seed 2)."""
+
+    hours: Annotated[int, Meta(ge=0, le=10_000)]
+
+
+class Tracking(_Sourced, frozen=True):
+    """What makes a tracking number doubtful (DOMAIN.md §1.5).
+
+    A number used for another order within ``reuse_days`` before; and an order whose number was replaced
+    ``frequent_replacements`` times or more.
+    """
+
+    reuse_days: _Positive
+    frequent_replacements: _Positive
+
+
 class PenaltyStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is charged from ``paid_from_fen`` on: a flat amount, or a percentage with an optional cap."""
 
@@ -107,6 +137,10 @@ class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     remedy: Days
     review: ReviewRules
     contact_buyer: ContactBuyer
+    application: ApplicationRules
+    delisting: Delisting
+    appeal: Days
+    tracking: Tracking
     penalty: dict[ViolationKind, Penalty]
 
     def __post_init__(self) -> None:

@@ -148,6 +148,10 @@ def test_the_shipped_set_is_read() -> None:
     assert RULES.pickup.hours == {"ordinary": 24, "presale": 24, "direct_mail": 72, "bonded": 72}
     assert (RULES.deemed_stockout.days, RULES.remedy.days) == (3, 5)
     assert (RULES.review.earliest_working_days, RULES.review.latest_working_days) == (2, 3)
+    assert (RULES.application.daily_limit, RULES.application.conditions) == (10, "warn")
+    assert (RULES.application.requires_delisting, RULES.application.takes_activity_orders) == (True, False)
+    assert (RULES.delisting.hours, RULES.appeal.days) == (0, 7)
+    assert (RULES.tracking.reuse_days, RULES.tracking.frequent_replacements) == (30, 3)
 
 
 def test_the_shipped_settings_of_a_review_are_the_defaults_of_the_house() -> None:
@@ -166,6 +170,10 @@ def test_every_figure_names_its_source() -> None:
         RULES.remedy,
         RULES.review,
         RULES.contact_buyer,
+        RULES.application,
+        RULES.delisting,
+        RULES.appeal,
+        RULES.tracking,
         *RULES.penalty.values(),
     ]
     assert all(rule.source and rule.confidence for rule in sourced)
@@ -206,6 +214,12 @@ LATE = "steps = [{ paid_from_fen = 0, flat_fen = 300 }]"
         (edited("\ndays = 3", "\ndays = 10001"), "$.deemed_stockout.days"),
         (edited("\ndays = 3", '\ndays = "three"'), "$.deemed_stockout.days"),
         (edited("\ndays = 3", "\nday = 3"), "`day`"),
+        (edited("daily_limit = 10", "daily_limit = 0"), "$.application.daily_limit"),
+        (edited('conditions = "warn"', 'conditions = "shrug"'), "$.application.conditions"),
+        (edited("hours = 0", "hours = -1"), "$.delisting.hours"),
+        (edited("\ndays = 7", "\ndays = 0"), "$.appeal.days"),
+        (edited("reuse_days = 30", "reuse_days = 0"), "$.tracking.reuse_days"),
+        (edited("frequent_replacements = 3", "frequent_replacements = 0"), "$.tracking.frequent_replacements"),
         (edited("earliest_working_days = 2", "earliest_working_days = 4"), "earliest_working_days is after"),
         (edited("pauses_ship_by = false", 'pauses_ship_by = "no"'), "$.review.pauses_ship_by"),
         (
