@@ -12,11 +12,12 @@ from domain.order.state import Order
 from domain.order.view import allowed_actions, shipment_lock, view
 from domain.rules.ruleset import RuleBook
 from domain.rules.violations import violations
-from infrastructure.command_path import Outcome, Tell
+from domain.sku.view import SkuFacts
+from infrastructure.command_path import Outcome, Tell, TellSku, Told
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A status and body, with the order's version and status and the position that the headers repeat."""
+    """A status and body, with the order's or SKU's version, the order's status, and the position."""
 
     status: int
     body: bytes
@@ -25,10 +26,10 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     position: int | None = None
 
     def at(self, position: int) -> Self:
-        """The same with the order's position, which an answer is made without: only the append knows it.
+        """The same with the position, which an answer is made without: only the append knows it.
 
-        It replaces the first position in the body, that of the order; before it stand only the order's
-        number, status and version. A problem has none.
+        It replaces the first position in the body, that of the order or SKU; before it stand only its
+        id, status and version. A problem has none.
         """
         if self.status >= 400 or position == 0:
             return self
@@ -54,8 +55,10 @@ class Answers:
     def __init__(self, book: RuleBook) -> None:
         self._book = book
 
-    def of(self, intent: Tell, outcome: Outcome) -> Answer:
-        """The order as GET gives it, or the problem; its position is still to be told by ``Answer.at``."""
+    def of(self, intent: Told, outcome: Outcome) -> Answer:
+        """The order as GET gives it, the SKU's facts, or the problem; its position is told by ``Answer.at``."""
+        if isinstance(intent, TellSku):
+            return self._of_sku(intent, outcome)
         order = outcome.order
         if outcome.refusal:
             found = self.problem_of(intent, outcome.refusal, outcome)
@@ -71,16 +74,24 @@ class Answers:
         body = msgspec.json.encode(view(msgspec.structs.replace(order, position=0), self._book, at))
         return Answer(status, body, order.status, order.version)
 
-    def status(self, intent: Tell, outcome: Outcome) -> int:
+    def _of_sku(self, intent: TellSku, outcome: Outcome) -> Answer:
+        sku = outcome.sku
+        version = sku.version or None
+        if outcome.refusal:
+            instance = f"/v1/shops/{intent.shop_id}/skus/{intent.sku_id}"
+            found = _problem(outcome.refusal, instance)
+            if version and found.status != 422:
+                found = msgspec.structs.replace(found, version=version)
+            return Answer(found.status, msgspec.json.encode(found), version=version)
+        body = msgspec.json.encode(SkuFacts.of(msgspec.structs.replace(sku, position=0)))
+        return Answer(200, body, version=version)
+
+    def status(self, intent: Told, outcome: Outcome) -> int:
         """201 for an order that was not there before, 200 for everything else that was not refused."""
         return 201 if isinstance(intent.command, Place) and outcome.events else 200
 
     def problem_of(self, intent: Tell, refusal: Refusal, outcome: Outcome) -> Problem:
-        instance = f"/v1/shops/{intent.shop_id}/orders/{intent.order_sn}"
-        errors = None
-        if refusal.pointer:
-            errors = (FieldError("#" + refusal.pointer, refusal.detail),)
-        found = problems.problem(refusal.code, instance, refusal.detail, errors)
+        found = _problem(refusal, f"/v1/shops/{intent.shop_id}/orders/{intent.order_sn}")
         order = outcome.order
         if order.version == 0 or found.status == 422:
             return found
@@ -97,6 +108,11 @@ class Answers:
             allowed_actions=allowed_actions(order, violations(order, rules, at)),
             holds=lock.holds if lock.locked else None,
         )
+
+
+def _problem(refusal: Refusal, instance: str) -> Problem:
+    errors = (FieldError("#" + refusal.pointer, refusal.detail),) if refusal.pointer else None
+    return problems.problem(refusal.code, instance, refusal.detail, errors)
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -27,12 +27,13 @@ class Api(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST":
-            found = commands.single.path_regex.match(scope["path"])
-            if found:
-                scope["app"] = self
-                scope["path_params"] = found.groupdict()
-                await commands.single.app(scope, receive, send)
-                return
+            for single in commands.singles:
+                found = single.path_regex.match(scope["path"])
+                if found:
+                    scope["app"] = self
+                    scope["path_params"] = found.groupdict()
+                    await single.app(scope, receive, send)
+                    return
         await super().__call__(scope, receive, send)
 
 
@@ -64,7 +65,7 @@ def create_app(
         swagger_ui_oauth2_redirect_url=None,
     )
     patch_fastapi(app, redirect_from_root_to_docs=False)  # /docs with its own scripts: a shop may be offline
-    app.router.routes.append(commands.single)
+    app.router.routes.extend(commands.singles)
     app.include_router(commands.router)
     app.include_router(orders.router)
     app.include_router(reports.router)

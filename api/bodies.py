@@ -19,6 +19,7 @@ MAX_BULK_BYTES = 8 * 1024 * 1024
 
 _PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _IDENTIFIER = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
+_SKU_ID = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 _FIELD = re.compile(r"(?:unknown|required) field `(?P<field>[^`]+)`")
 
 
@@ -63,9 +64,9 @@ def invalid(error: Exception, prefix: str = "#") -> Refused:
     return Refused("invalid_request", f"{pointer}: {detail}", errors=[FieldError(pointer, detail)])
 
 
-def fingerprint(order_sn: str, action: str, command: Command) -> bytes:
-    """What makes two requests the same request: the order, the action, and what was asked."""
-    said = b"\x00".join((order_sn.encode(), action.encode(), msgspec.json.encode(command)))
+def fingerprint(of: str, action: str, command: Command) -> bytes:
+    """What makes two requests the same request: of which order or SKU, the action, and what was asked."""
+    said = b"\x00".join((of.encode(), action.encode(), msgspec.json.encode(command)))
     return hashlib.sha256(said).digest()
 
 
@@ -75,6 +76,14 @@ def identifier(stated: str, name: str) -> str:
         return stated
     error = FieldError(f"#/{name}", "letters, digits, - and _, at most 64", "path")
     raise Refused("invalid_request", f"{name}: {error.detail}", errors=[error])
+
+
+def sku_identifier(stated: str) -> str:
+    """A SKU's id from the path: merchants make up their own."""
+    if _SKU_ID.fullmatch(stated):
+        return stated
+    error = FieldError("#/sku_id", "1 to 64 characters, none of them control characters", "path")
+    raise Refused("invalid_request", f"sku_id: {error.detail}", errors=[error])
 
 
 def actor(stated: str | None) -> str:
@@ -87,7 +96,7 @@ def actor(stated: str | None) -> str:
     raise Refused("invalid_request", f"Shiplock-Actor: {error.detail}", errors=[error])
 
 
-def idempotency_key(stated: str | None, order_sn: str, action: str, command: Command) -> IdempotencyKey | None:
+def idempotency_key(stated: str | None, of: str, action: str, command: Command) -> IdempotencyKey | None:
     """The key of an ``Idempotency-Key`` header, bare or as a quoted string."""
     if stated is None:
         return None
@@ -97,7 +106,7 @@ def idempotency_key(stated: str | None, order_sn: str, action: str, command: Com
     if not 1 <= len(key) <= 255 or not key.isprintable():
         error = FieldError("#/Idempotency-Key", "1 to 255 printable characters, bare or quoted", "header")
         raise Refused("invalid_request", f"Idempotency-Key: {error.detail}", errors=[error])
-    return IdempotencyKey(key, fingerprint(order_sn, action, command))
+    return IdempotencyKey(key, fingerprint(of, action, command))
 
 
 def if_match(stated: str | None) -> int | None:

@@ -6,7 +6,8 @@ from typing import Self
 import msgspec
 
 from infrastructure.log.codec import decode_metadata
-from infrastructure.log.log import ORDER, StoredEvent
+from infrastructure.log.log import StoredEvent
+from infrastructure.log.streams import ORDER, SKU
 
 
 class StoredEventView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -25,6 +26,7 @@ class StoredEventView(msgspec.Struct, frozen=True, omit_defaults=True):
     leaf_hash: str
     stream: str
     order_sn: str | None = None
+    sku_id: str | None = None
 
     @classmethod
     def of(cls, stored: StoredEvent) -> Self:
@@ -42,4 +44,5 @@ class StoredEventView(msgspec.Struct, frozen=True, omit_defaults=True):
             leaf_hash=stored.leaf_hash.hex(),
             stream=stored.stream,
             order_sn=stored.stream.removeprefix(ORDER) if stored.stream.startswith(ORDER) else None,
+            sku_id=stored.stream.removeprefix(SKU) if stored.stream.startswith(SKU) else None,
         )

@@ -7,11 +7,13 @@ a moment is a prefix of the log.
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Literal
+from typing import Generic, Literal
 
 import msgspec
+from typing_extensions import TypeVar
 
 from domain.order.events import OrderEvent
+from domain.sku.events import SkuEvent
 
 Via = Literal["command", "export", "poll", "push"]
 
@@ -30,10 +32,13 @@ class Metadata(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     note: str | None = None
 
 
-class Recorded(msgspec.Struct, frozen=True, gc=False):
-    """An order's event in its place: ``version`` counts within the order, ``position`` in the shop's log."""
+E = TypeVar("E", bound=OrderEvent | SkuEvent, default=OrderEvent, covariant=True)
 
-    event: OrderEvent
+
+class Recorded(msgspec.Struct, Generic[E], frozen=True, gc=False):
+    """An event in its place: ``version`` counts within the order or SKU, ``position`` in the shop's log."""
+
+    event: E
     version: int
     position: int
     occurred_at: datetime
@@ -42,16 +47,16 @@ class Recorded(msgspec.Struct, frozen=True, gc=False):
 
 
 def visible(
-    history: Iterable[Recorded],
+    history: Iterable[Recorded[E]],
     *,
     as_of: datetime | None = None,
     known_at: datetime | None = None,
     at_version: int | None = None,
-) -> list[Recorded]:
+) -> list[Recorded[E]]:
     """The part of a history that may be seen from a moment.
 
     ``as_of`` cuts by what had happened, ``known_at`` by what the log had learned, ``at_version`` by
-    the order's own count. All three may be combined; each only removes events.
+    the order's or SKU's own count. All three may be combined; each only removes events.
     """
     return [
         recorded

@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import psycopg
@@ -21,14 +21,15 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from domain.history import Metadata, Recorded
 from domain.order.commands import Command
-from domain.order.decisions import Refusal, decide
-from domain.order.events import OrderEvent
+from domain.order.decisions import Decision, Refusal, decide
 from domain.order.observations import observe
 from domain.order.snapshot import Snapshot
-from domain.order.state import Order, evolve, fold
+from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
+from domain.sku import decisions as sku_decisions
+from domain.sku.state import Sku
+from infrastructure.log.codec import AnyEvent
 from infrastructure.log.log import (
-    ORDER,
     Append,
     Appended,
     Histories,
@@ -37,6 +38,7 @@ from infrastructure.log.log import (
     new_event,
     read_histories,
 )
+from infrastructure.log.streams import OF_ORDER, OF_SKU, Kind, State, kind_of
 from infrastructure.receipts import (
     Kept,
     Key,
@@ -80,6 +82,25 @@ class Tell(msgspec.Struct, frozen=True):
     if_match: int | None = None
     idempotency: IdempotencyKey | None = None
 
+    @property
+    def stream(self) -> str:
+        return OF_ORDER.stream(self.order_sn)
+
+
+class TellSku(msgspec.Struct, frozen=True):
+    """A command to a SKU; else as ``Tell``."""
+
+    shop_id: str
+    sku_id: str
+    command: Command
+    actor: str
+    if_match: int | None = None
+    idempotency: IdempotencyKey | None = None
+
+    @property
+    def stream(self) -> str:
+        return OF_SKU.stream(self.sku_id)
+
 
 class Observe(msgspec.Struct, frozen=True):
     """A snapshot of an order that the platform showed; it is never refused."""
@@ -89,29 +110,42 @@ class Observe(msgspec.Struct, frozen=True):
     actor: str
 
     @property
-    def order_sn(self) -> str:
-        return self.snapshot.order_sn
+    def stream(self) -> str:
+        return OF_ORDER.stream(self.snapshot.order_sn)
 
 
-Intent = Tell | Observe
+Told = Tell | TellSku
+Intent = Told | Observe
 
 
 class Outcome(msgspec.Struct, frozen=True):
     """What became of an intent.
 
-    ``order`` is the order afterwards, ``events`` how many were appended for this intent, ``position``
-    the place of its last event in the shop's log (without events: of the order's last one) and ``at``
+    ``state`` is the order or SKU afterwards, ``events`` how many were appended for this intent, ``position``
+    the place of its last event in the shop's log (without events: of the last one it had) and ``at``
     the moment it was judged. ``answer`` is what ``render`` made for an intent with an idempotency key; when
     it was given before (``replayed``) it and the position are all there is.
     """
 
-    order: Order
+    state: State
     events: int
     position: int
     at: datetime
     refusal: Refusal | None = None
     answer: bytes | None = None
     replayed: bool = False
+
+    @property
+    def order(self) -> Order:
+        """The order that an intent for an order led to."""
+        assert isinstance(self.state, Order)
+        return self.state
+
+    @property
+    def sku(self) -> Sku:
+        """The SKU that an intent for a SKU led to."""
+        assert isinstance(self.state, Sku)
+        return self.state
 
 
 class Overloaded(Exception):
@@ -127,7 +161,7 @@ class StillRunning(Exception):
 
 
 class Contended(Exception):
-    """Another process kept winning the race for the same order."""
+    """Another process kept winning the race for the same order or SKU."""
 
 
 class _Answers:
@@ -160,9 +194,9 @@ class _Waiting:
 
 
 class _Queue:
-    """What waits, by order: shops take turns, and an order's intents are judged as they came.
+    """What waits, by stream: shops take turns, and the intents for an order or SKU are judged as they came.
 
-    An order of a batch that is under way is busy; what comes for it meanwhile waits until the batch is done.
+    A stream of a batch that is under way is busy; what comes for it meanwhile waits until the batch is done.
     """
 
     def __init__(self) -> None:
@@ -190,19 +224,19 @@ class _Queue:
 
     def _put_ready(self, stream: tuple[str, str], entries: list[_Waiting]) -> None:
         self.ready += len(entries)
-        orders = self._ready.get(stream[0])
-        if orders is None:
-            orders = self._ready[stream[0]] = OrderedDict()
-        orders.setdefault(stream, []).extend(entries)
+        streams = self._ready.get(stream[0])
+        if streams is None:
+            streams = self._ready[stream[0]] = OrderedDict()
+        streams.setdefault(stream, []).extend(entries)
 
     def take(self, limit: int) -> list[_Waiting]:
-        """Up to ``limit`` intents; their orders are busy until ``finish`` is called with them."""
+        """Up to ``limit`` intents; their streams are busy until ``finish`` is called with them."""
         taken: list[_Waiting] = []
         while self._ready and len(taken) < limit:
-            shop_id, orders = self._ready.popitem(last=False)
-            stream, entries = orders.popitem(last=False)
-            if orders:
-                self._ready[shop_id] = orders
+            shop_id, streams = self._ready.popitem(last=False)
+            stream, entries = streams.popitem(last=False)
+            if streams:
+                self._ready[shop_id] = streams
             room = limit - len(taken)
             taken += entries[:room]
             self._busy[stream] = entries[room:]
@@ -222,18 +256,19 @@ class _Queue:
 
 @dataclass(slots=True)
 class _Draft:
-    """An order while a batch is being decided: its history, its state, and what is to be appended."""
+    """An order or SKU while a batch is being decided: its history, its state, and what is to be appended."""
 
-    history: list[Recorded]
-    order: Order
+    kind: Kind
+    history: list[Recorded[Any]]
+    state: State
     loaded_version: int
     events: list[NewEvent] = field(default_factory=list)
 
-    def add(self, event: OrderEvent, occurred_at: datetime, now: datetime, metadata: Metadata) -> None:
-        version = self.order.version + 1
-        recorded = Recorded(event, version, self.order.position, occurred_at, now, metadata)
+    def add(self, event: AnyEvent, occurred_at: datetime, now: datetime, metadata: Metadata) -> None:
+        version = self.state.version + 1
+        recorded = Recorded(event, version, self.state.position, occurred_at, now, metadata)
         self.history.append(recorded)
-        self.order = evolve(self.order, recorded)
+        self.state = self.kind.evolve(self.state, recorded)
         self.events.append(new_event(event, occurred_at, metadata))
 
 
@@ -250,7 +285,7 @@ class CommandPath:
         pool: AsyncConnectionPool[AsyncConnection[TupleRow]],
         book: RuleBook,
         clock: Callable[[], datetime],
-        render: Callable[[Tell, Outcome], bytes],
+        render: Callable[[Told, Outcome], bytes],
         on_commit: Callable[[], None] = lambda: None,
         together: bool = True,
     ) -> None:
@@ -307,7 +342,7 @@ class CommandPath:
                     answers.give(number, StillRunning())
                     continue
                 self._running_keys.add(key)
-            self._queue.put(_Waiting(intent, answers, number, (intent.shop_id, ORDER + intent.order_sn), key))
+            self._queue.put(_Waiting(intent, answers, number, (intent.shop_id, intent.stream), key))
         self._wake.set()
         return answers
 
@@ -382,7 +417,7 @@ class CommandPath:
         return Contended()
 
     async def _try(self, connection: AsyncConnection[TupleRow], batch: Sequence[_Waiting]) -> None:
-        """Answer a batch in a few attempts; what has no answer then lost the race for its order every time."""
+        """Answer a batch in a few attempts; what has no answer then lost the race for its stream every time."""
         left = batch
         for _ in range(MAX_ATTEMPTS):
             if left:
@@ -437,42 +472,52 @@ class CommandPath:
         before = len(draft.events)
         refusal = None
         if isinstance(intent, Observe):
+            assert isinstance(draft.state, Order)
             snapshot = intent.snapshot
-            for seen in observe(draft.order, snapshot, self._book):
+            for seen in observe(draft.state, snapshot, self._book):
                 metadata = Metadata(actor=intent.actor, via=snapshot.via, observed=seen.observed)
                 draft.add(seen.event, seen.occurred_at, now, metadata)
-        elif intent.if_match is not None and intent.if_match != draft.order.version:
-            refusal = Refusal("stale_version", f"The order is at version {draft.order.version} by now.")
+        elif intent.if_match is not None and intent.if_match != draft.state.version:
+            detail = f"The {draft.kind.word} is at version {draft.state.version} by now."
+            refusal = Refusal("stale_version", detail)
         else:
-            decision, occurred_at = decide(draft.history, draft.order, intent.command, self._book, now)
+            decision, occurred_at = self._judge(intent, draft, now)
             if isinstance(decision, Refusal):
                 refusal = decision
             else:
                 note = intent.command.note if isinstance(intent.command.note, str) else None
                 for event in decision:
                     draft.add(event, occurred_at, now, Metadata(actor=intent.actor, note=note))
-        outcome = Outcome(draft.order, len(draft.events) - before, draft.order.position, now, refusal)
-        if isinstance(intent, Tell) and intent.idempotency:
+        outcome = Outcome(draft.state, len(draft.events) - before, draft.state.position, now, refusal)
+        if not isinstance(intent, Observe) and intent.idempotency:
             return replace(outcome, answer=self._render(intent, outcome))
         return outcome
+
+    def _judge(
+        self, intent: Told, draft: _Draft, now: datetime
+    ) -> tuple[Decision | sku_decisions.Decision, datetime]:
+        if isinstance(draft.state, Sku):
+            return sku_decisions.decide(draft.state, intent.command, now)
+        return decide(draft.history, draft.state, intent.command, self._book, now)
 
 
 def _drafts(histories: Histories) -> dict[tuple[str, str], _Draft]:
     drafts = {}
     for (shop_id, stream), history in histories.items():
-        order = fold(stream.removeprefix(ORDER), history)
-        drafts[shop_id, stream] = _Draft(history, order, order.version)
+        kind = kind_of(stream)
+        state = kind.fold(kind.id_of(stream), history)
+        drafts[shop_id, stream] = _Draft(kind, history, state, state.version)
     return drafts
 
 
 def _key(intent: Intent) -> Key | None:
-    if isinstance(intent, Tell) and intent.idempotency:
-        return intent.shop_id, intent.idempotency.key
-    return None
+    if isinstance(intent, Observe) or not intent.idempotency:
+        return None
+    return intent.shop_id, intent.idempotency.key
 
 
 def _receipt(intent: Intent, outcome: Outcome, draft: _Draft) -> Receipt:
-    assert isinstance(intent, Tell)
+    assert not isinstance(intent, Observe)
     assert intent.idempotency
     assert outcome.answer is not None
     return Receipt(
@@ -480,20 +525,21 @@ def _receipt(intent: Intent, outcome: Outcome, draft: _Draft) -> Receipt:
         intent.idempotency.key,
         intent.idempotency.fingerprint,
         outcome.answer,
-        ORDER + intent.order_sn if outcome.order.version > draft.loaded_version else None,
-        draft.order.version - outcome.order.version,
+        intent.stream if outcome.state.version > draft.loaded_version else None,
+        draft.state.version - outcome.state.version,
         outcome.position,
     )
 
 
 def _replayed(intent: Intent, kept: Kept, now: datetime) -> Outcome:
-    assert isinstance(intent, Tell)
+    assert not isinstance(intent, Observe)
     assert intent.idempotency
-    order = Order(intent.order_sn)
+    kind = kind_of(intent.stream)
+    nothing = kind.fold(kind.id_of(intent.stream), ())
     if kept.fingerprint != intent.idempotency.fingerprint:
         detail = "This idempotency key was used for another request."
-        return Outcome(order, 0, 0, now, Refusal("idempotency_key_reused", detail))
-    return Outcome(order, 0, kept.position, now, answer=kept.answer, replayed=True)
+        return Outcome(nothing, 0, 0, now, Refusal("idempotency_key_reused", detail))
+    return Outcome(nothing, 0, kept.position, now, answer=kept.answer, replayed=True)
 
 
 def _settle(
@@ -512,8 +558,8 @@ def _settle(
     lost = []
     for entry, outcome in decided:
         draft = drafts[entry.stream]
-        # What was answered from the order as it was loaded, before anything of the batch, depends on no append.
-        result = results.get(entry.stream) if outcome.order.version > draft.loaded_version else None
+        # What was answered from a stream as it was loaded, before anything of the batch, depends on no append.
+        result = results.get(entry.stream) if outcome.state.version > draft.loaded_version else None
         if result is not None and not result.accepted:
             lost.append(entry)
         else:
@@ -522,12 +568,11 @@ def _settle(
 
 
 def _placed(outcome: Outcome, appended: Appended | None) -> Outcome:
-    """The outcome with its real position: an order's events of a batch stand together in the log."""
+    """The outcome with its real position: a stream's events of a batch stand together in the log."""
     if appended is None:
         return outcome
-    position = appended.position - (appended.version - outcome.order.version)
-    order = replace(outcome.order, position=position)
-    return replace(outcome, order=order, position=position)
+    position = appended.position - (appended.version - outcome.state.version)
+    return replace(outcome, state=replace(outcome.state, position=position), position=position)
 
 
 def _answer(entry: _Waiting, outcome: Outcome) -> None:

@@ -1,8 +1,9 @@
-"""Commands to orders: one route for every action of the domain's table, and the bulk endpoint."""
+"""Commands to orders and SKUs: one route for every action of the domain's tables, and the bulk endpoint."""
 
 import logging
 import time
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, NamedTuple, Protocol
 
 import msgspec
 from fastapi import APIRouter, Header, Request
@@ -22,20 +23,25 @@ from api.bodies import (
     if_match,
     invalid,
     read_body,
+    sku_identifier,
 )
 from api.problems import FieldError, Problem, Refused
 from api.program import Program
 from api.queries import ShopId
-from domain.order.commands import Command
+from domain.order.commands import Command, Identifier
 from domain.order.decisions import ACTIONS
+from domain.sku.decisions import ACTIONS as SKU_ACTIONS
 from infrastructure.command_path import (
     Contended,
     Outcome,
     Overloaded,
     StillRunning,
     Tell,
+    TellSku,
+    Told,
     Unavailable,
 )
+from infrastructure.log.streams import OF_SKU
 
 log = logging.getLogger("shiplock.api")
 
@@ -50,11 +56,19 @@ Actor = Annotated[
 
 
 class BulkEntry(msgspec.Struct, frozen=True):
-    """What every entry of a bulk request has; its other fields are the command's own."""
+    """What every entry of a bulk request has; its other fields are the command's own.
+
+    It names an order or a SKU.
+    """
 
     action: str
-    order_sn: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$(?!\n)")]
+    order_sn: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$(?!\n)")] | None = None
+    sku_id: Identifier | None = None
     idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.order_sn is None) == (self.sku_id is None):
+            raise ValueError("either order_sn or sku_id is needed")
 
 
 class Bulk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,22 +77,60 @@ class Bulk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     commands: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=MAX_COMMANDS)]
 
 
+class HasCommand(Protocol):
+    """A row of one of the domain's tables of actions."""
+
+    @property
+    def command(self) -> type[Command]: ...
+
+
+class Target(NamedTuple):
+    """What commands go to: orders or SKUs. ``key_of`` is what an idempotency key's request is told apart by."""
+
+    plural: str
+    path: str
+    id_name: str
+    actions: Mapping[str, HasCommand]
+    identifier: Callable[[str], str]
+    key_of: Callable[[str], str]
+    tell: type[Tell] | type[TellSku]
+
+
+ORDERS = Target(
+    "Orders",
+    "/v1/shops/{shop_id}/orders/{order_sn}",
+    "order_sn",
+    ACTIONS,
+    lambda stated: identifier(stated, "order_sn"),
+    lambda order_sn: order_sn,
+    Tell,
+)
+SKUS = Target(
+    "SKUs",
+    "/v1/shops/{shop_id}/skus/{sku_id}",
+    "sku_id",
+    SKU_ACTIONS,
+    sku_identifier,
+    OF_SKU.stream,
+    TellSku,
+)
+
 _envelope = msgspec.json.Decoder(BulkEntry)
-_COMMANDS: dict[str, tuple[msgspec.json.Decoder[Command], type[Command]]] = {
-    name: (
+_COMMANDS: dict[tuple[str, str], msgspec.json.Decoder[Command]] = {
+    (target.id_name, name): (
         # The command's own fields and those of the envelope, so that an unknown one is still an error.
         msgspec.json.Decoder(
             msgspec.defstruct(
                 f"Bulk{action.command.__name__}",
-                [("action", str), ("order_sn", str), ("idempotency_key", str | None, None)],
+                [("action", str), (target.id_name, str), ("idempotency_key", str | None, None)],
                 bases=(action.command,),
                 frozen=True,
                 kw_only=True,
             )
-        ),
-        action.command,
+        )
     )
-    for name, action in ACTIONS.items()
+    for target in (ORDERS, SKUS)
+    for name, action in target.actions.items()
 }
 
 
@@ -102,22 +154,25 @@ _READ_HEADERS = {b"content-length", b"shiplock-actor", b"if-match", b"idempotenc
 
 
 class Single:
-    """One command to an order, as an ASGI application of its own.
+    """One command to an order or a SKU, as an ASGI application of its own.
 
     This is the hottest path, so ``api.app`` calls it before the framework's stack of middleware; what that
     stack would do for it (counting, turning errors into problems) is done here.
     """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         known = "{action}"
         try:
             action = scope["path_params"]["action"]
-            if action not in ACTIONS:
-                detail = f"Orders know {', '.join(ACTIONS)}."
+            if action not in self._target.actions:
+                detail = f"{self._target.plural} know {', '.join(self._target.actions)}."
                 raise Refused("unknown_action", detail, errors=[FieldError("#/action", "no such action", "path")])
             known = action
-            answer, replayed = await _told(scope, receive, action)
+            answer, replayed = await _told(scope, receive, self._target, action)
         except Exception as error:
             response = problems.answer_to(error, scope["method"], scope["path"])
             status = response.status_code
@@ -128,26 +183,26 @@ class Single:
                 {"type": "http.response.start", "status": status, "headers": answer.headers(replayed=replayed)}
             )
             await send({"type": "http.response.body", "body": answer.body})
-        metrics.count("POST", f"/v1/shops/{{shop_id}}/orders/{{order_sn}}/{known}", status, began)
+        metrics.count("POST", f"{self._target.path}/{known}", status, began)
 
 
-single = Route("/v1/shops/{shop_id}/orders/{order_sn}/{action}", Single(), methods=["POST"])
+singles = [Route(target.path + "/{action}", Single(target), methods=["POST"]) for target in (ORDERS, SKUS)]
 
 
-async def _told(scope: Scope, receive: Receive, action: str) -> tuple[Answer, bool]:
+async def _told(scope: Scope, receive: Receive, target: Target, action: str) -> tuple[Answer, bool]:
     """The answer to a command, and whether it is a replay of an earlier one."""
     shop_id = identifier(scope["path_params"]["shop_id"], "shop_id")
-    order_sn = identifier(scope["path_params"]["order_sn"], "order_sn")
+    told = target.identifier(scope["path_params"][target.id_name])
     headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _READ_HEADERS}
     body = await read_body(receive, headers.get(b"content-length"), MAX_COMMAND_BYTES)
-    command = decode_command(body, ACTIONS[action].command)
-    intent = Tell(
+    command = decode_command(body, target.actions[action].command)
+    intent = target.tell(
         shop_id,
-        order_sn,
+        told,
         command,
         actor(headers.get(b"shiplock-actor")),
         if_match(headers.get(b"if-match")),
-        idempotency_key(headers.get(b"idempotency-key"), order_sn, action, command),
+        idempotency_key(headers.get(b"idempotency-key"), target.key_of(told), action, command),
     )
     program: Program = scope["app"].state.program
     try:
@@ -173,7 +228,7 @@ async def bulk(request: Request, shop_id: ShopId, stated: Actor = None) -> Respo
     program: Program = request.app.state.program
     teller = actor(stated)
     outcomes: dict[int, BulkOutcome] = {}
-    intents: list[tuple[int, Tell]] = []
+    intents: list[tuple[int, Told]] = []
     for number, entry in enumerate(entries):
         try:
             intents.append((number, _intent(shop_id, teller, entry, f"#/commands/{number}")))
@@ -195,33 +250,38 @@ async def bulk(request: Request, shop_id: ShopId, stated: Actor = None) -> Respo
     )
 
 
-def _intent(shop_id: str, teller: str, entry: msgspec.Raw, pointer: str) -> Tell:
+def _intent(shop_id: str, teller: str, entry: msgspec.Raw, pointer: str) -> Told:
     try:
         head = _envelope.decode(entry)
-        if head.action not in _COMMANDS:
-            wrong = FieldError(f"{pointer}/action", f"no such action; orders know {', '.join(ACTIONS)}")
+        target, told = (ORDERS, head.order_sn) if head.sku_id is None else (SKUS, head.sku_id)
+        assert told is not None
+        if head.action not in target.actions:
+            known = f"{target.plural} know {', '.join(target.actions)}"
+            wrong = FieldError(f"{pointer}/action", f"no such action; {known}")
             raise Refused("invalid_request", f"{wrong.pointer}: {wrong.detail}", errors=[wrong])
-        decoder, kind = _COMMANDS[head.action]
-        found = decoder.decode(entry)
+        found = _COMMANDS[target.id_name, head.action].decode(entry)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise invalid(error, pointer) from error
+    kind = target.actions[head.action].command
     asked = kind(**{name: getattr(found, name) for name in kind.__struct_fields__})
-    key = idempotency_key(head.idempotency_key, head.order_sn, head.action, asked)
-    return Tell(shop_id, head.order_sn, asked, teller, idempotency=key)
+    key = idempotency_key(head.idempotency_key, target.key_of(told), head.action, asked)
+    return target.tell(shop_id, told, asked, teller, idempotency=key)
 
 
-def _bulk_outcome(program: Program, intent: Tell, outcome: Outcome | Exception) -> tuple[BulkOutcome, int]:
+def _bulk_outcome(program: Program, intent: Told, outcome: Outcome | Exception) -> tuple[BulkOutcome, int]:
     if isinstance(outcome, Exception):
         refused = _as_problem(outcome)
         if not isinstance(refused, Refused):
             log.error("unexpected error in a bulk command", exc_info=outcome)
             refused = Refused("internal_error")
-        instance = f"/v1/shops/{intent.shop_id}/orders/{intent.order_sn}"
+        target, told = (SKUS, intent.sku_id) if isinstance(intent, TellSku) else (ORDERS, intent.order_sn)
+        instance = target.path.format(**{"shop_id": intent.shop_id, target.id_name: told})
         found = problems.problem(refused.code, instance, refused.detail)
         return BulkOutcome(found.status, problem=found), 0
     if not outcome.replayed and not outcome.refusal:
         status = program.answers.status(intent, outcome)
-        return BulkOutcome(status, outcome.order.status, outcome.order.version), outcome.position
+        order_status = outcome.order.status if isinstance(intent, Tell) else None
+        return BulkOutcome(status, order_status, outcome.state.version), outcome.position
     answer = program.answers.of(intent, outcome) if outcome.answer is None else from_receipt(outcome.answer)
     problem = msgspec.Raw(answer.body) if answer.status >= 400 else None
     return BulkOutcome(answer.status, answer.order_status, answer.version, problem), outcome.position
@@ -235,7 +295,9 @@ def _as_problem(error: Exception) -> Refused | Exception:
         case StillRunning():
             return Refused("still_running")
         case Contended():
-            return Refused("overloaded", "The order is changed by others faster than this command gets through.")
+            return Refused(
+                "overloaded", "The order or SKU is changed by others faster than this command gets through."
+            )
         case Unavailable():
             return Refused("unavailable")
         case _:

@@ -505,12 +505,9 @@ def decide(
         return Refusal("unknown_order", f"There is no order {order.order_sn} in this shop."), now
     if order.version >= LONGEST_HISTORY:
         return Refusal("history_full", f"The order has {order.version} events already."), now
-    occurred_at = min(max(now, order.last_occurred_at or now), now + CLOCK_SKEW)
-    if isinstance(command.occurred_at, datetime):
-        if not EARLIEST <= command.occurred_at <= now + CLOCK_SKEW:
-            detail = f"It must lie between {_said(EARLIEST)} and ten minutes from now ({_said(now)})."
-            return Refusal("invalid_request", detail, "/occurred_at"), now
-        occurred_at = command.occurred_at.astimezone(UTC)
+    occurred_at = time_told(command, order.last_occurred_at, now)
+    if isinstance(occurred_at, Refusal):
+        return occurred_at, now
     judge = _DECISIONS[type(command)]
     decision = judge(command, order, book.governing(order), occurred_at)
     told_late = order.last_occurred_at is not None and occurred_at < order.last_occurred_at
@@ -527,6 +524,16 @@ def decide(
         at_that_time = f"At {_said(occurred_at)}: {judged_then.detail}"
         return Refusal(judged_then.code, at_that_time, judged_then.pointer), now
     return (decision if judged_then else ()), occurred_at
+
+
+def time_told(command: c.Command, last_occurred_at: datetime | None, now: datetime) -> datetime | Refusal:
+    """When what a command tells of occurred: when it says, else now, but not before what is known of."""
+    if not isinstance(command.occurred_at, datetime):
+        return min(max(now, last_occurred_at or now), now + CLOCK_SKEW)
+    if not EARLIEST <= command.occurred_at <= now + CLOCK_SKEW:
+        detail = f"It must lie between {_said(EARLIEST)} and ten minutes from now ({_said(now)})."
+        return Refusal("invalid_request", detail, "/occurred_at")
+    return command.occurred_at.astimezone(UTC)
 
 
 def _may_have_been(past: Recorded) -> bool:

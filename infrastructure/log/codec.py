@@ -7,19 +7,25 @@ file in ``tests/infrastructure/log/golden``.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from domain.history import Metadata
 from domain.order.events import OrderEvent
+from domain.sku.events import SkuEvent
+
+AnyEvent = OrderEvent | SkuEvent
+
+TYPES: Mapping[str, type] = {kind.__name__: kind for kind in get_args(AnyEvent)}
+"""Every type of event, by the name that is stored."""
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
 UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
 """(type, version) -> what makes the next version of it."""
 
-_events = msgspec.json.Decoder(OrderEvent)
+_events = msgspec.json.Decoder(AnyEvent)
 _dicts = msgspec.json.Decoder(dict[str, Any])
 _metadata = msgspec.json.Decoder(Metadata)
 _encoder = msgspec.json.Encoder()
@@ -46,17 +52,17 @@ def schema_version(event_type: str) -> int:
     return 1 + max((version for name, version in UPCASTERS if name == event_type), default=0)
 
 
-def encode_event(event: OrderEvent) -> tuple[str, int, bytes]:
+def encode_event(event: AnyEvent) -> tuple[str, int, bytes]:
     """The type, schema version and payload to store."""
     name = type(event).__name__
     return name, schema_version(name) if UPCASTERS else 1, _encoder.encode(event)
 
 
-def decode_event(event_type: str, version: int, payload: bytes) -> OrderEvent:
+def decode_event(event_type: str, version: int, payload: bytes) -> AnyEvent:
     """The event of a stored row; raises ``UnreadableEvent``."""
     current = schema_version(event_type) if UPCASTERS else 1
     try:
-        event: OrderEvent = (
+        event: AnyEvent = (
             _events.decode(payload) if version == current else _upcast(event_type, version, current, payload)
         )
     except _DAMAGE as error:
@@ -66,13 +72,13 @@ def decode_event(event_type: str, version: int, payload: bytes) -> OrderEvent:
     return event
 
 
-def _upcast(event_type: str, version: int, current: int, payload: bytes) -> OrderEvent:
+def _upcast(event_type: str, version: int, current: int, payload: bytes) -> AnyEvent:
     if not 1 <= version < current:
         raise UnreadableEvent(f"{event_type} has schema version {version}; this program knows 1 to {current}")
     raw = _dicts.decode(payload)
     for step in range(version, current):
         raw = UPCASTERS[event_type, step](raw)
-    event: OrderEvent = msgspec.convert(raw, OrderEvent)
+    event: AnyEvent = msgspec.convert(raw, AnyEvent)
     return event
 
 

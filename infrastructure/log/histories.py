@@ -13,11 +13,9 @@ from psycopg import AsyncConnection, Connection
 from psycopg.rows import TupleRow
 
 from domain.history import Metadata, Recorded
-from domain.order import events
-from domain.order.events import OrderEvent
-from infrastructure.log.codec import UPCASTERS
+from infrastructure.log.codec import TYPES, UPCASTERS, AnyEvent
 from infrastructure.log.columns import Bigints, Texts
-from infrastructure.log.log import ORDER
+from infrastructure.log.streams import patterns
 
 _WHOLE = """
     min(e.version) = 1 AND max(e.version) = count(*) AND min(e.schema_version) = 1 AND max(e.schema_version) = 1,
@@ -32,7 +30,7 @@ _RANGE = f"""
 SELECT w.shop_id, h.* FROM unnest(%(shop_ids)b, %(up_to)b) AS w(shop_id, up_to)
 CROSS JOIN LATERAL (
     SELECT e.stream, {_WHOLE} FROM event e
-    WHERE e.shop_id = w.shop_id AND e.position + 0 <= w.up_to AND e.stream LIKE %(orders)b {{bounds}}
+    WHERE e.shop_id = w.shop_id AND e.position + 0 <= w.up_to AND e.stream LIKE ANY (%(patterns)b) {{bounds}}
     GROUP BY e.stream
 ) h
 """
@@ -46,7 +44,7 @@ CROSS JOIN LATERAL (
 ) h
 """
 
-_events = msgspec.json.Decoder(list[OrderEvent]).decode
+_events = msgspec.json.Decoder(list[AnyEvent]).decode
 _metadata = msgspec.json.Decoder(list[Metadata]).decode
 
 
@@ -55,7 +53,7 @@ class Whole(NamedTuple):
 
     shop_id: str
     stream: str
-    history: list[Recorded] | None
+    history: list[Recorded[Any]] | None
 
 
 def read_range(
@@ -64,7 +62,7 @@ def read_range(
     since: str | None = None,
     until: str | None = None,
 ) -> Iterator[Whole]:
-    """The order streams of some shops, each up to a position; ``since`` and before ``until``, where given.
+    """The orders and SKUs of some shops, each up to a position; ``since`` and before ``until``, where given.
 
     Whoever needs this has nothing else to do meanwhile: it waits in C, which costs less than an event loop.
     """
@@ -79,7 +77,7 @@ def read_range(
         {
             "shop_ids": Texts(list(up_to)),
             "up_to": Bigints(list(up_to.values())),
-            "orders": ORDER + "%",
+            "patterns": Texts(patterns()),
             "since": since,
             "until": until,
         },
@@ -112,7 +110,7 @@ def _history(
     recorded_at: list[Any],
     payloads: bytes,
     metadata: bytes,
-) -> list[Recorded] | None:
+) -> list[Recorded[Any]] | None:
     """``is_plain`` says that no version is missing and no schema but the first occurs."""
     if not is_plain or UPCASTERS:
         return None
@@ -135,4 +133,4 @@ def _origins(metadata: bytes) -> tuple[Metadata, ...]:
 
 @lru_cache(maxsize=10_000)
 def _classes(types: str) -> tuple[type, ...]:
-    return tuple(getattr(events, name) for name in types.split(","))
+    return tuple(TYPES[name] for name in types.split(","))

@@ -7,19 +7,23 @@ expected to have and answers for each of them; a conflict on one does not stop t
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from domain.history import Metadata, Recorded
-from domain.order.events import OrderEvent
-from infrastructure.log.codec import UnreadableEvent, decode_event, decode_metadata, encode_event, encode_metadata
+from infrastructure.log.codec import (
+    AnyEvent,
+    UnreadableEvent,
+    decode_event,
+    decode_metadata,
+    encode_event,
+    encode_metadata,
+)
 from infrastructure.log.columns import Bigints, Blobs, Column, Integers, Smallints, Texts, Times, Uuids
-
-ORDER = "order:"
-"""What the name of an order's stream begins with; the order's number follows."""
+from infrastructure.log.streams import ORDER as ORDER
 
 
 class NewEvent(NamedTuple):
@@ -111,7 +115,7 @@ FEED_STRETCH = 20_000
 """How many positions one reading of the feed searches at most."""
 
 
-def new_event(event: OrderEvent, occurred_at: datetime, metadata: Metadata) -> NewEvent:
+def new_event(event: AnyEvent, occurred_at: datetime, metadata: Metadata) -> NewEvent:
     """A domain event ready to be appended."""
     name, version, payload = encode_event(event)
     return NewEvent(uuid4(), name, version, occurred_at, payload, encode_metadata(metadata))
@@ -200,8 +204,8 @@ async def is_distributed(connection: AsyncConnection[TupleRow]) -> bool:
     return await cursor.fetchone() is not None
 
 
-Histories = dict[tuple[str, str], list[Recorded]]
-"""By shop and stream, in version order; empty where there is none."""
+Histories = dict[tuple[str, str], list[Recorded[Any]]]
+"""By shop and stream, in version order; empty where there is none. The stream's name says what events it holds."""
 
 
 async def read_histories(
@@ -309,8 +313,8 @@ async def read_head(connection: AsyncConnection[TupleRow], shop_id: str) -> int:
     return row[0] if row else 0
 
 
-def recorded(stored: StoredEvent) -> Recorded:
-    """A stored order event as the domain knows it; raises ``UnreadableEvent``."""
+def recorded(stored: StoredEvent) -> Recorded[Any]:
+    """A stored event as the domain knows it; raises ``UnreadableEvent``."""
     return Recorded(
         decode_event(stored.type, stored.schema_version, stored.payload),
         stored.version,

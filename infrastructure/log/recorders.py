@@ -392,7 +392,7 @@ class OrderRecorded(msgspec.Struct, frozen=True):
     """An order's event as the library's event store hands it out."""
 
     originator_id: str
-    recorded: Recorded
+    recorded: Recorded[Any]
 
     @property
     def originator_version(self) -> int:

@@ -140,6 +140,8 @@ def work_once(connection: Connection[TupleRow], url: str, build: Build, book: Ru
         applied = Applied(build.declared, book)
         suspects = []
         for shop_id, stream, history in read_range(connection, heads, since, until):
+            if not stream.startswith(ORDER):
+                continue
             try:
                 if history is not None and (shop_id, stream) not in discarded:
                     applied.add(shop_id, fold(stream.removeprefix(ORDER), history))

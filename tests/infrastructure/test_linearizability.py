@@ -27,7 +27,7 @@ from domain.history import Metadata, Recorded
 from domain.order import commands as c
 from domain.order.decisions import Decision, Refusal, decide
 from domain.order.state import fold
-from infrastructure.command_path import CommandPath, Contended, IdempotencyKey, Outcome, StillRunning, Tell
+from infrastructure.command_path import CommandPath, Contended, IdempotencyKey, Outcome, StillRunning, Tell, Told
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import ORDER, StoredEvent, new_event, read_feed, recorded
 from infrastructure.rule_sets import shipped_rules
@@ -79,10 +79,10 @@ class NotLinearizable(AssertionError):
     """No sequence of the calls explains what they came to."""
 
 
-def told(intent: Tell, outcome: Outcome) -> bytes:
+def told(intent: Told, outcome: Outcome) -> bytes:
     """What a receipt keeps, enough to tell one outcome from another."""
     code = outcome.refusal.code if outcome.refusal else None
-    return msgspec.json.encode((intent.order_sn, outcome.order.version, outcome.events, code))
+    return msgspec.json.encode((intent.stream, outcome.state.version, outcome.events, code))
 
 
 class Recorder:
@@ -410,7 +410,7 @@ def changed_log(change: Callable[[list[StoredEvent]], list[StoredEvent]]) -> Doc
         pytest.param(changed_outcome(SHIPPED, lambda o: replace(o, events=0)), id="an event not told of"),
         pytest.param(changed_outcome(NOTHING, lambda o: replace(o, position=o.position - 1)), id="position"),
         pytest.param(
-            changed_outcome(NOTHING, lambda o: replace(o, order=replace(o.order, parcels=()))), id="order"
+            changed_outcome(NOTHING, lambda o: replace(o, state=replace(o.order, parcels=()))), id="order"
         ),
         pytest.param(changed_outcome(REPLAYED, lambda o: replace(o, answer=b"")), id="replayed differently"),
         pytest.param(changed_outcome(REPLAYED, lambda o: replace(o, replayed=False)), id="judged twice"),

@@ -16,7 +16,8 @@ from domain.order import events as e
 from infrastructure.log.codec import UnreadableEvent
 from infrastructure.log.histories import read_range
 from infrastructure.log.log import ORDER, Append, append, new_event, read_heads, read_histories
-from tests.infrastructure.log.test_codec import EVENTS
+from infrastructure.log.streams import SKU
+from tests.infrastructure.log.test_codec import EVENTS, SKU_EVENTS
 from tests.orders import MONDAY_9
 
 SHOP = "100000001"
@@ -76,12 +77,16 @@ def heads(url: str) -> dict[str, int]:
 
 _SHOPS = st.sampled_from(["1", "2", "店铺"])
 _NUMBERS = st.sampled_from(["1", "10", "2", "260302-1", "A", "a", "_%", "订单", "\U0001f69a", "é"])
-_STREAMS = st.one_of(_NUMBERS.map(lambda number: ORDER + number), st.sampled_from(["sku:1", "order", "orders:1"]))
+_STREAMS = st.one_of(
+    _NUMBERS.map(lambda number: ORDER + number), st.sampled_from(["sku:1", "sku:a", "order", "orders:1"])
+)
 _METADATA = st.sampled_from(
     [Metadata(), Metadata("merchant"), Metadata("poll", "poll", True), Metadata(note='[{"备注"},]')]
 )
 _STEPS = st.lists(
-    st.tuples(st.tuples(_SHOPS, _STREAMS), st.sampled_from(EVENTS), _METADATA), min_size=1, max_size=25
+    st.tuples(st.tuples(_SHOPS, _STREAMS), st.sampled_from([*EVENTS, *SKU_EVENTS]), _METADATA),
+    min_size=1,
+    max_size=25,
 )
 
 
@@ -96,8 +101,8 @@ def test_whole_histories_are_those_read_event_by_event(
         shop: data.draw(st.integers(0, head + 1), label=f"up to, of shop {shop}")
         for shop, head in heads(database_url).items()
     }
-    orders = [pair for pair, _, _ in steps if pair[1].startswith(ORDER)]
-    expected = by_event(database_url, orders, up_to)
+    known = [pair for pair, _, _ in steps if pair[1].startswith((ORDER, SKU))]
+    expected = by_event(database_url, known, up_to)
     assert whole(database_url, up_to) == expected
     sorted_as_the_index = [None, *as_sorted(database_url, bounds), None]
     parts = [whole(database_url, up_to, since, until) for since, until in pairwise(sorted_as_the_index)]

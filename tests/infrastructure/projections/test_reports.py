@@ -326,7 +326,7 @@ def test_an_order_seen_to_have_formed_counts_on_the_day_it_was_seen(database_url
     async def work(pool: Pool, path: CommandPath) -> None:
         seen_at = beijing(2026, 3, 4, 12)
         merely_seen = Metadata(via="export", observed=True)
-        history = [
+        history: list[Recorded] = [
             Recorded(e.OrderPlaced(lines=()), 1, 1, seen_at, seen_at, merely_seen),
             Recorded(e.GroupFormed(), 2, 2, seen_at, seen_at, merely_seen),
         ]
