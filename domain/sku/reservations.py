@@ -1,0 +1,66 @@
+"""What an order wants of each of its SKUs: reserved till it is shipped, or till the order ends otherwise.
+
+Computed from the folded order alone. How much of a SKU is reserved is the sum over orders, never a counter.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from domain.order.state import Order
+
+ReservationState = Literal[
+    "unpaid", "pending", "reserved", "shipped", "refunded", "cancelled", "stocked_out", "group_failed"
+]
+"""``unpaid`` and ``pending`` (paid): the group has not formed. From ``shipped`` on it has ended."""
+
+_ENDED: dict[str, ReservationState] = {
+    "refunded": "refunded",
+    "cancelled": "cancelled",
+    "group_failed": "group_failed",
+    "stocked_out": "stocked_out",
+}
+
+
+class Reservation(msgspec.Struct, frozen=True, gc=False):
+    """Pieces of a SKU in one order that share a fate; ``ended_at`` is ``None`` while they are still wanted."""
+
+    sku_id: str
+    quantity: int
+    state: ReservationState
+    ended_at: datetime | None = None
+
+
+def reservations(order: Order) -> list[Reservation]:
+    """What the order wants, SKU by SKU; of one that is split over parcels each parcel's part by itself.
+
+    What was shipped stays shipped, whatever becomes of the order.
+    """
+    wanted: dict[str, int] = {}
+    for line in order.lines:
+        wanted[line.sku_id] = wanted.get(line.sku_id, 0) + line.quantity
+    found = []
+    rest_shipped_at = None
+    if order.parcels:
+        for parcel in order.current_parcels:
+            if not parcel.lines:
+                rest_shipped_at = parcel.uploaded_at if len(order.parcels) > 1 else order.shipped_at
+            for packed in parcel.lines:
+                quantity = min(packed.quantity, wanted.get(packed.sku_id, 0))
+                if quantity:
+                    wanted[packed.sku_id] -= quantity
+                    found.append(Reservation(packed.sku_id, quantity, "shipped", parcel.uploaded_at))
+    state, ended_at = ("shipped", rest_shipped_at) if rest_shipped_at else _unshipped(order)
+    found += [Reservation(sku_id, quantity, state, ended_at) for sku_id, quantity in wanted.items() if quantity]
+    return found
+
+
+def _unshipped(order: Order) -> tuple[ReservationState, datetime | None]:
+    """How it stands with what no parcel holds."""
+    ended = _ENDED.get(order.status)
+    if ended and (ending := order.ending):
+        return ended, ending.at
+    if order.group_formed_at:
+        return "reserved", None
+    return ("pending" if order.paid_at else "unpaid"), None
