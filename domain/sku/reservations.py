@@ -41,17 +41,14 @@ def reservations(order: Order) -> list[Reservation]:
     for line in order.lines:
         wanted[line.sku_id] = wanted.get(line.sku_id, 0) + line.quantity
     found = []
-    rest_shipped_at = None
-    if order.parcels:
-        for parcel in order.current_parcels:
-            if not parcel.lines:
-                rest_shipped_at = parcel.uploaded_at if len(order.parcels) > 1 else order.shipped_at
-            for packed in parcel.lines:
-                quantity = min(packed.quantity, wanted.get(packed.sku_id, 0))
-                if quantity:
-                    wanted[packed.sku_id] -= quantity
-                    found.append(Reservation(packed.sku_id, quantity, "shipped", parcel.uploaded_at))
-    state, ended_at = ("shipped", rest_shipped_at) if rest_shipped_at else _unshipped(order)
+    for parcel in order.current_parcels:
+        for packed in parcel.lines:
+            quantity = min(packed.quantity, wanted.get(packed.sku_id, 0))
+            if quantity:
+                wanted[packed.sku_id] -= quantity
+                found.append(Reservation(packed.sku_id, quantity, "shipped", parcel.uploaded_at))
+    whole = [parcel.uploaded_at for parcel in order.parcels if not parcel.lines]
+    state, ended_at = ("shipped", min(whole)) if whole else _unshipped(order)
     found += [Reservation(sku_id, quantity, state, ended_at) for sku_id, quantity in wanted.items() if quantity]
     return found
 
