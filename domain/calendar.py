@@ -47,16 +47,30 @@ def days(count: int) -> timedelta:
     return timedelta(days=count)
 
 
-def is_working_day(day: date) -> tuple[bool, bool]:
-    """Whether ``day`` is a working day in China, and whether that is certain."""
+def end_of_day(moment: datetime, count: int) -> datetime:
+    """The last instant of the ``count``-th Beijing date after ``moment``'s, or the end of time."""
+    local = moment.astimezone(BEIJING)
     try:
-        return chinese_calendar.is_workday(day), True
+        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0) + days(count + 1)
+        return (midnight - timedelta(microseconds=1)).astimezone(moment.tzinfo)
+    except OverflowError:
+        return END_OF_TIME
+
+
+def is_working_day(day: date, make_up_days: bool = True) -> tuple[bool, bool]:
+    """Whether ``day`` is a working day in China, and whether that is certain.
+
+    Without ``make_up_days`` a weekend is never worked, as by people who keep the holidays alone.
+    """
+    weekday = day.weekday() < 5
+    try:
+        return chinese_calendar.is_workday(day) and (weekday or make_up_days), True
     except NotImplementedError:
-        return day.weekday() < 5, False
+        return weekday, False
 
 
 @lru_cache(maxsize=4096)
-def nth_working_day(day: date, count: int) -> tuple[date, bool]:
+def nth_working_day(day: date, count: int, make_up_days: bool = True) -> tuple[date, bool]:
     """The ``count``-th working day after ``day``, and whether that is certain.
 
     Remembered, because the calendar takes its time and many orders ask for the same days.
@@ -64,25 +78,42 @@ def nth_working_day(day: date, count: int) -> tuple[date, bool]:
     certain = True
     while count > 0:
         day += timedelta(days=1)
-        works, known = is_working_day(day)
+        works, known = is_working_day(day, make_up_days)
         certain = certain and known
         count -= works
     return day, certain
 
 
-def working_days_after(moment: datetime, count: int) -> tuple[datetime, bool]:
-    """The same Beijing clock time on the ``count``-th working day after ``moment``'s day.
+def working_days_after(
+    moment: datetime, count: int, *, counts_today: bool = False, make_up_days: bool = True
+) -> tuple[datetime, bool]:
+    """The same Beijing clock time on the ``count``-th working day after ``moment``'s day; whether that is certain.
 
-    The day of ``moment`` itself does not count (DOMAIN.md §5: not known, so the later reading).
+    With ``counts_today`` the day of ``moment`` is the first, if it is a working day.
     """
     local = moment.astimezone(BEIJING)
     today = local.date()
-    day, certain = nth_working_day(today, count)
+    day, certain = nth_working_day(today - days(1) if counts_today else today, count, make_up_days)
     return (local + (day - today)).astimezone(moment.tzinfo), certain
 
 
-def expected_decision(filed_at: datetime, earliest_days: int, latest_days: int) -> ExpectedDecision:
-    """The window in which a stockout application filed at ``filed_at`` should be decided."""
-    earliest, _ = working_days_after(filed_at, earliest_days)
-    latest, certain = working_days_after(filed_at, latest_days)
+def expected_decision(
+    filed_at: datetime,
+    earliest_days: int,
+    latest_days: int,
+    *,
+    counts_filing_day: bool = False,
+    make_up_days: bool = True,
+) -> ExpectedDecision:
+    """The window in which a stockout application filed at ``filed_at`` should be decided.
+
+    Neither whether the day of filing counts nor whether the platform's reviewers work on make-up days is
+    known (DOMAIN.md §5); the rule set says it.
+    """
+    earliest, _ = working_days_after(
+        filed_at, earliest_days, counts_today=counts_filing_day, make_up_days=make_up_days
+    )
+    latest, certain = working_days_after(
+        filed_at, latest_days, counts_today=counts_filing_day, make_up_days=make_up_days
+    )
     return ExpectedDecision(earliest=earliest, latest=latest, certain=certain)

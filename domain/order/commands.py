@@ -57,12 +57,18 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Place(Command, frozen=True):
-    """The buyer ordered. Without ``paid_fen`` the payment is pending."""
+    """The buyer ordered. Without ``paid_fen`` the payment is pending.
+
+    ``region`` is the province the order goes to, never an address; ``open_in_festival`` the platform's tag of
+    an order whose merchant ships through a festival. Rule sets may have periods for either.
+    """
 
     lines: Annotated[tuple[OrderedLine, ...], Meta(min_length=1, max_length=200)]
     paid_fen: Fen | None = None
     group_id: Identifier | None = None
     goods_type: GoodsType = "ordinary"
+    region: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,20}$(?!\n)")] | None = None
+    open_in_festival: bool | None = None
 
 
 class Pay(Command, frozen=True):

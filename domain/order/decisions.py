@@ -51,9 +51,22 @@ def place(command: c.Place, order: Order, rules: RuleSet, at: datetime) -> Decis
         e.Line(line.sku_id, line.goods_id, line.name, line.quantity, line.unit_price_fen) for line in command.lines
     )
     if order.version == 0:
-        return (e.OrderPlaced(lines, command.goods_type, command.paid_fen, command.group_id),)
+        placed = e.OrderPlaced(
+            lines,
+            command.goods_type,
+            command.paid_fen,
+            command.group_id,
+            command.region,
+            command.open_in_festival,
+        )
+        return (placed,)
     same = (lines, command.goods_type, command.group_id) == (order.lines, order.goods_type, order.group_id)
-    if same and command.paid_fen in (None, order.paid_fen):
+    told = (
+        (command.paid_fen, order.paid_fen),
+        (command.region, order.region),
+        (command.open_in_festival, order.open_in_festival),
+    )
+    if same and all(now in (None, before) for now, before in told):
         return ()
     return Refusal("order_exists", f"Order {order.order_sn} was already placed, and differently.")
 

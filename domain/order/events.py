@@ -51,12 +51,18 @@ class Event(msgspec.Struct, frozen=True, tag=True, tag_field="type", omit_defaul
 
 @final
 class OrderPlaced(Event, frozen=True):
-    """The buyer ordered. ``paid_fen`` is set when the order was paid in the same breath."""
+    """The buyer ordered. ``paid_fen`` is set when the order was paid in the same breath.
+
+    ``region`` is the province it goes to, no nearer; ``open_in_festival`` is the platform's tag (不打烊) of
+    an order whose merchant ships through a festival. Where they are not known only the rules of periods differ.
+    """
 
     lines: tuple[Line, ...]
     goods_type: GoodsType = "ordinary"
     paid_fen: int | None = None
     group_id: str | None = None
+    region: str | None = None
+    open_in_festival: bool | None = None
 
 
 @final

@@ -157,6 +157,8 @@ class Order(msgspec.Struct, gc=False):
     lines: tuple[Line, ...] = ()
     goods_type: GoodsType = "ordinary"
     group_id: str | None = None
+    region: str | None = None
+    open_in_festival: bool | None = None
     placed_at: datetime | None = None
     paid_at: datetime | None = None
     paid_fen: int | None = None
@@ -350,6 +352,8 @@ def _apply(order: Order, recorded: Recorded) -> None:
         order.lines = event.lines
         order.goods_type = event.goods_type
         order.group_id = event.group_id
+        order.region = event.region
+        order.open_in_festival = event.open_in_festival
         order.placed_at = at
         if event.paid_fen is not None:
             order.paid_at, order.paid_fen = at, event.paid_fen

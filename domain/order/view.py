@@ -8,7 +8,7 @@ from datetime import datetime
 
 import msgspec
 
-from domain.calendar import ExpectedDecision, expected_decision
+from domain.calendar import ExpectedDecision
 from domain.order.decisions import ACTIONS
 from domain.order.events import Line, ParcelLine
 from domain.order.state import Anomaly, Hold, Order, Status
@@ -162,8 +162,7 @@ def shipment_lock(order: Order, rules: RuleSet) -> ShipmentLock:
 def _hold_view(hold: Hold, rules: RuleSet) -> HoldView:
     expected = None
     if hold.hold == "stockout_review" and hold.time_known:
-        review = rules.review
-        expected = expected_decision(hold.since, review.earliest_working_days, review.latest_working_days)
+        expected = rules.review.expected_decision(hold.since)
     return HoldView(hold.hold, hold.reason, hold.since, expected)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from domain.calendar import days, expected_decision, hours, later
+from domain.calendar import hours, later
 from domain.order.state import Ending, Order, Parcel, Review
 from domain.rules.ruleset import RuleSet
 
@@ -81,16 +81,13 @@ def deadlines(order: Order, rules: RuleSet, running: Clocks | None = None) -> tu
 def ship_by(order: Order, rules: RuleSet) -> datetime | None:
     """The moment by which a tracking number must be up, before any pause for a review.
 
-    The platform's own promise wins; otherwise the hours of the goods type from the group's forming
-    (DOMAIN.md §1.1). ``None`` before the group forms, where the time of its forming isn't known, and for
-    goods whose limit only the platform knows.
+    The platform's own promise wins; otherwise the hours of the goods type from the group's forming, or what
+    the rules say of that time (DOMAIN.md §1.1). ``None`` before the group forms, where the time of its forming
+    isn't known, and for goods whose limit only the platform knows.
     """
     if order.promised_ship_by or order.group_formed_at is None:
         return order.promised_ship_by
-    limit = rules.ship_by.hours.get(order.goods_type)
-    if limit is None or not order.group_time_known:
-        return None
-    return later(order.group_formed_at, hours(limit))
+    return rules.ship_by_of(order) if order.group_time_known else None
 
 
 def tracking_upload(
@@ -116,7 +113,7 @@ def deemed_stockout(
     It can't fall while a review is open. After a rejection it falls at the later of its due time and
     the rejection, unless the rule set says that the due time stands.
     """
-    due = None if late_at is None else later(late_at, days(rules.deemed_stockout.days))
+    due = None if late_at is None else rules.deemed_stockout.after(late_at)
     deferred = paused
     if due is not None and rules.review.defers_deemed_stockout:
         for review in order.reviews:
@@ -139,7 +136,7 @@ def carrier_pickup(order: Order, parcel: Parcel, rules: RuleSet, ending: Ending 
     A shipment only seen in an export starts no clock: exports carry no scans. When a number is
     replaced in time its clock is waived and the newest number is judged.
     """
-    limit = rules.pickup.hours.get(order.goods_type)
+    limit = rules.pickup_hours(order)
     if limit is None:
         return None
     scanned_at = first_scan(order, parcel)
@@ -168,9 +165,7 @@ def review_decision(order: Order, review: Review, rules: RuleSet, ending: Ending
     """The platform's own deadline: the later end of the expected window (seed 1)."""
     if not review.time_known:
         return Deadline("review_decision", None, review.decided_at, "met" if review.decided_at else "unknown")
-    due = expected_decision(
-        review.requested_at, rules.review.earliest_working_days, rules.review.latest_working_days
-    ).latest
+    due = rules.review.expected_decision(review.requested_at).latest
     settled: DeadlineState | None = None
     if review.decided_at is not None:
         in_time = review.decided_at <= due

@@ -5,38 +5,94 @@ each figure there names its source and how sure we are of it.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
+from domain.calendar import ExpectedDecision, days, end_of_day, expected_decision, hours, later
 from domain.order.events import GoodsType
 from domain.order.state import Order
+from domain.rules.reading import read
 
 ViolationKind = Literal["late_shipment", "stockout", "false_shipment", "fraudulent_shipment"]
 
-_Positive = Annotated[int, Meta(gt=0, le=10_000)]
-_Fen = Annotated[int, Meta(ge=0, le=10**12)]
+_FIRST = datetime(2015, 1, 1, tzinfo=UTC)
+_LAST = datetime(2100, 1, 1, tzinfo=UTC)
+
+_Text = Annotated[str, Meta(min_length=1, max_length=500, description="text")]
+_Confidence = Annotated[
+    str,
+    Meta(
+        pattern=r"^(A|B|C|house)\b",
+        max_length=500,
+        description="A, B, C or house, and for what, such as B for the cap",
+    ),
+]
+_Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$(?!\n)",
+        description="small letters, digits, dots and dashes, at most 64, such as pinduoduo-2023-01",
+    ),
+]
+_Moment = Annotated[
+    datetime, Meta(tz=True, description="a date and time with offset, such as 2023-01-01T00:00:00+08:00")
+]
+_Positive = Annotated[int, Meta(gt=0, le=10_000, description="a whole number from 1 to 10000")]
+_OrNone = Annotated[int, Meta(ge=0, le=10_000, description="a whole number from 0 to 10000")]
+_Fen = Annotated[int, Meta(ge=0, le=10**12, description="a whole number of fen, 0 or more")]
+_Percent = Annotated[int, Meta(gt=0, le=1_000, description="a whole number from 1 to 1000")]
 
 
 class _Sourced(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A rule with the place it was learned from and how sure that is."""
 
-    source: str
-    confidence: str
+    source: _Text
+    confidence: _Confidence
+
+
+class GoodsHours(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Hours per goods type; a type that is absent has no such limit of its own."""
+
+    ordinary: _Positive | None = None
+    presale: _Positive | None = None
+    direct_mail: _Positive | None = None
+    bonded: _Positive | None = None
+    virtual: _Positive | None = None
+
+    def get(self, goods_type: GoodsType) -> int | None:
+        hours: int | None = getattr(self, goods_type)
+        return hours
 
 
 class Hours(_Sourced, frozen=True):
-    """Hours per goods type; a type that is absent has no such limit of its own."""
+    hours: GoodsHours
 
-    hours: dict[GoodsType, _Positive]
+
+class ShipBy(Hours, frozen=True):
+    """Hours from the group's forming to the upload of a tracking number."""
+
+    def __post_init__(self) -> None:
+        if self.hours.ordinary is None:
+            raise ValueError("ordinary goods need hours; the platform's are 48")
 
 
 class Days(_Sourced, frozen=True):
+    """So many days: of 24 hours each, or to the end of the last of so many Beijing dates."""
+
     days: _Positive
+    counted: Literal["as_hours", "as_dates"] = "as_hours"
+
+    def after(self, moment: datetime) -> datetime:
+        """When they are over, counted from a moment; with ``as_dates`` its own date does not count."""
+        if self.counted == "as_hours":
+            return later(moment, days(self.days))
+        return end_of_day(moment, self.days)
 
 
 class ContactBuyer(_Sourced, frozen=True):
@@ -48,10 +104,26 @@ class ReviewRules(_Sourced, frozen=True):
 
     earliest_working_days: _Positive
     latest_working_days: _Positive
+    counts_filing_day: bool
+    follows_make_up_days: bool
     pauses_ship_by: bool
     defers_deemed_stockout: bool
     deemed_after_rejection: Literal["at_rejection", "at_due_time"]
     late_shipment_after_late_approval: Literal["stands", "lapses"]
+
+    def __post_init__(self) -> None:
+        if self.earliest_working_days > self.latest_working_days:
+            raise ValueError("earliest_working_days is after latest_working_days; it must be at most that")
+
+    def expected_decision(self, filed_at: datetime) -> ExpectedDecision:
+        """When the platform should decide an application (seed 1, DOMAIN.md §5)."""
+        return expected_decision(
+            filed_at,
+            self.earliest_working_days,
+            self.latest_working_days,
+            counts_filing_day=self.counts_filing_day,
+            make_up_days=self.follows_make_up_days,
+        )
 
 
 class ApplicationRules(_Sourced, frozen=True, kw_only=True):
@@ -70,7 +142,7 @@ class ApplicationRules(_Sourced, frozen=True, kw_only=True):
 class Delisting(_Sourced, frozen=True):
     """Hours from filing a stockout application to the SKU's delisting; 0 is at once (seed 2)."""
 
-    hours: Annotated[int, Meta(ge=0, le=10_000)]
+    hours: _OrNone
 
 
 class Tracking(_Sourced, frozen=True):
@@ -84,12 +156,16 @@ class Tracking(_Sourced, frozen=True):
     frequent_replacements: _Positive
 
 
-class PenaltyStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is charged from ``paid_from_fen`` on: a flat amount, or a percentage with an optional cap."""
+class PenaltyStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is charged from ``paid_from_fen`` on: a flat amount, or a percentage with an optional cap.
+
+    A percentage above 100 is a multiple of what was paid. The amount is rounded down to whole
+    ``round_to_fen``, to yuan unless another is said, before it is capped.
+    """
 
     paid_from_fen: _Fen
     flat_fen: _Fen | None = None
-    percent: Annotated[int, Meta(gt=0, le=1_000)] | None = None
+    percent: _Percent | None = None
     cap_fen: _Fen | None = None
     round_to_fen: _Positive = 100
 
@@ -109,7 +185,9 @@ class PenaltyStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Penalty(_Sourced, frozen=True):
     """The price of a violation per order."""
 
-    steps: Annotated[tuple[PenaltyStep, ...], Meta(min_length=1)]
+    steps: Annotated[
+        tuple[PenaltyStep, ...], Meta(min_length=1, max_length=100, description="a list of steps, at least one")
+    ]
 
     def __post_init__(self) -> None:
         starts = [step.paid_from_fen for step in self.steps]
@@ -125,13 +203,71 @@ class Penalty(_Sourced, frozen=True):
         return reached[-1].amount_fen(paid_fen)
 
 
-class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One version of the platform's rules, in force from ``effective_from`` until the next one."""
+class Penalties(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The price of each violation."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$(?!\n)")]
-    title: str
-    effective_from: Annotated[datetime, Meta(tz=True)]
-    ship_by: Hours
+    late_shipment: Penalty
+    stockout: Penalty
+    false_shipment: Penalty
+    fraudulent_shipment: Penalty
+
+    def of(self, kind: ViolationKind) -> Penalty:
+        penalty: Penalty = getattr(self, kind)
+        return penalty
+
+
+class Period(_Sourced, frozen=True, omit_defaults=True):
+    """Other rules for orders whose group formed in a time: a festival, a promotion, a region in trouble.
+
+    It holds for orders of ``goods_types`` that go to ``regions``, of merchants who stay open in the
+    festival or do not; what is absent does not matter. An order that is not known to be of a merchant who
+    stays open is of one who does not. What the period does not say stays as it is.
+    """
+
+    name: _Text
+    formed_from: _Moment
+    formed_before: _Moment
+    goods_types: Annotated[tuple[GoodsType, ...], Meta(min_length=1)] | None = None
+    regions: Annotated[tuple[_Text, ...], Meta(min_length=1, max_length=100)] | None = None
+    open_in_festival: bool | None = None
+    ship_by_hours: GoodsHours | None = None
+    ship_before: _Moment | None = None
+    pickup_hours: GoodsHours | None = None
+    suspends: Annotated[
+        tuple[ViolationKind, ...], Meta(description="a list of violations whose penalty is not charged")
+    ] = ()
+
+    def __post_init__(self) -> None:
+        if not _FIRST <= self.formed_from < self.formed_before <= _LAST:
+            raise ValueError("formed_from must be before formed_before, and both between 2015 and 2100")
+        if self.ship_by_hours and self.ship_before:
+            raise ValueError("a period has either ship_by_hours or ship_before")
+        if self.ship_before and self.ship_before < self.formed_before:
+            raise ValueError("ship_before must not be before formed_before, when groups may still form")
+        if not (self.ship_by_hours or self.ship_before or self.pickup_hours or self.suspends):
+            raise ValueError("a period says ship_by_hours, ship_before, pickup_hours or suspends")
+
+    def holds_for(self, order: Order) -> bool:
+        formed = order.group_formed_at
+        return (
+            formed is not None
+            and self.formed_from <= formed < self.formed_before
+            and (self.goods_types is None or order.goods_type in self.goods_types)
+            and (self.regions is None or order.region in self.regions)
+            and (self.open_in_festival is None or self.open_in_festival == bool(order.open_in_festival))
+        )
+
+
+class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One version of the platform's rules, in force from ``effective_from`` until the next one.
+
+    Of several ``periods`` that hold for an order the first that says something of a matter decides it.
+    """
+
+    name: _Name
+    title: _Text
+    effective_from: _Moment
+    ship_by: ShipBy
     deemed_stockout: Days
     pickup: Hours
     remedy: Days
@@ -141,17 +277,52 @@ class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     delisting: Delisting
     appeal: Days
     tracking: Tracking
-    penalty: dict[ViolationKind, Penalty]
+    penalty: Penalties
+    periods: Annotated[tuple[Period, ...], Meta(max_length=200)] = ()
 
     def __post_init__(self) -> None:
-        missing = {"late_shipment", "stockout", "false_shipment", "fraudulent_shipment"} - set(self.penalty)
-        if missing:
-            raise ValueError(f"no penalty for {', '.join(sorted(missing))}")
-        if self.review.earliest_working_days > self.review.latest_working_days:
-            raise ValueError("review.earliest_working_days is after review.latest_working_days")
+        if not _FIRST <= self.effective_from <= _LAST:
+            raise ValueError("effective_from must be between 2015 and 2100")
+        names = [period.name for period in self.periods]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two periods are called {min(twice)!r}; each needs a name of its own")
 
-    def penalty_fen(self, kind: ViolationKind, paid_fen: int | None) -> int | None:
-        return self.penalty[kind].amount_fen(paid_fen)
+    @classmethod
+    def parse(cls, document: str | Mapping[str, Any], called: str = "the rule set") -> Self:
+        """The set of a TOML text, or of JSON decoded already; ``called`` names it to whoever wrote it.
+
+        Raises ``InvalidRuleSet`` with the field that makes no sense and what would be right.
+        """
+        return read(document, cls, called)
+
+    def ship_by_of(self, order: Order) -> datetime | None:
+        """When an order whose group has formed is to be shipped, as far as the rules know."""
+        limit = self.ship_by.hours.get(order.goods_type)
+        if limit is None or order.group_formed_at is None:
+            return None
+        for period in self.periods:
+            if period.holds_for(order):
+                if period.ship_before:
+                    return period.ship_before
+                if other := period.ship_by_hours and period.ship_by_hours.get(order.goods_type):
+                    limit = other
+                    break
+        return later(order.group_formed_at, hours(limit))
+
+    def pickup_hours(self, order: Order) -> int | None:
+        """Hours from the upload to the carrier's first scan; ``None`` where no carrier is needed."""
+        limit = self.pickup.hours.get(order.goods_type)
+        for period in self.periods:
+            if period.pickup_hours and limit and period.holds_for(order):
+                return period.pickup_hours.get(order.goods_type) or limit
+        return limit
+
+    def penalty_fen(self, kind: ViolationKind, order: Order) -> int | None:
+        """What a violation costs; nothing while its penalty is suspended, ``None`` where it can't be known."""
+        for period in self.periods:
+            if kind in period.suspends and period.holds_for(order):
+                return 0
+        return self.penalty.of(kind).amount_fen(order.paid_fen)
 
 
 class RuleBook:
@@ -161,27 +332,43 @@ class RuleBook:
         self.sets = tuple(sorted(sets, key=lambda rules: rules.effective_from))
         if not self.sets:
             raise ValueError("a rule book needs at least one rule set")
-        for earlier, later in pairwise(self.sets):
-            if earlier.effective_from == later.effective_from:
-                raise ValueError(f"{earlier.name} and {later.name} are in force from the same moment")
-        self._successions = [rules.effective_from for rules in self.sets[1:]]
+        for before, after in pairwise(self.sets):
+            if before.effective_from == after.effective_from:
+                raise ValueError(f"{before.name} and {after.name} are in force from the same moment")
         names = [rules.name for rules in self.sets]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two rule sets are called {min(twice)}")
+        self._successions, self._in_force = _stretches(self.sets)
 
     @classmethod
     def parse(cls, documents: Iterable[str]) -> Self:
-        """The book of these TOML documents.
-
-        Raises ``msgspec.ValidationError`` naming the field that makes no sense.
-        """
-        return cls(msgspec.toml.decode(document, type=RuleSet) for document in documents)
+        """The book of these TOML documents. Raises ``InvalidRuleSet`` naming the field that makes no sense."""
+        return cls(RuleSet.parse(document) for document in documents)
 
     def in_force(self, at: datetime) -> RuleSet:
-        """The set in force at a moment; before the first known one, the first known one."""
-        return self.sets[bisect_right(self._successions, at)]
+        """The set in force at a moment, with the periods of then; before the first known set, the first."""
+        return self._in_force[bisect_right(self._successions, at)]
 
     def governing(self, order: Order) -> RuleSet:
         """The set an order is judged by: that of its group's forming, until then that of its placing."""
         since = order.group_formed_at or order.placed_at
-        return self.in_force(since) if since else self.sets[-1]
+        return self.in_force(since) if since else self._in_force[-1]
+
+
+def _stretches(sets: Sequence[RuleSet]) -> tuple[list[datetime], list[RuleSet]]:
+    """The moments at which what is in force changes, and what is: before the first of them and after each.
+
+    Each is a set with only the periods of that time, so that orders of ordinary times need not look at any.
+    """
+    begins: list[datetime] = []
+    found: list[RuleSet] = []
+    ends = [*(rules.effective_from for rules in sets[1:]), _LAST]
+    begin = datetime.min.replace(tzinfo=UTC)
+    for rules, end in zip(sets, ends, strict=True):
+        edges = {edge for period in rules.periods for edge in (period.formed_from, period.formed_before)}
+        for since in (begin, *sorted(edge for edge in edges if begin < edge < end)):
+            begins.append(since)
+            then = tuple([p for p in rules.periods if p.formed_from <= since < p.formed_before])
+            found.append(replace(rules, periods=then))
+        begin = end
+    return [begin.astimezone(UTC) for begin in begins[1:]], found  # moments of one zone compare quickly

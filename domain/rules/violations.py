@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from domain.calendar import days, later
+from domain.calendar import later
 from domain.order.events import AppealOutcome
 from domain.order.state import OUT_OF_STOCK, Ending, Order, Parcel
 from domain.rules.deadlines import Clocks, Deadline, clocks, first_scan
@@ -135,7 +135,7 @@ def _unremedied(
 ) -> _Breach | None:
     """A false shipment still without any scan when the remedy days from its upload are over (DOMAIN.md §1.3 T4)."""
     for parcel, _ in unscanned:
-        remedy_by = later(parcel.uploaded_at, days(rules.remedy.days))
+        remedy_by = rules.remedy.after(parcel.uploaded_at)
         scans = [first_scan(order, other) for other in order.parcels]
         remedied = any(scan <= remedy_by for scan in scans if scan is not None)
         ended = ending is not None and (ending.at <= remedy_by or not ending.time_known)
@@ -171,7 +171,7 @@ def _violation(order: Order, rules: RuleSet, kind: ViolationKind, breach: _Breac
         cause=breach.cause,
         arose_at=breach.arose_at,
         stands_from=breach.stands_from,
-        penalty_fen=rules.penalty_fen(kind, order.paid_fen),
+        penalty_fen=rules.penalty_fen(kind, order),
         rule=f"{rules.name}/{kind}",
         appeal=AppealView(appeal.appealed_at, appeal.outcome, appeal.decided_at) if appeal else None,
     )

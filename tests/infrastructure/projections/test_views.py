@@ -86,10 +86,10 @@ def test_every_kind_and_end_of_a_deadline_has_a_lane_of_its_own() -> None:
 
 def dearer() -> RuleBook:
     rules = BOOK.sets[-1]
-    penalty = rules.penalty["stockout"]
+    penalty = rules.penalty.stockout
     steps = tuple(replace(step, flat_fen=1, percent=None, cap_fen=None) for step in penalty.steps)
     return RuleBook(
-        [*BOOK.sets[:-1], replace(rules, penalty=rules.penalty | {"stockout": replace(penalty, steps=steps)})]
+        [*BOOK.sets[:-1], replace(rules, penalty=replace(rules.penalty, stockout=replace(penalty, steps=steps)))]
     )
 
 
