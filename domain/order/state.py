@@ -80,7 +80,10 @@ class Parcel(msgspec.Struct, frozen=True, gc=False):
 
 
 class Review(msgspec.Struct, frozen=True):
-    """A stockout application and what became of it. Open while ``outcome`` is ``None``."""
+    """A stockout application and what became of it. Open while ``outcome`` is ``None``.
+
+    ``position`` is its place in the shop's log.
+    """
 
     requested_at: datetime
     time_known: bool
@@ -89,6 +92,7 @@ class Review(msgspec.Struct, frozen=True):
     outcome: ReviewOutcome | None = None
     decided_at: datetime | None = None
     decision_time_known: bool = True
+    position: int = 0
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -374,7 +378,7 @@ def _apply(order: Order, recorded: Recorded) -> None:
     elif type(event) is OrderRefunded:
         order.refunds += (Refund(at, known, event.initiated_by, event.reason, event.amount_fen),)
     elif type(event) is StockoutRequested:
-        order.reviews += (Review(at, known, event.reason, event.sku_ids),)
+        order.reviews += (Review(at, known, event.reason, event.sku_ids, position=recorded.position),)
         _lock_changed(order, at)
     elif type(event) is ReviewCompleted:
         if order.reviews:
