@@ -6,6 +6,7 @@ checked as ``codec.decode_event`` checks it; a history that is not plainly right
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,7 +16,7 @@ from psycopg.rows import TupleRow
 from domain.history import Metadata, Recorded
 from infrastructure.log.codec import TYPES, UPCASTERS, AnyEvent
 from infrastructure.log.columns import Bigints, Texts
-from infrastructure.log.streams import patterns
+from infrastructure.log.streams import KINDS, Kind, patterns
 
 _WHOLE = """
     min(e.version) = 1 AND max(e.version) = count(*) AND min(e.schema_version) = 1 AND max(e.schema_version) = 1,
@@ -44,6 +45,17 @@ CROSS JOIN LATERAL (
 ) h
 """
 
+_SAMPLES = 20
+"""Streams looked at for each range of a shop, to cut it into ranges of like size."""
+
+_BOUNDS = """
+SELECT DISTINCT min(stream) FROM (
+    SELECT stream, ntile(%s) OVER (ORDER BY stream) AS tile
+    FROM unnest(%s::bigint[]) AS p(position) JOIN event e ON e.shop_id = %s AND e.position = p.position
+    WHERE stream LIKE ANY (%s)
+) t GROUP BY tile ORDER BY 1 OFFSET 1
+"""
+
 _events = msgspec.json.Decoder(list[AnyEvent]).decode
 _metadata = msgspec.json.Decoder(list[Metadata]).decode
 
@@ -56,13 +68,42 @@ class Whole(NamedTuple):
     history: list[Recorded[Any]] | None
 
 
+class Range(NamedTuple):
+    """The streams of a shop from ``since`` on and before ``until``, where given: about so many events."""
+
+    since: str | None
+    until: str | None
+    events: int
+
+
+async def cut(
+    connection: AsyncConnection[TupleRow], shop_id: str, up_to: int, each: int, kinds: Sequence[Kind] = KINDS
+) -> list[Range]:
+    """A shop's log up to a position in ranges of about ``each`` events, in the order of streams."""
+    parts = max(-(-up_to // each), 1)
+    bounds: list[str] = []
+    if parts > 1:
+        step = max(up_to // (parts * _SAMPLES), 1)
+        sampled = list(range(1, up_to + 1, step))
+        cursor = await connection.execute(_BOUNDS, (parts, sampled, shop_id, patterns(kinds)))
+        bounds = [bound for (bound,) in await cursor.fetchall()]
+    count = len(bounds) + 1
+    return [
+        Range(since, until, up_to * (n + 1) // count - up_to * n // count)
+        for n, (since, until) in enumerate(pairwise([None, *bounds, None]))
+    ]
+
+
 def read_range(
     connection: Connection[TupleRow],
     up_to: Mapping[str, int],
     since: str | None = None,
     until: str | None = None,
+    kinds: Sequence[Kind] = KINDS,
 ) -> Iterator[Whole]:
     """The orders and SKUs of some shops, each up to a position; ``since`` and before ``until``, where given.
+
+    ``kinds`` leaves out the others.
 
     Whoever needs this has nothing else to do meanwhile: it waits in C, which costs less than an event loop.
     """
@@ -77,7 +118,7 @@ def read_range(
         {
             "shop_ids": Texts(list(up_to)),
             "up_to": Bigints(list(up_to.values())),
-            "patterns": Texts(patterns()),
+            "patterns": Texts(patterns(kinds)),
             "since": since,
             "until": until,
         },

@@ -1,6 +1,6 @@
 """What the streams of a shop's log are of: an order or a SKU, told apart by how a stream's name begins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from domain.order import state as orders
@@ -44,6 +44,6 @@ def kind_of(stream: str) -> Kind:
     raise LookupError(f"{stream} is the stream of neither an order nor a SKU")
 
 
-def patterns() -> list[str]:
+def patterns(kinds: Iterable[Kind] = KINDS) -> list[str]:
     """What the streams of a log that are folded look like, to ``LIKE``."""
-    return [kind.prefix + "%" for kind in KINDS]
+    return [kind.prefix + "%" for kind in kinds]
