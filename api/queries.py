@@ -65,6 +65,17 @@ OrderSn = Annotated[
     ),
 ]
 
+SkuId = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        examples=["52000301"],
+        description="The SKU's id.",
+    ),
+]
+
 
 class Query(BaseModel):
     """Parameters that are not listed are refused: a mistyped filter must not look like an unfiltered list."""

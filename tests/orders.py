@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from domain.order import commands as c
+from domain.sku import commands as s
 from infrastructure import clock
-from infrastructure.command_path import CommandPath, Outcome, Tell
+from infrastructure.command_path import CommandPath, Outcome, Tell, TellSku, Told
 from infrastructure.database.pool import Pool, connection_pool
 from infrastructure.rule_sets import shipped_rules
 
@@ -52,7 +53,18 @@ async def placed_and_formed(path: CommandPath, count: int, shop: str = SHOP, at:
     await done(path, *(tell(order_sn(n), c.FormGroup(occurred_at=at), shop) for n in range(count)))
 
 
-async def done(path: CommandPath, *intents: Tell) -> list[Outcome]:
+async def something_for_every_view(path: CommandPath, count: int, shop: str = SHOP) -> None:
+    """Orders 0 to ``count`` that applied for stockout, and as many SKUs that were counted and delisted."""
+    await placed_and_formed(path, count, shop)
+    await done(
+        path,
+        *(tell(order_sn(n), c.RequestStockout(reason="oversold"), shop) for n in range(count)),
+        *(TellSku(shop, f"5200030{n}", s.CountStock(on_hand=n), "test") for n in range(count)),
+        *(TellSku(shop, f"5200030{n}", s.Delist(reason="缺货"), "test") for n in range(count)),
+    )
+
+
+async def done(path: CommandPath, *intents: Told) -> list[Outcome]:
     """Submit commands none of which may fail or be refused."""
     outcomes = []
     for outcome in await path.submit(intents):

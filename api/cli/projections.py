@@ -225,14 +225,14 @@ def verify_build(
 
 @app.command("parked")
 def parked(name: Name, as_json: Json = False) -> None:
-    """Orders with an event that can't be applied; views show them as they were before it."""
+    """Orders and SKUs with an event that can't be applied; views show them as they were before it."""
     _view(name)
 
     async def read(pool: Pool, url: str) -> list[parking.Parked]:
         found: list[parking.Parked] = []
         async with pool.connection() as connection:
             while page := await parking.list_parked(
-                connection, 500, (found[-1].shop_id, found[-1].order_sn) if found else ("", "")
+                connection, 500, (found[-1].shop_id, found[-1].stream) if found else ("", "")
             ):
                 found += page
         return found
@@ -241,16 +241,16 @@ def parked(name: Name, as_json: Json = False) -> None:
     if as_json:
         print_json({"items": found})
         return
-    table = Table("shop", "order", "from position", "events", "state", "tried", "error")
-    for order in found:
+    table = Table("shop", "order or SKU", "from position", "events", "state", "tried", "error")
+    for one in found:
         table.add_row(
-            order.shop_id,
-            order.order_sn,
-            str(order.position),
-            str(order.events),
-            order.state,
-            str(order.attempts),
-            order.error,
+            one.shop_id,
+            one.order_sn or one.sku_id or one.stream,
+            str(one.position),
+            str(one.events),
+            one.state,
+            str(one.attempts),
+            one.error,
         )
     out.print(table)
 

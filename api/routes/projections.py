@@ -11,7 +11,7 @@ from api import openapi
 from api.bodies import MAX_COMMAND_BYTES, decode_cursor, encode_cursor, invalid, read_body
 from api.problems import Refused
 from api.program import Program
-from api.queries import OrderSn, Paged, ShopId
+from api.queries import Paged, ShopId, SkuId
 from domain.rules.ruleset import RuleBook
 from infrastructure import clock
 from infrastructure.projections import builds, parking, rebuild
@@ -161,9 +161,9 @@ async def drop(request: Request, name: Name, build_id: BuildId) -> Response:
 
 @router.get("/{name}/parked", responses=openapi.page("Parked", "unknown_projection"))
 async def parked(request: Request, name: Name, paged: Annotated[Paged, Query()]) -> Response:
-    """Orders with an event that can't be applied. Views show them as they were before it.
+    """Orders and SKUs with an event that can't be applied. Views show them as they were before it.
 
-    An event that can't be applied holds its order up in every projection, so the list is the same for each.
+    An event that can't be applied holds its order or SKU up in every projection, so the list is the same for each.
     """
     _view(name)
     after = decode_cursor(paged.cursor, tuple[str, str]) or ("", "")
@@ -172,39 +172,39 @@ async def parked(request: Request, name: Name, paged: Annotated[Paged, Query()])
         found = await parking.list_parked(connection, paged.limit + 1, after)
     shown = found[: paged.limit]
     last = shown[-1] if len(found) > len(shown) else None
-    cursor = encode_cursor((last.shop_id, last.order_sn) if last else None)
+    cursor = encode_cursor((last.shop_id, last.stream) if last else None)
     return _json({"items": shown, "next_cursor": cursor})
 
 
 @router.post(
-    "/{name}/parked/{shop_id}/{order_sn}/retry",
+    "/{name}/parked/{shop_id}/{of}/retry",
     status_code=204,
     responses=openapi.problem_responses("unknown_projection", "not_parked"),
 )
-async def retry(request: Request, name: Name, shop_id: ShopId, order_sn: OrderSn) -> Response:
-    """Try a parked order again, now and with new patience."""
+async def retry(request: Request, name: Name, shop_id: ShopId, of: SkuId) -> Response:
+    """Try the parked order or SKU of this id again, now and with new patience."""
     _view(name)
     program: Program = request.app.state.program
     async with program.pool.connection() as connection:
-        if not await parking.retry(connection, shop_id, order_sn, clock.now()):
+        if not await parking.retry(connection, shop_id, of, clock.now()):
             raise Refused("not_parked")
     return Response(status_code=204)
 
 
 @router.post(
-    "/{name}/parked/{shop_id}/{order_sn}/discard",
+    "/{name}/parked/{shop_id}/{of}/discard",
     status_code=204,
     responses=openapi.problem_responses("unknown_projection", "not_parked"),
 )
-async def discard(request: Request, name: Name, shop_id: ShopId, order_sn: OrderSn) -> Response:
-    """Give up an event that can't be applied, and what follows it in its order; rebuilds then pass over it.
+async def discard(request: Request, name: Name, shop_id: ShopId, of: SkuId) -> Response:
+    """Give up an event that can't be applied, and what follows it in its order or SKU; rebuilds then pass over it.
 
     The log keeps it: a later retry brings it back.
     """
     _view(name)
     program: Program = request.app.state.program
     async with program.pool.connection() as connection:
-        if not await parking.discard(connection, shop_id, order_sn):
+        if not await parking.discard(connection, shop_id, of):
             raise Refused("not_parked")
     return Response(status_code=204)
 

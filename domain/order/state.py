@@ -317,6 +317,10 @@ class Order(msgspec.Struct, gc=False):
     def parcel(self, tracking_number: str) -> Parcel | None:
         return next((p for p in self.parcels if p.tracking_number == tracking_number), None)
 
+    def applied_for(self, review: Review) -> tuple[str, ...]:
+        """The SKUs that an application is about: those it names, else all of the order's."""
+        return tuple(dict.fromkeys(review.sku_ids or [line.sku_id for line in self.lines]))
+
     def appeal(self, violation_id: str) -> Appeal | None:
         if not self.appeals:
             return None

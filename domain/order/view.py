@@ -3,7 +3,7 @@
 Everything here is computed from the folded order, its rule set and the moment of asking.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -15,6 +15,7 @@ from domain.order.state import Anomaly, Hold, Order, Status
 from domain.rules.deadlines import Deadline, DeadlineKind, DeadlineState, clocks, deadlines, ship_by
 from domain.rules.ruleset import RuleBook, RuleSet, ViolationKind
 from domain.rules.violations import AppealView, StockoutCause, Violation, violations
+from domain.sku.state import Sku
 
 
 class ParcelView(msgspec.Struct, frozen=True):
@@ -44,13 +45,14 @@ class ShipmentLock(msgspec.Struct, frozen=True):
 
 
 class DeadlineView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``due_at`` is null where it can't be known; ``tracking_number`` names a pickup's parcel."""
+    """``due_at`` is null where it can't be known; ``tracking_number`` and ``sku_id`` say what it is about."""
 
     kind: DeadlineKind
     due_at: datetime | None
     met_at: datetime | None
     state: DeadlineState
     tracking_number: str | None = None
+    sku_id: str | None = None
 
 
 class ViolationView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -106,8 +108,11 @@ class OrderView(msgspec.Struct, frozen=True):
     rules: GoverningRules
 
 
-def view(order: Order, book: RuleBook, at: datetime) -> OrderView:
-    """The order as it stands at a moment."""
+_NO_SKUS: Mapping[str, Sku] = {}
+
+
+def view(order: Order, book: RuleBook, at: datetime, skus: Mapping[str, Sku] = _NO_SKUS) -> OrderView:
+    """The order as it stands at a moment; ``skus`` are those it was applied for, as they were then."""
     rules = book.governing(order)
     running = clocks(order, rules)
     standing = violations(order, rules, at, running)
@@ -141,7 +146,7 @@ def view(order: Order, book: RuleBook, at: datetime) -> OrderView:
             ]
         ),
         shipment_lock=shipment_lock(order, rules),
-        deadlines=tuple([deadline_view(deadline, at) for deadline in deadlines(order, rules, running)]),
+        deadlines=tuple([deadline_view(deadline, at) for deadline in deadlines(order, rules, running, skus)]),
         violations=tuple([violation_view(violation) for violation in standing]),
         anomalies=order.anomalies,
         allowed_actions=allowed_actions(order, standing),
@@ -168,7 +173,12 @@ def _hold_view(hold: Hold, rules: RuleSet) -> HoldView:
 
 def deadline_view(deadline: Deadline, at: datetime) -> DeadlineView:
     return DeadlineView(
-        deadline.kind, deadline.due_at, deadline.met_at, deadline.state(at), deadline.tracking_number
+        deadline.kind,
+        deadline.due_at,
+        deadline.met_at,
+        deadline.state(at),
+        deadline.tracking_number,
+        deadline.sku_id,
     )
 
 

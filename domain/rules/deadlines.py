@@ -5,6 +5,7 @@ not depend on the moment of asking, so that views may store it; ``Deadline.state
 A deadline is inclusive: what happens at its very instant is in time, one microsecond later is not.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -13,6 +14,7 @@ import msgspec
 from domain.calendar import hours, later
 from domain.order.state import Ending, Order, Parcel, Review
 from domain.rules.ruleset import RuleSet
+from domain.sku.state import Sku
 
 DeadlineKind = Literal[
     "tracking_upload", "deemed_stockout", "carrier_pickup", "review_decision", "delist_sku", "contact_buyer"
@@ -25,7 +27,8 @@ class Deadline(msgspec.Struct, frozen=True, gc=False):
 
     ``settled`` is the state no passing of time can change; while it is ``None`` the deadline is
     pending until ``due_at`` and missed after it. ``due_at`` is ``None`` where it can't be known.
-    ``tracking_number`` names the parcel of a ``carrier_pickup``.
+    ``tracking_number`` names the parcel of a ``carrier_pickup``, ``sku_id`` the SKU of a ``delist_sku`` that
+    runs since ``since``.
     """
 
     kind: DeadlineKind
@@ -33,6 +36,8 @@ class Deadline(msgspec.Struct, frozen=True, gc=False):
     met_at: datetime | None = None
     settled: DeadlineState | None = None
     tracking_number: str | None = None
+    sku_id: str | None = None
+    since: datetime | None = None
 
     def state(self, at: datetime) -> DeadlineState:
         if self.settled is not None:
@@ -65,14 +70,27 @@ def clocks(order: Order, rules: RuleSet) -> Clocks:
     )
 
 
-def deadlines(order: Order, rules: RuleSet, running: Clocks | None = None) -> tuple[Deadline, ...]:
-    """Every deadline of the order that ever started, in the order they come due in a life."""
+_NO_SKUS: Mapping[str, Sku] = {}
+
+
+def deadlines(
+    order: Order, rules: RuleSet, running: Clocks | None = None, skus: Mapping[str, Sku] = _NO_SKUS
+) -> tuple[Deadline, ...]:
+    """Every deadline of the order that ever started, in the order they come due in a life.
+
+    ``skus`` are those that applications are about; of one that is not given no delisting is known.
+    """
     if order.group_formed_at is None:
         return ()
     running = running or clocks(order, rules)
     found = [running.upload, running.deemed]
     if order.reviews:
         found += [review_decision(order, review, rules, running.ending) for review in order.reviews]
+        found += [
+            delist_sku(review, skus.get(sku_id) or Sku(sku_id), rules)
+            for review in order.reviews
+            for sku_id in order.applied_for(review)
+        ]
         found.append(contact_buyer(order, rules, running.ending))
     found += [pickup for pickup in running.pickups if pickup]
     return tuple(found)
@@ -173,6 +191,18 @@ def review_decision(order: Order, review: Review, rules: RuleSet, ending: Ending
     elif order.is_closed:
         settled = _settled(due, None, order, ending)
     return Deadline("review_decision", due, review.decided_at, settled)
+
+
+def delist_sku(review: Review, sku: Sku, rules: RuleSet) -> Deadline:
+    """Off the shelf at once when stockout is applied for (seed 2): missed until it is, and then met.
+
+    The platform takes no application for what can still be bought (DOMAIN.md §1.4).
+    """
+    due = later(review.requested_at, hours(rules.delisting.hours)) if review.time_known else None
+    since = review.requested_at
+    delisted_at = sku.off_sale_since(since)
+    settled: DeadlineState | None = "met" if delisted_at else "unknown" if due is None else None
+    return Deadline("delist_sku", due, delisted_at, settled, sku_id=sku.sku_id, since=since)
 
 
 def contact_buyer(order: Order, rules: RuleSet, ending: Ending | None) -> Deadline:

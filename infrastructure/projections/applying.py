@@ -1,48 +1,55 @@
-"""Applying orders to views: their rows made, and put into the tables of builds."""
+"""Applying orders and SKUs to views: their rows made, and put into the tables of builds."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, Copy, sql
 from psycopg.rows import TupleRow
 
 from domain.history import Recorded
-from domain.order.state import Order, fold
+from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
 from infrastructure.log.columns import Texts
+from infrastructure.log.streams import KINDS, OF_ORDER, OF_SKU, State, kind_of
 from infrastructure.projections.builds import Build, table_of
-from infrastructure.projections.view import THE_ORDER, Judged, Row, View
+from infrastructure.projections.view import Row, View, judged
 
 REFUSED = (psycopg.DataError, psycopg.IntegrityError)
 """What is raised for a row that can't be stored."""
 
 
 class Applied:
-    """Orders judged by a rule book, and their rows in some views, as they gather."""
+    """Orders and SKUs judged by a rule book, and their rows in some views, as they gather."""
 
     def __init__(self, views: Iterable[View], book: RuleBook) -> None:
         self._book = book
         self.rows: dict[str, list[Row]] = {}
-        self._into = [(view.rows, self.rows.setdefault(view.name, [])) for view in views]
+        self._into: dict[str, list[tuple[Callable[[Any], Iterable[Row]], list[Row]]]] = {
+            kind.word: [] for kind in KINDS
+        }
+        for view in views:
+            self._into[view.of.word].append((view.rows, self.rows.setdefault(view.name, [])))
 
-    def add(self, shop_id: str, order: Order) -> None:
-        """Add an order's rows, or none if any view can't make them. What is raised concerns this order only."""
-        judged = Judged.by(self._book, order)
-        order_sn = order.order_sn
-        found = [[(shop_id, order_sn, *row) for row in rows(judged)] for rows, _ in self._into]
-        for (_, into), rows in zip(self._into, found, strict=True):
+    def add(self, shop_id: str, state: State) -> None:
+        """Add the rows of one, or none if any view can't make them. What is raised concerns this one only."""
+        kind, of = (OF_ORDER, state.order_sn) if isinstance(state, Order) else (OF_SKU, state.sku_id)
+        seen = judged(state, self._book)
+        found = [[(shop_id, of, *row) for row in rows(seen)] for rows, _ in self._into[kind.word]]
+        for (_, into), rows in zip(self._into[kind.word], found, strict=True):
             into += rows
 
-    def add_history(self, shop_id: str, order_sn: str, history: Sequence[Recorded]) -> tuple[int, str] | None:
-        """Add an order, or as much of it as can be applied.
+    def add_history(self, shop_id: str, stream: str, history: Sequence[Recorded[Any]]) -> tuple[int, str] | None:
+        """Add an order or SKU, or as much of it as can be applied.
 
         What could not be: the position of the event, and the error.
         """
+        kind = kind_of(stream)
         broken: tuple[int, str] | None = None
         for end in range(len(history), 0, -1):
             try:
-                self.add(shop_id, fold(order_sn, history[:end]))
+                self.add(shop_id, kind.fold(kind.id_of(stream), history[:end]))
             except Exception as error:
                 broken = (history[end - 1].position, f"{type(error).__name__}: {error}")
             else:
@@ -50,14 +57,14 @@ class Applied:
         return broken
 
 
-async def copy_order(
+async def copy_stream(
     connection: AsyncConnection[TupleRow],
     into: Sequence[Build],
     book: RuleBook,
-    order: tuple[str, str],
-    history: Sequence[Recorded],
+    pair: tuple[str, str],
+    history: Sequence[Recorded[Any]],
 ) -> tuple[int, str] | None:
-    """Put the rows of one order into builds' tables, or of as much of it as can be applied and stored.
+    """Put the rows of one order or SKU into builds' tables, or of as much of it as can be applied and stored.
 
     What could not be: the position of the event, and the error.
     """
@@ -66,7 +73,7 @@ async def copy_order(
     end = len(history)
     while True:
         applied = Applied(views.values(), book)
-        broken = applied.add_history(*order, history[:end])
+        broken = applied.add_history(*pair, history[:end])
         try:
             async with connection.transaction():
                 for build in into:
@@ -119,12 +126,14 @@ def fitting() -> Iterator[None]:
 
 
 async def delete_rows(
-    connection: AsyncConnection[TupleRow], build: Build, orders: Sequence[tuple[str, str]]
+    connection: AsyncConnection[TupleRow], build: Build, streams: Sequence[tuple[str, str]]
 ) -> None:
-    """Remove what a build's tables hold of these orders, each a shop and an order number."""
-    parameters = (Texts([shop_id for shop_id, _ in orders]), Texts([order_sn for _, order_sn in orders]))
+    """Remove what a build's tables hold of these orders and SKUs, each a shop and a stream."""
     for view in build.declared:
-        statement = sql.SQL("DELETE FROM {} v USING unnest(%s, %s) AS w(shop_id, order_sn) WHERE {}").format(
-            table_of(view, build.id), sql.SQL(THE_ORDER)
+        gone = [(shop_id, view.of.id_of(stream)) for shop_id, stream in streams if kind_of(stream) is view.of]
+        if not gone:
+            continue
+        statement = sql.SQL("DELETE FROM {} v USING unnest(%s, %s) AS w(shop_id, id) WHERE {}").format(
+            table_of(view, build.id), sql.SQL(view.rows_of_one)
         )
-        await connection.execute(statement, parameters)
+        await connection.execute(statement, (Texts([shop for shop, _ in gone]), Texts([of for _, of in gone])))

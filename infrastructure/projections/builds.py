@@ -109,8 +109,8 @@ async def register(
             for column in view.columns
         ]
         await connection.execute(
-            sql.SQL("CREATE TABLE {} (shop_id text NOT NULL, order_sn text NOT NULL, {})").format(
-                table_of(view, build.id), sql.SQL(", ").join(columns)
+            sql.SQL("CREATE TABLE {} (shop_id text NOT NULL, {} text NOT NULL, {})").format(
+                table_of(view, build.id), sql.Identifier(view.of.id_column), sql.SQL(", ").join(columns)
             )
         )
     return build

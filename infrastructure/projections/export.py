@@ -67,10 +67,10 @@ async def export(
     build_id: int | None = None,
     on_progress: OnProgress = lambda done, total: None,
 ) -> Exported:
-    """Write a view, or one shop's part of it, by order number; a file of this name is replaced.
+    """Write a view, or one shop's part of it, by order number or SKU; a file of this name is replaced.
 
     ``build_id`` says which build's table is read instead of the one that answers for the view. Columns are the
-    shop, the order and the view's own; a time that stands for "no such time" is null.
+    shop, the order or SKU and the view's own; a time that stands for "no such time" is null.
 
     Raises ``CannotDo`` where there is nothing to export from, and ``OSError`` where nothing can be written.
     """
@@ -133,7 +133,7 @@ async def _source(connection: AsyncConnection[TupleRow], view: View, build_id: i
 
 
 def _columns(view: View) -> tuple[Column, ...]:
-    return Column("shop_id", "text"), Column("order_sn", "text"), *view.columns
+    return Column("shop_id", "text"), Column(view.of.id_column, "text"), *view.columns
 
 
 def _selected(column: Column, written: dict[str, str]) -> sql.Composable:

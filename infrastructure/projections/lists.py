@@ -186,26 +186,31 @@ async def list_deadlines(
 ) -> Page[ListedDeadline]:
     """Deadlines of a shop by when they are due, with their state at ``at``; those of unknown time last."""
     lanes = [
-        (LANES[each, end], since or "-infinity", until or "infinity")
+        (LANES[each, end], since or "-infinity", until or "infinity", delisted)
         for each in ([kind] if kind else KINDS)
-        for end, since, until in _ends_of(state, at.isoformat())
+        for end, since, until, delisted in _ends_of(each, state, at.isoformat())
     ]
     where = [
-        sql.SQL("d.shop_id = %(shop_id)s AND d.lane = l.lane AND d.due_key >= l.since AND d.due_key < l.until")
+        sql.SQL("d.shop_id = %(shop_id)s AND d.lane = l.lane AND d.due_key >= l.since AND d.due_key < l.until"),
+        sql.SQL("(l.delisted IS NULL OR l.delisted = ({} IS NOT NULL))").format(_DELISTED_AT),
     ]
     if due_before is not None:
         where.append(sql.SQL("d.due_key < %(due_before)s"))
-    numbers, since, until = zip(*lanes, strict=True)
+    numbers, since, until, delisted = zip(*lanes, strict=True)
 
     def listed(row: Sequence[Any]) -> ListedDeadline:
-        kind, due_key, met_at, settled, tracking_number, order_sn = row[:6]
+        kind, due_key, met_at, settled, tracking_number, order_sn, sku_id, delisted_at = row[:8]
+        if delisted_at is not None:
+            met_at, settled = delisted_at, "met"
         due_at = None if due_key == FAR_FUTURE else due_key
-        deadline = Deadline(kind, due_at, met_at, settled, tracking_number)
-        return ListedDeadline(kind, due_at, met_at, deadline.state(at), tracking_number, order_sn=order_sn)
+        state = Deadline(kind, due_at, met_at, settled).state(at)
+        return ListedDeadline(kind, due_at, met_at, state, tracking_number, sku_id, order_sn=order_sn)
 
     return await _page(
         connection,
-        sql.SQL("d.kind, d.due_key, d.met_at, d.settled, d.tracking_number, d.order_sn"),
+        sql.SQL("d.kind, d.due_key, d.met_at, d.settled, d.tracking_number, d.order_sn, d.sku_id, {}").format(
+            _DELISTED_AT
+        ),
         "deadline_list",
         "d",
         where,
@@ -216,26 +221,41 @@ async def list_deadlines(
             "lanes": list(numbers),
             "since": list(since),
             "until": list(until),
+            "delisted": list(delisted),
         },
         limit,
         after,
         listed,
         lanes=sql.SQL(
-            """unnest(%(lanes)s::smallint[], %(since)s::timestamptz[], %(until)s::timestamptz[])
-               AS l(lane, since, until)"""
+            """unnest(%(lanes)s::smallint[], %(since)s::timestamptz[], %(until)s::timestamptz[],
+               %(delisted)s::boolean[]) AS l(lane, since, until, delisted)"""
         ),
     )
 
 
-def _ends_of(state: DeadlineState | None, at: str) -> Sequence[tuple[DeadlineState | None, str | None, str | None]]:
+# When the SKU of a delist_sku was first off the shelf after the application; ``domain.rules.deadlines.delist_sku``
+# over rows of two kinds.
+_DELISTED_AT = sql.SQL("""CASE WHEN d.sku_id IS NOT NULL THEN (
+    SELECT min(x.delisted_at) FROM delisting_list x
+    WHERE x.sku_id = d.sku_id AND x.shop_id = d.shop_id AND (x.relisted_at IS NULL OR x.relisted_at > d.since)
+) END""")
+
+_End = tuple[DeadlineState | None, str | None, str | None, bool | None]
+"""An end, the due times between which it is meant, and whether the SKU must be delisted, where that matters."""
+
+
+def _ends_of(kind: DeadlineKind, state: DeadlineState | None, at: str) -> Sequence[_End]:
     """The ends a deadline in this state may have, with the due times between which it then is in it."""
     if state is None:
-        return [(end, None, None) for end in ENDS]
+        return [(end, None, None, None) for end in ENDS]
+    if kind == "delist_sku" and state == "met":
+        return [(None, None, None, True), ("unknown", None, None, True)]
+    delisted = False if kind == "delist_sku" else None
     if state == "pending":
-        return [("pending", None, None), (None, at, None)]
+        return [("pending", None, None, delisted), (None, at, None, delisted)]
     if state == "missed":
-        return [("missed", None, None), (None, None, at)]
-    return [(state, None, None)]
+        return [("missed", None, None, delisted), (None, None, at, delisted)]
+    return [(state, None, None, delisted)]
 
 
 async def list_violations(

@@ -1,7 +1,7 @@
-"""Orders that can't be applied to the views: tried again after a while, then left to people.
+"""Orders and SKUs that can't be applied to the views: tried again after a while, then left to people.
 
-The rest of the shop goes on without them. Views show such an order as it was before the event that can't
-be applied; that event and all later ones of the order wait until a retry succeeds.
+The rest of the shop goes on without them. Views show such a one as it was before the event that can't
+be applied; that event and all its later ones wait until a retry succeeds.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, class_row
 
 from infrastructure.log.columns import Texts
-from infrastructure.log.log import ORDER
+from infrastructure.log.streams import KINDS
 
 ParkedState = Literal["retrying", "parked", "discarded"]
 
@@ -22,10 +22,12 @@ BACK_OFF = (1.0, 4.0, 15.0, 60.0)
 
 
 class Parked(msgspec.Struct, frozen=True):
-    """An order with the position of the event that can't be applied, and why."""
+    """An order, or a SKU, with the position of the event that can't be applied, and why."""
 
     shop_id: str
-    order_sn: str
+    stream: str
+    order_sn: str | None
+    sku_id: str | None
     position: int
     events: int
     state: ParkedState
@@ -36,7 +38,10 @@ class Parked(msgspec.Struct, frozen=True):
 
 
 _LIST = """
-SELECT shop_id, substr(stream, %(prefix)s) AS order_sn, p.position,
+SELECT shop_id, stream,
+       CASE WHEN stream LIKE 'order:%%' THEN substr(stream, 7) END AS order_sn,
+       CASE WHEN stream LIKE 'sku:%%' THEN substr(stream, 5) END AS sku_id,
+       p.position,
        (SELECT count(*) FROM event e WHERE e.shop_id = p.shop_id AND e.stream = p.stream
                                      AND e.position >= p.position) AS events,
        state, attempts, error, parked_at,
@@ -118,19 +123,19 @@ async def settle(
 async def list_parked(
     connection: AsyncConnection[TupleRow], limit: int, after: tuple[str, str] = ("", "")
 ) -> list[Parked]:
-    """Parked orders by shop and number, behind ``after``; ``events`` is how many events wait."""
+    """What is parked, by shop and stream, behind ``after``; ``events`` is how many events wait."""
     cursor = connection.cursor(row_factory=class_row(Parked))
-    parameters = {"prefix": len(ORDER) + 1, "shop_id": after[0], "stream": ORDER + after[1], "limit": limit}
+    parameters = {"shop_id": after[0], "stream": after[1], "limit": limit}
     await cursor.execute(_LIST, parameters)
     return await cursor.fetchall()
 
 
-async def retry(connection: AsyncConnection[TupleRow], shop_id: str, order_sn: str, now: datetime) -> bool:
-    """Let the worker try an order again from now on; whether it was parked."""
+async def retry(connection: AsyncConnection[TupleRow], shop_id: str, of: str, now: datetime) -> bool:
+    """Let the worker try the order or SKU of this id again from now on; whether it was parked."""
     cursor = await connection.execute(
         """UPDATE parked SET state = 'retrying', attempts = 0, retry_at = %s
-           WHERE shop_id = %s AND stream = %s""",
-        (now, shop_id, ORDER + order_sn),
+           WHERE shop_id = %s AND stream = ANY (%s)""",
+        (now, shop_id, [kind.stream(of) for kind in KINDS]),
     )
     return cursor.rowcount > 0
 
@@ -142,9 +147,10 @@ async def retry_all(connection: AsyncConnection[TupleRow], now: datetime) -> Non
     )
 
 
-async def discard(connection: AsyncConnection[TupleRow], shop_id: str, order_sn: str) -> bool:
+async def discard(connection: AsyncConnection[TupleRow], shop_id: str, of: str) -> bool:
     """Give up the event and what follows it, in live views and in rebuilds; whether it was parked."""
     cursor = await connection.execute(
-        "UPDATE parked SET state = 'discarded' WHERE shop_id = %s AND stream = %s", (shop_id, ORDER + order_sn)
+        "UPDATE parked SET state = 'discarded' WHERE shop_id = %s AND stream = ANY (%s)",
+        (shop_id, [kind.stream(of) for kind in KINDS]),
     )
     return cursor.rowcount > 0

@@ -14,19 +14,18 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from itertools import chain
 
 import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg.rows import TupleRow
 
-from domain.order.state import fold
 from domain.rules.ruleset import RuleBook
 from infrastructure import clock, collector
 from infrastructure.log.histories import read_range
-from infrastructure.log.log import ORDER, read_histories
+from infrastructure.log.log import read_histories
+from infrastructure.log.streams import kind_of, patterns
 from infrastructure.projections import builds, parking
-from infrastructure.projections.applying import REFUSED, Applied, copy_order, copy_statement, write_rows
+from infrastructure.projections.applying import REFUSED, Applied, copy_statement, copy_stream, write_rows
 from infrastructure.projections.builds import Build
 
 log = logging.getLogger("shiplock.rebuild")
@@ -41,7 +40,7 @@ _BOUNDS = """
 SELECT DISTINCT min(stream) FROM (
     SELECT stream, ntile(%s) OVER (ORDER BY stream) AS tile
     FROM unnest(%s::bigint[]) AS p(position) JOIN event e ON e.shop_id = %s AND e.position = p.position
-    WHERE stream LIKE %s
+    WHERE stream LIKE ANY (%s)
 ) t GROUP BY tile ORDER BY 1 OFFSET 1
 """
 
@@ -54,7 +53,7 @@ _DISCARDED = "SELECT shop_id, stream FROM parked WHERE state = 'discarded' AND s
 
 
 class Poison(Exception):
-    """An order that can't be applied or stored; a rebuild stops there."""
+    """An order or SKU that can't be applied or stored; a rebuild stops there."""
 
 
 async def plan(connection: AsyncConnection[TupleRow], build: Build, heads: Mapping[str, int]) -> None:
@@ -75,7 +74,7 @@ async def plan(connection: AsyncConnection[TupleRow], build: Build, heads: Mappi
             continue
         parts = -(-head // SLICE_EVENTS)
         step = max(head // (parts * _SAMPLES), 1)
-        cursor = await connection.execute(_BOUNDS, (parts, list(range(1, head + 1, step)), shop_id, ORDER + "%"))
+        cursor = await connection.execute(_BOUNDS, (parts, list(range(1, head + 1, step)), shop_id, patterns()))
         bounds = [None, *(bound for (bound,) in await cursor.fetchall()), None]
         count = len(bounds) - 1
         for n in range(count):
@@ -140,11 +139,10 @@ def work_once(connection: Connection[TupleRow], url: str, build: Build, book: Ru
         applied = Applied(build.declared, book)
         suspects = []
         for shop_id, stream, history in read_range(connection, heads, since, until):
-            if not stream.startswith(ORDER):
-                continue
             try:
                 if history is not None and (shop_id, stream) not in discarded:
-                    applied.add(shop_id, fold(stream.removeprefix(ORDER), history))
+                    kind = kind_of(stream)
+                    applied.add(shop_id, kind.fold(kind.id_of(stream), history))
                     continue
             except Exception as error:
                 log.warning("%s of shop %s: %s", stream, shop_id, error)
@@ -155,8 +153,11 @@ def work_once(connection: Connection[TupleRow], url: str, build: Build, book: Ru
             with connection.transaction():
                 _copy(connection, build, applied)
         except REFUSED:
-            orders = dict.fromkeys(row[:2] for row in chain.from_iterable(applied.rows.values()))
-            all_of_it = [(shop_id, ORDER + order_sn) for shop_id, order_sn in orders]
+            all_of_it = list(
+                dict.fromkeys(
+                    (row[0], view.of.stream(row[1])) for view in build.declared for row in applied.rows[view.name]
+                )
+            )
             asyncio.run(_look_closer(url, build, book, heads, all_of_it, Applied(build.declared, book)))
             raise
         connection.execute("UPDATE slice SET done = true WHERE build_id = %s AND number = %s", (build.id, number))
@@ -178,7 +179,7 @@ async def _look_closer(
     suspects: Sequence[tuple[str, str]],
     applied: Applied,
 ) -> None:
-    """Add orders with which something may be wrong, read event by event, each stored alone and taken back.
+    """Add orders and SKUs with which something may be wrong, read event by event, each stored alone and taken back.
 
     What was discarded is passed over. Raises ``Poison``.
     """
@@ -188,21 +189,22 @@ async def _look_closer(
         histories = await read_histories(connection, suspects, heads, unreadable)
         parked = await parking.waiting_of(connection, list(heads))
         for pair, history in histories.items():
-            order = (pair[0], pair[1].removeprefix(ORDER))
             waits = parked.get(pair)
             if waits and waits.state == "discarded":
                 history = [recorded for recorded in history if recorded.position < waits.position]
                 unreadable.pop(pair, None)
             async with connection.transaction(force_rollback=True):
-                broken = await copy_order(connection, [build], book, order, history) or unreadable.get(pair)
+                broken = await copy_stream(connection, [build], book, pair, history) or unreadable.get(pair)
             if broken:
-                shop_id, order_sn = order
+                shop_id, stream = pair
+                kind = kind_of(stream)
                 position, error = broken
                 raise Poison(
-                    f"Order {order_sn} of shop {shop_id} can't be applied from position {position} on: {error}. "
+                    f"{kind.word.replace('o', 'O')} {kind.id_of(stream)} of shop {shop_id} can't be applied "
+                    f"from position {position} on: {error}. "
                     f"Put it right, or let it be discarded, and rebuild."
                 )
-            applied.add_history(*order, history)
+            applied.add_history(*pair, history)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Comparing a build with the log: does it hold every order, each at its version, with just the rows it should?
+"""Comparing a build with the log: does it hold every order and SKU, each at its version, with just its rows?
 
-Counts and versions are compared over all orders. The rows of a sample are compared value by value with those
+Versions are compared over all of them. The rows of a sample are compared value by value with those
 of histories read and folded another way, event by event, and both sides get a checksum.
 """
 
@@ -13,14 +13,14 @@ import msgspec
 from psycopg import AsyncConnection, IsolationLevel, sql
 from psycopg.rows import TupleRow
 
-from domain.order.state import fold
 from domain.rules.ruleset import RuleBook
 from infrastructure.log.columns import Texts
-from infrastructure.log.log import ORDER, read_histories
+from infrastructure.log.log import read_histories
+from infrastructure.log.streams import kind_of, patterns
 from infrastructure.projections import parking
 from infrastructure.projections.builds import Build, table_of
-from infrastructure.projections.view import THE_ORDER, Judged, Row, View
-from infrastructure.projections.views import ORDERS
+from infrastructure.projections.view import Row, View, judged
+from infrastructure.projections.views import ORDERS, SKUS
 
 SAMPLE = 1_000
 """How many events are picked by chance; their orders are compared whole."""
@@ -31,12 +31,18 @@ STRETCH = 1_000
 MOST_DIFFERENCES = 10
 """How many differences are reported."""
 
-Orders = list[tuple[str, str]]
-"""Pairs of shop and order number."""
+Streams = list[tuple[str, str]]
+"""Pairs of shop and stream."""
+
+CENSUSES = (ORDERS, SKUS)
+"""The views that have one row for each order, or each SKU, with its version."""
 
 
 class Verification(NamedTuple):
-    """What was compared. ``checksum`` is of the build's rows, ``expected`` of those that the log gives."""
+    """How many ``orders`` the build has, how many orders and SKUs were ``compared``.
+
+    ``checksum`` is of the build's rows, ``expected`` of those that the log gives.
+    """
 
     orders: int
     compared: int
@@ -46,36 +52,36 @@ class Verification(NamedTuple):
 
 
 _VERSIONS = """
-SELECT coalesce(e.shop_id, o.shop_id), coalesce(e.order_sn, o.order_sn), e.version, o.version
+SELECT coalesce(e.shop_id, o.shop_id), coalesce(e.id, o.{id}), e.version, o.version
 FROM (
-    SELECT e.shop_id, substr(e.stream, {prefix}) AS order_sn, max(e.version) AS version
+    SELECT e.shop_id, substr(e.stream, {prefix}) AS id, max(e.version) AS version
     FROM checkpoint c JOIN event e ON e.shop_id = c.shop_id AND e.position <= c.position
-    WHERE c.reader = {reader} AND e.stream LIKE {orders}
+    WHERE c.reader = {reader} AND e.stream LIKE {streams}
       AND NOT EXISTS (SELECT FROM parked p WHERE p.shop_id = e.shop_id AND p.stream = e.stream)
     GROUP BY e.shop_id, e.stream
 ) e
 FULL JOIN (
     SELECT * FROM {table} o
-    WHERE NOT EXISTS (SELECT FROM parked p WHERE p.shop_id = o.shop_id AND p.stream = {order} || o.order_sn)
-) o USING (shop_id, order_sn)
+    WHERE NOT EXISTS (SELECT FROM parked p WHERE p.shop_id = o.shop_id AND p.stream = {kind} || o.{id})
+) o ON o.shop_id = e.shop_id AND o.{id} = e.id
 WHERE e.version IS DISTINCT FROM o.version
 LIMIT {limit}
 """
 
 _SAMPLE = """
-SELECT DISTINCT e.shop_id, substr(e.stream, %(prefix)s)
+SELECT DISTINCT e.shop_id, e.stream
 FROM checkpoint c
 CROSS JOIN LATERAL generate_series(1, least(ceil(c.position * %(share)s::float8), %(size)s)::int) AS n
 CROSS JOIN LATERAL (SELECT 1 + floor(random() * c.position)::bigint + 0 * n AS position OFFSET 0) r
 JOIN event e ON e.shop_id = c.shop_id AND e.position = r.position
-WHERE c.reader = %(reader)s AND e.stream LIKE %(orders)s
+WHERE c.reader = %(reader)s AND e.stream LIKE ANY (%(streams)s)
 LIMIT %(size)s
 """
 
 _ALL = """
-SELECT e.shop_id, substr(e.stream, %(prefix)s)
+SELECT e.shop_id, e.stream
 FROM event e JOIN checkpoint c ON c.shop_id = e.shop_id AND e.position <= c.position
-WHERE c.reader = %(reader)s AND e.stream LIKE %(orders)s
+WHERE c.reader = %(reader)s AND e.stream LIKE ANY (%(streams)s)
 """
 
 
@@ -84,7 +90,7 @@ async def verify(
 ) -> Verification:
     """Compare a build with the log as both stand at one moment, whoever writes meanwhile.
 
-    ``sample`` is how many events to pick orders by; without it every order is folded and compared.
+    ``sample`` is how many events to pick orders by; without it all are folded and compared.
     """
     await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
     try:
@@ -100,10 +106,13 @@ async def _verify(
     views = build.declared
     differences: list[str] = []
     orders = 0
+    for census in CENSUSES:
+        if census in views:
+            differences += await _versions(connection, build, census)
+            for view in views:
+                if view.of is census.of:
+                    differences += await _strays(connection, build, view, census)
     if ORDERS in views:
-        differences += await _versions(connection, build)
-        for view in views:
-            differences += await _strays(connection, build, view)
         cursor = await connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table_of(ORDERS, build.id)))
         row = await cursor.fetchone()
         orders = row[0] if row else 0
@@ -121,86 +130,91 @@ async def _verify(
                 found.update(_canonical(have.get(pair, [])))
                 if want[view.name].get(pair, []) != have.get(pair, []) and len(differences) < MOST_DIFFERENCES:
                     differences.append(
-                        f"{view.name} of order {pair[1]} of shop {pair[0]}: the log gives "
+                        f"{view.name} of {_called(pair)}: the log gives "
                         f"{want[view.name].get(pair, [])}, the build has {have.get(pair, [])}"
                     )
     return Verification(orders, compared, found.hexdigest(), expected.hexdigest(), differences[:MOST_DIFFERENCES])
 
 
-async def _versions(connection: AsyncConnection[TupleRow], build: Build) -> list[str]:
-    """Orders that are missing, too many, or at another version than the log's."""
+async def _versions(connection: AsyncConnection[TupleRow], build: Build, census: View) -> list[str]:
+    """Orders or SKUs that are missing, too many, or at another version than the log's."""
     cursor = await connection.execute(
         sql.SQL(_VERSIONS).format(
-            prefix=sql.Literal(len(ORDER) + 1),
+            id=sql.Identifier(census.of.id_column),
+            prefix=sql.Literal(len(census.of.prefix) + 1),
             reader=sql.Literal(build.reader),
-            orders=sql.Literal(ORDER + "%"),
-            order=sql.Literal(ORDER),
-            table=table_of(ORDERS, build.id),
+            streams=sql.Literal(census.of.prefix + "%"),
+            kind=sql.Literal(census.of.prefix),
+            table=table_of(census, build.id),
             limit=sql.Literal(MOST_DIFFERENCES),
         )
     )
     return [
-        f"order {order_sn} of shop {shop_id} is at version {version or 'none'} in the log, "
+        f"{census.of.word} {of} of shop {shop_id} is at version {version or 'none'} in the log, "
         f"{built or 'none'} in the build"
-        for shop_id, order_sn, version, built in await cursor.fetchall()
+        for shop_id, of, version, built in await cursor.fetchall()
     ]
 
 
-async def _strays(connection: AsyncConnection[TupleRow], build: Build, view: View) -> list[str]:
-    """Rows of orders that the build's own list of orders, compared with the log before, does not have."""
+async def _strays(connection: AsyncConnection[TupleRow], build: Build, view: View, census: View) -> list[str]:
+    """Rows of orders, or SKUs, that the build's own list of them, compared with the log before, does not have."""
     cursor = await connection.execute(
         sql.SQL(
-            """SELECT DISTINCT v.shop_id, v.order_sn FROM {} v
-               WHERE NOT EXISTS (SELECT FROM {} o WHERE o.order_sn = v.order_sn AND o.shop_id = v.shop_id)
-               LIMIT {}"""
-        ).format(table_of(view, build.id), table_of(ORDERS, build.id), sql.Literal(MOST_DIFFERENCES))
+            """SELECT DISTINCT v.shop_id, v.{id} FROM {rows} v
+               WHERE NOT EXISTS (SELECT FROM {census} o WHERE o.{id} = v.{id} AND o.shop_id = v.shop_id)
+               LIMIT {limit}"""
+        ).format(
+            id=sql.Identifier(view.of.id_column),
+            rows=table_of(view, build.id),
+            census=table_of(census, build.id),
+            limit=sql.Literal(MOST_DIFFERENCES),
+        )
     )
     return [
-        f"{view.name} has rows of order {order_sn} of shop {shop_id}, which orders does not have"
-        for shop_id, order_sn in await cursor.fetchall()
+        f"{view.name} has rows of {view.of.word} {of} of shop {shop_id}, which {census.name} does not have"
+        for shop_id, of in await cursor.fetchall()
     ]
 
 
 async def _stretches(
     connection: AsyncConnection[TupleRow], build: Build, positions: Mapping[str, int], sample: int | None
-) -> AsyncIterator[Orders]:
-    """The orders to compare, so many at once; without a sample all of the log's and all of the build's."""
+) -> AsyncIterator[Streams]:
+    """The orders and SKUs to compare, so many at once; without a sample all of the log's and all of the build's."""
     total = sum(positions.values())
     parameters = {
-        "prefix": len(ORDER) + 1,
         "share": min((sample or 0) / total, 1.0) if total else 0.0,
         "size": sample,
         "reader": build.reader,
-        "orders": ORDER + "%",
+        "streams": patterns(),
     }
     everything = sql.SQL(" UNION ").join(
         [
             sql.SQL(_ALL),
             *(
-                sql.SQL("SELECT shop_id, order_sn FROM {}").format(table_of(view, build.id))
+                sql.SQL("SELECT shop_id, {} || {} FROM {}").format(
+                    sql.Literal(view.of.prefix), sql.Identifier(view.of.id_column), table_of(view, build.id)
+                )
                 for view in build.declared
             ),
         ]
     )
-    async with connection.cursor("orders_to_compare") as cursor:
+    async with connection.cursor("streams_to_compare") as cursor:
         await cursor.execute(everything if sample is None else _SAMPLE, parameters)
         while stretch := await cursor.fetchmany(STRETCH):
-            yield [(shop_id, order_sn) for shop_id, order_sn in stretch]
+            yield [(shop_id, stream) for shop_id, stream in stretch]
 
 
 async def _expected(
     connection: AsyncConnection[TupleRow],
     build: Build,
-    orders: Orders,
+    streams: Streams,
     positions: Mapping[str, int],
     book: RuleBook,
 ) -> dict[str, dict[tuple[str, str], list[Row]]]:
-    """The rows that the log gives, by view and order; a build of the past does not wait for what is parked now."""
+    """The rows that the log gives, by view and stream; a build of the past does not wait for what is parked now."""
     views = build.declared
-    parked = await parking.waiting_of(connection, list({shop_id for shop_id, _ in orders}))
-    histories = await read_histories(
-        connection, ((shop_id, ORDER + order_sn) for shop_id, order_sn in orders), positions, {}
-    )
+    parked = await parking.waiting_of(connection, list({shop_id for shop_id, _ in streams}))
+    histories = await read_histories(connection, streams, positions, {})
     found: dict[str, dict[tuple[str, str], list[Row]]] = {view.name: {} for view in views}
     for (shop_id, stream), history in histories.items():
         waits = parked.get((shop_id, stream))
@@ -208,31 +222,42 @@ async def _expected(
             history = [recorded for recorded in history if recorded.position < waits.position]
         if not history:
             continue
-        order_sn = stream.removeprefix(ORDER)
-        judged = Judged.by(book, fold(order_sn, history))
+        kind = kind_of(stream)
+        seen = judged(kind.fold(kind.id_of(stream), history), book)
         for view in views:
-            found[view.name][shop_id, order_sn] = sorted((_plain(view, row) for row in view.rows(judged)), key=repr)
+            if view.of is kind:
+                rows = sorted((_plain(view, row) for row in view.rows(seen)), key=repr)
+                found[view.name][shop_id, stream] = rows
     return found
 
 
 async def _rows(
-    connection: AsyncConnection[TupleRow], build: Build, view: View, orders: Orders
+    connection: AsyncConnection[TupleRow], build: Build, view: View, streams: Streams
 ) -> dict[tuple[str, str], list[Row]]:
-    """The rows that a build has, by order."""
+    """The rows that a build has, by stream."""
+    ours = [(shop_id, view.of.id_of(stream)) for shop_id, stream in streams if kind_of(stream) is view.of]
+    if not ours:
+        return {}
     columns = sql.SQL(", ").join(sql.Identifier("v", column.name) for column in view.columns)
     cursor = connection.cursor(binary=True)
     await cursor.execute(
-        sql.SQL(
-            "SELECT v.shop_id, v.order_sn, {} FROM unnest(%s, %s) AS w(shop_id, order_sn) JOIN {} v ON {}"
-        ).format(columns, table_of(view, build.id), sql.SQL(THE_ORDER)),
-        (Texts([shop_id for shop_id, _ in orders]), Texts([order_sn for _, order_sn in orders])),
+        sql.SQL("SELECT v.shop_id, v.{}, {} FROM unnest(%s, %s) AS w(shop_id, id) JOIN {} v ON {}").format(
+            sql.Identifier(view.of.id_column), columns, table_of(view, build.id), sql.SQL(view.rows_of_one)
+        ),
+        (Texts([shop_id for shop_id, _ in ours]), Texts([of for _, of in ours])),
     )
     found: dict[tuple[str, str], list[Row]] = {}
-    for shop_id, order_sn, *row in await cursor.fetchall():
-        found.setdefault((shop_id, order_sn), []).append(tuple(row))
+    for shop_id, of, *row in await cursor.fetchall():
+        found.setdefault((shop_id, view.of.stream(of)), []).append(tuple(row))
     for rows in found.values():
         rows.sort(key=repr)
     return found
+
+
+def _called(pair: tuple[str, str]) -> str:
+    shop_id, stream = pair
+    kind = kind_of(stream)
+    return f"{kind.word} {kind.id_of(stream)} of shop {shop_id}"
 
 
 def _plain(view: View, row: Row) -> Row:

@@ -1,7 +1,7 @@
-"""What a view is: a table and a pure function from a folded order to its rows.
+"""What a view is: a table and a pure function from a folded order or SKU to its rows.
 
-A view's rows never depend on the moment of asking, only on the order and its rules; so a live update
-and a rebuild, which both call ``rows``, can't disagree.
+A view's rows never depend on the moment of asking, only on the order and its rules, or on the SKU; so a live
+update and a rebuild, which both call ``rows``, can't disagree.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,6 +12,7 @@ from domain.order.state import Order
 from domain.rules.deadlines import Clocks, clocks
 from domain.rules.ruleset import RuleBook, RuleSet
 from domain.rules.violations import Violation, ladder
+from infrastructure.log.streams import OF_ORDER, Kind, State
 
 Row = tuple[Any, ...]
 
@@ -52,22 +53,13 @@ class Index(NamedTuple):
     on: str
 
 
-THE_ORDER = "v.order_sn = w.order_sn AND v.shop_id || '' = w.shop_id"
-"""How a statement finds the rows ``v`` of an order ``w``.
-
-Every index but the key begins with the shop. Hidden like this the shop can't lead the planner to one of them,
-which it may choose while a table is so new that nothing is known of it, and then reads the whole shop for each
-order.
-"""
-
-
 class View(NamedTuple):
     """A projection: what its rows are, and where and as what they are stored.
 
-    ``columns`` follow ``shop_id`` and ``order_sn``, and ``rows`` gives their values for one order. Whoever
-    changes what ``rows`` gives raises ``version``: the view is then built anew. ``table`` is the name it is
-    read by; each build has its own table behind it. ``key`` is unique and begins with the order's number: it
-    is the one index by which a single order's rows are found (``THE_ORDER``).
+    ``columns`` follow ``shop_id`` and the id of the order or SKU, and ``rows`` gives their values: for an order
+    as it is ``Judged``, for a ``Sku``. Whoever changes what ``rows`` gives raises ``version``: the view is then
+    built anew. ``table`` is the name it is read by; each build has its own table behind it. ``key`` is unique and
+    begins with that id: it is the one index by which the rows of one are found (``rows_of_one``).
     """
 
     name: str
@@ -76,4 +68,20 @@ class View(NamedTuple):
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     indexes: tuple[Index, ...]
-    rows: Callable[[Judged], Iterable[Row]]
+    rows: Callable[[Any], Iterable[Row]]
+    of: Kind = OF_ORDER
+
+    @property
+    def rows_of_one(self) -> str:
+        """How a statement finds the rows ``v`` of an order or SKU ``w``.
+
+        Every index but the key begins with the shop. Hidden like this the shop can't lead the planner to one of
+        them, which it may choose while a table is so new that nothing is known of it, and then reads the whole
+        shop for each.
+        """
+        return f"v.{self.of.id_column} = w.id AND v.shop_id || '' = w.shop_id"
+
+
+def judged(state: State, book: RuleBook) -> Any:
+    """What views are given: an order with its rules, a SKU as it is."""
+    return Judged.by(book, state) if isinstance(state, Order) else state

@@ -25,9 +25,10 @@ from infrastructure import clock
 from infrastructure.database.pool import Pool
 from infrastructure.log.columns import Bigints, Texts
 from infrastructure.log.histories import read_streams
-from infrastructure.log.log import ORDER, Histories, is_distributed, read_head, read_histories
+from infrastructure.log.log import Histories, is_distributed, read_head, read_histories
+from infrastructure.log.streams import patterns
 from infrastructure.projections import builds, parking
-from infrastructure.projections.applying import REFUSED, Applied, copy_order, copy_rows, delete_rows
+from infrastructure.projections.applying import REFUSED, Applied, copy_rows, copy_stream, delete_rows
 from infrastructure.projections.builds import Build
 from infrastructure.receipts import forget_receipts
 
@@ -39,8 +40,8 @@ BATCH = 2_000
 CATCH_UP_BATCH = 100_000
 """And when far behind: what an order lived through meanwhile is then mostly folded at once."""
 
-ORDERS_AT_ONCE = 2_000
-"""Orders in memory; a batch has as many of these as it takes."""
+STREAMS_AT_ONCE = 2_000
+"""Orders and SKUs in memory; a batch has as many of these as it takes."""
 
 SHOPS_PER_ROUND = 100
 ROUND_SECONDS = 0.05
@@ -81,7 +82,7 @@ _TOUCHED = """
 SELECT w.shop_id, t.last, t.streams
 FROM unnest(%b, %b, %b) AS w(shop_id, done, up_to)
 CROSS JOIN LATERAL (
-    SELECT max(e.position) AS last, array_agg(DISTINCT e.stream) FILTER (WHERE e.stream LIKE %b) AS streams
+    SELECT max(e.position) AS last, array_agg(DISTINCT e.stream) FILTER (WHERE e.stream LIKE ANY (%b)) AS streams
     FROM event e WHERE e.shop_id = w.shop_id AND e.position > w.done AND e.position <= w.up_to
 ) t
 WHERE t.last IS NOT NULL
@@ -218,7 +219,7 @@ class Worker:
                     Texts(list(stretches)),
                     Bigints([stretch.done for stretch in stretches.values()]),
                     Bigints([stretch.up_to for stretch in stretches.values()]),
-                    ORDER + "%",
+                    Texts(patterns()),
                 ),
             )
             touched = {shop_id: (last, streams or []) for shop_id, last, streams in await cursor.fetchall()}
@@ -235,9 +236,9 @@ class Worker:
                 shop: touched[shop][0] if shop in touched else stretch.done for shop, stretch in stretches.items()
             }
             tried: dict[tuple[str, str], tuple[int, str] | None] = {}
-            orders = list(streams)
-            for first in range(0, len(orders), ORDERS_AT_ONCE):
-                some = orders[first : first + ORDERS_AT_ONCE]
+            pairs = list(streams)
+            for first in range(0, len(pairs), STREAMS_AT_ONCE):
+                some = pairs[first : first + STREAMS_AT_ONCE]
                 tried |= await self._apply(connection, some, stretches, last, cut, one_by_one=one_by_one)
             await parking.settle(connection, tried, parked, now)
             moves = [(shop, build.reader, last[shop]) for shop in touched for build in stretches[shop].builds]
@@ -256,9 +257,9 @@ class Worker:
         *,
         one_by_one: bool,
     ) -> dict[tuple[str, str], tuple[int, str] | None]:
-        """Fold orders and write their rows; for each what could not be applied, if anything.
+        """Fold orders and SKUs and write their rows; for each what could not be applied, if anything.
 
-        Of an order that waits only what comes before its ``cut`` is applied, which tries nothing.
+        Of one that waits only what comes before its ``cut`` is applied, which tries nothing.
         """
         unreadable: dict[tuple[str, str], tuple[int, str]] = {}
         histories = await _histories(connection, streams, last, unreadable)
@@ -270,23 +271,22 @@ class Worker:
         tried: dict[tuple[str, str], tuple[int, str] | None] = {}
         for pairs in groups.values():
             together = stretches[pairs[0][0]].builds
-            orders = {pair: (pair[0], pair[1].removeprefix(ORDER)) for pair in pairs}
             known = [
-                orders[pair]
+                pair
                 for pair in pairs
                 if not histories[pair] or histories[pair][0].position <= stretches[pair[0]].done
             ]
             for build in together if known else ():
                 await delete_rows(connection, build, known)
             if one_by_one:
-                for pair, order in orders.items():
-                    broken = await copy_order(connection, together, self._book, order, histories[pair])
+                for pair in pairs:
+                    broken = await copy_stream(connection, together, self._book, pair, histories[pair])
                     tried[pair] = broken or unreadable.get(pair)
                 continue
             views = {view.name: view for build in together for view in build.declared}
             applied = Applied(views.values(), self._book)
-            for pair, order in orders.items():
-                tried[pair] = applied.add_history(*order, histories[pair]) or unreadable.get(pair)
+            for pair in pairs:
+                tried[pair] = applied.add_history(*pair, histories[pair]) or unreadable.get(pair)
             for build in together:
                 await copy_rows(connection, build, applied.rows)
         return {pair: broken for pair, broken in tried.items() if pair not in cut}

@@ -11,10 +11,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from infrastructure.projections.views import BY_NAME
 from tests.api.conftest import SHOP, Api
 
 ROOT = Path(__file__).parents[2]
-NAMES = ["orders", "deadlines", "violations"]
+NAMES = list(BY_NAME)
 
 
 def overview(api: Api) -> dict[str, Any]:

@@ -1,12 +1,26 @@
 """Every view of the log, one file each. A new one is declared in a file of its own and listed here."""
 
 from infrastructure.projections.view import View
+from infrastructure.projections.views.applications import APPLICATIONS
 from infrastructure.projections.views.deadlines import DEADLINES
+from infrastructure.projections.views.delistings import DELISTINGS
 from infrastructure.projections.views.orders import ORDERS
+from infrastructure.projections.views.reservations import RESERVATIONS
+from infrastructure.projections.views.skus import SKUS
 from infrastructure.projections.views.violations import VIOLATIONS
 
-__all__ = ["BY_NAME", "DEADLINES", "ORDERS", "VIEWS", "VIOLATIONS"]
+__all__ = [
+    "APPLICATIONS",
+    "BY_NAME",
+    "DEADLINES",
+    "DELISTINGS",
+    "ORDERS",
+    "RESERVATIONS",
+    "SKUS",
+    "VIEWS",
+    "VIOLATIONS",
+]
 
-VIEWS: tuple[View, ...] = (ORDERS, DEADLINES, VIOLATIONS)
+VIEWS: tuple[View, ...] = (ORDERS, DEADLINES, VIOLATIONS, RESERVATIONS, APPLICATIONS, SKUS, DELISTINGS)
 
 BY_NAME = {view.name: view for view in VIEWS}

@@ -23,6 +23,8 @@ def rows(judged: Judged) -> Iterable[Row]:
             deadline.settled,
             deadline.tracking_number,
             LANES[deadline.kind, deadline.settled],
+            deadline.sku_id,
+            deadline.since,
         )
         for number, deadline in enumerate(deadlines(judged.order, judged.rules, judged.clocks), start=1)
     ]
@@ -30,7 +32,7 @@ def rows(judged: Judged) -> Iterable[Row]:
 
 DEADLINES = View(
     name="deadlines",
-    version=1,
+    version=2,
     table="deadline_list",
     columns=(
         Column("number", "smallint"),
@@ -40,6 +42,9 @@ DEADLINES = View(
         Column("settled", "text", optional=True),  # as no time can change it; null: pending till due
         Column("tracking_number", "text", optional=True),
         Column("lane", "smallint"),
+        # Of a delist_sku, which is never met here: that the SKU was delisted is told in another view (delistings).
+        Column("sku_id", "text", optional=True),
+        Column("since", "timestamptz", optional=True),
     ),
     key=("order_sn", "shop_id", "number"),
     indexes=(Index("by_lane", "(shop_id, lane, due_key, order_sn, number)"),),

@@ -161,6 +161,7 @@ def test_a_deadline_as_a_client_gets_it() -> None:
         "tracking_upload",
         "deemed_stockout",
         "review_decision",
+        "delist_sku",
         "contact_buyer",
         "carrier_pickup",
     ]

@@ -14,14 +14,16 @@ from psycopg.rows import TupleRow
 
 from domain.history import Recorded
 from domain.order import commands as c
-from domain.order.state import fold
 from domain.rules.ruleset import RuleBook
-from infrastructure.command_path import CommandPath
+from domain.sku import commands as s
+from domain.sku.decisions import ACTIONS as SKU_ACTIONS
+from infrastructure.command_path import CommandPath, TellSku, Told
 from infrastructure.database.pool import Pool
+from infrastructure.log.streams import kind_of
 from infrastructure.projections import builds, rebuild, slices
 from infrastructure.projections.builds import Build, table_of
 from infrastructure.projections.verification import verify
-from infrastructure.projections.view import Judged, Row, View
+from infrastructure.projections.view import Row, View, judged
 from infrastructure.projections.views import VIEWS
 from infrastructure.rule_sets import shipped_rules
 from tests.orders import LINE, MONDAY_9, SHOP, order_sn, tell
@@ -31,13 +33,15 @@ BOOK = shipped_rules()
 Rows = dict[str, list[Any]]
 """By view."""
 
+NO_ROWS: Rows = {view.name: [] for view in VIEWS}
+
 
 async def rows(connection: AsyncConnection[TupleRow], shop: str = SHOP) -> Rows:
     """Everything the active builds hold of a shop."""
     found = {}
     for view in VIEWS:
         cursor = await connection.execute(
-            f"SELECT * FROM {view.table} WHERE shop_id = %s ORDER BY order_sn, 3", (shop,)
+            f"SELECT * FROM {view.table} WHERE shop_id = %s ORDER BY {view.of.id_column}, 3, 4", (shop,)
         )
         found[view.name] = await cursor.fetchall()
     return found
@@ -47,7 +51,9 @@ async def held(connection: AsyncConnection[TupleRow], build: Build) -> Rows:
     """Everything a build holds."""
     found = {}
     for view in build.declared:
-        query = sql.SQL("SELECT * FROM {} ORDER BY shop_id, order_sn, 3").format(table_of(view, build.id))
+        query = sql.SQL("SELECT * FROM {} ORDER BY shop_id, {}, 3, 4").format(
+            table_of(view, build.id), sql.Identifier(view.of.id_column)
+        )
         found[view.name] = await (await connection.execute(query)).fetchall()
     return found
 
@@ -104,11 +110,20 @@ async def rebuilt(
 
 
 class Step(NamedTuple):
-    """A command to an order of a shop, both by number."""
+    """A command to an order of a shop, both by number, or to a SKU."""
 
     shop: int
     order: int
     command: c.Command
+
+    def told(self, shops: Sequence[str]) -> Told:
+        if type(self.command) in _OF_SKUS:
+            return TellSku(shops[self.shop], SKU_IDS[self.order % len(SKU_IDS)], self.command, "test")
+        return tell(order_sn(self.order), self.command, shops[self.shop])
+
+
+SKU_IDS = (LINE.sku_id, "52000302")
+_OF_SKUS = {action.command for action in SKU_ACTIONS.values()}
 
 
 _PLACES = [
@@ -142,6 +157,11 @@ _COMMANDS = [
     c.DecideComplaint(outcome="upheld"),
     c.AppealViolation(violation_id=f"{order_sn(0)}:late_shipment"),
     c.DecideAppeal(violation_id=f"{order_sn(0)}:late_shipment", outcome="overturned"),
+    s.CountStock(on_hand=7),
+    s.CountStock(on_hand=0),
+    s.SetCapacity(production_per_day=5, shipping_per_day=9),
+    s.Delist(reason="缺货"),
+    s.Relist(),
 ]
 
 LIVES = st.lists(
@@ -160,17 +180,20 @@ LIVES = st.lists(
 
 
 async def live(path: CommandPath, steps: Sequence[Step], shops: Sequence[str]) -> None:
-    await path.submit([tell(order_sn(step.order), step.command, shops[step.shop]) for step in steps])
+    await path.submit([step.told(shops) for step in steps])
 
 
-def folded(orders: Mapping[tuple[str, str], Sequence[Recorded]], book: RuleBook = BOOK) -> Rows:
-    """The rows of just these events, by shop and order number, as ``held`` gives them."""
+def folded(streams: Mapping[tuple[str, str], Sequence[Recorded[Any]]], book: RuleBook = BOOK) -> Rows:
+    """The rows of just these events, by shop and stream, as ``held`` gives them."""
     found: Rows = {view.name: [] for view in VIEWS}
-    for (shop_id, number), history in sorted(orders.items()):
-        judged = Judged.by(book, fold(number, history))
+    for (shop_id, stream), history in sorted(streams.items()):
+        kind = kind_of(stream)
+        of = kind.id_of(stream)
+        seen = judged(kind.fold(of, history), book)
         for view in VIEWS:
-            of_order = [(shop_id, number, *_as_read(view, row)) for row in view.rows(judged)]
-            found[view.name] += sorted(of_order, key=lambda row: row[2])
+            if view.of is kind:
+                of_one = [(shop_id, of, *_as_read(view, row)) for row in view.rows(seen)]
+                found[view.name] += sorted(of_one, key=lambda row: row[2:4])
     return found
 
 

@@ -34,15 +34,26 @@ from infrastructure.projections.views import DEADLINES, ORDERS, VIEWS, VIOLATION
 from infrastructure.projections.worker import Worker
 from tests.domain.vocabulary import hours
 from tests.infrastructure.projections.built import BOOK, rebuilt
-from tests.orders import LINE, MONDAY_9, SHOP, done, on_database, order_sn, placed_and_formed, tell
+from tests.orders import (
+    LINE,
+    MONDAY_9,
+    SHOP,
+    done,
+    on_database,
+    order_sn,
+    placed_and_formed,
+    something_for_every_view,
+    tell,
+)
 
 every_view = pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
 both_formats = pytest.mark.parametrize("format", Format)
 
 
 async def varied(pool: Pool, path: CommandPath, shop: str = SHOP) -> None:
-    """Orders with holds, several lines and parcels, no payment, violations and appeals."""
-    await placed_and_formed(path, 4, shop)
+    """Orders with holds, several lines and parcels, no payment, violations and appeals; SKUs of all kinds."""
+    await something_for_every_view(path, 4, shop)
+    await done(path, *(tell(order_sn(n), c.CompleteReview(outcome="rejected"), shop) for n in range(4)))
     two_lines = (LINE, replace(LINE, sku_id='52"0,302', name="猫粮\n“试吃”, 2 kg"))
     late = f"{order_sn(2)}:late_shipment"
     await done(
@@ -72,7 +83,7 @@ async def held(connection: AsyncConnection[TupleRow], view: View, shop: str | No
 
 
 def all_columns(view: View) -> list[Column]:
-    return [Column("shop_id", "text"), Column("order_sn", "text"), *view.columns]
+    return [Column("shop_id", "text"), Column(view.of.id_column, "text"), *view.columns]
 
 
 def of_csv(view: View, file: Path) -> list[Row]:

@@ -24,6 +24,7 @@ from infrastructure.projections.views import BY_NAME, ORDERS, VIEWS
 from infrastructure.projections.worker import Worker
 from tests.infrastructure.projections.built import (
     BOOK,
+    NO_ROWS,
     active,
     build_of,
     equal_to_the_log,
@@ -425,15 +426,15 @@ def test_an_order_that_is_not_parked_is_neither_retried_nor_discarded(database_u
 def test_parked_orders_are_listed_page_by_page(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         async with pool.connection() as connection:
-            expected = [(shop, order_sn(n)) for shop in ("a", "b") for n in range(3)]
-            for shop, number in expected:
-                await append_unheard(connection, shop, number, 0)
+            expected = [(shop, ORDER + order_sn(n)) for shop in ("a", "b") for n in range(3)]
+            for shop, stream in expected:
+                await append_unheard(connection, shop, stream.removeprefix(ORDER), 0)
             for shop in ("a", "b"):
                 await Worker(pool, BOOK).catch_up(shop)
             listed: list[tuple[str, str]] = []
             while page := await list_parked(connection, 2, listed[-1] if listed else ("", "")):
                 assert len(page) <= 2
-                listed += [(parked.shop_id, parked.order_sn) for parked in page]
+                listed += [(parked.shop_id, parked.stream) for parked in page]
             assert listed == expected
 
     on_database(database_url, work)
@@ -479,7 +480,7 @@ def test_a_rebuild_stops_at_an_order_that_a_view_cannot_do_with(
             build = await rebuild.request(connection, VIEWS, BOOK)
             with pytest.raises(Poison, match=rf"Order {SICK} of shop {SHOP} .* position 5 on"):
                 await fold_here(database_url, build)
-            assert await held(connection, build) == {"orders": [], "deadlines": [], "violations": []}
+            assert await held(connection, build) == NO_ROWS
 
     on_database(database_url, work)
 

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from domain.history import Recorded, visible
+from domain.history import visible
 from domain.order import commands as c
 from domain.rules.ruleset import RuleBook
 from infrastructure import clock
 from infrastructure.command_path import CommandPath
 from infrastructure.database.pool import Pool
-from infrastructure.log.log import ORDER, read_head, read_histories
+from infrastructure.log.log import ORDER, Histories, read_head, read_histories
 from infrastructure.projections import builds, rebuild, slices
 from infrastructure.projections.builds import Build, CannotDo
 from infrastructure.projections.rebuild import Progress
@@ -34,7 +34,7 @@ from infrastructure.projections.worker import Worker
 from tests.infrastructure.projections.built import (
     BOOK,
     LIVES,
-    Rows,
+    NO_ROWS,
     Step,
     active,
     build_of,
@@ -130,7 +130,7 @@ def test_a_slice_that_was_not_committed_is_done_again_once(database_url: str) ->
                     assert slices.work_once(other, database_url, build, BOOK)
 
             await asyncio.to_thread(fold_and_lose)
-            assert await held(connection, build) == {"orders": [], "deadlines": [], "violations": []}
+            assert await held(connection, build) == NO_ROWS
             assert await slices.left(connection, build) == 1
             await fold_here(database_url, build)
             once = await held(connection, build)
@@ -223,11 +223,10 @@ async def told_in_two_parts(path: CommandPath) -> datetime:
     return between
 
 
-async def histories(connection: AsyncConnection[TupleRow]) -> dict[tuple[str, str], list[Recorded]]:
-    """Of all orders, by shop and number."""
+async def histories(connection: AsyncConnection[TupleRow]) -> Histories:
+    """Of everything, by shop and stream."""
     cursor = await connection.execute("SELECT DISTINCT shop_id, stream FROM event")
-    found = await read_histories(connection, await cursor.fetchall())
-    return {(shop, stream.removeprefix(ORDER)): history for (shop, stream), history in found.items()}
+    return await read_histories(connection, await cursor.fetchall())
 
 
 @pytest.mark.parametrize("position", [1, 3, 5, 7, 9, 100])
@@ -258,7 +257,7 @@ def test_a_build_of_a_moment_shows_what_was_known_then(database_url: str) -> Non
             seen = {
                 pair: visible(history, known_at=between) for pair, history in (await histories(connection)).items()
             }
-            assert seen["third", order_sn(0)] == []
+            assert seen["third", ORDER + order_sn(0)] == []
             expected = folded({pair: history for pair, history in seen.items() if history})
             assert await held(connection, build) == expected
             assert (await verify(connection, build, BOOK, sample=None)).differences == []
@@ -270,12 +269,11 @@ def test_a_build_before_anything_was_known_is_empty(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         before = clock.now()
         await placed_and_formed(path, 2)
-        nothing: Rows = {"orders": [], "deadlines": [], "violations": []}
         for scope in ({"known_at": before.isoformat()}, {"shop_id": "never heard of", "to_position": 3}):
             build = await rebuilt(pool, database_url, scope=scope)
             assert build.state == "ready"
             async with pool.connection() as connection:
-                assert await held(connection, build) == nothing
+                assert await held(connection, build) == NO_ROWS
 
     on_database(database_url, work)
 
@@ -594,7 +592,7 @@ def test_preparing_builds_what_no_build_of_this_definition_answers_for(database_
             head = await read_head(connection, SHOP)
             await connection.execute("UPDATE build SET definition = 'of an older program'")
             assert await builds.live(connection, BOOK) == []
-            assert await rebuild.prepare(pool, database_url, BOOK) == ["orders", "deadlines", "violations"]
+            assert await rebuild.prepare(pool, database_url, BOOK) == [view.name for view in VIEWS]
             now = await active(connection)
             assert await held(connection, now) == before
             assert await builds.reached(connection, SHOP, "orders") == head

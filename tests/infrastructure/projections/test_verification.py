@@ -14,7 +14,7 @@ from infrastructure.projections.view import View
 from infrastructure.projections.views import DEADLINES, ORDERS, VIEWS, VIOLATIONS
 from infrastructure.projections.worker import Worker
 from tests.infrastructure.projections.built import BOOK, active, build_of, fold_here, rebuilt
-from tests.orders import SHOP, on_database, order_sn, placed_and_formed, tell
+from tests.orders import SHOP, on_database, order_sn, placed_and_formed, something_for_every_view, tell
 
 SICK = order_sn(1)
 
@@ -84,15 +84,17 @@ def test_a_difference_from_the_log_is_found_and_said(database_url: str, damage: 
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
-def test_rows_of_an_order_nobody_told_of_are_found_in_every_view(database_url: str, view: View) -> None:
+def test_rows_that_nobody_told_of_are_found_in_every_view(database_url: str, view: View) -> None:
+    of = view.of.id_column
+
     async def work(pool: Pool, path: CommandPath) -> None:
-        await placed_and_formed(path, 3)
+        await something_for_every_view(path, 3)
         build = await rebuilt(pool, database_url, [view])
         async with pool.connection() as connection:
             await connection.execute(
                 f"CREATE TEMPORARY TABLE ghost AS SELECT * FROM {view.table}_{build.id}".encode()
             )
-            await connection.execute("UPDATE ghost SET order_sn = 'ghost ' || order_sn")
+            await connection.execute(f"UPDATE ghost SET {of} = 'ghost ' || {of}".encode())
             await connection.execute(f"INSERT INTO {view.table}_{build.id} SELECT * FROM ghost".encode())
             found = await verify(connection, build, BOOK, sample=None)
             assert len({difference for difference in found.differences if "ghost" in difference}) >= 3

@@ -1,7 +1,8 @@
 """The declared views: sound, told apart by their definition, and the same at any moment."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -10,17 +11,19 @@ from msgspec.structs import replace
 
 from domain.history import Metadata, Recorded
 from domain.order import events as e
-from domain.order.state import Order, fold
+from domain.order.state import fold
 from domain.rules.ruleset import RuleBook
 from infrastructure import clock
 from infrastructure.command_path import CommandPath
 from infrastructure.database.pool import Pool
+from infrastructure.log.codec import AnyEvent
+from infrastructure.log.streams import OF_ORDER, Kind
 from infrastructure.projections import builds
 from infrastructure.projections.applying import write_rows
-from infrastructure.projections.view import Judged, Row, View
+from infrastructure.projections.view import Judged, Row, View, judged
 from infrastructure.projections.views import BY_NAME, DEADLINES, ORDERS, VIEWS, VIOLATIONS
 from infrastructure.projections.views.deadlines import LANES
-from tests.infrastructure.log.test_codec import EVENTS
+from tests.infrastructure.log.test_codec import EVENTS, SKU_EVENTS
 from tests.infrastructure.projections.built import BOOK, active
 from tests.orders import MONDAY_9, on_database
 
@@ -36,7 +39,7 @@ def test_views_have_names_and_tables_of_their_own() -> None:
 
 @every_view
 def test_columns_and_indexes_have_names_of_their_own(view: View) -> None:
-    names = ["shop_id", "order_sn", *(column.name for column in view.columns)]
+    names = ["shop_id", view.of.id_column, *(column.name for column in view.columns)]
     assert len(set(names)) == len(names)
     indexes = ["key", *(index.name for index in view.indexes)]
     assert len(set(indexes)) == len(indexes)
@@ -44,9 +47,9 @@ def test_columns_and_indexes_have_names_of_their_own(view: View) -> None:
 
 @every_view
 def test_a_key_is_of_columns_that_are_there_and_never_null(view: View) -> None:
-    never_null = {"shop_id", "order_sn", *(column.name for column in view.columns if not column.optional)}
-    assert {"shop_id", "order_sn"} <= set(view.key) <= never_null
-    assert view.key[0] == "order_sn", "an order's rows are found by the key alone"
+    never_null = {"shop_id", view.of.id_column, *(column.name for column in view.columns if not column.optional)}
+    assert {"shop_id", view.of.id_column} <= set(view.key) <= never_null
+    assert view.key[0] == view.of.id_column, "an order's rows are found by the key alone"
 
 
 @every_view
@@ -62,7 +65,7 @@ def test_the_tables_are_made_as_declared(database_url: str, view: View) -> None:
             types = {"timestamptz": "timestamp with time zone"}
             assert await cursor.fetchall() == [
                 ("shop_id", "text", True),
-                ("order_sn", "text", True),
+                (view.of.id_column, "text", True),
                 *((c.name, types.get(c.type, c.type), not c.optional) for c in view.columns),
             ]
             cursor = await connection.execute(
@@ -116,28 +119,28 @@ def test_a_definition_names_what_it_is_of() -> None:
 # ---- rows -------------------------------------------------------------------------------------------
 
 
-def lives() -> Iterator[Order]:
-    """An order at every step of a life that holds every type of event, one type after another or left out."""
-    for without in (None, *EVENTS):
+def lives(kind: Kind = OF_ORDER) -> Iterator[Any]:
+    """One at every step of a life that holds every type of event, one type after another or left out."""
+    events: Sequence[AnyEvent] = EVENTS if kind is OF_ORDER else SKU_EVENTS
+    for without in (None, *events):
         history = [
             Recorded(event, n, n, MONDAY_9 + timedelta(hours=7 * n), MONDAY_9 + timedelta(hours=7 * n), Metadata())
-            for n, event in enumerate((event for event in EVENTS if event is not without), start=1)
+            for n, event in enumerate((event for event in events if event is not without), start=1)
         ]
         for end in range(1, len(history) + 1):
-            yield fold("260302-1", history[:end])
+            yield kind.fold("260302-1", history[:end])
 
 
 @every_view
 def test_rows_of_any_life_fit_the_columns(database_url: str, view: View) -> None:
     applied: list[Row] = []
-    orders = list(lives())
-    for n, order in enumerate(orders):
-        rows = list(view.rows(Judged.by(BOOK, order)))
+    for n, state in enumerate(lives(view.of)):
+        rows = list(view.rows(judged(state, BOOK)))
         assert all(len(row) == len(view.columns) for row in rows)
         for row in rows:
             for column, value in zip(view.columns, row, strict=True):
                 assert column.optional or value is not None, column.name
-        applied += [(f"{n}", order.order_sn, *row) for row in rows]
+        applied += [(f"{n}", "260302-1", *row) for row in rows]
     assert applied
     with psycopg.connect(database_url) as connection:
         (found,) = connection.execute("SELECT active FROM projection WHERE name = %s", (view.name,)).fetchall()
@@ -150,12 +153,12 @@ def test_rows_of_any_life_fit_the_columns(database_url: str, view: View) -> None
 
 @every_view
 def test_rows_do_not_depend_on_the_moment_of_asking(view: View) -> None:
-    orders = list(lives())
+    states = list(lives(view.of))
     then: list[object] = []
     for moment in ("2020-01-01", "2026-03-04 12:00", "2126-01-01"):
         with freeze_time(moment):
             assert clock.now().isoformat().startswith(moment[:10])
-            found = [list(view.rows(Judged.by(BOOK, order))) for order in orders]
+            found = [list(view.rows(judged(state, BOOK))) for state in states]
         then.append(found)
     assert then[0] == then[1] == then[2]
 

@@ -17,7 +17,7 @@ from infrastructure.projections import worker as worker_module
 from infrastructure.projections.builds import reached
 from infrastructure.projections.worker import CATCH_UP_BATCH, Worker, share_out
 from infrastructure.rule_sets import shipped_rules
-from tests.infrastructure.projections.built import equal_to_the_log, rows
+from tests.infrastructure.projections.built import NO_ROWS, equal_to_the_log, rows
 from tests.orders import SHOP, done, on_database, order_sn, placed_and_formed, tell
 
 BOOK = shipped_rules()
@@ -127,7 +127,7 @@ def test_a_crash_before_the_commit_leaves_rows_and_checkpoint_as_they_were(
                 await worker.catch_up(SHOP)
         async with pool.connection() as connection:
             assert await reached(connection, SHOP, "orders") == 0
-            assert await rows(connection) == {"orders": [], "deadlines": [], "violations": []}
+            assert await rows(connection) == NO_ROWS
         await worker.catch_up(SHOP)
         async with pool.connection() as connection:
             await equal_to_the_log(connection)

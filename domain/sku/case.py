@@ -1,0 +1,220 @@
+"""The stockout case: from the first application for a SKU until nothing is left undecided (seed 2).
+
+A stockout application on one order opens a case for each SKU it is about, unless one is open. Every order of
+the SKU that was open then, or was formed later until the SKU was taken off the shelf or restocked, is in it,
+and so is every order that applies while it lasts. It closes when all of them are shipped or ended and the SKU
+is off the shelf or restocked. Nothing of this is stored: it follows from the applications, from what orders
+want of the SKU, and from what was told of the SKU.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import accumulate
+from typing import Literal
+
+import msgspec
+
+from domain.history import Recorded
+from domain.order.events import ReviewOutcome
+from domain.sku.events import SkuEvent, StockCounted
+from domain.sku.reservations import ReservationState
+from domain.sku.state import fold
+
+Standing = Literal["at_risk", "applied", "rejected", "approved", "shipped", "refunded", "cancelled"]
+"""How an order stands in a case. ``rejected``: the application was, and it is still to be shipped."""
+
+STANDINGS: tuple[Standing, ...] = (
+    "at_risk", "applied", "rejected", "approved", "shipped", "refunded", "cancelled",
+)  # fmt: skip
+
+_OPEN: frozenset[Standing] = frozenset(("at_risk", "applied", "rejected"))
+
+
+class Application(msgspec.Struct, frozen=True, gc=False):
+    """A stockout application on an order, as far as it is about one SKU; ``position`` is its place in the log."""
+
+    order_sn: str
+    position: int
+    requested_at: datetime
+    outcome: ReviewOutcome | None = None
+
+
+class Wanted(msgspec.Struct, frozen=True, gc=False):
+    """What one order wants of the SKU. ``state`` and ``ended_at`` are of its last piece to be settled.
+
+    ``contacted_at`` is when its buyer was last spoken to.
+    """
+
+    order_sn: str
+    quantity: int
+    state: ReservationState
+    formed_at: datetime
+    ended_at: datetime | None = None
+    contacted_at: datetime | None = None
+
+    def was_open(self, at: datetime) -> bool:
+        return self.formed_at <= at and (self.ended_at is None or self.ended_at > at)
+
+
+class InCase(msgspec.Struct, frozen=True, gc=False):
+    """An order in a case: since when, how it stands, and whether its buyer was spoken to since then."""
+
+    order_sn: str
+    quantity: int
+    since: datetime
+    standing: Standing
+    contacted: bool
+
+    @property
+    def is_open(self) -> bool:
+        return self.standing in _OPEN
+
+
+class StockoutCase(msgspec.Struct, frozen=True):
+    """A case. ``delisted_at`` is since when the SKU is off the shelf, ``restocked_at`` when a count covered it.
+
+    Without either the case can't close, and every new order of the SKU falls into it.
+    """
+
+    sku_id: str
+    number: int
+    opened_at: datetime
+    opened_by: str
+    delisted_at: datetime | None
+    restocked_at: datetime | None
+    closed_at: datetime | None
+    orders: tuple[InCase, ...]
+
+    @property
+    def case_id(self) -> str:
+        """The SKU and the place in the log of the application that was told first."""
+        return f"{self.sku_id}:{self.number}"
+
+    @property
+    def stopped_at(self) -> datetime | None:
+        """From when on new orders of the SKU are no longer in it."""
+        return min((at for at in (self.delisted_at, self.restocked_at) if at is not None), default=None)
+
+    def counts(self) -> dict[Standing, int]:
+        """How many orders stand how."""
+        found: dict[Standing, int] = dict.fromkeys(STANDINGS, 0)
+        for order in self.orders:
+            found[order.standing] += 1
+        return found
+
+
+def cases(
+    sku_id: str,
+    told: Sequence[Recorded[SkuEvent]],
+    applications: Iterable[Application],
+    wanted: Sequence[Wanted],
+) -> list[StockoutCase]:
+    """All cases of a SKU, the oldest first.
+
+    ``told`` is the SKU's history, ``wanted`` are the orders of it whose group formed, at least those that were
+    open when the first application was filed or formed later.
+    """
+    owed = _Owed(wanted)
+    groups: list[_Group] = []
+    for application in sorted(applications, key=lambda each: (each.requested_at, each.position)):
+        if not groups or not groups[-1].takes(application):
+            groups.append(_Group(sku_id, told, application.requested_at, owed))
+        groups[-1].add(application)
+    return [group.case() for group in groups]
+
+
+class _Owed:
+    """Orders of a SKU, and how many pieces were owed to open ones at any moment."""
+
+    def __init__(self, wanted: Sequence[Wanted]) -> None:
+        self.by_order = {each.order_sn: each for each in wanted}
+        formed = sorted((each.formed_at, each.quantity) for each in wanted)
+        ended = sorted((each.ended_at, each.quantity) for each in wanted if each.ended_at is not None)
+        self._formed = [at for at, _ in formed]
+        self._ended = [at for at, _ in ended]
+        self._came = [0, *accumulate(quantity for _, quantity in formed)]
+        self._went = [0, *accumulate(quantity for _, quantity in ended)]
+
+    def at(self, moment: datetime) -> int:
+        return self._came[bisect_right(self._formed, moment)] - self._went[bisect_right(self._ended, moment)]
+
+
+class _Group:
+    """The applications of one case, as they gather."""
+
+    def __init__(self, sku_id: str, told: Sequence[Recorded[SkuEvent]], opened_at: datetime, owed: _Owed) -> None:
+        self._sku_id = sku_id
+        self._opened_at = opened_at
+        self._owed = owed
+        self._applications: dict[str, Application] = {}
+        self._number = 0
+        self._delisted_at = fold(sku_id, told).off_sale_since(opened_at)
+        self._restocked_at = min(
+            (
+                counted.occurred_at
+                for counted in told
+                if isinstance(counted.event, StockCounted)
+                and counted.occurred_at > opened_at
+                and counted.event.on_hand >= max(owed.at(counted.occurred_at), 1)
+            ),
+            default=None,
+        )
+        stopped_at = min((at for at in (self._delisted_at, self._restocked_at) if at is not None), default=None)
+        self._stopped_at = None if stopped_at is None else max(stopped_at, opened_at)
+        self._orders = {
+            each.order_sn: each
+            for each in owed.by_order.values()
+            if each.was_open(opened_at)
+            or (each.formed_at > opened_at and (self._stopped_at is None or each.formed_at <= self._stopped_at))
+        }
+        self._undecided = sum(1 for each in self._orders.values() if each.ended_at is None)
+        self._last = max((each.ended_at for each in self._orders.values() if each.ended_at), default=opened_at)
+
+    @property
+    def _closed_at(self) -> datetime | None:
+        return None if self._undecided or self._stopped_at is None else max(self._stopped_at, self._last)
+
+    def takes(self, application: Application) -> bool:
+        closed_at = self._closed_at
+        return closed_at is None or application.requested_at <= closed_at
+
+    def add(self, application: Application) -> None:
+        self._applications[application.order_sn] = application
+        self._number = min(self._number or application.position, application.position)
+        order = self._owed.by_order.get(application.order_sn)
+        if order is not None and order.order_sn not in self._orders:
+            self._orders[order.order_sn] = order
+            self._undecided += order.ended_at is None
+            self._last = max(self._last, order.ended_at or self._last)
+
+    def case(self) -> StockoutCase:
+        first = min(self._applications.values(), key=lambda each: (each.requested_at, each.position))
+        orders = [self._in_case(order) for order in self._orders.values()]
+        return StockoutCase(
+            sku_id=self._sku_id,
+            number=self._number,
+            opened_at=self._opened_at,
+            opened_by=first.order_sn,
+            delisted_at=self._delisted_at,
+            restocked_at=self._restocked_at,
+            closed_at=self._closed_at,
+            orders=tuple(sorted(orders, key=lambda order: (order.since, order.order_sn))),
+        )
+
+    def _in_case(self, order: Wanted) -> InCase:
+        application = self._applications.get(order.order_sn)
+        since = application.requested_at if application else max(self._opened_at, order.formed_at)
+        contacted = order.contacted_at is not None and order.contacted_at >= since
+        return InCase(order.order_sn, order.quantity, since, _standing(order, application), contacted)
+
+
+def _standing(order: Wanted, application: Application | None) -> Standing:
+    outcome = application.outcome if application else None
+    if order.ended_at is None:
+        return "at_risk" if application is None else "applied" if outcome is None else "rejected"
+    if order.state == "shipped":
+        return "shipped"
+    if outcome == "approved":
+        return "approved"
+    return "cancelled" if order.state == "cancelled" else "refunded"
