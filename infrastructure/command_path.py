@@ -20,7 +20,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from domain.history import Metadata, Recorded
-from domain.order.commands import Command
+from domain.order.commands import Command, Place, RequestStockout
 from domain.order.decisions import Decision, Refusal, decide
 from domain.order.observations import observe
 from domain.order.snapshot import Snapshot
@@ -28,6 +28,7 @@ from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
 from domain.sku import decisions as sku_decisions
 from domain.sku.state import Sku
+from domain.sku.state import fold as fold_sku
 from infrastructure.log.codec import AnyEvent
 from infrastructure.log.log import (
     Append,
@@ -123,7 +124,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     ``state`` is the order or SKU afterwards, ``events`` how many were appended for this intent, ``position``
     the place of its last event in the shop's log (without events: of the last one it had) and ``at``
-    the moment it was judged. ``answer`` is what ``render`` made for an intent with an idempotency key; when
+    the moment it was judged. ``skus`` are those that stockout of an order was applied for. ``answer`` is what ``render`` made for an intent with an idempotency key; when
     it was given before (``replayed``) it and the position are all there is.
     """
 
@@ -134,6 +135,7 @@ class Outcome(msgspec.Struct, frozen=True):
     refusal: Refusal | None = None
     answer: bytes | None = None
     replayed: bool = False
+    skus: Mapping[str, Sku] = {}
 
     @property
     def order(self) -> Order:
@@ -440,12 +442,13 @@ class CommandPath:
             drafts = _drafts(await read_histories(connection, streams))
         if expired:
             await free_keys(connection, expired, now)
+        skus = await _skus(connection, batch, drafts)
         decided: list[tuple[_Waiting, Outcome]] = []
         for entry in batch:
             if entry.key and (kept := told_before.get(entry.key)):
                 _answer(entry, _replayed(entry.intent, kept, now))
             else:
-                decided.append((entry, self._decide(entry.intent, drafts[entry.stream], now)))
+                decided.append((entry, self._decide(entry.intent, drafts[entry.stream], now, skus)))
         shops: dict[str, list[Append]] = {}
         for (shop_id, stream), draft in drafts.items():
             if draft.events:
@@ -468,7 +471,7 @@ class CommandPath:
             _answer(entry, outcome)
         return lost
 
-    def _decide(self, intent: Intent, draft: _Draft, now: datetime) -> Outcome:
+    def _decide(self, intent: Intent, draft: _Draft, now: datetime, skus: "_Skus") -> Outcome:
         before = len(draft.events)
         refusal = None
         if isinstance(intent, Observe):
@@ -488,7 +491,8 @@ class CommandPath:
                 note = intent.command.note if isinstance(intent.command.note, str) else None
                 for event in decision:
                     draft.add(event, occurred_at, now, Metadata(actor=intent.actor, note=note))
-        outcome = Outcome(draft.state, len(draft.events) - before, draft.state.position, now, refusal)
+        about = skus.applied_for(intent.shop_id, draft.state)
+        outcome = Outcome(draft.state, len(draft.events) - before, draft.state.position, now, refusal, skus=about)
         if not isinstance(intent, Observe) and intent.idempotency:
             return replace(outcome, answer=self._render(intent, outcome))
         return outcome
@@ -499,6 +503,61 @@ class CommandPath:
         if isinstance(draft.state, Sku):
             return sku_decisions.decide(draft.state, intent.command, now)
         return decide(draft.history, draft.state, intent.command, self._book, now)
+
+
+class _Skus:
+    """The SKUs that orders of a batch applied for, or may apply for in it: as they are by then."""
+
+    def __init__(self, loaded: Mapping[tuple[str, str], Sku], drafts: Mapping[tuple[str, str], _Draft]) -> None:
+        self._loaded = loaded
+        self._drafts = drafts
+
+    def of(self, shop_id: str, sku_id: str) -> Sku:
+        stream = (shop_id, OF_SKU.stream(sku_id))
+        if (draft := self._drafts.get(stream)) and isinstance(draft.state, Sku):
+            return draft.state
+        return self._loaded.get(stream) or Sku(sku_id)
+
+    def applied_for(self, shop_id: str, state: State) -> Mapping[str, Sku]:
+        if not isinstance(state, Order) or not state.reviews:
+            return _NONE
+        return {
+            sku_id: self.of(shop_id, sku_id) for review in state.reviews for sku_id in state.applied_for(review)
+        }
+
+
+_NONE: Mapping[str, Sku] = {}
+
+
+async def _skus(
+    connection: AsyncConnection[TupleRow],
+    batch: Sequence[_Waiting],
+    drafts: Mapping[tuple[str, str], _Draft],
+) -> _Skus:
+    """Few orders ever apply, so for most batches nothing is asked."""
+    needed: dict[tuple[str, str], None] = {}
+    placed = {
+        entry.stream: entry.intent.command.lines
+        for entry in batch
+        if isinstance(entry.intent, Tell) and type(entry.intent.command) is Place
+    }
+    for entry in batch:
+        state, intent = drafts[entry.stream].state, entry.intent
+        if not isinstance(state, Order):
+            continue
+        if state.reviews:
+            names = [sku_id for review in state.reviews for sku_id in state.applied_for(review)]
+        elif isinstance(intent, Tell) and type(intent.command) is RequestStockout:
+            names = [line.sku_id for line in state.lines or placed.get(entry.stream, ())]
+        else:
+            continue
+        for sku_id in names:
+            needed[intent.shop_id, OF_SKU.stream(sku_id)] = None
+    missing = [stream for stream in needed if stream not in drafts]
+    histories = await read_histories(connection, missing) if missing else {}
+    return _Skus(
+        {stream: fold_sku(OF_SKU.id_of(stream[1]), history) for stream, history in histories.items()}, drafts
+    )
 
 
 def _drafts(histories: Histories) -> dict[tuple[str, str], _Draft]:

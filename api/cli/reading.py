@@ -28,7 +28,8 @@ from api.routes.orders import order_view
 from api.stored import StoredEventView
 from domain.order.view import OrderView
 from infrastructure import clock
-from infrastructure.log.log import ORDER, read_histories, read_stream
+from infrastructure.log.loading import read_orders
+from infrastructure.log.log import ORDER, read_stream
 from infrastructure.projections.judging import violations_as_of
 from infrastructure.projections.lists import ListedViolation, list_violations
 from infrastructure.projections.reports import BadPeriod, DailyReport, Period, daily_report
@@ -49,9 +50,8 @@ def order(
     """One order: status, locks, deadlines, violations, and what may be done."""
 
     async def read(program: Program) -> OrderView:
-        pair = (shop, ORDER + number)
         async with program.pool.connection() as connection:
-            history = (await read_histories(connection, [pair]))[pair]
+            history = (await read_orders(connection, shop, [number]))[number]
         try:
             at = AtAMoment(as_of=as_of, known_at=known_at, at_version=at_version)
             return order_view(program, number, history, at)

@@ -27,12 +27,13 @@ from api.queries import (
     parse_moment,
 )
 from api.stored import StoredEventView
-from domain.history import Recorded, visible
+from domain.history import visible
 from domain.order.diff import diff
 from domain.order.state import fold
 from domain.order.view import OrderView, view
 from infrastructure import clock
-from infrastructure.log.log import ORDER, read_histories, read_stream
+from infrastructure.log.loading import OrderHistory, read_orders
+from infrastructure.log.log import ORDER, read_stream
 from infrastructure.projections import lists
 from infrastructure.projections.builds import reached
 from infrastructure.projections.judging import violations_as_of
@@ -68,22 +69,25 @@ async def order(
     return Response(msgspec.json.encode(shown), 200, headers, "application/json")
 
 
-def order_view(program: Program, order_sn: str, history: list[Recorded], moment: AtAMoment) -> OrderView:
+def order_view(program: Program, order_sn: str, history: OrderHistory, moment: AtAMoment) -> OrderView:
     """The order at a moment.
 
     Deadlines and violations are judged at ``as_of``, else at ``known_at``, else, for a version, when that
     version's latest event occurred, else now.
     """
-    seen = visible(history, as_of=moment.as_of, known_at=moment.known_at, at_version=moment.at_version)
+    seen = visible(history.order, as_of=moment.as_of, known_at=moment.known_at, at_version=moment.at_version)
     folded = fold(order_sn, seen)
     if folded.version == 0:
-        when = "" if seen == history else " by then"
+        when = "" if seen == history.order else " by then"
         raise Refused("unknown_order", f"The shop has no order {order_sn}{when}.")
     latest = folded.last_occurred_at or clock.now()
     at = moment.as_of or moment.known_at
     if at is None:
         at = latest if moment.at_version else max(clock.now(), latest)
-    return view(folded, program.book, at)
+    as_of, known_at = moment.as_of, moment.known_at
+    if moment.at_version:
+        as_of, known_at = min(as_of or at, at), min(known_at or seen[-1].recorded_at, seen[-1].recorded_at)
+    return view(folded, program.book, at, history.skus_at(as_of=as_of, known_at=known_at))
 
 
 @router.get(
@@ -114,13 +118,13 @@ async def difference(
 ) -> Response:
     """Which event changed which field between two moments, each a version or a time."""
     history = await _history(request, shop_id, order_sn)
-    if not history:
+    if not history.order:
         raise Refused("unknown_order", f"The shop has no order {order_sn}.")
     program: Program = request.app.state.program
     since, until = _version_or_time(query.since, "from"), _version_or_time(query.until, "to")
     if type(since) is not type(until):
         raise wrong("to", "`from` and `to` must both be versions or both be times")
-    return _json(diff(order_sn, history, program.book, since, until))
+    return _json(diff(order_sn, history.order, program.book, since, until))
 
 
 @router.get("/v1/shops/{shop_id}/orders", responses=openapi.page("OrderSummary", "not_reached"))
@@ -245,11 +249,10 @@ async def wait_for(program: Program, shop_id: str, view: View, position: int) ->
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _history(request: Request, shop_id: str, order_sn: str) -> list[Recorded]:
+async def _history(request: Request, shop_id: str, order_sn: str) -> OrderHistory:
     program: Program = request.app.state.program
-    pair = (shop_id, ORDER + order_sn)
     async with program.pool.connection() as connection:
-        return (await read_histories(connection, [pair]))[pair]
+        return (await read_orders(connection, shop_id, [order_sn]))[order_sn]
 
 
 def _version_or_time(stated: str, parameter: str) -> int | datetime:

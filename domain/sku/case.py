@@ -43,7 +43,7 @@ class Application(msgspec.Struct, frozen=True, gc=False):
 class Wanted(msgspec.Struct, frozen=True, gc=False):
     """What one order wants of the SKU. ``state`` and ``ended_at`` are of its last piece to be settled.
 
-    ``contacted_at`` is when its buyer was last spoken to.
+    ``contacted_at`` is when its buyer was last spoken to, ``cost_fen`` what a stockout of the order would cost.
     """
 
     order_sn: str
@@ -52,19 +52,23 @@ class Wanted(msgspec.Struct, frozen=True, gc=False):
     formed_at: datetime
     ended_at: datetime | None = None
     contacted_at: datetime | None = None
+    ship_by: datetime | None = None
+    cost_fen: int = 0
 
     def was_open(self, at: datetime) -> bool:
         return self.formed_at <= at and (self.ended_at is None or self.ended_at > at)
 
 
 class InCase(msgspec.Struct, frozen=True, gc=False):
-    """An order in a case: since when, how it stands, and whether its buyer was spoken to since then."""
+    """An order in a case: since when, how it stands, whether its buyer was spoken to since, what is at stake."""
 
     order_sn: str
     quantity: int
     since: datetime
     standing: Standing
     contacted: bool
+    ship_by: datetime | None
+    cost_fen: int
 
     @property
     def is_open(self) -> bool:
@@ -81,6 +85,7 @@ class StockoutCase(msgspec.Struct, frozen=True):
     number: int
     opened_at: datetime
     opened_by: str
+    opened_by_formed_at: datetime
     delisted_at: datetime | None
     restocked_at: datetime | None
     closed_at: datetime | None
@@ -190,12 +195,14 @@ class _Group:
 
     def case(self) -> StockoutCase:
         first = min(self._applications.values(), key=lambda each: (each.requested_at, each.position))
+        opener = self._owed.by_order.get(first.order_sn)
         orders = [self._in_case(order) for order in self._orders.values()]
         return StockoutCase(
             sku_id=self._sku_id,
             number=self._number,
             opened_at=self._opened_at,
             opened_by=first.order_sn,
+            opened_by_formed_at=opener.formed_at if opener else self._opened_at,
             delisted_at=self._delisted_at,
             restocked_at=self._restocked_at,
             closed_at=self._closed_at,
@@ -206,7 +213,8 @@ class _Group:
         application = self._applications.get(order.order_sn)
         since = application.requested_at if application else max(self._opened_at, order.formed_at)
         contacted = order.contacted_at is not None and order.contacted_at >= since
-        return InCase(order.order_sn, order.quantity, since, _standing(order, application), contacted)
+        standing = _standing(order, application)
+        return InCase(order.order_sn, order.quantity, since, standing, contacted, order.ship_by, order.cost_fen)
 
 
 def _standing(order: Wanted, application: Application | None) -> Standing:

@@ -1,0 +1,234 @@
+"""Reading SKUs from the views: the board, one SKU, and the cases of SKUs.
+
+SQL only selects; what follows from what it finds is the domain's (``domain.sku``). A SKU is known as soon as
+an order names it, so the board goes by the SKUs of orders as well as by those of which something was told.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from domain.rules.ruleset import RuleBook
+from domain.sku.case import Application, StockoutCase, Wanted, cases
+from domain.sku.sellable import Demand, horizon
+from domain.sku.state import Capacity, Count, Listing, Sku
+from domain.sku.view import SkuView, ordinary_hours, view
+from infrastructure.log.columns import Texts, Times
+from infrastructure.log.log import read_histories
+from infrastructure.log.streams import OF_SKU
+from infrastructure.projections.lists import Page
+from infrastructure.projections.view import FAR_FUTURE
+
+MOST_STRETCHES = 4
+"""How many pages of SKUs one filtered page looks through at most before it answers with what it has."""
+
+MOST_ORDERS = 100_000
+"""How many orders of SKUs with cases are looked at for one page."""
+
+# From SKU to SKU by index, whatever many rows each has.
+_NAMES = """
+WITH RECURSIVE named(sku_id) AS (
+    SELECT {next} UNION ALL SELECT {next_of_named} FROM named WHERE named.sku_id IS NOT NULL
+)
+SELECT sku_id FROM named WHERE sku_id IS NOT NULL LIMIT %(limit)s
+"""
+
+_NEXT = """least(
+    (SELECT r.sku_id FROM reservation_list r WHERE r.shop_id = %(shop_id)s AND r.sku_id > {after}
+     AND r.ended_at IS NULL ORDER BY r.sku_id LIMIT 1),
+    (SELECT r.sku_id FROM reservation_list r WHERE r.shop_id = %(shop_id)s AND r.sku_id > {after}
+     AND r.ended_at IS NOT NULL ORDER BY r.sku_id LIMIT 1),
+    (SELECT k.sku_id FROM sku_list k WHERE k.shop_id = %(shop_id)s AND k.sku_id > {after}
+     ORDER BY k.sku_id LIMIT 1)
+)"""
+
+_NAMES = _NAMES.format(next=_NEXT.format(after="%(after)s::text"), next_of_named=_NEXT.format(after="named.sku_id"))
+
+# Only indexes are read: the pieces stand in them (views/reservations.py).
+_STOCK = """
+SELECT w.sku_id, k.version, k.position, k.listed, k.delisted_at, k.on_hand, k.counted_at,
+       k.production_per_day, k.shipping_per_day, k.capacity_since,
+       o.reserved, o.due, o.pending, s.shipped, o.orders, o.named OR s.named,
+       EXISTS (SELECT FROM application_list a WHERE a.shop_id = %(shop_id)b AND a.sku_id = w.sku_id)
+FROM unnest(%(sku_ids)b) WITH ORDINALITY AS w(sku_id, n)
+LEFT JOIN sku_list k ON k.shop_id = %(shop_id)b AND k.sku_id = w.sku_id
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(r.quantity) FILTER (WHERE r.state = 'reserved'), 0)::bigint AS reserved,
+           coalesce(sum(r.quantity) FILTER (WHERE r.state = 'reserved' AND r.ship_by_key <= %(horizon)b), 0)::bigint
+               AS due,
+           coalesce(sum(r.quantity) FILTER (WHERE r.state = 'pending'), 0)::bigint AS pending,
+           count(*) FILTER (WHERE r.state = 'reserved') AS orders, count(*) > 0 AS named
+    FROM reservation_list r
+    WHERE r.shop_id = %(shop_id)b AND r.sku_id = w.sku_id AND r.ended_at IS NULL
+) o
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(r.quantity), 0)::bigint AS shipped,
+           EXISTS (SELECT FROM reservation_list e
+                   WHERE e.shop_id = %(shop_id)b AND e.sku_id = w.sku_id AND e.ended_at IS NOT NULL) AS named
+    FROM reservation_list r
+    WHERE r.shop_id = %(shop_id)b AND r.sku_id = w.sku_id AND r.ended_at IS NOT NULL
+      AND r.ended_at > k.counted_at AND r.state = 'shipped'
+) s
+ORDER BY w.n
+"""
+
+_APPLICATIONS = """
+SELECT a.sku_id, a.order_sn, a.position, a.requested_at, a.outcome
+FROM application_list a WHERE a.shop_id = %b AND a.sku_id = ANY (%b)
+ORDER BY a.sku_id, a.requested_at, a.position
+"""
+
+_WANTED = """
+SELECT w.sku_id, r.order_sn, r.quantity, r.state, r.formed_at, r.ended_at, r.contacted_at, r.ship_by_key, r.cost_key
+FROM unnest(%(sku_ids)b, %(since)b) AS w(sku_id, since)
+CROSS JOIN LATERAL (
+    SELECT * FROM reservation_list o
+    WHERE o.shop_id = %(shop_id)b AND o.sku_id = w.sku_id AND o.ended_at IS NULL
+    UNION ALL
+    SELECT * FROM reservation_list e
+    WHERE e.shop_id = %(shop_id)b AND e.sku_id = w.sku_id AND e.ended_at > w.since
+) r
+WHERE r.formed_at IS NOT NULL
+LIMIT %(limit)b
+"""
+
+
+async def list_skus(
+    connection: AsyncConnection[TupleRow],
+    shop_id: str,
+    book: RuleBook,
+    now: datetime,
+    limit: int,
+    after: str = "",
+    *,
+    oversold: bool | None = None,
+    listed: bool | None = None,
+) -> Page[SkuView]:
+    """The SKUs of a shop by id, behind ``after``.
+
+    With a filter a page may hold fewer than ``limit`` and still have a next one: the work of one is bounded.
+    """
+    found: list[SkuView] = []
+    for _ in range(MOST_STRETCHES):
+        cursor = await connection.execute(_NAMES, {"shop_id": shop_id, "after": after, "limit": limit + 1})
+        names = [name for (name,) in await cursor.fetchall()]
+        for sku in await _views(connection, shop_id, book, now, names[:limit]):
+            after = sku.sku_id
+            if (oversold is None or oversold == (sku.oversold_by > 0)) and listed in (None, sku.listed):
+                found.append(sku)
+                if len(found) == limit:
+                    break
+        if len(names) <= limit and (not names or after == names[-1]):
+            return Page(found, None)
+        if len(found) == limit:
+            break
+    return Page(found, (after,))
+
+
+async def find_sku(
+    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, now: datetime, sku_id: str
+) -> SkuView | None:
+    """One SKU, if anything was told of it or an order names it."""
+    found = await _views(connection, shop_id, book, now, [sku_id])
+    return found[0] if found else None
+
+
+async def _views(
+    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, now: datetime, sku_ids: Sequence[str]
+) -> list[SkuView]:
+    cursor = connection.cursor(binary=True)
+    until = horizon(ordinary_hours(book, now), now)
+    await cursor.execute(_STOCK, {"shop_id": shop_id, "sku_ids": Texts(sku_ids), "horizon": until})
+    known: list[tuple[Sku, Demand]] = []
+    troubled = []
+    for sku_id, *told, reserved, due, pending, shipped, orders, named, applied in await cursor.fetchall():
+        sku = _sku(sku_id, *told)
+        if not sku.version and not named:
+            continue
+        known.append((sku, Demand(reserved, due, pending, shipped, orders)))
+        if applied and (orders or sku.listed):
+            troubled.append(sku_id)
+    found = await cases_of(connection, shop_id, troubled) if troubled else {}
+    return [view(sku, demand, found.get(sku.sku_id, ()), book, now) for sku, demand in known]
+
+
+def _sku(
+    sku_id: str,
+    version: int | None,
+    position: int,
+    listed: bool,
+    delisted_at: datetime | None,
+    on_hand: int | None,
+    counted_at: datetime | None,
+    production_per_day: int | None,
+    shipping_per_day: int | None,
+    capacity_since: datetime | None,
+) -> Sku:
+    """The SKU of a row, as far as what may be sold depends on it."""
+    if version is None:
+        return Sku(sku_id)
+    return Sku(
+        sku_id,
+        version,
+        position,
+        count=Count(on_hand, counted_at) if on_hand is not None and counted_at else None,
+        capacity=(
+            Capacity(production_per_day, shipping_per_day, capacity_since)
+            if production_per_day is not None and shipping_per_day is not None and capacity_since
+            else None
+        ),
+        listings=(Listing(False, delisted_at),) if delisted_at else (),
+    )
+
+
+async def cases_of(
+    connection: AsyncConnection[TupleRow], shop_id: str, sku_ids: Sequence[str]
+) -> Mapping[str, list[StockoutCase]]:
+    """All stockout cases of these SKUs, the oldest of each first."""
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(_APPLICATIONS, (shop_id, Texts(sku_ids)))
+    applications: dict[str, list[Application]] = {}
+    for sku_id, *application in await cursor.fetchall():
+        applications.setdefault(sku_id, []).append(Application(*application))
+    if not applications:
+        return {}
+    since = [found[0].requested_at for found in applications.values()]
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(
+        _WANTED,
+        {"shop_id": shop_id, "sku_ids": Texts(list(applications)), "since": Times(since), "limit": MOST_ORDERS},
+    )
+    wanted = _wanted(await cursor.fetchall())
+    told = await read_histories(connection, ((shop_id, OF_SKU.stream(sku_id)) for sku_id in applications))
+    return {
+        sku_id: cases(sku_id, told[shop_id, OF_SKU.stream(sku_id)], found, wanted.get(sku_id, []))
+        for sku_id, found in applications.items()
+    }
+
+
+def _wanted(rows: Iterable[TupleRow]) -> dict[str, list[Wanted]]:
+    """By SKU, an order's pieces of one SKU taken together: open while one of them is."""
+    found: dict[tuple[str, str], Wanted] = {}
+    for sku_id, order_sn, quantity, state, formed_at, ended_at, contacted_at, ship_by_key, cost_key in rows:
+        part = Wanted(
+            order_sn,
+            quantity,
+            state,
+            formed_at,
+            ended_at,
+            contacted_at,
+            None if ship_by_key == FAR_FUTURE else ship_by_key,
+            -cost_key,
+        )
+        other = found.get((sku_id, order_sn))
+        if other is not None:
+            last = max(part, other, key=lambda each: each.ended_at or FAR_FUTURE)
+            part = msgspec.structs.replace(last, quantity=part.quantity + other.quantity)
+        found[sku_id, order_sn] = part
+    by_sku: dict[str, list[Wanted]] = {}
+    for (sku_id, _), each in found.items():
+        by_sku.setdefault(sku_id, []).append(each)
+    return by_sku
