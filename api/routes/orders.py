@@ -106,7 +106,7 @@ async def history(
         raise Refused("unknown_order", f"The shop has no order {order_sn}.")
     left = [event for event in stored if event.version > after[0]]
     shown = left[: paged.limit]
-    return _listed(
+    return listed(
         [StoredEventView.of(event) for event in shown],
         (shown[-1].version,) if len(left) > len(shown) else None,
     )
@@ -124,14 +124,14 @@ async def difference(
     since, until = _version_or_time(query.since, "from"), _version_or_time(query.until, "to")
     if type(since) is not type(until):
         raise wrong("to", "`from` and `to` must both be versions or both be times")
-    return _json(diff(order_sn, history.order, program.book, since, until))
+    return as_json(diff(order_sn, history.order, program.book, since, until))
 
 
 @router.get("/v1/shops/{shop_id}/orders", responses=openapi.page("OrderSummary", "not_reached"))
 async def orders(request: Request, shop_id: ShopId, query: Annotated[OrdersQuery, Query()]) -> Response:
     """The shop's orders, by ship-by (those without one last) or newest first."""
     after = decode_cursor(query.cursor, tuple[datetime, str])
-    return await _list(
+    return await read_list(
         request,
         shop_id,
         ORDERS,
@@ -156,7 +156,7 @@ async def orders(request: Request, shop_id: ShopId, query: Annotated[OrdersQuery
 async def deadlines(request: Request, shop_id: ShopId, query: Annotated[DeadlinesQuery, Query()]) -> Response:
     """The shop's deadlines by when they are due, each with its state now."""
     after = decode_cursor(query.cursor, tuple[datetime, str, int])
-    return await _list(
+    return await read_list(
         request,
         shop_id,
         DEADLINES,
@@ -184,7 +184,7 @@ async def violations(request: Request, shop_id: ShopId, query: Annotated[Violati
     at = clock.now()
     if query.as_of is None or query.as_of >= at:
         after = decode_cursor(query.cursor, tuple[datetime, str])
-        return await _list(
+        return await read_list(
             request,
             shop_id,
             VIOLATIONS,
@@ -217,10 +217,10 @@ async def violations(request: Request, shop_id: ShopId, query: Annotated[Violati
             until=query.until,
         )
 
-    return await _list(request, shop_id, VIOLATIONS, query.min_position, past)
+    return await read_list(request, shop_id, VIOLATIONS, query.min_position, past)
 
 
-async def _list(
+async def read_list(
     request: Request,
     shop_id: str,
     view: View,
@@ -232,7 +232,7 @@ async def _list(
         await wait_for(program, shop_id, view, min_position)
     async with program.pool.connection() as connection:
         page = await read(connection)
-    return _listed(page.items, page.next_key)
+    return listed(page.items, page.next_key)
 
 
 async def wait_for(program: Program, shop_id: str, view: View, position: int) -> None:
@@ -274,9 +274,9 @@ def _tags(stated: str) -> set[str]:
     return {tag.strip().removeprefix("W/") for tag in stated.split(",")}
 
 
-def _listed(items: list[Any], next_key: tuple[Any, ...] | None) -> Response:
-    return _json({"items": items, "next_cursor": encode_cursor(next_key)})
+def listed(items: list[Any], next_key: tuple[Any, ...] | None) -> Response:
+    return as_json({"items": items, "next_cursor": encode_cursor(next_key)})
 
 
-def _json(body: object) -> Response:
+def as_json(body: object) -> Response:
     return Response(msgspec.json.encode(body), media_type="application/json")
