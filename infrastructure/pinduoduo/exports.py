@@ -18,7 +18,18 @@ from domain.calendar import BEIJING
 from domain.order.decisions import CLOCK_SKEW, EARLIEST, FURTHEST_SHIP_BY
 from domain.order.events import Line
 from domain.order.snapshot import Phase, Snapshot
-from infrastructure.pinduoduo.sheets import Cell, Sheet, UnreadableSheet
+from infrastructure.pinduoduo.cells import (
+    HALF_WIDTH,
+    HEADER_WITHIN,
+    NO_BLANKS,
+    Cells,
+    WrongCell,
+    columns_of,
+    identifier,
+    order_number,
+    stripped,
+)
+from infrastructure.pinduoduo.sheets import Sheet, UnreadableSheet
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "order_sn": ("订单号",),
@@ -44,8 +55,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """What we read, and the header names it has had, the preferred first."""
 
 REQUIRED = ("order_sn", "status")
-HEADER_WITHIN = 20
-"""Lines in which the header must show up; some people put a title above it."""
 
 _STATUSES: dict[str, tuple[Phase, bool]] = {
     "待支付": ("pending_payment", False),
@@ -68,14 +77,9 @@ _STATUSES: dict[str, tuple[Phase, bool]] = {
 _REFUND_PENDING = ("待商家", "处理中", "退款中", "待用户发货", "待买家", "申请退款")
 _REFUND_OVER = ("取消", "关闭", "撤销", "失败", "拒绝")
 
-_ORDER_SN = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
-_DAMAGED_NUMBER = re.compile(r"[0-9.]+[Ee]\+?[0-9]+")
 _TIME = re.compile(
     r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?(Z|[+-]\d{2}:\d{2})?"
 )
-_INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060'"
-_NO_BLANKS = str.maketrans("", "", " \t\r\n\u3000\xa0\ufeff")
-_HALF_WIDTH = str.maketrans("（），：", "(),:")
 
 
 class UnreadableExport(Exception):
@@ -95,13 +99,6 @@ class Rejected(NamedTuple):
     line: int
     column: str | None
     reason: str
-
-
-class _Wrong(Exception):
-    def __init__(self, column: str, reason: str) -> None:
-        super().__init__(reason)
-        self.column = column
-        self.reason = reason
 
 
 class ExportReader:
@@ -149,19 +146,19 @@ class ExportReader:
                 self.rows_read += 1
                 yield Rejected(line.number, None, line.damage)
                 continue
-            cells = _Cells(columns, line.cells)
+            cells = Cells(columns, line.cells)
             if not any(cells.text(field) for field in ("order_sn", "status", "name")):
                 continue
             self.rows_read += 1
             try:
                 yield Row(line.number, self._snapshot(cells))
-            except _Wrong as wrong:
-                yield Rejected(line.number, COLUMNS[wrong.column][0], wrong.reason)
+            except WrongCell as wrong:
+                yield Rejected(line.number, COLUMNS[wrong.field][0], wrong.reason)
 
-    def _snapshot(self, cells: "_Cells") -> Snapshot:
-        status = cells.text("status").translate(_NO_BLANKS).translate(_HALF_WIDTH)
+    def _snapshot(self, cells: Cells) -> Snapshot:
+        status = cells.text("status").translate(NO_BLANKS).translate(HALF_WIDTH)
         if status not in _STATUSES:
-            raise _Wrong("status", f"unknown status {status[:50]!r}")
+            raise WrongCell("status", f"unknown status {status[:50]!r}")
         phase, refunded = _STATUSES[status]
         after_sales = cells.text("after_sales")
         formed_at = self._time(cells, "group_formed_at") or self._time(cells, "confirmed_at")
@@ -171,37 +168,37 @@ class ExportReader:
         paid_at = self._time(cells, "paid_at")
         paid_fen = _fen(cells, "paid")
         return Snapshot(
-            order_sn=_order_sn(cells),
+            order_sn=order_number(cells),
             seen_at=self._seen_at,
             via="export",
             phase=phase,
             lines=(_line(cells, paid_fen),),
-            group_id=_identifier(cells, "group_id") or None,
+            group_id=identifier(cells, "group_id") or None,
             paid_fen=paid_fen if paid_at else None,
             paid_at=paid_at,
             group_formed_at=formed_at,
             ship_by=ship_by,
             shipped_at=self._time(cells, "shipped_at"),
-            carrier=_identifier(cells, "carrier", 100) or None,
-            tracking_number=_identifier(cells, "tracking_number") or None,
+            carrier=identifier(cells, "carrier", 100) or None,
+            tracking_number=identifier(cells, "tracking_number") or None,
             received_at=self._time(cells, "received_at"),
             refunded=refunded or "退款成功" in after_sales,
             refund_pending=_refund_is_pending(after_sales) if cells.has("after_sales") else None,
             under_review=cells.text("under_review") == "是" if cells.has("under_review") else None,
         )
 
-    def _time(self, cells: "_Cells", field: str, *, future: bool = False) -> datetime | None:
+    def _time(self, cells: Cells, field: str, *, future: bool = False) -> datetime | None:
         """A time cell; one stray character is no time (DOMAIN.md §3, dirty cells)."""
         cell = cells.get(field)
         if isinstance(cell, datetime):
             moment = cell.replace(tzinfo=BEIJING).astimezone(UTC)
         else:
-            text = _stripped(cell)
+            text = stripped(cell)
             if len(text) <= 1:
                 return None
             found = _TIME.fullmatch(text)
             if found is None:
-                raise _Wrong(field, f"{text[:50]!r} is not a time")
+                raise WrongCell(field, f"{text[:50]!r} is not a time")
             year, month, day, hour, minute = (int(part) for part in found.group(1, 2, 3, 4, 5))
             try:
                 moment = datetime(year, month, day, hour, minute, int(found[6] or 0), tzinfo=BEIJING)
@@ -209,39 +206,13 @@ class ExportReader:
                     moment = datetime.fromisoformat(f"{moment:%Y-%m-%dT%H:%M:%S}{found[7]}")
                 moment = moment.astimezone(UTC)
             except (ValueError, OverflowError):
-                raise _Wrong(field, f"{text[:50]!r} is not a time") from None
+                raise WrongCell(field, f"{text[:50]!r} is not a time") from None
         latest = self._latest + FURTHEST_SHIP_BY if future else self._latest
         if not EARLIEST <= moment <= latest:
-            raise _Wrong(field, f"{moment.astimezone(BEIJING):%Y-%m-%d %H:%M:%S} can't be: too early or too late")
+            raise WrongCell(
+                field, f"{moment.astimezone(BEIJING):%Y-%m-%d %H:%M:%S} can't be: too early or too late"
+            )
         return moment
-
-
-class _Cells:
-    """A row's cells by what they mean."""
-
-    __slots__ = ("_cells", "_columns")
-
-    def __init__(self, columns: dict[str, int], cells: list[Cell]) -> None:
-        self._columns = columns
-        self._cells = cells
-
-    def has(self, field: str) -> bool:
-        return field in self._columns
-
-    def get(self, field: str) -> Cell:
-        place = self._columns.get(field)
-        return self._cells[place] if place is not None and place < len(self._cells) else None
-
-    def text(self, field: str) -> str:
-        return _stripped(self.get(field))
-
-
-def _stripped(cell: Cell) -> str:
-    if cell is None:
-        return ""
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    return str(cell).strip().strip(_INVISIBLE).strip()
 
 
 def _find_header(lines: Iterator[object]) -> dict[str, int]:
@@ -249,15 +220,7 @@ def _find_header(lines: Iterator[object]) -> dict[str, int]:
     best: set[str] = set()
     for _, line in zip(range(HEADER_WITHIN), lines, strict=False):
         cells = getattr(line, "cells", [])
-        names: dict[str, int] = {}
-        for place, cell in enumerate(cells):
-            name = _stripped(cell).translate(_HALF_WIDTH).translate(_NO_BLANKS)
-            names.setdefault(name.casefold(), place)
-        columns = {
-            field: next(names[alias.casefold()] for alias in aliases if alias.casefold() in names)
-            for field, aliases in COLUMNS.items()
-            if any(alias.casefold() in names for alias in aliases)
-        }
+        columns = columns_of(cells, COLUMNS)
         if all(field in columns for field in REQUIRED):
             return columns
         best = max(best, set(columns), key=len)
@@ -294,43 +257,27 @@ def _joined(first: Row, second: Row) -> Row:
     return Row(first.line, replace(first.snapshot, lines=lines, paid_fen=paid_fen))
 
 
-def _order_sn(cells: _Cells) -> str:
-    text = cells.text("order_sn")
-    if _ORDER_SN.fullmatch(text):
-        return text
-    if _DAMAGED_NUMBER.fullmatch(text):
-        raise _Wrong("order_sn", f"{text!r} was rounded by a spreadsheet; export again and do not save it there")
-    raise _Wrong("order_sn", f"{text[:70]!r} is not an order number" if text else "the order number is missing")
-
-
-def _line(cells: _Cells, paid_fen: int | None) -> Line:
+def _line(cells: Cells, paid_fen: int | None) -> Line:
     quantity = _quantity(cells)
     total = _fen(cells, "goods_total")
     total = total if total is not None else paid_fen or 0
     return Line(
-        sku_id=_identifier(cells, "sku_id") or "unknown",
-        goods_id=_identifier(cells, "goods_id") or "unknown",
-        name=_identifier(cells, "name", 500) or "unknown",
+        sku_id=identifier(cells, "sku_id") or "unknown",
+        goods_id=identifier(cells, "goods_id") or "unknown",
+        name=identifier(cells, "name", 500) or "unknown",
         quantity=quantity,
         unit_price_fen=total // quantity,
     )
 
 
-def _quantity(cells: _Cells) -> int:
+def _quantity(cells: Cells) -> int:
     text = cells.text("quantity") or "1"
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= 1_000_000 or len(text) > 9:
-        raise _Wrong("quantity", f"{text[:50]!r} is not a number of pieces from 1 to 1,000,000")
+        raise WrongCell("quantity", f"{text[:50]!r} is not a number of pieces from 1 to 1,000,000")
     return int(text)
 
 
-def _identifier(cells: _Cells, field: str, longest: int = 64) -> str:
-    text = cells.text(field)
-    if len(text) > longest or not all(character.isprintable() for character in text):
-        raise _Wrong(field, f"more than {longest} characters, or some that can't be printed")
-    return text
-
-
-def _fen(cells: _Cells, field: str) -> int | None:
+def _fen(cells: Cells, field: str) -> int | None:
     """Yuan with at most two decimals, as fen."""
     text = cells.text(field).removeprefix("¥").removeprefix("￥").replace(",", "").strip()
     if not text:
@@ -340,7 +287,7 @@ def _fen(cells: _Cells, field: str) -> int | None:
     except InvalidOperation:
         fen = Decimal("NaN")
     if not fen.is_finite() or fen < 0 or fen > 10**12 or fen != fen.to_integral_value():
-        raise _Wrong(field, f"{text[:50]!r} is not an amount in yuan")
+        raise WrongCell(field, f"{text[:50]!r} is not an amount in yuan")
     return int(fen)
 
 
