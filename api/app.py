@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from api import openapi, problems
 from api.metrics import Metered
 from api.program import Program, database
-from api.routes import commands, feed, orders, projections, reports, service
+from api.routes import cases, commands, feed, orders, projections, reports, service, skus
 from api.workers import Start, worker_process, worker_thread
 from infrastructure import collector
 from infrastructure.settings import Settings
@@ -68,6 +68,8 @@ def create_app(
     app.router.routes.extend(commands.singles)
     app.include_router(commands.router)
     app.include_router(orders.router)
+    app.include_router(skus.router)
+    app.include_router(cases.router)
     app.include_router(reports.router)
     app.include_router(feed.router)
     app.include_router(projections.router)

@@ -9,9 +9,14 @@ from fastapi import FastAPI
 from api import problems
 from api.problems import PROBLEMS, RETRY_AFTER, Problem
 from api.stored import StoredEventView
+from domain.order.commands import Command
 from domain.order.decisions import ACTIONS
 from domain.order.diff import OrderDiff
 from domain.order.view import OrderView
+from domain.sku.case_view import CaseView, OrderInCase
+from domain.sku.decisions import ACTIONS as SKU_ACTIONS
+from domain.sku.messages import FilledMessage, Message
+from domain.sku.view import SkuFacts, SkuView
 from infrastructure.projections.lists import ListedDeadline, ListedViolation, OrderSummary
 from infrastructure.projections.overview import Projection
 from infrastructure.projections.parking import Parked
@@ -63,6 +68,13 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "decide-appeal": {"violation_id": "180831-481803633911509:late_shipment", "outcome": "overturned"},
 }
 
+_SKU_EXAMPLES: dict[str, dict[str, Any]] = {
+    "count-stock": {"on_hand": 120, "occurred_at": "2026-03-02T09:00:00+08:00"},
+    "set-capacity": {"production_per_day": 50, "shipping_per_day": 80},
+    "delist": {"reason": "out of stock"},
+    "relist": {},
+}
+
 _ANY_COMMAND = ("invalid_request", "unknown_order", "history_full", "stale_version", "too_large")
 _ANY_KEYED = ("idempotency_key_reused", "still_running")
 _ANY = ("overloaded", "unavailable", "internal_error")
@@ -100,7 +112,7 @@ _REFUSALS: dict[str, tuple[str, ...]] = {
 }
 
 _ORDER_HEADERS = {
-    "ETag": {"description": "The order's version.", "schema": {"type": "string"}},
+    "ETag": {"description": "The version of the order or SKU.", "schema": {"type": "string"}},
     "Shiplock-Position": {
         "description": "The position in the shop's log; pass it as min_position to read your own write in lists.",
         "schema": {"type": "integer"},
@@ -156,17 +168,41 @@ def command_path(action: str) -> dict[str, Any]:
         "schema": {"$ref": _REF.format(name=kind.__name__)},
         "examples": {action: {"value": _EXAMPLES[action]}},
     }
+    return _command(action, kind, content, _COMMAND_PARAMETERS, command_responses(action))
+
+
+def sku_command_path(action: str) -> dict[str, Any]:
+    """The same for a command to a SKU."""
+    kind = SKU_ACTIONS[action].command
+    content = {
+        "schema": {"$ref": _REF.format(name=kind.__name__)},
+        "examples": {action: {"value": _SKU_EXAMPLES[action]}},
+    }
+    done = _content("SkuFacts", "What is known of the SKU after the command; nothing changed if it was so already.")
+    done["headers"] = _ORDER_HEADERS
+    codes = ("invalid_request", "history_full", "stale_version", "too_large", *_ANY_KEYED, *_ANY)
+    responses: dict[int | str, dict[str, Any]] = {200: done}
+    return _command(action, kind, content, _SKU_PARAMETERS, responses | problem_responses(*codes))
+
+
+def _command(
+    action: str,
+    kind: type[Command],
+    content: dict[str, Any],
+    parameters: list[dict[str, Any]],
+    responses: dict[int | str, dict[str, Any]],
+) -> dict[str, Any]:
     operation = {
         "tags": ["commands"],
         "summary": action.replace("-", " ").capitalize(),
         "description": kind.__doc__,
         "operationId": action,
-        "parameters": _COMMAND_PARAMETERS,
+        "parameters": parameters,
         "requestBody": {
             "required": any(field.required for field in msgspec.structs.fields(kind)),
             "content": {"application/json": content},
         },
-        "responses": {str(status): response for status, response in command_responses(action).items()},
+        "responses": {str(status): response for status, response in responses.items()},
     }
     return {"post": operation}
 
@@ -187,14 +223,16 @@ def command_responses(action: str) -> dict[int | str, dict[str, Any]]:
 def bulk() -> dict[str, Any]:
     entry = {
         "type": "object",
-        "required": ["order_sn", "action"],
+        "required": ["action"],
+        "oneOf": [{"required": ["order_sn"]}, {"required": ["sku_id"]}],
         "properties": {
             "order_sn": {"type": "string"},
-            "action": {"enum": list(ACTIONS)},
+            "sku_id": {"type": "string", "maxLength": 64},
+            "action": {"enum": [*ACTIONS, *SKU_ACTIONS]},
             "idempotency_key": {"type": "string", "maxLength": 255},
         },
         "additionalProperties": True,
-        "description": "An order, an action, and the fields of that action's own body.",
+        "description": "An order or a SKU, an action, and the fields of that action's own body.",
     }
     commands = {"type": "array", "items": entry, "minItems": 1, "maxItems": 1000}
     schema = {
@@ -212,6 +250,7 @@ def bulk() -> dict[str, Any]:
                 "idempotency_key": "print-job-7-line-3",
                 **_EXAMPLES["upload-tracking"],
             },
+            {"sku_id": "52000301", "action": "count-stock", "on_hand": 120},
         ]
     }
     content = {"schema": schema, "examples": {"bulk": {"value": sample}}}
@@ -246,19 +285,6 @@ def ok(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
     return {200: _content(schema, "Found.")} | problem_responses("invalid_request", *codes, *_ANY)
 
 
-def page(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
-    """The responses of a list."""
-    items = {"type": "array", "items": {"$ref": _REF.format(name=schema)}}
-    cursor = {"anyOf": [{"type": "string"}, {"type": "null"}]}
-    body = {
-        "type": "object",
-        "required": ["items", "next_cursor"],
-        "properties": {"items": items, "next_cursor": cursor},
-    }
-    found = {"description": "A page.", "content": {"application/json": {"schema": body}}}
-    return {200: found} | problem_responses("invalid_request", *codes, *_ANY)
-
-
 def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
     """Responses by status, with an example for each of these problems."""
     responses: dict[int | str, dict[str, Any]] = {}
@@ -290,15 +316,33 @@ def install(app: FastAPI) -> None:
             commands = [action.command for action in ACTIONS.values()]
             views = [OrderView, OrderSummary, ListedDeadline, ListedViolation, OrderDiff, StoredEventView, Problem]
             views += [DailyReport, Progress, Projection, Parked]
+            commands += [action.command for action in SKU_ACTIONS.values()]
+            views += [SkuView, SkuFacts, CaseView, OrderInCase, Message, FilledMessage]
             _, components = msgspec.json.schema_components([*commands, *views], ref_template=_REF)
             for action in ACTIONS:
                 path = f"/v1/shops/{{shop_id}}/orders/{{order_sn}}/{action}"
                 schema["paths"][path] = command_path(action)
+            for action in SKU_ACTIONS:
+                schema["paths"][f"/v1/shops/{{shop_id}}/skus/{{sku_id}}/{action}"] = sku_command_path(action)
             schema.setdefault("components", {}).setdefault("schemas", {}).update(components)
             app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+_SKU_PARAMETERS: list[dict[str, Any]] = [
+    {
+        "name": "sku_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 64},
+        "example": "52000301",
+    }
+    if parameter["name"] == "order_sn"
+    else parameter
+    for parameter in _COMMAND_PARAMETERS
+]
 
 
 def _content(schema: str, description: str) -> dict[str, Any]:

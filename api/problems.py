@@ -43,10 +43,20 @@ PROBLEMS: dict[str, Kind] = {
         "The shop has no order of this number, or had none at the moment asked for. Place it first, or "
         "import the platform's export.",
     ),
+    "unknown_sku": Kind(
+        404,
+        "There is no such SKU",
+        "No order of the shop names this SKU, and nothing was told of it. Count it with count-stock, or import "
+        "the orders first.",
+    ),
+    "unknown_case": Kind(
+        404, "There is no such stockout case", "GET /v1/shops/{shop_id}/stockout-cases lists the shop's cases."
+    ),
     "unknown_action": Kind(
         404,
         "There is no such action",
-        "The last part of the path is not one of the order's actions; the OpenAPI document lists them.",
+        "The last part of the path is none of the actions of orders or SKUs; the OpenAPI document "
+        "lists them.",
     ),
     "not_found": Kind(404, "There is nothing here", "Look at /docs for the paths there are."),
     "method_not_allowed": Kind(
@@ -109,7 +119,9 @@ PROBLEMS: dict[str, Kind] = {
         409, "The order's history is full", "An order holds so many events at most; none is ever removed."
     ),
     "stale_version": Kind(
-        412, "The order has changed since", "Read it again, look whether the command still makes sense, resend."
+        412,
+        "The order or SKU has changed since",
+        "Read it again, look whether the command still makes sense, resend.",
     ),
     "unknown_projection": Kind(404, "There is no such projection", "GET /v1/projections lists them."),
     "unknown_rebuild": Kind(404, "There is no such rebuild", "GET /v1/projections lists the builds of each."),

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, date, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from fastapi import Path
@@ -76,6 +76,16 @@ SkuId = Annotated[
     ),
 ]
 
+CaseId = Annotated[
+    str,
+    Path(
+        max_length=100,
+        pattern=r"^[^\x00-\x1f\x7f]{1,64}:[0-9]{1,18}$",
+        examples=["52000301:1234"],
+        description="The case's id: a SKU and a position of the shop's log.",
+    ),
+]
+
 
 class Query(BaseModel):
     """Parameters that are not listed are refused: a mistyped filter must not look like an unfiltered list."""
@@ -138,6 +148,23 @@ class DeadlinesQuery(Waiting):
     kind: DeadlineKind | None = None
     due_before: Annotated[Moment | None, Field(description="Only deadlines due before this.")] = None
     state: DeadlineState | None = None
+
+
+class SkusQuery(Waiting):
+    oversold: Annotated[
+        bool | None, Field(description="Only SKUs of which more is due soon than can be shipped, or only others.")
+    ] = None
+    listed: Annotated[bool | None, Field(description="Only SKUs that are, or are not, for sale.")] = None
+
+
+class SkuQuery(Query):
+    min_position: MinPosition = None
+
+
+class CasesQuery(Waiting):
+    state: Annotated[
+        Literal["open", "closed"] | None, Field(description="Only cases that are open, or closed; both by default.")
+    ] = None
 
 
 class ReportQuery(Query):

@@ -194,25 +194,38 @@ def review_decision(order: Order, review: Review, rules: RuleSet, ending: Ending
 
 
 def delist_sku(review: Review, sku: Sku, rules: RuleSet) -> Deadline:
-    """Off the shelf at once when stockout is applied for (seed 2): missed until it is, and then met.
+    """Off the shelf at once when stockout is applied for (seed 2)."""
+    delisted_at = sku.off_sale_since(review.requested_at)
+    return delist_since(review.requested_at, review.time_known, sku.sku_id, delisted_at, rules)
+
+
+def delist_since(
+    since: datetime, time_known: bool, sku_id: str, delisted_at: datetime | None, rules: RuleSet
+) -> Deadline:
+    """A ``delist_sku`` that runs since an application: missed until the SKU is off the shelf, and then met.
 
     The platform takes no application for what can still be bought (DOMAIN.md §1.4).
     """
-    due = later(review.requested_at, hours(rules.delisting.hours)) if review.time_known else None
-    since = review.requested_at
-    delisted_at = sku.off_sale_since(since)
+    due = later(since, hours(rules.delisting.hours)) if time_known else None
     settled: DeadlineState | None = "met" if delisted_at else "unknown" if due is None else None
-    return Deadline("delist_sku", due, delisted_at, settled, sku_id=sku.sku_id, since=since)
+    return Deadline("delist_sku", due, delisted_at, settled, sku_id=sku_id, since=since)
 
 
 def contact_buyer(order: Order, rules: RuleSet, ending: Ending | None) -> Deadline:
     """The buyer is to be comforted once the merchant applied (seed 2)."""
     first = order.reviews[0]
-    if not first.time_known:
+    return contact_since(order, first.requested_at, first.time_known, rules, ending)
+
+
+def contact_since(
+    order: Order, since: datetime, time_known: bool, rules: RuleSet, ending: Ending | None
+) -> Deadline:
+    """A ``contact_buyer`` that runs since an application, on this order or on another of the same SKU."""
+    if not time_known:
         contacted_at = min(order.contacts, default=None)
         return Deadline("contact_buyer", None, contacted_at, "met" if contacted_at else "unknown")
-    contacted_at = min([at for at in order.contacts if at >= first.requested_at], default=None)
-    due = later(first.requested_at, hours(rules.contact_buyer.hours))
+    contacted_at = min([at for at in order.contacts if at >= since], default=None)
+    due = later(since, hours(rules.contact_buyer.hours))
     return Deadline("contact_buyer", due, contacted_at, _settled(due, contacted_at, order, ending))
 
 

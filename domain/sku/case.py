@@ -37,6 +37,7 @@ class Application(msgspec.Struct, frozen=True, gc=False):
     order_sn: str
     position: int
     requested_at: datetime
+    time_known: bool = True
     outcome: ReviewOutcome | None = None
 
 
@@ -76,8 +77,9 @@ class InCase(msgspec.Struct, frozen=True, gc=False):
 
 
 class StockoutCase(msgspec.Struct, frozen=True):
-    """A case. ``delisted_at`` is since when the SKU is off the shelf, ``restocked_at`` when a count covered it.
+    """A case; ``time_known`` is false when the application was merely seen by ``opened_at``.
 
+    ``delisted_at`` is since when the SKU is off the shelf, ``restocked_at`` when a count covered what was owed.
     Without either the case can't close, and every new order of the SKU falls into it.
     """
 
@@ -86,6 +88,7 @@ class StockoutCase(msgspec.Struct, frozen=True):
     opened_at: datetime
     opened_by: str
     opened_by_formed_at: datetime
+    time_known: bool
     delisted_at: datetime | None
     restocked_at: datetime | None
     closed_at: datetime | None
@@ -203,6 +206,7 @@ class _Group:
             opened_at=self._opened_at,
             opened_by=first.order_sn,
             opened_by_formed_at=opener.formed_at if opener else self._opened_at,
+            time_known=first.time_known,
             delisted_at=self._delisted_at,
             restocked_at=self._restocked_at,
             closed_at=self._closed_at,

@@ -6,9 +6,9 @@ from typing import Self
 
 import msgspec
 
-from domain.calendar import hours, later
 from domain.rules.ruleset import RuleBook
 from domain.sku.case import StockoutCase
+from domain.sku.case_view import delisting
 from domain.sku.sellable import Demand, Step, StockWarning, horizon, sellable
 from domain.sku.state import Sku
 
@@ -90,7 +90,7 @@ def view(sku: Sku, demand: Demand, cases: Sequence[StockoutCase], book: RuleBook
     found = sellable(sku, demand, limit, now)
     facts = SkuFacts.of(sku)
     case = cases[-1] if cases and cases[-1].closed_at is None else None
-    due_at = delist_due_at(case, book) if case and case.delisted_at is None else None
+    due_at = delisting(case, book).due_at if case and case.delisted_at is None else None
     warnings = found.warnings
     if due_at is not None and due_at <= now:
         warnings = (*warnings, StockWarning("delist", "Stockout was applied for; take it off the shelf at once."))
@@ -118,8 +118,3 @@ def view(sku: Sku, demand: Demand, cases: Sequence[StockoutCase], book: RuleBook
         case_id=case.case_id if case else None,
         warnings=warnings,
     )
-
-
-def delist_due_at(case: StockoutCase, book: RuleBook) -> datetime:
-    """By when the SKU of a case is to be off the shelf, by the rules of the order that opened it."""
-    return later(case.opened_at, hours(book.in_force(case.opened_by_formed_at).delisting.hours))

@@ -14,7 +14,7 @@ from psycopg.rows import TupleRow
 from domain.rules.ruleset import RuleBook
 from domain.sku.case import Application, StockoutCase, Wanted, cases
 from domain.sku.sellable import Demand, horizon
-from domain.sku.state import Capacity, Count, Listing, Sku
+from domain.sku.state import Capacity, Count, Listing, Sku, fold
 from domain.sku.view import SkuView, ordinary_hours, view
 from infrastructure.log.columns import Texts, Times
 from infrastructure.log.log import read_histories
@@ -47,14 +47,21 @@ _NEXT = """least(
 
 _NAMES = _NAMES.format(next=_NEXT.format(after="%(after)s::text"), next_of_named=_NEXT.format(after="named.sku_id"))
 
-# Only indexes are read: the pieces stand in them (views/reservations.py).
-_STOCK = """
-SELECT w.sku_id, k.version, k.position, k.listed, k.delisted_at, k.on_hand, k.counted_at,
-       k.production_per_day, k.shipping_per_day, k.capacity_since,
-       o.reserved, o.due, o.pending, s.shipped, o.orders, o.named OR s.named,
-       EXISTS (SELECT FROM application_list a WHERE a.shop_id = %(shop_id)b AND a.sku_id = w.sku_id)
+_TOLD = """
+SELECT w.sku_id, k.version, k.position, k.delisted_at, k.on_hand, k.counted_at,
+       k.production_per_day, k.shipping_per_day, k.capacity_since
 FROM unnest(%(sku_ids)b) WITH ORDINALITY AS w(sku_id, n)
 LEFT JOIN sku_list k ON k.shop_id = %(shop_id)b AND k.sku_id = w.sku_id
+ORDER BY w.n
+"""
+
+# Only indexes are read: the pieces stand in them (views/reservations.py).
+_DEMAND = """
+SELECT w.sku_id, o.reserved, o.due, o.pending, s.shipped, o.orders,
+       o.named OR EXISTS (SELECT FROM reservation_list e
+                          WHERE e.shop_id = %(shop_id)b AND e.sku_id = w.sku_id AND e.ended_at IS NOT NULL),
+       EXISTS (SELECT FROM application_list a WHERE a.shop_id = %(shop_id)b AND a.sku_id = w.sku_id)
+FROM unnest(%(sku_ids)b, %(counted_at)b) AS w(sku_id, counted_at)
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(r.quantity) FILTER (WHERE r.state = 'reserved'), 0)::bigint AS reserved,
            coalesce(sum(r.quantity) FILTER (WHERE r.state = 'reserved' AND r.ship_by_key <= %(horizon)b), 0)::bigint
@@ -65,18 +72,14 @@ CROSS JOIN LATERAL (
     WHERE r.shop_id = %(shop_id)b AND r.sku_id = w.sku_id AND r.ended_at IS NULL
 ) o
 CROSS JOIN LATERAL (
-    SELECT coalesce(sum(r.quantity), 0)::bigint AS shipped,
-           EXISTS (SELECT FROM reservation_list e
-                   WHERE e.shop_id = %(shop_id)b AND e.sku_id = w.sku_id AND e.ended_at IS NOT NULL) AS named
+    SELECT coalesce(sum(r.quantity), 0)::bigint AS shipped
     FROM reservation_list r
-    WHERE r.shop_id = %(shop_id)b AND r.sku_id = w.sku_id AND r.ended_at IS NOT NULL
-      AND r.ended_at > k.counted_at AND r.state = 'shipped'
+    WHERE r.shop_id = %(shop_id)b AND r.sku_id = w.sku_id AND r.ended_at > w.counted_at AND r.state = 'shipped'
 ) s
-ORDER BY w.n
 """
 
 _APPLICATIONS = """
-SELECT a.sku_id, a.order_sn, a.position, a.requested_at, a.outcome
+SELECT a.sku_id, a.order_sn, a.position, a.requested_at, a.time_known, a.outcome
 FROM application_list a WHERE a.shop_id = %b AND a.sku_id = ANY (%b)
 ORDER BY a.sku_id, a.requested_at, a.position
 """
@@ -115,7 +118,8 @@ async def list_skus(
     for _ in range(MOST_STRETCHES):
         cursor = await connection.execute(_NAMES, {"shop_id": shop_id, "after": after, "limit": limit + 1})
         names = [name for (name,) in await cursor.fetchall()]
-        for sku in await _views(connection, shop_id, book, now, names[:limit]):
+        skus = await _told(connection, shop_id, names[:limit])
+        for sku in await _views(connection, shop_id, book, now, skus):
             after = sku.sku_id
             if (oversold is None or oversold == (sku.oversold_by > 0)) and listed in (None, sku.listed):
                 found.append(sku)
@@ -131,35 +135,51 @@ async def list_skus(
 async def find_sku(
     connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, now: datetime, sku_id: str
 ) -> SkuView | None:
-    """One SKU, if anything was told of it or an order names it."""
-    found = await _views(connection, shop_id, book, now, [sku_id])
+    """One SKU, if anything was told of it or an order names it; what was told is read from its events."""
+    stream = (shop_id, OF_SKU.stream(sku_id))
+    sku = fold(sku_id, (await read_histories(connection, [stream]))[stream])
+    found = await _views(connection, shop_id, book, now, [sku])
     return found[0] if found else None
 
 
 async def _views(
-    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, now: datetime, sku_ids: Sequence[str]
+    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, now: datetime, skus: Sequence[Sku]
 ) -> list[SkuView]:
     cursor = connection.cursor(binary=True)
-    until = horizon(ordinary_hours(book, now), now)
-    await cursor.execute(_STOCK, {"shop_id": shop_id, "sku_ids": Texts(sku_ids), "horizon": until})
-    known: list[tuple[Sku, Demand]] = []
+    await cursor.execute(
+        _DEMAND,
+        {
+            "shop_id": shop_id,
+            "sku_ids": Texts([sku.sku_id for sku in skus]),
+            "counted_at": Times([sku.count.at if sku.count else FAR_FUTURE for sku in skus]),
+            "horizon": horizon(ordinary_hours(book, now), now),
+        },
+    )
+    demands = {}
     troubled = []
-    for sku_id, *told, reserved, due, pending, shipped, orders, named, applied in await cursor.fetchall():
-        sku = _sku(sku_id, *told)
-        if not sku.version and not named:
-            continue
-        known.append((sku, Demand(reserved, due, pending, shipped, orders)))
-        if applied and (orders or sku.listed):
+    for sku_id, reserved, due, pending, shipped, orders, named, applied in await cursor.fetchall():
+        if named:
+            demands[sku_id] = Demand(reserved, due, pending, shipped, orders)
+        if applied:
             troubled.append(sku_id)
     found = await cases_of(connection, shop_id, troubled) if troubled else {}
-    return [view(sku, demand, found.get(sku.sku_id, ()), book, now) for sku, demand in known]
+    return [
+        view(sku, demands.get(sku.sku_id, Demand()), found.get(sku.sku_id, ()), book, now)
+        for sku in skus
+        if sku.version or sku.sku_id in demands
+    ]
+
+
+async def _told(connection: AsyncConnection[TupleRow], shop_id: str, sku_ids: Sequence[str]) -> list[Sku]:
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(_TOLD, {"shop_id": shop_id, "sku_ids": Texts(sku_ids)})
+    return [_sku(*row) for row in await cursor.fetchall()]
 
 
 def _sku(
     sku_id: str,
     version: int | None,
     position: int,
-    listed: bool,
     delisted_at: datetime | None,
     on_hand: int | None,
     counted_at: datetime | None,

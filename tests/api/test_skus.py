@@ -94,3 +94,136 @@ def test_the_feed_holds_the_events_of_skus_in_their_places(api: Api) -> None:
     assert found[1]["payload"] == {"type": "StockCounted", "on_hand": 12}
     (only,) = api.get("events", types="StockCounted").json()["items"]
     assert only == found[1]
+
+
+def sku(api: Api, sku_id: str = str(SKU), **parameters: Any) -> Any:
+    answer = api.get(f"skus/{sku_id}", **parameters)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def head(api: Api) -> int:
+    """The last position of the shop's log, to wait for."""
+    return int(api.get("events", limit=500).json()["items"][-1]["position"])
+
+
+def test_a_sku_is_known_as_soon_as_an_order_names_it(api: Api) -> None:
+    assert api.get(f"skus/{SKU}").json()["code"] == "unknown_sku"
+    assert api.get(f"skus/{SKU}/events").json()["code"] == "unknown_sku"
+    assert api.get(f"skus/{SKU}/at-risk").json()["code"] == "unknown_sku"
+    placed = api.placed(ORDER)
+    found = sku(api, min_position=placed["position"])
+    assert (found["on_hand"], found["sellable"], found["listed"], found["version"]) == (None, None, True, 0)
+    assert found["pending"] == 1
+    assert [step["step"] for step in found["because"]] == ["not_counted"]
+    assert [warning["code"] for warning in found["warnings"]] == ["not_counted"]
+    assert api.get(f"skus/{SKU}/events").json() == {"items": [], "next_cursor": None}
+    (listed,) = api.get("skus").json()["items"]
+    assert listed["sku_id"] == SKU
+
+
+def test_what_may_be_sold_follows_the_orders(api: Api) -> None:
+    tell(api, "count-stock", on_hand=10)
+    tell(api, "set-capacity", production_per_day=2, shipping_per_day=6)
+    for n in range(4):
+        api.formed(f"{ORDER[:-1]}{n}")
+    api.done(f"{ORDER[:-1]}3", "upload-tracking", carrier="SF", tracking_number="SF1")
+    found = sku(api, min_position=head(api))
+    # 10 - 1 shipped, 2 x 2 made, 2 x 6 can be shipped, of which 3 are owed.
+    assert (found["on_hand"], found["counted_on_hand"], found["reserved"], found["open_orders"]) == (9, 10, 3, 3)
+    assert [(step["step"], step["quantity"]) for step in found["because"]] == [
+        ("counted", 10),
+        ("shipped", -1),
+        ("made", 4),
+        ("shipping", -1),
+        ("reserved", -3),
+    ]
+    assert (found["sellable"], found["suggested_stock"], found["oversold_by"]) == (9, 9, 0)
+    (listed,) = api.get("skus").json()["items"]
+    assert listed == found | {"ship_by": listed["ship_by"], "because": listed["because"]}
+    tell(api, "delist", reason="no supply")
+    assert sku(api)["sellable"] == 0
+
+
+def test_the_board_is_paged_by_id_and_filtered(api: Api) -> None:
+    for name, on_hand in (("a", 1), ("b", 0), ("c", 5), ("d", 0)):
+        tell(api, "count-stock", sku_id=name, on_hand=on_hand)
+        order_sn = f"{ORDER}-{name}"
+        api.formed(order_sn)
+        api.placed(f"{order_sn}-x", lines=[LINE | {"sku_id": name, "quantity": 2}], paid_fen=1)
+        api.done(f"{order_sn}-x", "form-group")
+    tell(api, "delist", sku_id="d", reason="x")
+    position = head(api)
+
+    def names(**parameters: Any) -> list[str]:
+        found: list[str] = []
+        cursor: dict[str, str] = {}
+        while True:
+            page = api.get("skus", min_position=position, limit=1, **parameters, **cursor).json()
+            found += [item["sku_id"] for item in page["items"]]
+            if page["next_cursor"] is None:
+                return found
+            cursor = {"cursor": page["next_cursor"]}
+
+    assert names() == [SKU, "a", "b", "c", "d"]
+    assert names(oversold=True) == ["a", "b", "d"]
+    assert names(oversold=False) == [SKU, "c"]
+    assert names(listed=False) == ["d"]
+    assert names(listed=True, oversold=True) == ["a", "b"]
+    assert api.get("skus", cursor="nonsense").status_code == 422
+    assert api.get("skus", shop="another").json() == {"items": [], "next_cursor": None}
+
+
+def test_another_shops_orders_are_nobodys_business(api: Api) -> None:
+    api.done(ORDER, "place", shop="2", lines=[LINE])
+    assert api.get(f"skus/{SKU}").status_code == 404
+    tell(api, "count-stock", on_hand=3)
+    assert sku(api)["pending"] == 0
+    assert api.get(f"skus/{SKU}", shop="2", min_position=1).json()["on_hand"] is None
+
+
+def test_a_skus_history_is_paged(api: Api) -> None:
+    for n in range(3):
+        tell(api, "count-stock", on_hand=n)
+    page = api.get(f"skus/{SKU}/events", limit=2).json()
+    assert [event["payload"]["on_hand"] for event in page["items"]] == [0, 1]
+    (last,) = api.get(f"skus/{SKU}/events", limit=2, cursor=page["next_cursor"]).json()["items"]
+    assert (last["version"], last["sku_id"]) == (3, SKU)
+
+
+def test_an_order_applied_for_shows_whether_its_sku_is_off_the_shelf(api: Api) -> None:
+    """The same answer everywhere: the order, the command's own answer, the list of deadlines, and the SKU."""
+    api.formed(ORDER)
+    answer = api.done(ORDER, "request-stockout", reason="oversold")
+
+    def everywhere() -> Any:
+        order = api.order(ORDER)
+        (of_order,) = [found for found in order["deadlines"] if found["kind"] == "delist_sku"]
+        listed = api.get("deadlines", kind="delist_sku", min_position=head(api)).json()["items"]
+        assert listed == [of_order | {"order_sn": ORDER}]
+        for state in ("pending", "met", "missed", "waived", "unknown"):
+            found = api.get("deadlines", kind="delist_sku", state=state).json()["items"]
+            assert found == (listed if state == of_order["state"] else []), state
+        return of_order
+
+    assert [found["state"] for found in answer["deadlines"] if found["kind"] == "delist_sku"] in (
+        ["missed"],
+        ["pending"],
+    )
+    missed = everywhere()
+    assert (missed["sku_id"], missed["state"], missed["met_at"]) == (SKU, "missed", None)
+    assert sku(api)["delist_due_at"] == missed["due_at"]
+    assert "delist" in [warning["code"] for warning in sku(api)["warnings"]]
+    tell(api, "delist", reason="no supply")
+    met = everywhere()
+    assert (met["state"], met["due_at"]) == ("met", missed["due_at"])
+    assert met["met_at"] is not None
+    assert sku(api, min_position=head(api))["delist_due_at"] is None
+    contacted = api.done(ORDER, "contact-buyer", channel="chat", message="您好")
+    assert [found for found in contacted["deadlines"] if found["kind"] == "delist_sku"] == [met]
+    tell(api, "relist")
+    assert everywhere() == met
+    before = api.order(ORDER, at_version=3)
+    assert [found["state"] for found in before["deadlines"] if found["kind"] == "delist_sku"] == ["pending"]
+    long_ago = api.order(ORDER, known_at=answer["position"] and api.get("events").json()["items"][2]["recorded_at"])
+    assert [found["met_at"] for found in long_ago["deadlines"] if found["kind"] == "delist_sku"] == [None]
