@@ -285,6 +285,19 @@ def ok(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
     return {200: _content(schema, "Found.")} | problem_responses("invalid_request", *codes, *_ANY)
 
 
+def page(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
+    """The responses of a list."""
+    items = {"type": "array", "items": {"$ref": _REF.format(name=schema)}}
+    cursor = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+    body = {
+        "type": "object",
+        "required": ["items", "next_cursor"],
+        "properties": {"items": items, "next_cursor": cursor},
+    }
+    found = {"description": "A page.", "content": {"application/json": {"schema": body}}}
+    return {200: found} | problem_responses("invalid_request", *codes, *_ANY)
+
+
 def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
     """Responses by status, with an example for each of these problems."""
     responses: dict[int | str, dict[str, Any]] = {}
