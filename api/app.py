@@ -11,9 +11,10 @@ from starlette.types import Receive, Scope, Send
 from api import openapi, problems
 from api.metrics import Metered
 from api.program import Program, database
-from api.routes import cases, commands, feed, orders, projections, reports, service, skus
+from api.routes import cases, commands, feed, orders, projections, reports, rules, service, skus
 from api.workers import Start, worker_process, worker_thread
 from infrastructure import collector
+from infrastructure.rule_sets import rule_book
 from infrastructure.settings import Settings
 
 DESCRIPTION = """
@@ -40,19 +41,23 @@ class Api(FastAPI):
 def create_app(
     url: str | None = None, *, settings: Settings | None = None, worker: Start | None = worker_thread
 ) -> FastAPI:
-    """The application on a migrated database; without ``url``, on the one the settings name."""
+    """The application on a migrated database; without ``url``, on the one the settings name.
+
+    Without ``settings`` it judges by the shipped rule sets alone.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        book = rule_book(settings.rules_dir if settings else None)
         if url is not None:
-            async with Program.running(url, worker=worker) as app.state.program:
-                await app.state.program.rebuilds.go_on(app.state.program.pool)
+            async with Program.running(url, book, worker=worker) as app.state.program:
+                await app.state.program.go_on()
                 yield
         else:
             assert settings is not None
             with database(settings) as found:
-                async with Program.running(found, worker=worker) as app.state.program:
-                    await app.state.program.rebuilds.go_on(app.state.program.pool)
+                async with Program.running(found, book, worker=worker) as app.state.program:
+                    await app.state.program.go_on()
                     yield
 
     app = Api(
@@ -73,6 +78,7 @@ def create_app(
     app.include_router(reports.router)
     app.include_router(feed.router)
     app.include_router(projections.router)
+    app.include_router(rules.router)
     app.include_router(service.router)
     problems.install(app)
     openapi.install(app)

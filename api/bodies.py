@@ -12,6 +12,7 @@ from starlette.types import Receive
 
 from api.problems import FieldError, Refused
 from domain.order.commands import Command
+from domain.rules.reading import InvalidRuleSet
 from infrastructure.command_path import IdempotencyKey
 
 MAX_COMMAND_BYTES = 256 * 1024
@@ -52,6 +53,9 @@ def decode_command(body: bytes | msgspec.Raw, kind: type[Command], prefix: str =
 def invalid(error: Exception, prefix: str = "#") -> Refused:
     """What a decoder complained of, as a problem that points at the field."""
     message = str(error)
+    if isinstance(error, InvalidRuleSet):
+        pointer = f"{prefix}/rules"
+        return Refused("invalid_request", f"{pointer}: {message}", errors=[FieldError(pointer, message)])
     path = ""
     if found := _PATH.search(message):
         path = found["path"].replace("[...]", "/-")
@@ -59,7 +63,8 @@ def invalid(error: Exception, prefix: str = "#") -> Refused:
         message = message[: found.start()]
     if field := _FIELD.search(message):
         path += "/" + field["field"]
-    detail = message if isinstance(error, msgspec.ValidationError) else f"Not valid JSON: {message}"
+    says_what = isinstance(error, msgspec.ValidationError) or type(error) is ValueError
+    detail = message if says_what else f"Not valid JSON: {message}"
     pointer = prefix + path
     return Refused("invalid_request", f"{pointer}: {detail}", errors=[FieldError(pointer, detail)])
 

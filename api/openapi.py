@@ -7,16 +7,19 @@ import msgspec
 from fastapi import FastAPI
 
 from api import problems
+from api.backtests import BacktestRequest
 from api.problems import PROBLEMS, RETRY_AFTER, Problem
 from api.stored import StoredEventView
 from domain.order.commands import Command
 from domain.order.decisions import ACTIONS
 from domain.order.diff import OrderDiff
 from domain.order.view import OrderView
+from domain.rules.ruleset import RuleSet
 from domain.sku.case_view import CaseView, OrderInCase
 from domain.sku.decisions import ACTIONS as SKU_ACTIONS
 from domain.sku.messages import FilledMessage, Message
 from domain.sku.view import SkuFacts, SkuView
+from infrastructure.backtest_jobs import BacktestJob
 from infrastructure.projections.lists import ListedDeadline, ListedViolation, OrderSummary
 from infrastructure.projections.overview import Projection
 from infrastructure.projections.parking import Parked
@@ -285,6 +288,19 @@ def ok(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
     return {200: _content(schema, "Found.")} | problem_responses("invalid_request", *codes, *_ANY)
 
 
+def accepted(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
+    """The responses of a request for work that takes its time."""
+    begun = _content(schema, "It is begun.")
+    begun["headers"] = {"Location": {"description": "Where to watch it.", "schema": {"type": "string"}}}
+    return {202: begun} | problem_responses("invalid_request", *codes, *_ANY)
+
+
+def body(schema: str, example: dict[str, Any]) -> dict[str, Any]:
+    """The request body of a route that reads its body itself."""
+    content = {"schema": {"$ref": _REF.format(name=schema)}, "examples": {"request": {"value": example}}}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
 def page(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
     """The responses of a list."""
     items = {"type": "array", "items": {"$ref": _REF.format(name=schema)}}
@@ -328,7 +344,7 @@ def install(app: FastAPI) -> None:
             schema = made()
             commands = [action.command for action in ACTIONS.values()]
             views = [OrderView, OrderSummary, ListedDeadline, ListedViolation, OrderDiff, StoredEventView, Problem]
-            views += [DailyReport, Progress, Projection, Parked]
+            views += [DailyReport, Progress, Projection, Parked, RuleSet, BacktestRequest, BacktestJob]
             commands += [action.command for action in SKU_ACTIONS.values()]
             views += [SkuView, SkuFacts, CaseView, OrderInCase, Message, FilledMessage]
             _, components = msgspec.json.schema_components([*commands, *views], ref_template=_REF)

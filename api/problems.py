@@ -125,6 +125,12 @@ PROBLEMS: dict[str, Kind] = {
     ),
     "unknown_projection": Kind(404, "There is no such projection", "GET /v1/projections lists them."),
     "unknown_rebuild": Kind(404, "There is no such rebuild", "GET /v1/projections lists the builds of each."),
+    "unknown_backtest": Kind(
+        404, "There is no such backtest", "The shop's list has the latest; older ones go. Ask for it again."
+    ),
+    "too_many_backtests": Kind(
+        429, "Enough backtests wait or run", "Nothing was asked for. Try again after `Retry-After` seconds."
+    ),
     "not_possible": Kind(
         409, "That can't be done to this projection now", "`detail` says why and what to do; nothing was changed."
     ),
@@ -155,7 +161,13 @@ PROBLEMS: dict[str, Kind] = {
     ),
 }
 
-RETRY_AFTER = {"still_running": "1", "overloaded": "1", "not_reached": "1", "unavailable": "2"}
+RETRY_AFTER = {
+    "still_running": "1",
+    "overloaded": "1",
+    "not_reached": "1",
+    "unavailable": "2",
+    "too_many_backtests": "5",
+}
 
 
 class FieldError(msgspec.Struct, frozen=True, omit_defaults=True):

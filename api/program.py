@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from api.answers import Answers, to_receipt
+from api.backtests import Backtests
+from api.beside import Beside
 from api.rebuilds import Rebuilds
 from api.workers import Start, Wake
 from domain.rules.ruleset import RuleBook
@@ -20,7 +22,6 @@ from infrastructure.database.migrate import is_current, migrate
 from infrastructure.database.pool import Pool, connection_pool
 from infrastructure.log.log import is_distributed
 from infrastructure.projections.rebuild import prepare
-from infrastructure.rule_sets import shipped_rules
 from infrastructure.settings import Settings
 
 log = logging.getLogger("shiplock")
@@ -73,13 +74,13 @@ class Program:
     path: CommandPath
     answers: Answers
     rebuilds: Rebuilds
+    backtests: Backtests
     closing: asyncio.Event
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, url: str, *, worker: Start | None) -> AsyncIterator[Self]:
+    async def running(cls, url: str, book: RuleBook, *, worker: Start | None) -> AsyncIterator[Self]:
         """The program on a migrated database, with a live worker if one is given to start."""
-        book = shipped_rules()
         answers = Answers(book)
         async with AsyncExitStack() as stack:
             pool = connection_pool(url, size=API_CONNECTIONS)
@@ -97,7 +98,12 @@ class Program:
                 together=not distributed,
             )
             await stack.enter_async_context(path)
-            rebuilds = await stack.enter_async_context(Rebuilds(url))
-            program = cls(book, pool, path, answers, rebuilds, asyncio.Event())
+            beside = await stack.enter_async_context(Beside(url))
+            program = cls(book, pool, path, answers, Rebuilds(beside), Backtests(beside), asyncio.Event())
             stack.callback(program.closing.set)
             yield program
+
+    async def go_on(self) -> None:
+        """Have what was asked for done that a killed server left."""
+        await self.rebuilds.go_on(self.pool)
+        await self.backtests.go_on(self.pool)

@@ -8,11 +8,12 @@ input, one answer to each goes to its standard output.
 """
 
 import asyncio
+import gc
 import os
 import pickle
 import sys
 from asyncio import Future, create_subprocess_exec, create_task, gather, get_running_loop
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import PIPE, Process
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -25,7 +26,6 @@ from psycopg.rows import TupleRow
 
 from domain.history import Recorded, visible
 from domain.order.state import Order, fold
-from infrastructure import collector
 from infrastructure.log.histories import Range, cut, read_range
 from infrastructure.log.log import Histories, read_histories
 from infrastructure.log.streams import OF_ORDER
@@ -84,63 +84,80 @@ async def replay(
     With ``as_of`` orders are folded from what had occurred by then. Raises ``ReplayFailed``.
     """
     answers: list[Future[tuple[R, tuple[str, ...]]]] = [get_running_loop().create_future() for _ in planned]
-    waiting = deque(zip(planned, answers, strict=True))
-    deaths = 0
-
-    async def keep_employing() -> None:
-        nonlocal deaths
-        while waiting:
-            try:
-                await _employ(pickle.dumps((url, task, as_of)), waiting)
-            except Exception as error:
-                deaths += 1
-                if deaths < MOST_DEATHS:
-                    continue
-                failed = ReplayFailed("The processes that replay the log keep dying; see their errors above.")
-                failed.__cause__ = error
-                for answer in answers:
-                    if not answer.done():
-                        answer.set_exception(failed)
-                return
-
-    employers = [create_task(keep_employing()) for _ in range(min(processes or os.cpu_count() or 1, len(planned)))]
+    crew = _Crew(pickle.dumps((url, task, as_of)), deque(zip(planned, answers, strict=True)))
+    count = min(processes or os.cpu_count() or 1, len(planned))
+    employers = [create_task(crew.keep_employing()) for _ in range(count)]
     try:
         for stretch, answer in zip(planned, answers, strict=True):
             result, unreadable = await answer
             yield Replayed(result, unreadable, stretch.range.events)
     finally:
-        for employer in employers:
-            employer.cancel()
-        await gather(*employers, return_exceptions=True)
-        for answer in answers:
-            answer.cancel()
+        crew.dismiss()
+        await gather(*employers)
 
 
-async def _employ(work_to_do: bytes, waiting: deque[tuple[Stretch, Future[Any]]]) -> None:
-    """Let a process work through what waits. What it dies of is raised, and what it had waits again."""
-    process = await create_subprocess_exec(sys.executable, "-m", __name__, stdin=PIPE, stdout=PIPE)
-    assert process.stdin
-    assert process.stdout
-    try:
-        process.stdin.write(_LENGTH.pack(len(work_to_do)) + work_to_do)
-        while waiting:
-            stretch, answer = waiting.popleft()
+class _Crew:
+    """The processes that work on what waits."""
+
+    def __init__(self, work_to_do: bytes, waiting: deque[tuple[Stretch, Future[Any]]]) -> None:
+        self._work_to_do = work_to_do
+        self._waiting = waiting
+        self._running: set[Process] = set()
+        self._deaths = 0
+        self._dismissed = False
+
+    def dismiss(self) -> None:
+        self._dismissed = True
+        for process in self._running:
+            if process.returncode is None:
+                process.terminate()
+
+    async def keep_employing(self) -> None:
+        """Have a process at work, and another should it die, until nothing waits any more."""
+        while self._waiting and not self._dismissed:
             try:
-                given = pickle.dumps(stretch)
-                process.stdin.write(_LENGTH.pack(len(given)) + given)
-                await process.stdin.drain()
-                (length,) = _LENGTH.unpack(await process.stdout.readexactly(_LENGTH.size))
-                found = pickle.loads(await process.stdout.readexactly(length))
-            except Exception:
-                waiting.appendleft((stretch, answer))
-                raise
+                await self._employ()
+            except Exception as error:
+                self._deaths += 1
+                if self._deaths >= MOST_DEATHS:
+                    self._fail(error)
+
+    async def _employ(self) -> None:
+        """Let a process work through what waits. What it dies of is raised, and what it had waits again."""
+        process = await create_subprocess_exec(sys.executable, "-m", __name__, stdin=PIPE, stdout=PIPE)
+        self._running.add(process)
+        assert process.stdin
+        assert process.stdout
+        try:
+            process.stdin.write(_framed(self._work_to_do))
+            while self._waiting and not self._dismissed:
+                stretch, answer = self._waiting.popleft()
+                try:
+                    process.stdin.write(_framed(pickle.dumps(stretch)))
+                    await process.stdin.drain()
+                    (length,) = _LENGTH.unpack(await process.stdout.readexactly(_LENGTH.size))
+                    found = pickle.loads(await process.stdout.readexactly(length))
+                except Exception:
+                    self._waiting.appendleft((stretch, answer))
+                    raise
+                if not answer.done():
+                    answer.set_result(found)
+        finally:
+            process.stdin.close()
+            await process.wait()
+            self._running.discard(process)
+
+    def _fail(self, error: Exception) -> None:
+        failed = ReplayFailed("The processes that replay the log keep dying; see their errors above.")
+        failed.__cause__ = error
+        while self._waiting:
+            _, answer = self._waiting.popleft()
             if not answer.done():
-                answer.set_result(found)
-    finally:
-        process.stdin.close()
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
+                answer.set_exception(failed)
+
+
+def _framed(pickled: bytes) -> bytes:
+    return _LENGTH.pack(len(pickled)) + pickled
 
 
 # ---- what each process does ------------------------------------------------------------------------
@@ -148,15 +165,14 @@ async def _employ(work_to_do: bytes, waiting: deque[tuple[Stretch, Future[Any]]]
 
 def work(given: BinaryIO, told: BinaryIO) -> None:
     """Fold what is given until there is no more: the one who gives it is done, or gone."""
-    collector.calm()
+    gc.disable()  # it would look through whole histories and find nothing: they hold no cycles
     url, task, as_of = _take(given)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET TIME ZONE 'UTC'")
         while stretch := _take(given):
             unreadable: list[str] = []
             result = task(_orders(connection, url, stretch, as_of, unreadable))
-            answer = pickle.dumps((result, tuple(unreadable)))
-            told.write(_LENGTH.pack(len(answer)) + answer)
+            told.write(_framed(pickle.dumps((result, tuple(unreadable)))))
             told.flush()
 
 

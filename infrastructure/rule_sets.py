@@ -1,14 +1,60 @@
-"""The rule sets that ship with the program."""
+"""Where rule sets come from: those that ship with the program, and an operator's own folder."""
 
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
 
-from domain.rules.ruleset import RuleBook
+from domain.rules.reading import InvalidRuleSet
+from domain.rules.ruleset import RuleBook, RuleSet
+
+MOST_BYTES = 1_000_000
+"""No rule set is larger; a file that is was named by mistake."""
 
 
 @cache
 def shipped_rules() -> RuleBook:
     """The book of all rule sets in ``domain/rules/sets``."""
-    folder = files("domain.rules").joinpath("sets")
-    documents = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".toml")), key=str)
-    return RuleBook.parse(document.read_text(encoding="utf-8") for document in documents)
+    return RuleBook(_read_all(files("domain.rules").joinpath("sets").iterdir()))
+
+
+def rule_book(folder: Path | None = None) -> RuleBook:
+    """The shipped rule sets with those of a folder, which take the place of shipped ones of their name.
+
+    Raises ``InvalidRuleSet`` naming the file, the field, and what would be right.
+    """
+    if folder is None:
+        return shipped_rules()
+    try:
+        own = _read_all(folder.iterdir())
+    except OSError as error:
+        raise InvalidRuleSet(f"The rule sets in {folder} can't be read: {error.strerror or error}") from None
+    names = {rules.name for rules in own}
+    try:
+        return RuleBook([*own, *(rules for rules in shipped_rules().sets if rules.name not in names)])
+    except ValueError as error:
+        raise InvalidRuleSet(f"{folder}: {error}") from None
+
+
+def read_file(path: Path) -> RuleSet:
+    """The rule set of a TOML file. Raises ``InvalidRuleSet``."""
+    return _read(path, str(path))
+
+
+def _read_all(entries: Iterable[Traversable]) -> list[RuleSet]:
+    documents = sorted((entry for entry in entries if entry.name.endswith(".toml")), key=lambda entry: entry.name)
+    return [_read(document, document.name) for document in documents]
+
+
+def _read(document: Traversable, called: str) -> RuleSet:
+    try:
+        with document.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise InvalidRuleSet(f"{called}: larger than {MOST_BYTES:,} bytes; that is no rule set")
+        return RuleSet.parse(content.decode("utf-8-sig"), called)
+    except UnicodeDecodeError:
+        raise InvalidRuleSet(f"{called}: not text in UTF-8") from None
+    except OSError as error:
+        raise InvalidRuleSet(f"{called}: can't be read: {error.strerror or error}") from None

@@ -9,7 +9,7 @@ from typing import Self
 import platformdirs
 
 _PREFIX = "SHIPLOCK_"
-KNOWN = ("SHIPLOCK_DATABASE_URL", "SHIPLOCK_DATA_DIR")
+KNOWN = ("SHIPLOCK_DATABASE_URL", "SHIPLOCK_DATA_DIR", "SHIPLOCK_RULES_DIR")
 
 _NOT_OURS = ("SHIPLOCK_TEST_", "SHIPLOCK_SERVICE_", "SHIPLOCK_PORT")
 """The test suite's, and those that Kubernetes puts beside a service called shiplock."""
@@ -27,11 +27,12 @@ class Settings:
     """Where the data is.
 
     ``database_url`` names a PostgreSQL 15 or later; without it an embedded PostgreSQL keeps its data
-    under ``data_dir``.
+    under ``data_dir``. ``rules_dir`` holds rule sets beside those that ship with the program.
     """
 
     database_url: str | None
     data_dir: Path
+    rules_dir: Path | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -41,10 +42,16 @@ class Settings:
             if not name.startswith(_NOT_OURS):
                 raise UnknownSetting(f"{name} is not a setting; the settings are {', '.join(KNOWN)}")
         data_dir = environment.get("SHIPLOCK_DATA_DIR")
+        rules_dir = environment.get("SHIPLOCK_RULES_DIR")
         return cls(
             database_url=environment.get("SHIPLOCK_DATABASE_URL") or None,
-            data_dir=Path(os.path.expanduser(data_dir)).absolute() if data_dir else _default_data_dir(),
+            data_dir=_folder(data_dir) if data_dir else _default_data_dir(),
+            rules_dir=_folder(rules_dir) if rules_dir else None,
         )
+
+
+def _folder(stated: str) -> Path:
+    return Path(os.path.expanduser(stated)).absolute()
 
 
 def _default_data_dir() -> Path:

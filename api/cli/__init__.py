@@ -9,6 +9,7 @@ from psycopg_pool import PoolTimeout
 
 from api.cli import demo, doctor, importing, projections, reading, rules, serving
 from api.cli.terminal import Failed, complain
+from domain.rules.reading import InvalidRuleSet
 from infrastructure import collector
 from infrastructure.command_path import Unavailable
 from infrastructure.database.embedded import EmbeddedServerFailed
@@ -43,7 +44,7 @@ def main() -> None:
     collector.calm()
     try:
         app()
-    except (Failed, EmbeddedServerFailed, WrongDatabase, UnknownSetting, CannotDo) as error:
+    except (Failed, EmbeddedServerFailed, WrongDatabase, UnknownSetting, CannotDo, InvalidRuleSet) as error:
         complain(str(error))
     except (psycopg.OperationalError, PoolTimeout, Unavailable) as error:
         complain(f"The database can't be reached: {error}")

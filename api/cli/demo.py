@@ -9,7 +9,7 @@ import typer
 
 from api.cli.importing import import_export
 from api.cli.serving import Port, leave_on_sigterm, run_server
-from api.cli.terminal import out, settings, shown
+from api.cli.terminal import book, out, settings, shown
 from api.program import Program, database
 from api.workers import worker_thread
 from domain.order import commands as c
@@ -29,7 +29,7 @@ def demo(
     leave_on_sigterm()
 
     async def tell(url: str) -> str:
-        async with Program.running(url, worker=worker_thread) as program:
+        async with Program.running(url, book(), worker=worker_thread) as program:
             report = await import_export(program, SAMPLE_EXPORT, SHOP, SAMPLE_EXPORTED_AT)
             out.print(f"Shop {SHOP}: {report.orders} orders read, {report.events_appended} events appended.")
             return await story(program)

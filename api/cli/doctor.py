@@ -14,10 +14,11 @@ from rich.table import Table
 from api.cli.terminal import Json, out, print_json, settings
 from api.program import database
 from domain.calendar import is_working_day
+from domain.rules.reading import InvalidRuleSet
 from infrastructure import clock
 from infrastructure.database.embedded import EmbeddedServerFailed, binaries
 from infrastructure.database.migrate import WrongDatabase, applied, revisions
-from infrastructure.rule_sets import shipped_rules
+from infrastructure.rule_sets import rule_book
 
 SMALLEST_DISK = 1 << 30
 LARGEST_SKEW_SECONDS = 5.0
@@ -50,13 +51,16 @@ def doctor(as_json: Json = False) -> None:
 def examine() -> Iterator[Finding]:
     version = ".".join(str(part) for part in sys.version_info[:3])
     yield Finding("Python", sys.version_info >= (3, 11), version, "Python 3.11 or later is needed.")
-    yield Finding("rule sets", True, ", ".join(rules.name for rules in shipped_rules().sets))
     yield _calendar(clock.now())
     try:
         found = settings()
     except ValueError as error:
         yield Finding("settings", False, str(error), "Mend or unset the variable.")
         return
+    try:
+        yield Finding("rule sets", True, ", ".join(rules.name for rules in rule_book(found.rules_dir).sets))
+    except InvalidRuleSet as error:
+        yield Finding("rule sets", False, str(error), "Mend the file; `shiplock rules check` looks at one.")
     if found.database_url is None:
         yield from _embedded(found.data_dir)
     else:

@@ -15,6 +15,7 @@ from api.cli.terminal import (
     Json,
     OrderArgument,
     ShopArgument,
+    book,
     err,
     identifier,
     moment,
@@ -33,7 +34,6 @@ from infrastructure.projections.overview import Projection, overview
 from infrastructure.projections.verification import SAMPLE, Verification, verify
 from infrastructure.projections.view import View
 from infrastructure.projections.views import BY_NAME, VIEWS
-from infrastructure.rule_sets import shipped_rules
 
 app = typer.Typer(help="The views of the log: rebuild them, activate, go back.", no_args_is_help=True)
 
@@ -168,7 +168,7 @@ def activate_build(
             chosen = build_id or (latest.id if latest else None)
             if chosen is None:
                 raise Failed(f"No rebuild of {name} waits to be activated.")
-            await builds.activate(connection, chosen, shipped_rules())
+            await builds.activate(connection, chosen, book())
             return chosen
 
     _flipped(_on_database(flip), name, as_json=as_json)
@@ -181,7 +181,7 @@ def roll_back(name: Name, as_json: Json = False) -> None:
 
     async def flip(pool: Pool, url: str) -> int:
         async with pool.connection() as connection:
-            return await builds.roll_back(connection, view.name, shipped_rules())
+            return await builds.roll_back(connection, view.name, book())
 
     _flipped(_on_database(flip), name, as_json=as_json)
 
@@ -286,7 +286,7 @@ def _on_database(work: Callable[[Pool, str], Awaitable[T]]) -> T:
 
     async def run(url: str) -> T:
         async with connection_pool(url, size=6) as pool:
-            await rebuild.prepare(pool, url, shipped_rules())
+            await rebuild.prepare(pool, url, book())
             return await work(pool, url)
 
     with database(settings()) as url:
@@ -358,7 +358,7 @@ def _view(name: str) -> View:
 def _book(scope: dict[str, Any]) -> RuleBook:
     """What judges a build: the rules of its scope, or those in force."""
     if "rules" not in scope:
-        return shipped_rules()
+        return book()
     try:
         return RuleBook.parse([scope["rules"]])
     except ValueError as error:

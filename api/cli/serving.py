@@ -13,14 +13,13 @@ import uvicorn
 import uvloop
 
 from api.app import serving_app
-from api.cli.terminal import err, print_json, settings
+from api.cli.terminal import book, err, print_json, settings
 from api.program import Program, database
 from api.workers import follow_stdin
 from infrastructure.database.migrate import applied, migrate, revisions
 from infrastructure.database.pool import connection_pool
 from infrastructure.projections.rebuild import prepare
 from infrastructure.projections.worker import Worker
-from infrastructure.rule_sets import shipped_rules
 
 db = typer.Typer(help="The database.", no_args_is_help=True)
 
@@ -52,7 +51,7 @@ def run_server(url: str, host: str, port: int, workers: int = 1) -> None:
     """Serve until told to stop; requests under way are finished first."""
     err.print(f"Serving on http://{host}:{port} (documentation at /docs)")
     if workers == 1:
-        config = uvicorn.Config(serving_app(url), host=host, port=port, **SERVER)
+        config = uvicorn.Config(serving_app(url, settings=settings()), host=host, port=port, **SERVER)
         with suppress(KeyboardInterrupt):
             Server(config).run()
         return
@@ -88,9 +87,9 @@ def worker(
 
     async def work(url: str) -> None:
         async with connection_pool(url, size=2) as pool:
-            book = shipped_rules()
-            await prepare(pool, url, book)
-            worker = Worker(pool, book)
+            rules = book()
+            await prepare(pool, url, rules)
+            worker = Worker(pool, rules)
             for sign in (signal.SIGINT, signal.SIGTERM):
                 asyncio.get_running_loop().add_signal_handler(sign, worker.stop)
             if lead:

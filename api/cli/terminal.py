@@ -15,6 +15,8 @@ from rich.console import Console
 from api.program import Program, database
 from api.queries import parse_day, parse_moment
 from domain.calendar import BEIJING
+from domain.rules.ruleset import RuleBook
+from infrastructure.rule_sets import rule_book
 from infrastructure.settings import Settings
 
 _WIDE = 160
@@ -80,11 +82,16 @@ def settings() -> Settings:
     return Settings.from_environment(os.environ)
 
 
+def book() -> RuleBook:
+    """The rules in force, by the settings."""
+    return rule_book(settings().rules_dir)
+
+
 def with_program(work: Callable[[Program], Awaitable[T]]) -> T:
     """Run something with the program on its database, and take both down again."""
 
     async def run(url: str) -> T:
-        async with Program.running(url, worker=None) as program:
+        async with Program.running(url, book(), worker=None) as program:
             return await work(program)
 
     with database(settings()) as url:

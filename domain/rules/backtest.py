@@ -3,22 +3,26 @@
 A comparison of many orders is a ``Tally``; tallies add up, so that parts of a log are compared apart.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from heapq import nsmallest
-from typing import NamedTuple, Self, get_args
+from typing import get_args
 
 import msgspec
+from msgspec.structs import replace
 
 from domain.order.state import Order
-from domain.rules.deadlines import clocks
 from domain.rules.ruleset import RuleBook, RuleSet, ViolationKind
 from domain.rules.violations import StockoutCause, Violation, violations
 
 KINDS: tuple[ViolationKind, ...] = get_args(ViolationKind)
 
-_SETTING_CLOCKS = ("ship_by", "deemed_stockout", "pickup", "review", "periods")
-"""The sections of a rule set that ``clocks`` looks at."""
+_FINDING = ("ship_by", "deemed_stockout", "pickup", "review", "remedy")
+"""The sections of a rule set that decide, with its periods, which violations there are."""
+
+_Priced = tuple[ViolationKind, int | None]
+_Charge = tuple[ViolationKind, int | None, StockoutCause | None, str]
 
 
 class Charged(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -47,60 +51,58 @@ class Count(msgspec.Struct):
     penalties_fen: int = 0
     unknown_penalties: int = 0
 
-    def add(self, charged: Iterable[Charged]) -> None:
-        for each in charged:
-            self.violations += 1
-            if each.penalty_fen is None:
-                self.unknown_penalties += 1
-            else:
-                self.penalties_fen += each.penalty_fen
-
-    def merge(self, other: "Count") -> None:
-        self.violations += other.violations
-        self.penalties_fen += other.penalties_fen
-        self.unknown_penalties += other.unknown_penalties
-
 
 class Tally(msgspec.Struct):
     """What comparing some orders came to: so many ``orders``, of which ``differing`` fare otherwise.
 
-    ``now`` and ``then`` count by kind; ``orders_differing`` by kind, too. ``largest`` are the orders that differ
-    most, the first by number where they differ alike.
+    ``now`` and ``then`` are how many violations of a kind there are at a price. ``by_kind`` is how many orders
+    differ in the violations of a kind. ``differences`` are the orders that differ, or the most of them.
     """
 
-    orders: int
-    differing: int
-    now: dict[ViolationKind, Count]
-    then: dict[ViolationKind, Count]
-    orders_differing: dict[ViolationKind, int]
-    largest: list[OrderDifference]
-
-    @classmethod
-    def empty(cls) -> Self:
-        return cls(
-            0,
-            0,
-            {kind: Count() for kind in KINDS},
-            {kind: Count() for kind in KINDS},
-            dict.fromkeys(KINDS, 0),
-            [],
-        )
+    orders: int = 0
+    differing: int = 0
+    now: Counter[_Priced] = msgspec.field(default_factory=Counter)
+    then: Counter[_Priced] = msgspec.field(default_factory=Counter)
+    by_kind: Counter[ViolationKind] = msgspec.field(default_factory=Counter)
+    differences: list[OrderDifference] = msgspec.field(default_factory=list)
 
     def merge(self, other: "Tally", most: int | None) -> None:
-        """Add what another part came to, and keep the ``most`` largest differences, or all."""
+        """Add what another part came to, and keep ``most`` of the differences, or all."""
         self.orders += other.orders
         self.differing += other.differing
-        for kind in KINDS:
-            self.now[kind].merge(other.now[kind])
-            self.then[kind].merge(other.then[kind])
-            self.orders_differing[kind] += other.orders_differing[kind]
-        self.largest = largest(self.largest + other.largest, most)
+        self.now += other.now
+        self.then += other.then
+        self.by_kind += other.by_kind
+        self.differences = largest(self.differences + other.differences, most)
+
+    def add(self, order: Order, began: datetime, now: Sequence[Violation], then: Sequence[Violation]) -> None:
+        """Count the violations that stand on an order by either rules."""
+        before, after = _charged(now), _charged(then)
+        for charged in before:
+            self.now[charged[:2]] += 1
+        for charged in after:
+            self.then[charged[:2]] += 1
+        if before != after:
+            self.differing += 1
+            self.by_kind.update({kind for kind, *_ in {*before} ^ {*after}})
+            self.differences.append(_difference(order, began, before, after))
 
 
-class Comparison(NamedTuple):
+def counted(priced: Counter[_Priced], kind: ViolationKind | None = None) -> Count:
+    """The violations of a kind, or all, and what they come to."""
+    count = Count()
+    for (found, penalty_fen), times in priced.items():
+        if kind in (None, found):
+            count.violations += times
+            count.penalties_fen += (penalty_fen or 0) * times
+            count.unknown_penalties += times if penalty_fen is None else 0
+    return count
+
+
+class Comparison(msgspec.Struct, frozen=True):
     """Judges orders as they stand at ``at`` by the rules in force and by ``others``.
 
-    Those whose group formed from ``since`` on and before ``until`` (until it forms: that were placed), where
+    Those whose group formed from ``since`` on and before ``until`` (while it has not: that were placed), where
     given. ``most`` is how many of the largest differences are kept; ``None``: all.
     """
 
@@ -112,8 +114,8 @@ class Comparison(NamedTuple):
     most: int | None = 100
 
     def __call__(self, orders: Iterable[Order]) -> Tally:
-        book, others, at, since, until, most = self
-        tally = Tally.empty()
+        book, others, at, since, until = self.book, self.others, self.at, self.since, self.until
+        tally = Tally()
         alike: dict[tuple[int, int], bool] = {}
         for order in orders:
             began = order.group_formed_at or order.placed_at
@@ -123,54 +125,53 @@ class Comparison(NamedTuple):
             rules, other = book.governing(order), others.governing(order)
             pair = (id(rules), id(other))
             if pair not in alike:
-                alike[pair] = same_clocks(rules, other)
-            running = clocks(order, rules)
-            now = violations(order, rules, at, running)
-            then = violations(order, other, at, running if alike[pair] else None)
+                alike[pair] = same_but_penalties(rules, other)
+            now = violations(order, rules, at)
+            if alike[pair]:
+                then = tuple([_priced_by(other, order, violation) for violation in now])
+            else:
+                then = violations(order, other, at)
             if now or then:
-                _count(tally, order, began, now, then)
-        tally.largest = largest(tally.largest, most)
+                tally.add(order, began, now, then)
+        tally.differences = largest(tally.differences, self.most)
         return tally
 
 
-def same_clocks(rules: RuleSet, other: RuleSet) -> bool:
-    """Whether two sets give every order the same clocks, so that they need be set once."""
-    return all(getattr(rules, section) == getattr(other, section) for section in _SETTING_CLOCKS)
+def same_but_penalties(rules: RuleSet, other: RuleSet) -> bool:
+    """Whether two sets find the same violations, at whatever price."""
+    return (
+        not rules.periods
+        and not other.periods
+        and all(getattr(rules, section) == getattr(other, section) for section in _FINDING)
+    )
 
 
 def largest(found: list[OrderDifference], most: int | None) -> list[OrderDifference]:
     """The orders that differ most come first; without ``most`` all of them, by number."""
     if most is None:
         return sorted(found, key=lambda difference: difference.order_sn)
-    return nsmallest(most, found, key=lambda found: (-abs(found.difference_fen or 0), found.order_sn))
+    return nsmallest(
+        most, found, key=lambda difference: (-abs(difference.difference_fen or 0), difference.order_sn)
+    )
 
 
-def _count(
-    tally: Tally, order: Order, began: datetime, now: tuple[Violation, ...], then: tuple[Violation, ...]
-) -> None:
-    before, after = _charged(now), _charged(then)
-    for kind in KINDS:
-        here = [charged for charged in before if charged.kind == kind]
-        there = [charged for charged in after if charged.kind == kind]
-        tally.now[kind].add(here)
-        tally.then[kind].add(there)
-        tally.orders_differing[kind] += here != there
-    if before != after:
-        tally.differing += 1
-        tally.largest.append(
-            OrderDifference(order.order_sn, began, order.paid_fen, before, after, _difference(before, after))
-        )
+def _priced_by(rules: RuleSet, order: Order, violation: Violation) -> Violation:
+    return replace(violation, penalty_fen=rules.penalty_fen(violation.kind, order))
 
 
-def _charged(found: tuple[Violation, ...]) -> tuple[Charged, ...]:
+def _charged(found: Sequence[Violation]) -> list[_Charge]:
     """By kind: under other rules the same violations may arise in another order."""
-    standing = [Charged(each.kind, each.penalty_fen, each.cause) for each in found if each.counts]
-    standing.sort(key=lambda charged: KINDS.index(charged.kind))
-    return tuple(standing)
+    standing = [(each.kind, each.penalty_fen, each.cause, each.violation_id) for each in found if each.counts]
+    if len(standing) > 1:
+        standing.sort(key=lambda charge: (charge[0], charge[3]))
+    return standing
 
 
-def _difference(before: tuple[Charged, ...], after: tuple[Charged, ...]) -> int | None:
-    """What it costs more; a penalty that is unknown on both sides makes no difference that could be told."""
-    if any(charged.penalty_fen is None for charged in (*before, *after)):
-        return None
-    return sum(charged.penalty_fen or 0 for charged in after) - sum(charged.penalty_fen or 0 for charged in before)
+def _difference(
+    order: Order, began: datetime, before: Sequence[_Charge], after: Sequence[_Charge]
+) -> OrderDifference:
+    """What it costs more; not known where a penalty isn't."""
+    unknown = any(penalty_fen is None for _, penalty_fen, *_ in (*before, *after))
+    more = sum(charge[1] or 0 for charge in after) - sum(charge[1] or 0 for charge in before)
+    now, then = (tuple([Charged(*charge[:3]) for charge in charges]) for charges in (before, after))
+    return OrderDifference(order.order_sn, began, order.paid_fen, now, then, None if unknown else more)

@@ -74,7 +74,7 @@ async def export(
 
     Raises ``CannotDo`` where there is nothing to export from, and ``OSError`` where nothing can be written.
     """
-    with _whole(file) as into:
+    with whole(file) as into:
         async with connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             chosen = await _source(connection, view, build_id)
@@ -102,7 +102,7 @@ async def export(
 
 
 @contextmanager
-def _whole(file: Path) -> Iterator[BinaryIO]:
+def whole(file: Path) -> Iterator[BinaryIO]:
     """A new file beside ``file`` that takes its name in the end, and is gone if it does not come to that."""
     file = file.resolve()
     part = file.with_name(f".export-{secrets.token_hex(8)}.part")

@@ -108,12 +108,14 @@ def test_a_mistyped_setting_is_named(shiplock: Shiplock) -> None:
 
 
 def test_rules_are_shown_with_their_sources(shiplock: Shiplock) -> None:
-    (listed,) = body(shiplock("rules", "list", "--json"))
-    shown = body(shiplock("rules", "show", listed["name"], "--json"))
+    sets = body(shiplock("rules", "list", "--json"))
+    assert [listed["name"] for listed in sets] == ["pinduoduo-2017-12", "pinduoduo-2022-08", "pinduoduo-2023-01"]
+    shown = body(shiplock("rules", "show", sets[0]["name"], "--json"))
     assert shown["ship_by"]["hours"]["ordinary"] == 48
     assert "seed" in shown["ship_by"]["source"]
     assert "DOMAIN.md §1.5" in shiplock("rules", "show").stdout
-    assert listed["name"] in shiplock("rules", "list").stdout
+    assert "Spring Festival 2023" in shiplock("rules", "show").stdout
+    assert sets[0]["name"] in shiplock("rules", "list").stdout
 
 
 def test_doctor_finds_everything_in_place_or_says_what_is_not(shiplock: Shiplock) -> None:

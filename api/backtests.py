@@ -1,0 +1,48 @@
+"""Backtests asked for over HTTP."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from api.beside import Beside
+from domain.rules.ruleset import RuleSet
+from infrastructure import backtest_jobs
+from infrastructure.backtesting import Asked
+from infrastructure.database.pool import Pool
+
+
+class BacktestRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What to compare with the rules in force: ``rules``, a rule set as TOML text or as JSON.
+
+    It governs the orders whose group formed from ``from`` on and before ``to``, whatever its effective date.
+    ``as_of`` judges them as they stood then; default: now.
+    """
+
+    rules: str | dict[str, Any]
+    since: Annotated[datetime, msgspec.Meta(tz=True)] | None = msgspec.field(default=None, name="from")
+    until: Annotated[datetime, msgspec.Meta(tz=True)] | None = msgspec.field(default=None, name="to")
+    as_of: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+    def asked(self) -> Asked:
+        """Raises ``InvalidRuleSet`` and ``ValueError``."""
+        rules = RuleSet.parse(self.rules)
+        return Asked(rules=rules, since=self.since, until=self.until, as_of=self.as_of)
+
+
+class Backtests:
+    """Has ``shiplock rules work`` work off what was asked for."""
+
+    def __init__(self, beside: Beside) -> None:
+        self._beside = beside
+
+    async def work(self) -> None:
+        """See to it that somebody works them off."""
+        await self._beside.run("rules", "work")
+
+    async def go_on(self, pool: Pool) -> None:
+        """Begin again what was left unfinished when a program was killed."""
+        async with pool.connection() as connection:
+            unfinished = await backtest_jobs.any_unfinished(connection)
+        if unfinished:
+            await self.work()

@@ -1,0 +1,194 @@
+"""``rules backtest``: what a shop's history would have cost under another rule set."""
+
+import asyncio
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from api.cli.terminal import (
+    AsOf,
+    Failed,
+    Json,
+    ShopArgument,
+    book,
+    err,
+    moment,
+    out,
+    print_json,
+    settings,
+    shown,
+    yuan,
+)
+from api.program import database
+from domain.rules.backtest import Charged, OrderDifference
+from infrastructure import backtesting, clock
+from infrastructure.backtest_jobs import work_off
+from infrastructure.backtesting import Asked, Backtest, Compared, Progress
+from infrastructure.projections.export import whole
+from infrastructure.replaying import ReplayFailed
+from infrastructure.rule_sets import read_file
+
+SHOWN = 10
+"""Orders printed for people; all of them go to a file."""
+
+
+def backtest(
+    shop: ShopArgument,
+    rules: Annotated[
+        Path, typer.Option("--rules", metavar="FILE", dir_okay=False, help="The rule set to judge by, in TOML.")
+    ],
+    since: Annotated[
+        datetime | None,
+        typer.Option("--from", parser=moment, metavar="TIME", help="Only orders whose group formed from then on."),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option("--to", parser=moment, metavar="TIME", help="Only orders whose group formed before."),
+    ] = None,
+    as_of: AsOf = None,
+    orders_to: Annotated[
+        Path | None,
+        typer.Option("--orders-to", metavar="FILE", dir_okay=False, help="Write every order that differs as CSV."),
+    ] = None,
+    processes: Annotated[int | None, typer.Option(min=1, max=256, help="How many (default: one a core).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge a shop's orders by another rule set and say what would differ. Nothing is changed."""
+    try:
+        asked = Asked(rules=read_file(rules), since=since, until=until, as_of=as_of)
+    except ValueError as error:
+        raise Failed(str(error)) from error
+    try:
+        with database(settings()) as url, _written(orders_to) as write, _bar(shop) as on_progress:
+            found = asyncio.run(
+                backtesting.backtest(
+                    url,
+                    shop,
+                    book(),
+                    asked,
+                    clock.now(),
+                    processes=processes,
+                    on_progress=on_progress,
+                    on_differences=write,
+                )
+            )
+    except ReplayFailed as error:
+        raise Failed(str(error)) from error
+    if as_json:
+        print_json(found)
+    else:
+        _tell(found, orders_to)
+
+
+def work(processes: Annotated[int | None, typer.Option(min=1, max=256)] = None) -> None:
+    """Work off the backtests asked for over HTTP."""
+    with database(settings()) as url:
+        asyncio.run(work_off(url, book(), processes))
+
+
+@contextmanager
+def _written(file: Path | None) -> Iterator[Callable[[Sequence[OrderDifference]], None] | None]:
+    """What writes the orders that differ into a file, which is there whole or not at all; nothing without one."""
+    if file is None:
+        yield None
+        return
+    try:
+        with whole(file) as binary, TextIOWrapper(binary, encoding="utf-8", newline="") as text:
+            rows = csv.writer(text, lineterminator="\n")
+            rows.writerow(("order_sn", "since", "paid_fen", "now", "then", "difference_fen"))
+
+            def write(differences: Sequence[OrderDifference]) -> None:
+                for found in differences:
+                    now, then = _worded(found.now), _worded(found.then)
+                    since = found.since.isoformat()
+                    rows.writerow((found.order_sn, since, found.paid_fen, now, then, found.difference_fen))
+
+            yield write
+    except OSError as error:
+        raise Failed(f"{file} can't be written: {error.strerror or error}") from error
+
+
+def _worded(charged: Sequence[Charged]) -> str:
+    """Violations as a cell holds them: ``late_shipment 300; stockout 500``, in fen."""
+    return "; ".join(f"{each.kind} {'?' if each.penalty_fen is None else each.penalty_fen}" for each in charged)
+
+
+@contextmanager
+def _bar(shop: str) -> Iterator[Callable[[Progress], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f} events"),
+        TextColumn("{task.fields[rate]:,.0f}/s"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=err, disable=not err.is_terminal) as bar:
+        task = bar.add_task(f"judging {shop}", total=0, rate=0)
+
+        def progress(reached: Progress) -> None:
+            rate = reached.done / reached.seconds if reached.seconds else 0
+            bar.update(task, completed=reached.done, total=reached.total, rate=rate)
+
+        yield progress
+
+
+def _tell(found: Backtest, orders_to: Path | None) -> None:
+    out.print(
+        f"{found.orders:,} orders of shop {found.shop_id} judged as of {shown(found.as_of)}, by the rules in force "
+        f"and by {found.rules}: {found.differing:,} fare otherwise.",
+        soft_wrap=True,
+    )
+    table = Table("violation", "now", "then", "penalties now", "penalties then", "difference", "orders differing")
+    for compared in (*found.kinds, found.total):
+        table.add_row(*_row(compared))
+    out.print(table)
+    if unknown := found.total.now.unknown_penalties + found.total.then.unknown_penalties:
+        out.print(f"{unknown:,} penalties can't be known, as the payment isn't; they are left out of the sums.")
+    if found.unreadable:
+        out.print(
+            f"[red]{len(found.unreadable)} orders can't be read whole:[/] {', '.join(found.unreadable[:SHOWN])}"
+        )
+    if orders_to:
+        out.print(f"The orders that differ are in {orders_to}.", markup=False, soft_wrap=True)
+    elif found.items:
+        orders = Table("order", "group formed", "paid", "now", "then", "difference")
+        for item in found.items[:SHOWN]:
+            orders.add_row(
+                item.order_sn,
+                shown(item.since),
+                yuan(item.paid_fen),
+                _worded(item.now),
+                _worded(item.then),
+                _signed(item.difference_fen),
+            )
+        out.print(orders)
+        if found.differing > SHOWN:
+            out.print(f"These {SHOWN} of {found.differing:,} differ most; --orders-to FILE writes all of them.")
+
+
+def _row(compared: Compared) -> tuple[str, ...]:
+    return (
+        compared.kind or "all",
+        f"{compared.now.violations:,}",
+        f"{compared.then.violations:,}",
+        yuan(compared.now.penalties_fen),
+        yuan(compared.then.penalties_fen),
+        _signed(compared.difference.penalties_fen),
+        f"{compared.orders_differing:,}",
+    )
+
+
+def _signed(fen: int | None) -> str:
+    """A difference in yuan: what would have been saved has a minus."""
+    if not fen:
+        return yuan(fen)
+    return f"{'-' if fen < 0 else '+'}{yuan(abs(fen))}"

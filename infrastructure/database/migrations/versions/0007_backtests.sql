@@ -1,0 +1,22 @@
+-- Backtests asked for over HTTP. A shop has a few at most; the oldest go.
+
+CREATE TABLE backtest (
+    shop_id        text        NOT NULL,
+    id             integer     NOT NULL,
+    asked          bytea       NOT NULL,
+    state          text        NOT NULL,
+    begun          integer     NOT NULL DEFAULT 0,
+    done           bigint      NOT NULL DEFAULT 0,
+    total          bigint      NOT NULL DEFAULT 0,
+    worked_seconds float8      NOT NULL DEFAULT 0,
+    requested_at   timestamptz NOT NULL,
+    finished_at    timestamptz,
+    error          text,
+    result         bytea,
+    PRIMARY KEY (shop_id, id)
+);
+COMMENT ON COLUMN backtest.asked IS 'JSON: the rule set to judge by, and which orders (infrastructure/backtesting.py).';
+COMMENT ON COLUMN backtest.begun IS 'How often it was begun: whoever is killed, the next begins again.';
+COMMENT ON COLUMN backtest.total IS 'How many events there are to fold, and done how many are.';
+
+CREATE INDEX backtest_unfinished ON backtest (requested_at) WHERE finished_at IS NULL;
