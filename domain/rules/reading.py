@@ -45,10 +45,19 @@ def _complaint(error: Exception, stated: Any, kind: type) -> str:
         return f"{where} is missing; it must be {_described(_node(node, [named['name']]))}"
     if isinstance(error.__cause__, ValueError):
         return f"{path}: {message}" if path else message
-    value = _value(stated, parts)
-    said = repr(value) if isinstance(value, str) else str(value)
-    shown = said if len(said) <= _MOST_SHOWN else said[:_MOST_SHOWN] + "…"
-    return f"{path or 'the document'} is {shown}; it must be {_described(node)}"
+    return f"{path or 'the document'} is {_shown(_value(stated, parts))}; it must be {_described(node)}"
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case list() | tuple():
+            return "a list" if value else "an empty list"
+        case Mapping():
+            return "a table"
+        case str():
+            value = repr(value)
+    said = str(value)
+    return said if len(said) <= _MOST_SHOWN else said[:_MOST_SHOWN] + "…"
 
 
 def _value(stated: Any, parts: list[str]) -> Any:
