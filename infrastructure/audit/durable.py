@@ -1,0 +1,49 @@
+"""Files that are there whole or not at all, and still there after the machine lost its power."""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def write(file: Path, content: bytes, *, mode: int, replace: bool = False) -> None:
+    """Raises ``FileExistsError`` where there is such a file already, unless it may be replaced."""
+    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as into:
+            into.write(content)
+            into.flush()
+            os.fsync(into.fileno())
+        if replace:
+            part.replace(file)
+        else:
+            os.link(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+    _sync(file.parent)
+
+
+def make_folder(folder: Path, mode: int = 0o755) -> None:
+    """A folder, with those above it that are missing."""
+    if not folder.exists():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True, mode=mode)
+        _sync(folder.parent)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only program that works in a folder; others wait."""
+    with (folder / ".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

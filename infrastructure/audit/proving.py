@@ -1,0 +1,127 @@
+"""Proofs for others: that an event is in a signed checkpoint, and that one checkpoint goes on where another ended.
+
+A proof is checked before it is handed out, so one that is given holds.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from infrastructure.audit import merkle, tiles
+from infrastructure.audit.checkpoint import Checkpoint, Signed
+from infrastructure.audit.merkle import Node, Range
+
+T = TypeVar("T")
+
+PROOF_FORMAT = "c2sp.org/tlog-proof@v1"
+
+
+class LogDiffers(Exception):
+    """The log is not the one that was signed; the message says where, and ``shiplock audit verify`` says more."""
+
+
+class InclusionProof(msgspec.Struct, frozen=True):
+    """That an event is in a checkpoint. ``proof`` has the hashes from the leaf's sibling upwards, in base64.
+
+    ``leaf_index`` is the position less one, ``leaf_hash`` in hexadecimal as in the order's history.
+    """
+
+    shop_id: str
+    position: int
+    leaf_index: int
+    leaf_hash: str
+    size: int
+    proof: list[bytes]
+    checkpoint: str
+
+    def text(self) -> str:
+        """As C2SP writes it (https://c2sp.org/tlog-proof)."""
+        hashes = "".join(msgspec.json.decode(msgspec.json.encode(node)) + "\n" for node in self.proof)
+        return f"{PROOF_FORMAT}\nindex {self.leaf_index}\n{hashes}\n{self.checkpoint}"
+
+
+class ConsistencyProof(msgspec.Struct, frozen=True):
+    """That the log of one checkpoint begins with that of an older one. ``proof`` has the hashes in base64."""
+
+    shop_id: str
+    from_size: int
+    to_size: int
+    proof: list[bytes]
+    from_checkpoint: str
+    to_checkpoint: str
+
+
+async def prove_inclusion(
+    connection: AsyncConnection[TupleRow], shop_id: str, positions: Sequence[int], signed: Signed
+) -> list[InclusionProof]:
+    """Prove that these events are in a checkpoint; its size is not exceeded. Raises ``LogDiffers``."""
+    size, root = signed.checkpoint.size, signed.checkpoint.root
+    paths = {position: merkle.inclusion(position - 1, size) for position in positions}
+    leaves = [(0, position - 1) for position in positions]
+
+    async def prove() -> list[InclusionProof]:
+        known = await _read(connection, shop_id, [each for path in paths.values() for each in path], leaves)
+        found = []
+        for position, path in paths.items():
+            leaf, proof = known[0, position - 1], merkle.proof(path, known.__getitem__)
+            if not merkle.included(leaf, position - 1, size, proof, root):
+                raise LogDiffers(f"The event at position {position} is not the one that checkpoint {size} covers.")
+            found.append(InclusionProof(shop_id, position, position - 1, leaf.hex(), size, proof, signed.note))
+        return found
+
+    return await _with_tiles(connection, shop_id, signed.checkpoint, prove)
+
+
+async def prove_consistency(
+    connection: AsyncConnection[TupleRow], shop_id: str, older: Signed, newer: Signed
+) -> ConsistencyProof:
+    """Prove that the newer checkpoint goes on where the older one ended. Raises ``LogDiffers``."""
+    old, new = older.checkpoint, newer.checkpoint
+    path = merkle.consistency(old.size, new.size)
+
+    async def prove() -> ConsistencyProof:
+        proof = merkle.proof(path, (await _read(connection, shop_id, path)).__getitem__)
+        if not merkle.consistent(old.size, old.root, new.size, new.root, proof):
+            raise LogDiffers(f"The log does not lead from checkpoint {old.size} to checkpoint {new.size}.")
+        return ConsistencyProof(shop_id, old.size, new.size, proof, older.note, newer.note)
+
+    return await _with_tiles(connection, shop_id, new, prove)
+
+
+async def begun(
+    connection: AsyncConnection[TupleRow], shop_id: str, size: int, checkpoint: Checkpoint
+) -> merkle.Growing:
+    """The tree of the first ``size`` events, of no more than a checkpoint covers, as the tiles give it."""
+    nodes = merkle.complete((0, size))
+
+    async def read() -> merkle.Growing:
+        known = await _read(connection, shop_id, [(0, size)] if size else [])
+        return merkle.Growing(size, [known[node] for node in nodes])
+
+    return await _with_tiles(connection, shop_id, checkpoint, read)
+
+
+async def _read(
+    connection: AsyncConnection[TupleRow], shop_id: str, ranges: Sequence[Range], nodes: Sequence[Node] = ()
+) -> dict[Node, bytes]:
+    wanted = [*nodes, *(node for each in ranges for node in merkle.complete(each))]
+    return await tiles.read(connection, shop_id, wanted)
+
+
+async def _with_tiles(
+    connection: AsyncConnection[TupleRow], shop_id: str, checkpoint: Checkpoint, work: Callable[[], Awaitable[T]]
+) -> T:
+    """Do something that reads tiles; where they do not do, with the missing ones, and then with new ones."""
+    size = checkpoint.size
+    try:
+        for mend in (tiles.extend, tiles.renew):
+            try:
+                return await work()
+            except (tiles.Incomplete, LogDiffers):
+                await mend(connection, shop_id, size)
+        return await work()
+    except tiles.Incomplete as error:
+        raise LogDiffers(f"Not all {size} events of checkpoint {size} are there: {error}.") from error

@@ -1,0 +1,156 @@
+"""Recomputing many stretches at the same time, in processes of their own.
+
+Run as a program (``python -m``) this works on stretches; it is told which by a pickle on standard input, and
+answers with pickles on standard output, which is its leash too: it ends when nobody reads there.
+"""
+
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain
+from queue import Queue
+from typing import NamedTuple
+
+import psycopg
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from infrastructure import collector
+from infrastructure.audit.stretch import STRETCH_EVENTS, Streams, Stretch, recompute
+
+RUN_EVENTS = 1 << 18
+"""The most events of one shop that are recomputed in one go; so much is known of the streams of one run."""
+
+SMALL = 1 << 15
+"""So many events take less time than it takes to start a process."""
+
+
+class Run(NamedTuple):
+    """Events ``start + 1`` to ``end`` of a shop, which one process recomputes; ``sizes`` of the log in between."""
+
+    shop_id: str
+    start: int
+    end: int
+    sizes: list[int]
+
+    def stretches(self, connection: Connection[TupleRow]) -> Iterator["Recomputed"]:
+        """Its stretches, recomputed."""
+        streams = Streams({}, {})
+        for start in range(self.start, self.end, STRETCH_EVENTS):
+            end = min(start + STRETCH_EVENTS, self.end)
+            cuts = [size for size in self.sizes if start < size <= end]
+            stretch = recompute(connection, self.shop_id, start, end, cuts, streams)
+            yield Recomputed(stretch, streams if end == self.end else None)
+
+
+class Recomputed(NamedTuple):
+    """A stretch; with the last one of a run come the streams of the whole run."""
+
+    stretch: Stretch
+    streams: Streams | None
+
+
+def runs(shop_id: str, size: int, sizes: Sequence[int], processes: int) -> Iterator[Run]:
+    """A log in runs of about the same length, as many as to give every process its share."""
+    count = -(-size // RUN_EVENTS)
+    if size > SMALL:
+        count = -(-count // processes) * processes
+    length = -(-size // (max(count, 1) * STRETCH_EVENTS)) * STRETCH_EVENTS
+    for start in range(0, size, length or 1):
+        end = min(start + length, size)
+        yield Run(shop_id, start, end, [cut for cut in sizes if start < cut <= end])
+
+
+class Died(Exception):
+    """A process that recomputed stretches ended too early; what it complained of went to standard error."""
+
+
+def connect(url: str) -> Connection[TupleRow]:
+    """A connection to read events with."""
+    found = psycopg.connect(url, autocommit=True, client_encoding="UTF8", application_name="shiplock audit")
+    found.execute("SET TIME ZONE 'UTC'")
+    return found
+
+
+@contextmanager
+def recomputed(
+    url: str, connection: Connection[TupleRow], work: Sequence[Run], processes: int
+) -> Iterator[Iterator[Recomputed]]:
+    """The stretches of some runs, in order. This process does its share, on ``connection``; others do theirs ahead.
+
+    Each takes whole runs, and about as many events.
+    """
+    if sum(run.end - run.start for run in work) <= SMALL:
+        processes = 1
+    shares: list[list[Run]] = [[] for _ in range(processes)]
+    taken = [0] * processes
+    whose = []
+    for run in work:
+        least = taken.index(min(taken))
+        taken[least] += run.end - run.start
+        shares[least].append(run)
+        whose.append(least)
+    workers = [_Worker(url, share) for share in shares[1:] if share]
+    try:
+        yield chain.from_iterable(
+            workers[who - 1].of(run) if who else run.stretches(connection)
+            for run, who in zip(work, whose, strict=True)
+        )
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+class _Worker:
+    """A process, and a thread that takes what it gives."""
+
+    def __init__(self, url: str, share: Sequence[Run]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self._process.stdin
+        with self._process.stdin as told:
+            pickle.dump((url, [tuple(run) for run in share]), told)
+        self._given: Queue[Recomputed | None] = Queue()
+        threading.Thread(target=self._take, daemon=True).start()
+
+    def _take(self) -> None:
+        assert self._process.stdout
+        with self._process.stdout as given, suppress(EOFError, pickle.UnpicklingError):
+            while True:
+                self._given.put(Recomputed(*pickle.load(given)))
+        self._given.put(None)
+
+    def of(self, run: Run) -> Iterator[Recomputed]:
+        """The stretches of its next run."""
+        end = run.start
+        while end < run.end:
+            found = self._given.get()
+            if found is None:
+                raise Died("A process that recomputes events died; see its error above.")
+            end = found.stretch.end
+            yield found
+
+    def end(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+def work(url: str, share: Sequence[Run]) -> None:
+    """What each process does."""
+    collector.calm()
+    with connect(url) as connection:
+        for run in share:
+            for found in run.stretches(connection):
+                # As a plain tuple: what is defined in a module that runs as a program has another name there.
+                pickle.dump(tuple(found), sys.stdout.buffer, pickle.HIGHEST_PROTOCOL)
+                sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    url, share = pickle.load(sys.stdin.buffer)
+    with suppress(BrokenPipeError):
+        work(url, [Run(*run) for run in share])

@@ -1,0 +1,130 @@
+"""Making checkpoints: what a log is now, signed, if it goes on where the last checkpoint ended.
+
+A log that is no longer the one that was signed gets no more checkpoints.
+"""
+
+import asyncio
+from typing import NamedTuple
+
+from psycopg import AsyncConnection
+
+from infrastructure.audit import checkpoint, note, proving, tiles
+from infrastructure.audit.checkpoint import Checkpoint, Signed
+from infrastructure.audit.checkpoints import Checkpoints
+from infrastructure.audit.keys import Keys
+from infrastructure.audit.merkle import Growing
+from infrastructure.audit.note import BadNote
+from infrastructure.audit.proving import LogDiffers
+from infrastructure.audit.recomputing import Run, connect
+from infrastructure.audit.stretch import STRETCH_EVENTS
+from infrastructure.audit.verification import OnProgress, verify
+
+WHOLE_UP_TO = 100_000
+"""A log of no more events is recomputed whole for every checkpoint: a fraction of a second."""
+
+
+class Made(NamedTuple):
+    """A shop's newest checkpoint, and whether it was made just now."""
+
+    signed: Signed
+    new: bool
+
+
+def make_checkpoint(
+    url: str,
+    shop_id: str,
+    keys: Keys,
+    checkpoints: Checkpoints,
+    *,
+    whole: bool,
+    on_progress: OnProgress = lambda done, total: None,
+) -> Made | None:
+    """Sign what a shop's log is now; ``None`` for a shop without events. Raises ``LogDiffers`` and ``BadKey``.
+
+    With ``whole`` every event is recomputed first. Without, in a large log, those since the last checkpoint, on top
+    of the tiles, which must give that checkpoint's root: what was changed before is then for ``verify`` to find.
+    """
+    key = keys.signer()
+    last = newest(shop_id, keys, checkpoints)
+    small = last is None or last.checkpoint.size <= WHOLE_UP_TO
+    if whole or small or last is None:
+        size, root = _whole(url, shop_id, keys, checkpoints, on_progress)
+    else:
+        size, root = _since(url, shop_id, last.checkpoint)
+    if last and last.checkpoint.size == size:
+        return Made(last, new=False)
+    if not size:
+        return None
+    origin = keys.origin(shop_id)
+    text = note.sign(Checkpoint(origin, size, root).text(), origin, key)
+    signed = checkpoint.opened(text, keys.verifiers(shop_id))
+    try:
+        checkpoints.keep(shop_id, signed)
+    except FileExistsError as error:
+        raise LogDiffers(f"There is another checkpoint {size} of shop {shop_id}, and it says otherwise.") from error
+    asyncio.run(_extend(url, shop_id, size))
+    return Made(signed, new=True)
+
+
+def newest(shop_id: str, keys: Keys, checkpoints: Checkpoints, size: int | None = None) -> Signed | None:
+    """A shop's newest checkpoint, or the one of that size. Raises ``LogDiffers`` if our keys have not signed it."""
+    kept = checkpoints.find(shop_id, size)
+    if kept is None:
+        return None
+    try:
+        return checkpoint.opened(kept.note(), keys.verifiers(shop_id))
+    except BadNote as error:
+        raise LogDiffers(f"{kept.file} is no checkpoint of this log: {error}.") from error
+
+
+def _whole(
+    url: str, shop_id: str, keys: Keys, checkpoints: Checkpoints, on_progress: OnProgress
+) -> tuple[int, bytes]:
+    (found,) = verify(url, [shop_id], keys.verifiers, checkpoints, on_progress=on_progress)
+    if found.problems or found.root is None:
+        first = found.problems[0]
+        where = f"position {first.position}" if first.position else f"checkpoint {first.checkpoint}"
+        raise LogDiffers(f"The log of shop {shop_id} was tampered with; {where}: {first.detail}.")
+    return found.events, bytes.fromhex(found.root)
+
+
+def _since(url: str, shop_id: str, last: Checkpoint) -> tuple[int, bytes]:
+    """The log's size and root, from the tiles and the events since the last checkpoint."""
+    start = last.size // STRETCH_EVENTS * STRETCH_EVENTS
+    with connect(url) as connection:
+        row = connection.execute("SELECT position FROM shop_log WHERE shop_id = %s", (shop_id,)).fetchone()
+        head: int = row[0] if row else 0
+        if head < last.size:
+            raise LogDiffers(f"Checkpoint {last.size} of shop {shop_id} is larger than its log, which has {head}.")
+        stretches = [found.stretch for found in Run(shop_id, start, head, [last.size]).stretches(connection)]
+    for stretch in stretches:
+        if stretch.findings:
+            position, detail = stretch.findings[0]
+            raise LogDiffers(f"The log of shop {shop_id} was tampered with; position {position}: {detail}.")
+    for renewed in (False, True):
+        tree = asyncio.run(_begun(url, shop_id, start, last, renewed=renewed))
+        held = last.size == start and tree.root() == last.root
+        for stretch in stretches:
+            held = held or any(_with(tree.copy(), cut).root() == last.root for cut in stretch.cuts.values())
+            tree = _with(tree, stretch.nodes)
+        if held:
+            return head, tree.root()
+    raise LogDiffers(f"Checkpoint {last.size} of shop {shop_id} no longer holds: what it covers was changed.")
+
+
+def _with(tree: Growing, nodes: list[tuple[int, bytes]]) -> Growing:
+    for level, node in nodes:
+        tree.append(node, level)
+    return tree
+
+
+async def _begun(url: str, shop_id: str, size: int, last: Checkpoint, *, renewed: bool) -> Growing:
+    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        if renewed:
+            await tiles.renew(connection, shop_id, size)
+        return await proving.begun(connection, shop_id, size, last)
+
+
+async def _extend(url: str, shop_id: str, size: int) -> None:
+    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        await tiles.extend(connection, shop_id, size)

@@ -1,0 +1,137 @@
+"""Hashes of a log's tree, from the tiles kept of it (https://c2sp.org/tlog-tiles) and the leaf hashes of events.
+
+A tile of level n has up to 256 hashes, each of a complete subtree of ``256 ** n`` leaves, so a proof in a log of
+any size reads a handful of tiles. Tiles are derived: who reads them checks what they give against a signed root,
+and makes them anew where they do not give it.
+"""
+
+from collections.abc import Iterable
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from infrastructure.audit.merkle import HASH_BYTES, Node, levels
+from infrastructure.log.columns import Bigints, Integers
+
+_BITS = 8
+_WIDTH = 1 << _BITS
+
+_LEAVES = """
+SELECT w.n, string_agg(e.leaf_hash, ''::bytea ORDER BY e.position)
+FROM unnest(%s, %s) AS w(n, until)
+JOIN event e ON e.shop_id = %s AND e.position > w.n * 256 AND e.position <= w.until
+GROUP BY w.n
+"""
+
+_TILES = """
+SELECT level, number, hashes FROM unnest(%s, %s) AS w(level, number) JOIN tile USING (level, number)
+WHERE shop_id = %s
+"""
+
+_RANGE = """
+SELECT string_agg(leaf_hash, ''::bytea ORDER BY position) FROM event
+WHERE shop_id = %s AND position > %s AND position <= %s
+"""
+
+_LOWER = """
+SELECT string_agg(hashes, ''::bytea ORDER BY number) FROM tile
+WHERE shop_id = %s AND level = %s AND number >= %s AND number < %s
+"""
+
+_PUT = """
+INSERT INTO tile (shop_id, level, number, hashes) VALUES (%s, %s, %s, %s)
+ON CONFLICT (shop_id, level, number) DO UPDATE SET hashes = excluded.hashes
+"""
+
+
+class Incomplete(Exception):
+    """A tile or a leaf that is needed is not there."""
+
+
+async def read(connection: AsyncConnection[TupleRow], shop_id: str, wanted: Iterable[Node]) -> dict[Node, bytes]:
+    """The hashes of complete subtrees of a shop's tree. Raises ``Incomplete``."""
+    places: dict[Node, tuple[int, int, int, int]] = {}
+    for level, number in wanted:
+        height, above = divmod(level, _BITS)
+        first = number << above
+        places[level, number] = (height, first // _WIDTH, first % _WIDTH, 1 << above)
+    needed: dict[tuple[int, int], int] = {}
+    for height, tile, first, count in places.values():
+        needed[height, tile] = max(needed.get((height, tile), 0), first + count)
+    rows = await _rows(connection, shop_id, needed)
+    found = {}
+    for node, (height, tile, first, count) in places.items():
+        hashes = _hashes(rows.get((height, tile), b""))[first : first + count]
+        if len(hashes) < count:
+            raise Incomplete(f"tile {tile} of level {height} has no {count} hashes from {first} on")
+        (found[node],) = levels(hashes)[-1]
+    return found
+
+
+async def _rows(
+    connection: AsyncConnection[TupleRow], shop_id: str, needed: dict[tuple[int, int], int]
+) -> dict[tuple[int, int], bytes]:
+    """Tiles as they are stored, those of level 0 from the events, as far as they are needed."""
+    found: dict[tuple[int, int], bytes] = {}
+    leaves = {tile: count for (height, tile), count in needed.items() if height == 0}
+    if leaves:
+        until = [tile * _WIDTH + count for tile, count in leaves.items()]
+        cursor = await connection.execute(_LEAVES, (Bigints(list(leaves)), Bigints(until), shop_id), binary=True)
+        found |= {(0, tile): hashes for tile, hashes in await cursor.fetchall()}
+    stored = [place for place in needed if place[0] > 0]
+    if stored:
+        heights, numbers = zip(*stored, strict=True)
+        cursor = await connection.execute(_TILES, (Integers(heights), Bigints(numbers), shop_id), binary=True)
+        found |= {(height, tile): hashes for height, tile, hashes in await cursor.fetchall()}
+    return found
+
+
+async def extend(connection: AsyncConnection[TupleRow], shop_id: str, size: int) -> None:
+    """Make the tiles that are missing of the first ``size`` events. Raises ``Incomplete`` where events are."""
+    level = 1
+    while complete := size >> _BITS * level:
+        stored = await _stored(connection, shop_id, level)
+        while stored < complete:
+            until = min(complete, (stored // _WIDTH + 1) * _WIDTH)
+            await _put(connection, shop_id, level, stored, until)
+            stored = until
+        level += 1
+
+
+async def _stored(connection: AsyncConnection[TupleRow], shop_id: str, level: int) -> int:
+    """How many hashes of a level there are."""
+    cursor = await connection.execute(
+        "SELECT number, hashes FROM tile WHERE shop_id = %s AND level = %s ORDER BY number DESC LIMIT 1",
+        (shop_id, level),
+        binary=True,
+    )
+    row = await cursor.fetchone()
+    return row[0] * _WIDTH + len(_hashes(row[1])) if row else 0
+
+
+async def _put(connection: AsyncConnection[TupleRow], shop_id: str, level: int, since: int, until: int) -> None:
+    """Add the hashes from ``since`` on, before ``until``; they go into one tile, over those of the level below."""
+    number = since // _WIDTH
+    if level == 1:
+        cursor = await connection.execute(_RANGE, (shop_id, since * _WIDTH, until * _WIDTH), binary=True)
+    else:
+        cursor = await connection.execute(_LOWER, (shop_id, level - 1, since, until), binary=True)
+    row = await cursor.fetchone()
+    below = _hashes(row[0] or b"") if row else []
+    if len(below) != (until - since) * _WIDTH:
+        raise Incomplete(f"there are no {until * _WIDTH} hashes below level {level}")
+    begun = await _rows(connection, shop_id, {(level, number): 0}) if since % _WIDTH else {}
+    roots = [levels(below[n : n + _WIDTH])[-1][0] for n in range(0, len(below), _WIDTH)]
+    hashes = begun.get((level, number), b"")[: since % _WIDTH * HASH_BYTES] + b"".join(roots)
+    await connection.execute(_PUT, (shop_id, level, number, hashes))
+
+
+async def renew(connection: AsyncConnection[TupleRow], shop_id: str, size: int) -> None:
+    """Make all tiles of a shop anew. Raises ``Incomplete`` where events are missing."""
+    async with connection.transaction():
+        await connection.execute("DELETE FROM tile WHERE shop_id = %s", (shop_id,))
+        await extend(connection, shop_id, size)
+
+
+def _hashes(joined: bytes) -> list[bytes]:
+    return [joined[n : n + HASH_BYTES] for n in range(0, len(joined), HASH_BYTES)]

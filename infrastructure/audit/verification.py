@@ -1,0 +1,237 @@
+"""Verification: a shop's log recomputed from its events, and compared with every checkpoint kept outside.
+
+The log is cut into stretches, which processes recompute at the same time (``stretch``); here they are put together:
+streams that go on from one to the next, the head, and the Merkle root at each checkpoint's size. Nothing derived is
+trusted: not the stored leaf hashes, and not the tiles.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from infrastructure.audit.checkpoint import Checkpoint, opened
+from infrastructure.audit.checkpoints import Checkpoints, Kept
+from infrastructure.audit.merkle import Growing
+from infrastructure.audit.note import BadNote, VerifierKey
+from infrastructure.audit.recomputing import Run, connect, recomputed, runs
+from infrastructure.audit.stretch import Streams, Stretch
+from infrastructure.clock import EPOCH
+
+MOST_PROBLEMS = 100
+"""So many are told of a shop; ``intact`` and the first ones are what counts."""
+
+_HEAD = """
+SELECT (SELECT position FROM shop_log WHERE shop_id = %(shop)s),
+       (SELECT recorded_at FROM shop_log WHERE shop_id = %(shop)s),
+       (SELECT min(position) FROM event WHERE shop_id = %(shop)s),
+       (SELECT max(position) FROM event WHERE shop_id = %(shop)s)
+"""
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that is wrong: at a position of the log, or with the checkpoint of a size."""
+
+    detail: str
+    position: int | None = None
+    checkpoint: int | None = None
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """What a verification of a shop found.
+
+    ``root`` is that of the whole log, in hexadecimal; null where an event is missing. Of the problems, positions
+    come before checkpoints.
+    """
+
+    shop_id: str
+    intact: bool
+    events: int
+    root: str | None
+    checkpoints: int
+    newest_checkpoint: int | None
+    first_bad_position: int | None
+    first_broken_checkpoint: int | None
+    problems: list[Problem]
+
+
+OnProgress = Callable[[int, int], None]
+"""Told how many events are recomputed, and of how many."""
+
+
+class _Log:
+    """One shop's verification: what is expected of its log, and what came so far."""
+
+    def __init__(
+        self, connection: Connection[TupleRow], shop_id: str, keys: Sequence[VerifierKey], kept: Sequence[Kept]
+    ) -> None:
+        self.shop_id = shop_id
+        self.positions: list[Problem] = []
+        self.checkpoints: list[Problem] = []
+        self.kept = len(kept)
+        row = connection.execute(_HEAD, {"shop": shop_id}).fetchone()
+        assert row
+        self.head, self.head_recorded_at, lowest, highest = row
+        self.size: int = highest or 0
+        self._tree: Growing | None = Growing()
+        self._versions: dict[bytes, int] = {}
+        self._recorded = -(1 << 63)
+        self._last_good = 0
+        self.signed = self._opened(kept, keys)
+        if lowest is not None and lowest < 1:
+            self.positions.append(Problem("an event stands before the first position", position=lowest))
+
+    def _opened(self, kept: Sequence[Kept], keys: Sequence[VerifierKey]) -> dict[int, list[Checkpoint]]:
+        """The checkpoints that can hold, by size; what is wrong with the others is noted."""
+        found: dict[int, list[Checkpoint]] = {}
+        for each in kept:
+            try:
+                checkpoint = opened(each.note(), keys).checkpoint
+                if checkpoint.size != each.size:
+                    raise BadNote(f"it is one of size {checkpoint.size}")
+            except (BadNote, OSError) as error:
+                self._broken(each.size, f"the file {each.file.name} is no checkpoint of this log: {error}")
+                continue
+            if checkpoint.size > self.size:
+                self._broken(
+                    checkpoint.size,
+                    f"it has {checkpoint.size} events, the log has {self.size}: the log lost its end, or an old "
+                    "backup took its place",
+                )
+            else:
+                found.setdefault(checkpoint.size, []).append(checkpoint)
+        return found
+
+    def runs(self, processes: int) -> Iterator[Run]:
+        return runs(self.shop_id, self.size, sorted(self.signed), processes)
+
+    def add(self, stretch: Stretch) -> None:
+        """Take in what the next stretch gave."""
+        self.positions += [Problem(found.detail, position=found.position) for found in stretch.findings]
+        first, latest = stretch.recorded
+        if first < self._recorded:
+            detail = "it says it was recorded before the event that precedes it"
+            self.positions.append(Problem(detail, position=stretch.start + 1))
+        self._recorded = max(self._recorded, latest)
+        if not stretch.nodes:
+            self._tree = None
+        for cut, nodes in stretch.cuts.items():
+            tree = self._tree.copy() if self._tree else None
+            for level, node in nodes:
+                if tree:
+                    tree.append(node, level)
+            self._compare(cut, tree.root() if tree else None)
+        if self._tree:
+            for level, node in stretch.nodes:
+                self._tree.append(node, level)
+        else:
+            for size in [size for size in self.signed if stretch.start < size <= stretch.end]:
+                if size not in stretch.cuts:
+                    self._compare(size, None)
+
+    def follow(self, streams: Streams, since: int, until: int, connection: Connection[TupleRow]) -> None:
+        """See that the streams of a run go on where those before it ended."""
+        known = self._versions
+        wrong = [
+            (stream, version)
+            for stream, version in streams.continued.items()
+            if version != known.get(stream, 0) + 1
+        ]
+        wrong += [(stream, 1) for stream in known.keys() & streams.last.keys() if stream not in streams.continued]
+        for stream, version in wrong:
+            name = stream.decode()
+            row = connection.execute(
+                """SELECT min(position) FROM event
+                   WHERE shop_id = %s AND stream = %s AND version = %s AND position > %s AND position <= %s""",
+                (self.shop_id, name, version, since, until),
+            ).fetchone()
+            before = f"version {known[stream]}" if stream in known else "none"
+            self.positions.append(
+                Problem(f"it is version {version} of {name}, after {before}", position=row[0] if row else None)
+            )
+        known.update(streams.last)
+
+    def _compare(self, size: int, root: bytes | None) -> None:
+        for checkpoint in self.signed[size]:
+            if root == checkpoint.root:
+                self._last_good = size
+                continue
+            since = self._last_good + 1
+            where = f"at {size}" if since == size else f"from {since} to {size}"
+            self._broken(size, f"it no longer holds: something was changed at a position {where}")
+
+    def _broken(self, size: int, detail: str) -> None:
+        self.checkpoints.append(Problem(detail, checkpoint=size))
+
+    def verified(self) -> Verified:
+        self._look_at_the_head()
+        for size in self.signed.keys() & {0}:
+            self._compare(size, Growing().root())
+        positions = sorted(self.positions, key=lambda found: found.position or 0)
+        checkpoints = sorted(self.checkpoints, key=lambda found: found.checkpoint or 0)
+        return Verified(
+            shop_id=self.shop_id,
+            intact=not positions and not checkpoints,
+            events=self.size,
+            root=self._tree.root().hex() if self._tree else None,
+            checkpoints=self.kept,
+            newest_checkpoint=max(self.signed, default=None),
+            first_bad_position=positions[0].position if positions else None,
+            first_broken_checkpoint=checkpoints[0].checkpoint if checkpoints else None,
+            problems=[*positions[:MOST_PROBLEMS], *checkpoints[:MOST_PROBLEMS]],
+        )
+
+    def _look_at_the_head(self) -> None:
+        head = self.head or 0
+        if head > self.size:
+            detail = f"it is missing: the head of the log says that there are {head}"
+            self.positions.append(Problem(detail, position=self.size + 1))
+        elif head < self.size:
+            detail = f"it stands behind the head of the log, which says that there are {head}"
+            self.positions.append(Problem(detail, position=head + 1))
+        elif head and self._micros(self.head_recorded_at) != self._recorded:
+            detail = "the head of the log says that it was recorded at another time"
+            self.positions.append(Problem(detail, position=head))
+
+    @staticmethod
+    def _micros(at: datetime) -> int:
+        since = at - EPOCH
+        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def verify(
+    url: str,
+    shop_ids: Sequence[str],
+    keys: Callable[[str], Sequence[VerifierKey]],
+    checkpoints: Checkpoints,
+    *,
+    processes: int | None = None,
+    on_progress: OnProgress = lambda done, total: None,
+) -> Iterator[Verified]:
+    """Verify logs one after another, each over all cores; ``keys`` gives the public keys of a shop.
+
+    A log is as it stands when its turn comes; what is written meanwhile is the next verification's.
+    """
+    processes = processes or os.cpu_count() or 1
+    with connect(url) as connection:
+        logs = deque(_Log(connection, shop_id, keys(shop_id), checkpoints.of(shop_id)) for shop_id in shop_ids)
+        done, total = 0, sum(log.size for log in logs)
+        on_progress(done, total)
+        work = [run for log in logs for run in log.runs(processes)]
+        with recomputed(url, connection, work, processes) as stretches:
+            while logs:
+                log, since, end = logs.popleft(), 0, 0
+                while end < log.size:
+                    stretch, streams = next(stretches)
+                    end = stretch.end
+                    log.add(stretch)
+                    if streams:
+                        log.follow(streams, since, end, connection)
+                        since = end
+                    done += end - stretch.start
+                    on_progress(done, total)
+                yield log.verified()
