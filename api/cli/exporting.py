@@ -32,9 +32,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a projection into a CSV or Parquet file."""
-    if name not in BY_NAME:
-        raise typer.BadParameter(f"no projection is called {name!r}; there are {', '.join(BY_NAME)}")
-    view, chosen = BY_NAME[name], format or _by_ending(file)
+    view, chosen = declared(name), format or _by_ending(file)
     found = with_program(lambda program: _watched(program, view, file, chosen, shop, build_id))
     if as_json:
         print_json(found)
@@ -44,6 +42,13 @@ def export(
             markup=False,
             soft_wrap=True,
         )
+
+
+def declared(name: str) -> View:
+    """The view of a projection's name."""
+    if name not in BY_NAME:
+        raise typer.BadParameter(f"no projection is called {name!r}; there are {', '.join(BY_NAME)}")
+    return BY_NAME[name]
 
 
 def _by_ending(file: Path) -> Format:

@@ -10,6 +10,7 @@ import uvloop
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from api.cli.exporting import declared, export
 from api.cli.terminal import (
     Failed,
     Json,
@@ -32,10 +33,10 @@ from infrastructure.projections import builds, parking, rebuild
 from infrastructure.projections.builds import Build, CannotDo
 from infrastructure.projections.overview import Projection, overview
 from infrastructure.projections.verification import SAMPLE, Verification, verify
-from infrastructure.projections.view import View
-from infrastructure.projections.views import BY_NAME, VIEWS
+from infrastructure.projections.views import VIEWS
 
 app = typer.Typer(help="The views of the log: rebuild them, activate, go back.", no_args_is_help=True)
+app.command()(export)
 
 T = TypeVar("T")
 
@@ -103,7 +104,7 @@ def rebuild_projections(
 
     With --to-position, --known-at or --rules the build shows the past, or other rules: it is read, not activated.
     """
-    views = list(VIEWS) if everything else [_view(name) for name in names or ()]
+    views = list(VIEWS) if everything else [declared(name) for name in names or ()]
     if not views:
         raise typer.BadParameter("name the projections to rebuild, or say --all")
     if (shop is None) != (to_position is None):
@@ -160,7 +161,7 @@ def activate_build(
     as_json: Json = False,
 ) -> None:
     """Let a verified rebuild answer; the build before is kept current to go back to."""
-    view = _view(name)
+    view = declared(name)
 
     async def flip(pool: Pool, url: str) -> int:
         async with pool.connection() as connection:
@@ -177,7 +178,7 @@ def activate_build(
 @app.command("rollback")
 def roll_back(name: Name, as_json: Json = False) -> None:
     """Let the build answer again that did before."""
-    view = _view(name)
+    view = declared(name)
 
     async def flip(pool: Pool, url: str) -> int:
         async with pool.connection() as connection:
@@ -226,7 +227,7 @@ def verify_build(
 @app.command("parked")
 def parked(name: Name, as_json: Json = False) -> None:
     """Orders and SKUs with an event that can't be applied; views show them as they were before it."""
-    _view(name)
+    declared(name)
 
     async def read(pool: Pool, url: str) -> list[parking.Parked]:
         found: list[parking.Parked] = []
@@ -347,12 +348,6 @@ def _flipped(build_id: int, name: str, *, as_json: bool) -> None:
         print_json({"name": name, "active": build_id})
     else:
         out.print(f"Build {build_id} answers for {name}.")
-
-
-def _view(name: str) -> View:
-    if name not in BY_NAME:
-        raise typer.BadParameter(f"no projection is called {name!r}; there are {', '.join(BY_NAME)}")
-    return BY_NAME[name]
 
 
 def _book(scope: dict[str, Any]) -> RuleBook:

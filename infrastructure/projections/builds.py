@@ -5,8 +5,9 @@ every shop's log; how far it has come with a shop is the checkpoint of its reade
 which build answers for a view; the SQL view of the name that queries use shows that build's table.
 """
 
+import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -25,7 +26,9 @@ State = Literal["building", "indexing", "catching_up", "verifying", "ready", "fa
 _CHANGING_LIVE = 7_166_401_946_155_042
 """The advisory lock held while builds begin or cease to be live; who writes to them shares it."""
 
-_ACTIVATION_TRIES = 20
+_TRIES = 20
+_BETWEEN_TRIES = 0.05
+"""Seconds in which those who were held up by a try go on."""
 
 
 class CannotDo(Exception):
@@ -253,15 +256,30 @@ async def _flip(connection: AsyncConnection[TupleRow], names: Sequence[str], bui
             f"Build {build.id} is of {build.definition}, which this program does not write; "
             f"it would fall behind. Rebuild {' and '.join(names)}."
         )
-    for last in [False] * (_ACTIVATION_TRIES - 1) + [True]:
+    await _without_waiting(
+        connection,
+        lambda: _flip_now(connection, names, build),
+        "The views are being read without a pause; try again later.",
+    )
+
+
+async def _without_waiting(
+    connection: AsyncConnection[TupleRow], change: Callable[[], Awaitable[None]], otherwise: str
+) -> None:
+    """Change tables in a transaction that waits for their readers only for moments at a time.
+
+    Who waits for a table holds up everybody who comes after, and here all workers too. Raises ``CannotDo``
+    with ``otherwise`` when readers leave no gap.
+    """
+    for _ in range(_TRIES):
         try:
             async with connection.transaction():
                 await connection.execute("SET LOCAL lock_timeout = '250ms'")
-                await _flip_now(connection, names, build)
+                await change()
             return
         except psycopg.errors.LockNotAvailable:
-            if last:
-                raise CannotDo("The views are being read without a pause; try again later.") from None
+            await asyncio.sleep(_BETWEEN_TRIES)
+    raise CannotDo(otherwise)
 
 
 async def _flip_now(connection: AsyncConnection[TupleRow], names: Sequence[str], build: Build) -> None:
@@ -311,19 +329,26 @@ async def drop(connection: AsyncConnection[TupleRow], build_id: int) -> None:
     build = await find(connection, build_id)
     if build is None:
         raise CannotDo(f"There is no build {build_id}.")
-    async with connection.transaction():
-        await _change_live(connection)
-        for found in (await actives(connection)).values():
-            if found.active == build_id:
-                raise CannotDo(f"Build {build_id} is active for {found.name}.")
-        await connection.execute("UPDATE projection SET previous = NULL WHERE previous = %s", (build_id,))
-        for name in build.views:
-            if name in BY_NAME:
-                table = table_of(BY_NAME[name], build_id)
-                await connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
-        await connection.execute("DELETE FROM slice WHERE build_id = %s", (build_id,))
-        await connection.execute("DELETE FROM build WHERE id = %s", (build_id,))
-        await connection.execute("DELETE FROM checkpoint WHERE reader = %s", (build.reader,))
+    await _without_waiting(
+        connection,
+        lambda: _drop_now(connection, build),
+        f"Build {build_id} is being read, by an export perhaps; try again when that is done.",
+    )
+
+
+async def _drop_now(connection: AsyncConnection[TupleRow], build: Build) -> None:
+    await _change_live(connection)
+    for found in (await actives(connection)).values():
+        if found.active == build.id:
+            raise CannotDo(f"Build {build.id} is active for {found.name}.")
+    await connection.execute("UPDATE projection SET previous = NULL WHERE previous = %s", (build.id,))
+    for name in build.views:
+        if name in BY_NAME:
+            table = table_of(BY_NAME[name], build.id)
+            await connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
+    await connection.execute("DELETE FROM slice WHERE build_id = %s", (build.id,))
+    await connection.execute("DELETE FROM build WHERE id = %s", (build.id,))
+    await connection.execute("DELETE FROM checkpoint WHERE reader = %s", (build.reader,))
 
 
 async def _change_live(connection: AsyncConnection[TupleRow]) -> None:

@@ -61,7 +61,7 @@ def _stand_from(violations: Sequence[Violation]) -> list[datetime | None]:
 
 ORDERS = View(
     name="orders",
-    version=1,
+    version=2,
     table="order_list",
     columns=(
         Column("version", "integer"),
@@ -94,7 +94,7 @@ ORDERS = View(
             for name, key in (("ship_by", "ship_by_key"), ("placed", "placed_at"))
         ),
         Index("by_sku", "USING gin (sku_ids)"),
-        Index("by_day", "USING brin (group_formed_at)"),
+        Index("by_day", "(shop_id, group_formed_at)"),
     ),
     rows=rows,
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from domain.order import commands as c
@@ -284,13 +284,37 @@ def test_a_build_can_be_dropped_before_it_is_finished(database_url: str) -> None
     on_database(database_url, work)
 
 
+def test_a_reader_that_does_not_let_go_delays_a_drop_and_nobody_else(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builds, "_TRIES", 2)
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 2)
+        async with pool.connection() as connection, pool.connection() as reader:
+            first = await active(connection)
+            build = await rebuilt(pool, database_url)
+            await builds.activate(connection, build.id, BOOK)
+            async with reader.transaction():
+                await reader.execute(sql.SQL("SELECT count(*) FROM {}").format(builds.table_of(ORDERS, first.id)))
+                with pytest.raises(CannotDo, match=f"Build {first.id} is being read"):
+                    await builds.drop(connection, first.id)
+                await placed_and_formed(path, 1, "meanwhile")
+                await catch_up(pool)
+                assert len((await rows(connection, "meanwhile"))["orders"]) == 1
+            await builds.drop(connection, first.id)
+            assert await traces(connection, first) == []
+
+    on_database(database_url, work)
+
+
 # ---- while everybody goes on ------------------------------------------------------------------------
 
 
 def test_a_reader_that_does_not_let_go_delays_an_activation_and_nobody_else(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(builds, "_ACTIVATION_TRIES", 2)
+    monkeypatch.setattr(builds, "_TRIES", 2)
 
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 2)
