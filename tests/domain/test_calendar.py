@@ -8,6 +8,7 @@ from domain.calendar import BEIJING, ExpectedDecision, expected_decision, is_wor
 from tests.domain.vocabulary import (
     awaiting_shipment,
     beijing,
+    book_where,
     days,
     given,
     group_formed,
@@ -88,6 +89,69 @@ def test_a_make_up_day_works_though_it_is_a_weekend(make_up_day: date) -> None:
 def test_a_holiday_does_not_work(first: date, last: date) -> None:
     for offset in range((last - first).days + 1):
         assert is_working_day(first + timedelta(days=offset)) == (False, True)
+
+
+# ---- what is not known of the platform's counting, as settings ----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("filed", "counts_filing_day", "make_up_days", "earliest", "latest"),
+    [
+        # Friday before Spring Festival 2026; Saturday the 14th makes up for it
+        (date(2026, 2, 13), False, True, date(2026, 2, 24), date(2026, 2, 25)),
+        (date(2026, 2, 13), True, True, date(2026, 2, 14), date(2026, 2, 24)),
+        (date(2026, 2, 13), False, False, date(2026, 2, 25), date(2026, 2, 26)),
+        (date(2026, 2, 13), True, False, date(2026, 2, 24), date(2026, 2, 25)),
+        # in the holiday: the day of filing is none to be counted
+        (date(2026, 2, 18), False, True, date(2026, 2, 25), date(2026, 2, 26)),
+        (date(2026, 2, 18), True, True, date(2026, 2, 25), date(2026, 2, 26)),
+        # Saturday the 28th makes up for it as well
+        (date(2026, 2, 27), False, True, date(2026, 3, 2), date(2026, 3, 3)),
+        (date(2026, 2, 27), True, True, date(2026, 2, 28), date(2026, 3, 2)),
+        (date(2026, 2, 27), False, False, date(2026, 3, 3), date(2026, 3, 4)),
+        # before National Day 2026; Saturday the 10th makes up for it
+        (date(2026, 9, 30), False, True, date(2026, 10, 9), date(2026, 10, 10)),
+        (date(2026, 9, 30), True, True, date(2026, 10, 8), date(2026, 10, 9)),
+        (date(2026, 9, 30), False, False, date(2026, 10, 9), date(2026, 10, 12)),
+        (date(2026, 10, 10), True, True, date(2026, 10, 12), date(2026, 10, 13)),
+        (date(2026, 10, 10), True, False, date(2026, 10, 13), date(2026, 10, 14)),
+    ],
+)
+def test_the_window_by_what_counts(
+    filed: date, counts_filing_day: bool, make_up_days: bool, earliest: date, latest: date
+) -> None:
+    def at_ten(day: date) -> datetime:
+        return datetime(day.year, day.month, day.day, 10, tzinfo=BEIJING)
+
+    found = expected_decision(at_ten(filed), 2, 3, counts_filing_day=counts_filing_day, make_up_days=make_up_days)
+    assert (found.earliest, found.latest, found.certain) == (at_ten(earliest), at_ten(latest), True)
+
+
+def test_the_rule_set_says_what_counts() -> None:
+    filed = beijing(2026, 2, 13, 10)
+    facts = (placed(at=filed - days(1)), group_formed(at=filed - days(1)), stockout_requested(at=filed))
+    for settings, latest in (
+        ({"counts_filing_day": True}, beijing(2026, 2, 24, 10)),
+        ({"follows_make_up_days": False}, beijing(2026, 2, 26, 10)),
+    ):
+        seen = given(*facts, under=book_where(**settings)).at(filed)
+        assert seen.view.shipment_lock.holds[0].expected_decision.latest == latest  # type: ignore[union-attr]
+        seen.has_deadline("review_decision", due_at=latest)
+
+
+def test_filed_at_the_end_of_2026_before_2027_is_announced() -> None:
+    """New Year's Day is a Friday; that it will be a holiday nobody has announced."""
+    assert decided_between(beijing(2026, 12, 28, 9)) == (beijing(2026, 12, 30, 9), beijing(2026, 12, 31, 9), True)
+    assert decided_between(beijing(2026, 12, 30, 9)) == (beijing(2027, 1, 1, 9), beijing(2027, 1, 4, 9), False)
+    assert decided_between(beijing(2026, 12, 31, 9)) == (beijing(2027, 1, 4, 9), beijing(2027, 1, 5, 9), False)
+    assert expected_decision(beijing(2026, 12, 29, 9), 2, 3, counts_filing_day=True).certain is True
+
+
+def test_an_order_under_review_over_new_year_says_that_its_window_is_a_guess() -> None:
+    filed = beijing(2026, 12, 31, 9)
+    story = given(placed(at=filed - days(1)), group_formed(at=filed - days(1)), stockout_requested(at=filed))
+    (hold,) = story.at(filed).json["shipment_lock"]["holds"]
+    assert hold["expected_decision"]["certain"] is False
 
 
 def test_a_year_not_announced_yet_is_answered_by_the_weekday_and_uncertain() -> None:

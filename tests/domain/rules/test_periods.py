@@ -38,7 +38,12 @@ def formed(at: datetime, later: timedelta = timedelta(days=90), **placed: Any) -
 
 def book_with(*periods: dict[str, Any]) -> RuleBook:
     """The shipped rules and nothing but these periods, of the week the stories are told in, unless they say."""
-    usual = {"formed_from": MONDAY_9, "formed_before": MONDAY_9 + days(7), "source": "here", "confidence": "house"}
+    usual: dict[str, Any] = {
+        "formed_from": MONDAY_9,
+        "formed_before": MONDAY_9 + days(7),
+        "source": "here",
+        "confidence": "house",
+    }
     found = [Period(**{"name": f"period {n}"} | usual | period) for n, period in enumerate(periods)]
     return RuleBook([replace(RULES, periods=tuple(found))])
 
@@ -46,7 +51,7 @@ def book_with(*periods: dict[str, Any]) -> RuleBook:
 def due(at: datetime, under: RuleBook, **placed: Any) -> timedelta | None:
     """How long after its group formed an order is to be shipped."""
     ship_by = given(an_order(at, **placed), group_formed(at=at), under=under).at(at).view.ship_by
-    return ship_by and ship_by - at
+    return ship_by - at if ship_by else None
 
 
 # ---- the shipped ones -------------------------------------------------------------------------------

@@ -1,8 +1,13 @@
 """Rules as data: what each figure does, and which set is in force."""
 
+from datetime import datetime
+
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from domain.calendar import END_OF_TIME
 from domain.rules.ruleset import GoodsHours, Penalty, PenaltyStep, RuleBook, ViolationKind
 from tests.domain.vocabulary import (
     BOOK,
@@ -82,9 +87,38 @@ def test_a_percentage_is_rounded_down_and_capped_exactly() -> None:
 
 
 def test_the_step_is_the_last_one_reached() -> None:
-    steps = tuple(PenaltyStep(paid_from_fen=start, flat_fen=fine) for start, fine in ((0, 1), (100, 2), (200, 3)))
-    table = Penalty(steps=steps, source="here", confidence="house")
+    table_steps = tuple(
+        PenaltyStep(paid_from_fen=start, flat_fen=fine) for start, fine in ((0, 1), (100, 2), (200, 3))
+    )
+    table = Penalty(steps=table_steps, source="here", confidence="house")
     assert [table.amount_fen(paid) for paid in (0, 99, 100, 199, 200, 10**12)] == [1, 1, 2, 2, 3, 3]
+
+
+steps = st.builds(
+    PenaltyStep,
+    paid_from_fen=st.just(0),
+    percent=st.integers(1, 1_000),
+    cap_fen=st.one_of(st.none(), st.integers(0, 50_000)),
+    round_to_fen=st.sampled_from([1, 10, 100, 5_000]),
+)
+payments = st.integers(0, 10**9)
+
+
+@hypothesis.given(steps, payments, payments)
+def test_within_a_step_who_paid_more_is_never_charged_less(step: PenaltyStep, one: int, other: int) -> None:
+    less, more = sorted((one, other))
+    assert step.amount_fen(less) <= step.amount_fen(more)
+
+
+@hypothesis.given(steps, payments)
+def test_a_percentage_is_never_above_its_cap_nor_rounded_up(step: PenaltyStep, paid_fen: int) -> None:
+    amount = step.amount_fen(paid_fen)
+    assert 0 <= amount * 100 <= paid_fen * (step.percent or 0)
+    if step.cap_fen is None:
+        assert amount % step.round_to_fen == 0
+        assert paid_fen * (step.percent or 0) - amount * 100 < step.round_to_fen * 100
+    else:
+        assert amount <= step.cap_fen
 
 
 # ---- which set is in force --------------------------------------------------------------------------
@@ -137,6 +171,38 @@ def test_a_book_needs_a_set() -> None:
 def test_two_sets_of_one_moment_or_one_name_are_refused(twin: object) -> None:
     with pytest.raises(ValueError, match="pinduoduo-2023-01"):
         RuleBook([RULES, twin])  # type: ignore[list-item]
+
+
+# ---- days -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("moment", "counted", "count", "over"),
+    [
+        (beijing(2026, 3, 2, 9), "as_hours", 3, beijing(2026, 3, 5, 9)),
+        (beijing(2026, 3, 2, 9), "as_dates", 3, beijing(2026, 3, 6) - MICROSECOND),
+        (beijing(2026, 3, 2), "as_dates", 1, beijing(2026, 3, 4) - MICROSECOND),
+        (beijing(2026, 3, 2) - MICROSECOND, "as_dates", 1, beijing(2026, 3, 3) - MICROSECOND),
+    ],
+)
+def test_when_days_are_over(moment: datetime, counted: str, count: int, over: datetime) -> None:
+    days_counted = replace(RULES.remedy, days=count, counted=counted)
+    assert days_counted.after(moment) == over
+    assert days_counted.after(moment).tzinfo is moment.tzinfo
+
+
+def test_days_beyond_the_end_of_time_end_there() -> None:
+    for counted in ("as_hours", "as_dates"):
+        forever = replace(RULES.remedy, days=10_000, counted=counted)
+        assert forever.after(beijing(9999, 12, 1)) == END_OF_TIME
+
+
+def test_three_date_days_give_an_order_until_the_third_midnight() -> None:
+    dates = RuleBook([replace(RULES, deemed_stockout=replace(RULES.deemed_stockout, counted="as_dates"))])
+    story = given(placed(), group_formed(), under=dates)
+    due = beijing(2026, 3, 8) - MICROSECOND
+    story.at(due).has_deadline("deemed_stockout", due_at=due, state="pending").has_violations("late_shipment")
+    story.at(due + MICROSECOND).has_violations("late_shipment", "stockout/deemed")
 
 
 # ---- a book from documents --------------------------------------------------------------------------
