@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from infrastructure.audit import durable
+from infrastructure import durable
 from infrastructure.audit.checkpoint import Signed
 
 _FILE = re.compile(r"([0-9]{12,})-([0-9a-f]{8})\.checkpoint")

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from infrastructure.audit import durable, note
+from infrastructure import durable
+from infrastructure.audit import note
 from infrastructure.audit.note import VerifierKey
 
 _PRIVATE = ".private.pem"

@@ -121,7 +121,10 @@ def _with(tree: Growing, nodes: list[tuple[int, bytes]]) -> Growing:
 async def _begun(url: str, shop_id: str, size: int, last: Checkpoint, *, renewed: bool) -> Growing:
     async with await AsyncConnection.connect(url, autocommit=True) as connection:
         if renewed:
-            await tiles.renew(connection, shop_id, size)
+            try:
+                await tiles.renew(connection, shop_id, size)
+            except tiles.Incomplete as error:
+                raise LogDiffers(f"Not all {size} events before are there: {error}.") from error
         return await proving.begun(connection, shop_id, size, last)
 
 

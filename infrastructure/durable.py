@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write(file: Path, content: bytes, *, mode: int, replace: bool = False) -> None:
@@ -23,6 +24,21 @@ def write(file: Path, content: bytes, *, mode: int, replace: bool = False) -> No
     finally:
         part.unlink(missing_ok=True)
     _sync(file.parent)
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[BinaryIO]:
+    """A new file beside ``file`` that takes its name in the end, and is gone if it does not come to that."""
+    file = file.resolve()
+    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    try:
+        with part.open("xb") as into:
+            yield into
+            into.flush()
+            os.fsync(into.fileno())
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path, mode: int = 0o755) -> None:
