@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from api import openapi, problems
 from api.metrics import Metered
 from api.program import Program, database
-from api.routes import cases, commands, feed, orders, projections, reports, rules, service, skus
+from api.routes import cases, commands, feed, orders, projections, reports, rules, service, skus, stockouts
 from api.workers import Start, worker_process, worker_thread
 from infrastructure import collector
 from infrastructure.rule_sets import rule_book
@@ -72,6 +72,7 @@ def create_app(
     patch_fastapi(app, redirect_from_root_to_docs=False)  # /docs with its own scripts: a shop may be offline
     app.router.routes.extend(commands.singles)
     app.include_router(commands.router)
+    app.include_router(stockouts.router)
     app.include_router(orders.router)
     app.include_router(skus.router)
     app.include_router(cases.router)

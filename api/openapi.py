@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from api import problems
 from api.backtests import BacktestRequest
 from api.problems import PROBLEMS, RETRY_AFTER, Problem
+from api.stockouts import StockoutApplications
 from api.stored import StoredEventView
 from domain.order.commands import Command
 from domain.order.decisions import ACTIONS
@@ -25,6 +26,7 @@ from infrastructure.projections.overview import Projection
 from infrastructure.projections.parking import Parked
 from infrastructure.projections.rebuild import Progress
 from infrastructure.projections.reports import DailyReport
+from infrastructure.stockout_applications import ApplicationReport
 
 _REF = "#/components/schemas/{name}"
 
@@ -301,6 +303,16 @@ def body(schema: str, example: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
+def json_or_csv(schema: str, example: dict[str, Any], lines: str) -> dict[str, Any]:
+    """The request body of a route that also takes a table as a file."""
+    made = body(schema, example)
+    made["requestBody"]["content"]["text/csv"] = {
+        "schema": {"type": "string"},
+        "examples": {"request": {"value": lines}},
+    }
+    return made
+
+
 def page(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
     """The responses of a list."""
     items = {"type": "array", "items": {"$ref": _REF.format(name=schema)}}
@@ -347,6 +359,7 @@ def install(app: FastAPI) -> None:
             views += [DailyReport, Progress, Projection, Parked, RuleSet, BacktestRequest, BacktestJob]
             commands += [action.command for action in SKU_ACTIONS.values()]
             views += [SkuView, SkuFacts, CaseView, OrderInCase, Message, FilledMessage]
+            views += [StockoutApplications, ApplicationReport]
             _, components = msgspec.json.schema_components([*commands, *views], ref_template=_REF)
             for action in ACTIONS:
                 path = f"/v1/shops/{{shop_id}}/orders/{{order_sn}}/{action}"

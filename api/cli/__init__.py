@@ -7,7 +7,7 @@ import psycopg
 import typer
 from psycopg_pool import PoolTimeout
 
-from api.cli import demo, doctor, importing, projections, reading, rules, serving
+from api.cli import demo, doctor, importing, projections, reading, rules, serving, stockouts
 from api.cli.terminal import Failed, complain
 from domain.rules.reading import InvalidRuleSet
 from infrastructure import collector
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command()(serving.serve)
 app.command()(serving.worker)
 app.command("import")(importing.import_file)
+app.command("request-stockouts")(stockouts.request_stockouts_of)
 app.command()(reading.order)
 app.command()(reading.history)
 app.command()(reading.violations)

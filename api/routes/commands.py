@@ -208,7 +208,7 @@ async def _told(scope: Scope, receive: Receive, target: Target, action: str) -> 
     try:
         outcome = await program.path.tell(intent)
     except Exception as error:
-        raise _as_problem(error) from error
+        raise as_problem(error) from error
     answer = program.answers.of(intent, outcome) if outcome.answer is None else from_receipt(outcome.answer)
     return answer.at(outcome.position), outcome.replayed
 
@@ -238,7 +238,7 @@ async def bulk(request: Request, shop_id: ShopId, stated: Actor = None) -> Respo
     try:
         answers = await program.path.submit([intent for _, intent in intents])
     except Exception as error:
-        raise _as_problem(error) from error
+        raise as_problem(error) from error
     position = 0
     for (number, intent), answer in zip(intents, answers, strict=True):
         outcome, reached = _bulk_outcome(program, intent, answer)
@@ -270,7 +270,7 @@ def _intent(shop_id: str, teller: str, entry: msgspec.Raw, pointer: str) -> Told
 
 def _bulk_outcome(program: Program, intent: Told, outcome: Outcome | Exception) -> tuple[BulkOutcome, int]:
     if isinstance(outcome, Exception):
-        refused = _as_problem(outcome)
+        refused = as_problem(outcome)
         if not isinstance(refused, Refused):
             log.error("unexpected error in a bulk command", exc_info=outcome)
             refused = Refused("internal_error")
@@ -287,7 +287,7 @@ def _bulk_outcome(program: Program, intent: Told, outcome: Outcome | Exception) 
     return BulkOutcome(answer.status, answer.order_status, answer.version, problem), outcome.position
 
 
-def _as_problem(error: Exception) -> Refused | Exception:
+def as_problem(error: Exception) -> Refused | Exception:
     """What stopped the command path, as clients are told of it; anything else is a defect and stays one."""
     match error:
         case Overloaded():

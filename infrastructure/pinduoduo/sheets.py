@@ -4,6 +4,7 @@ Rows are read one by one and every one is bounded, so memory stays small whateve
 """
 
 import csv
+import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,14 +38,15 @@ class Line(NamedTuple):
 
 
 class Sheet:
-    """A file open for reading: iterate over it once for its lines.
+    """A file, or what was sent of one, open for reading: iterate over it once for its lines.
 
     ``total_bytes`` and ``bytes_read`` tell how far the reading has come.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.total_bytes = path.stat().st_size
-        self._file: IO[bytes] = path.open("rb")
+    def __init__(self, source: Path | IO[bytes]) -> None:
+        self._file = source.open("rb") if isinstance(source, Path) else source
+        self.total_bytes = self._file.seek(0, os.SEEK_END)
+        self._file.seek(0)
         start = self._file.read(8)
         self._file.seek(0)
         if start.startswith(b"PK\x03\x04"):
