@@ -1,5 +1,6 @@
 """The HTTP application: routes, problems, and the program they work with."""
 
+import contextlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,9 +12,22 @@ from starlette.types import Receive, Scope, Send
 from api import openapi, problems
 from api.metrics import Metered
 from api.program import Program, database
-from api.routes import cases, commands, feed, orders, projections, reports, rules, service, skus, stockouts
+from api.routes import (
+    audit,
+    cases,
+    commands,
+    feed,
+    orders,
+    projections,
+    reports,
+    rules,
+    service,
+    skus,
+    stockouts,
+)
 from api.workers import Start, worker_process, worker_thread
 from infrastructure import collector
+from infrastructure.audit.archive import Archive
 from infrastructure.rule_sets import rule_book
 from infrastructure.settings import Settings
 
@@ -43,22 +57,25 @@ def create_app(
 ) -> FastAPI:
     """The application on a migrated database; without ``url``, on the one the settings name.
 
-    Without ``settings`` it judges by the shipped rule sets alone.
+    Without ``settings`` it judges by the shipped rule sets alone, and there are no checkpoints.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        book = rule_book(settings.rules_dir if settings else None)
-        if url is not None:
-            async with Program.running(url, book, worker=worker) as app.state.program:
+        with contextlib.ExitStack() as stack:
+            found = url
+            if found is None:
+                assert settings is not None
+                found = stack.enter_context(database(settings))
+            async with Program.running(
+                found,
+                rule_book(settings.rules_dir if settings else None),
+                worker=worker,
+                archive=Archive.of(settings) if settings else None,
+                checkpoint_seconds=settings.checkpoint_seconds if settings else 0,
+            ) as app.state.program:
                 await app.state.program.go_on()
                 yield
-        else:
-            assert settings is not None
-            with database(settings) as found:
-                async with Program.running(found, book, worker=worker) as app.state.program:
-                    await app.state.program.go_on()
-                    yield
 
     app = Api(
         title="Shiplock",
@@ -80,6 +97,7 @@ def create_app(
     app.include_router(feed.router)
     app.include_router(projections.router)
     app.include_router(rules.router)
+    app.include_router(audit.router)
     app.include_router(service.router)
     problems.install(app)
     openapi.install(app)

@@ -20,6 +20,8 @@ from domain.sku.case_view import CaseView, OrderInCase
 from domain.sku.decisions import ACTIONS as SKU_ACTIONS
 from domain.sku.messages import FilledMessage, Message
 from domain.sku.view import SkuFacts, SkuView
+from infrastructure.audit.archive import KeyInUse
+from infrastructure.audit.proving import ConsistencyProof, InclusionProof
 from infrastructure.backtest_jobs import BacktestJob
 from infrastructure.projections.lists import ListedDeadline, ListedViolation, OrderSummary
 from infrastructure.projections.overview import Projection
@@ -313,6 +315,12 @@ def json_or_csv(schema: str, example: dict[str, Any], lines: str) -> dict[str, A
     return made
 
 
+def text(description: str, *codes: str) -> dict[int | str, dict[str, Any]]:
+    """The responses of a query that is answered with plain text."""
+    found = {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}
+    return {200: found} | problem_responses("invalid_request", *codes, *_ANY)
+
+
 def page(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
     """The responses of a list."""
     items = {"type": "array", "items": {"$ref": _REF.format(name=schema)}}
@@ -359,6 +367,7 @@ def install(app: FastAPI) -> None:
             views += [DailyReport, Progress, Projection, Parked, RuleSet, BacktestRequest, BacktestJob]
             commands += [action.command for action in SKU_ACTIONS.values()]
             views += [SkuView, SkuFacts, CaseView, OrderInCase, Message, FilledMessage]
+            views += [InclusionProof, ConsistencyProof, KeyInUse]
             views += [StockoutApplications, ApplicationReport]
             _, components = msgspec.json.schema_components([*commands, *views], ref_template=_REF)
             for action in ACTIONS:

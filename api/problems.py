@@ -55,8 +55,7 @@ PROBLEMS: dict[str, Kind] = {
     "unknown_action": Kind(
         404,
         "There is no such action",
-        "The last part of the path is none of the actions of orders or SKUs; the OpenAPI document "
-        "lists them.",
+        "The last part of the path is none of the actions of orders or SKUs; the OpenAPI document lists them.",
     ),
     "not_found": Kind(404, "There is nothing here", "Look at /docs for the paths there are."),
     "method_not_allowed": Kind(
@@ -135,6 +134,22 @@ PROBLEMS: dict[str, Kind] = {
         409, "That can't be done to this projection now", "`detail` says why and what to do; nothing was changed."
     ),
     "not_parked": Kind(404, "The order is not parked", "Nothing holds it up, or it was retried already."),
+    "no_checkpoint": Kind(
+        404,
+        "There is no such checkpoint",
+        "The shop has none yet, or none of this size. One is made every few minutes while the log grows; "
+        "without `size` the newest is taken.",
+    ),
+    "not_covered": Kind(
+        404,
+        "The checkpoint does not reach that position",
+        "The log has no such event, or it came after the checkpoint was made; ask again when there is a newer one.",
+    ),
+    "log_differs": Kind(
+        500,
+        "The log is not the one that was signed",
+        "No proof can be given. Keep the checkpoints you have and have the operator run `shiplock audit verify`.",
+    ),
     "too_large": Kind(413, "The request is too large", "Send fewer commands at once."),
     "idempotency_key_reused": Kind(
         422,

@@ -12,10 +12,12 @@ from typing import Self
 from api.answers import Answers, to_receipt
 from api.backtests import Backtests
 from api.beside import Beside
+from api.checkpointing import keep_making
 from api.rebuilds import Rebuilds
 from api.workers import Start, Wake
 from domain.rules.ruleset import RuleBook
 from infrastructure import clock
+from infrastructure.audit.archive import Archive
 from infrastructure.command_path import CommandPath
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import is_current, migrate
@@ -75,12 +77,24 @@ class Program:
     answers: Answers
     rebuilds: Rebuilds
     backtests: Backtests
+    archive: Archive | None
     closing: asyncio.Event
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, url: str, book: RuleBook, *, worker: Start | None) -> AsyncIterator[Self]:
-        """The program on a migrated database, with a live worker if one is given to start."""
+    async def running(
+        cls,
+        url: str,
+        book: RuleBook,
+        *,
+        worker: Start | None,
+        archive: Archive | None = None,
+        checkpoint_seconds: int = 0,
+    ) -> AsyncIterator[Self]:
+        """The program on a migrated database, with a live worker if one is given to start.
+
+        Proofs come from ``archive``, which gets new checkpoints every so many seconds; none where that is 0.
+        """
         answers = Answers(book)
         async with AsyncExitStack() as stack:
             pool = connection_pool(url, size=API_CONNECTIONS)
@@ -99,7 +113,12 @@ class Program:
             )
             await stack.enter_async_context(path)
             beside = await stack.enter_async_context(Beside(url))
-            program = cls(book, pool, path, answers, Rebuilds(beside), Backtests(beside), asyncio.Event())
+            program = cls(book, pool, path, answers, Rebuilds(beside), Backtests(beside), archive, asyncio.Event())
+            if archive and checkpoint_seconds:
+                making = asyncio.create_task(
+                    keep_making(pool, archive, beside, checkpoint_seconds, program.closing)
+                )
+                stack.push_async_callback(asyncio.wait, [making])
             stack.callback(program.closing.set)
             yield program
 

@@ -182,6 +182,19 @@ class DiffQuery(Query):
     until: Annotated[str, Field(alias="to", max_length=64, description="A version or a time.")]
 
 
+class CheckpointQuery(Query):
+    size: Annotated[
+        int | None, Field(ge=1, le=2**62, description="The checkpoint of this size (default: the newest).")
+    ] = None
+
+
+class ConsistencyQuery(Query):
+    since: Annotated[int, Field(alias="from", ge=1, le=2**62, description="The older checkpoint's size.")]
+    until: Annotated[
+        int | None, Field(alias="to", ge=1, le=2**62, description="The newer one's size (default: the newest).")
+    ] = None
+
+
 class FeedQuery(Query):
     after: Annotated[int, Field(ge=0, le=2**62, description="Events behind this position.")] = 0
     limit: Annotated[int, Field(ge=1, le=500)] = 50

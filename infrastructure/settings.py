@@ -9,7 +9,14 @@ from typing import Self
 import platformdirs
 
 _PREFIX = "SHIPLOCK_"
-KNOWN = ("SHIPLOCK_DATABASE_URL", "SHIPLOCK_DATA_DIR", "SHIPLOCK_RULES_DIR")
+KNOWN = (
+    "SHIPLOCK_DATABASE_URL",
+    "SHIPLOCK_DATA_DIR",
+    "SHIPLOCK_RULES_DIR",
+    "SHIPLOCK_KEY_DIR",
+    "SHIPLOCK_CHECKPOINT_DIR",
+    "SHIPLOCK_CHECKPOINT_SECONDS",
+)
 
 _NOT_OURS = ("SHIPLOCK_TEST_", "SHIPLOCK_SERVICE_", "SHIPLOCK_PORT")
 """The test suite's, and those that Kubernetes puts beside a service called shiplock."""
@@ -22,36 +29,59 @@ class UnknownSetting(ValueError):
     """
 
 
+class BadSetting(ValueError):
+    """A setting whose value makes no sense."""
+
+
+CHECKPOINT_SECONDS = 300
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Where the data is.
 
     ``database_url`` names a PostgreSQL 15 or later; without it an embedded PostgreSQL keeps its data
     under ``data_dir``. ``rules_dir`` holds rule sets beside those that ship with the program.
+
+    Checkpoints are signed with the keys in ``key_dir`` (default: ``data_dir/keys``), go to ``checkpoint_dir``
+    (``data_dir/checkpoints``), and while the program serves are made every ``checkpoint_seconds``; never where
+    that is 0.
     """
 
     database_url: str | None
     data_dir: Path
     rules_dir: Path | None = None
+    key_dir: Path | None = None
+    checkpoint_dir: Path | None = None
+    checkpoint_seconds: int = CHECKPOINT_SECONDS
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Raises ``UnknownSetting`` for a variable with our prefix that is not a setting."""
+        """Raises ``UnknownSetting`` for a variable with our prefix that is not a setting, and ``BadSetting``."""
         ours = {name for name in environment if name.startswith(_PREFIX)}
         for name in sorted(ours - set(KNOWN)):
             if not name.startswith(_NOT_OURS):
                 raise UnknownSetting(f"{name} is not a setting; the settings are {', '.join(KNOWN)}")
-        data_dir = environment.get("SHIPLOCK_DATA_DIR")
-        rules_dir = environment.get("SHIPLOCK_RULES_DIR")
         return cls(
             database_url=environment.get("SHIPLOCK_DATABASE_URL") or None,
-            data_dir=_folder(data_dir) if data_dir else _default_data_dir(),
-            rules_dir=_folder(rules_dir) if rules_dir else None,
+            data_dir=_folder(environment.get("SHIPLOCK_DATA_DIR")) or _default_data_dir(),
+            rules_dir=_folder(environment.get("SHIPLOCK_RULES_DIR")),
+            key_dir=_folder(environment.get("SHIPLOCK_KEY_DIR")),
+            checkpoint_dir=_folder(environment.get("SHIPLOCK_CHECKPOINT_DIR")),
+            checkpoint_seconds=_seconds(environment.get("SHIPLOCK_CHECKPOINT_SECONDS")),
         )
 
 
-def _folder(stated: str) -> Path:
-    return Path(os.path.expanduser(stated)).absolute()
+def _folder(stated: str | None) -> Path | None:
+    return Path(os.path.expanduser(stated)).absolute() if stated else None
+
+
+def _seconds(stated: str | None) -> int:
+    if not stated:
+        return CHECKPOINT_SECONDS
+    if not stated.isdecimal() or len(stated) > 8:
+        raise BadSetting(f"SHIPLOCK_CHECKPOINT_SECONDS is {stated!r}, not a number of seconds; 0 is never")
+    return int(stated)
 
 
 def _default_data_dir() -> Path:

@@ -7,7 +7,7 @@ import psycopg
 import typer
 from psycopg_pool import PoolTimeout
 
-from api.cli import demo, doctor, importing, projections, reading, rules, serving, stockouts
+from api.cli import auditing, demo, doctor, importing, projections, reading, rules, serving, stockouts
 from api.cli.terminal import Failed, complain
 from domain.rules.reading import InvalidRuleSet
 from infrastructure import collector
@@ -15,7 +15,7 @@ from infrastructure.command_path import Unavailable
 from infrastructure.database.embedded import EmbeddedServerFailed
 from infrastructure.database.migrate import WrongDatabase
 from infrastructure.projections.builds import CannotDo
-from infrastructure.settings import UnknownSetting
+from infrastructure.settings import BadSetting, UnknownSetting
 
 app = typer.Typer(
     name="shiplock",
@@ -37,6 +37,7 @@ app.command()(doctor.doctor)
 app.command()(demo.demo)
 app.add_typer(projections.app, name="projections")
 app.add_typer(rules.app, name="rules")
+app.add_typer(auditing.app, name="audit")
 app.add_typer(serving.db, name="db")
 
 
@@ -45,7 +46,15 @@ def main() -> None:
     collector.calm()
     try:
         app()
-    except (Failed, EmbeddedServerFailed, WrongDatabase, UnknownSetting, CannotDo, InvalidRuleSet) as error:
+    except (
+        Failed,
+        EmbeddedServerFailed,
+        WrongDatabase,
+        UnknownSetting,
+        BadSetting,
+        CannotDo,
+        InvalidRuleSet,
+    ) as error:
         complain(str(error))
     except (psycopg.OperationalError, PoolTimeout, Unavailable) as error:
         complain(f"The database can't be reached: {error}")

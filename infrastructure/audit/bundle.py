@@ -18,9 +18,10 @@ from psycopg.rows import TupleRow
 
 from infrastructure import durable
 from infrastructure.audit import checkpoint, merkle, note
+from infrastructure.audit.archive import LogDiffers
 from infrastructure.audit.checkpoint import Signed
 from infrastructure.audit.note import BadNote, VerifierKey
-from infrastructure.audit.proving import LogDiffers, prove_inclusion
+from infrastructure.audit.proving import prove_inclusion
 from infrastructure.log.canonical import canonical_bytes, leaf_hash
 from infrastructure.log.log import StoredEvent, read_feed, read_stream
 from infrastructure.log.streams import ORDER

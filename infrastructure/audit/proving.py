@@ -11,16 +11,13 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from infrastructure.audit import merkle, tiles
+from infrastructure.audit.archive import LogDiffers
 from infrastructure.audit.checkpoint import Checkpoint, Signed
 from infrastructure.audit.merkle import Node, Range
 
 T = TypeVar("T")
 
 PROOF_FORMAT = "c2sp.org/tlog-proof@v1"
-
-
-class LogDiffers(Exception):
-    """The log is not the one that was signed; the message says where, and ``shiplock audit verify`` says more."""
 
 
 class InclusionProof(msgspec.Struct, frozen=True):

@@ -9,12 +9,9 @@ from typing import NamedTuple
 from psycopg import AsyncConnection
 
 from infrastructure.audit import checkpoint, note, proving, tiles
+from infrastructure.audit.archive import Archive, LogDiffers
 from infrastructure.audit.checkpoint import Checkpoint, Signed
-from infrastructure.audit.checkpoints import Checkpoints
-from infrastructure.audit.keys import Keys
 from infrastructure.audit.merkle import Growing
-from infrastructure.audit.note import BadNote
-from infrastructure.audit.proving import LogDiffers
 from infrastructure.audit.recomputing import Run, connect
 from infrastructure.audit.stretch import STRETCH_EVENTS
 from infrastructure.audit.verification import OnProgress, verify
@@ -33,8 +30,7 @@ class Made(NamedTuple):
 def make_checkpoint(
     url: str,
     shop_id: str,
-    keys: Keys,
-    checkpoints: Checkpoints,
+    archive: Archive,
     *,
     whole: bool,
     on_progress: OnProgress = lambda done, total: None,
@@ -44,11 +40,12 @@ def make_checkpoint(
     With ``whole`` every event is recomputed first. Without, in a large log, those since the last checkpoint, on top
     of the tiles, which must give that checkpoint's root: what was changed before is then for ``verify`` to find.
     """
+    keys = archive.keys
     key = keys.signer()
-    last = newest(shop_id, keys, checkpoints)
+    last = archive.newest(shop_id)
     small = last is None or last.checkpoint.size <= WHOLE_UP_TO
     if whole or small or last is None:
-        size, root = _whole(url, shop_id, keys, checkpoints, on_progress)
+        size, root = _whole(url, shop_id, archive, on_progress)
     else:
         size, root = _since(url, shop_id, last.checkpoint)
     if last and last.checkpoint.size == size:
@@ -59,28 +56,15 @@ def make_checkpoint(
     text = note.sign(Checkpoint(origin, size, root).text(), origin, key)
     signed = checkpoint.opened(text, keys.verifiers(shop_id))
     try:
-        checkpoints.keep(shop_id, signed)
+        archive.checkpoints.keep(shop_id, signed)
     except FileExistsError as error:
         raise LogDiffers(f"There is another checkpoint {size} of shop {shop_id}, and it says otherwise.") from error
     asyncio.run(_extend(url, shop_id, size))
     return Made(signed, new=True)
 
 
-def newest(shop_id: str, keys: Keys, checkpoints: Checkpoints, size: int | None = None) -> Signed | None:
-    """A shop's newest checkpoint, or the one of that size. Raises ``LogDiffers`` if our keys have not signed it."""
-    kept = checkpoints.find(shop_id, size)
-    if kept is None:
-        return None
-    try:
-        return checkpoint.opened(kept.note(), keys.verifiers(shop_id))
-    except BadNote as error:
-        raise LogDiffers(f"{kept.file} is no checkpoint of this log: {error}.") from error
-
-
-def _whole(
-    url: str, shop_id: str, keys: Keys, checkpoints: Checkpoints, on_progress: OnProgress
-) -> tuple[int, bytes]:
-    (found,) = verify(url, [shop_id], keys.verifiers, checkpoints, on_progress=on_progress)
+def _whole(url: str, shop_id: str, archive: Archive, on_progress: OnProgress) -> tuple[int, bytes]:
+    (found,) = verify(url, [shop_id], archive, on_progress=on_progress)
     if found.problems or found.root is None:
         first = found.problems[0]
         where = f"position {first.position}" if first.position else f"checkpoint {first.checkpoint}"

@@ -14,8 +14,9 @@ import msgspec
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
+from infrastructure.audit.archive import Archive
 from infrastructure.audit.checkpoint import Checkpoint, opened
-from infrastructure.audit.checkpoints import Checkpoints, Kept
+from infrastructure.audit.checkpoints import Kept
 from infrastructure.audit.merkle import Growing
 from infrastructure.audit.note import BadNote, VerifierKey
 from infrastructure.audit.recomputing import Run, connect, recomputed, runs
@@ -66,12 +67,11 @@ OnProgress = Callable[[int, int], None]
 class _Log:
     """One shop's verification: what is expected of its log, and what came so far."""
 
-    def __init__(
-        self, connection: Connection[TupleRow], shop_id: str, keys: Sequence[VerifierKey], kept: Sequence[Kept]
-    ) -> None:
+    def __init__(self, connection: Connection[TupleRow], shop_id: str, archive: Archive) -> None:
         self.shop_id = shop_id
         self.positions: list[Problem] = []
         self.checkpoints: list[Problem] = []
+        kept = archive.checkpoints.of(shop_id)
         self.kept = len(kept)
         row = connection.execute(_HEAD, {"shop": shop_id}).fetchone()
         assert row
@@ -81,7 +81,7 @@ class _Log:
         self._versions: dict[bytes, int] = {}
         self._recorded = -(1 << 63)
         self._last_good = 0
-        self.signed = self._opened(kept, keys)
+        self.signed = self._opened(kept, archive.keys.verifiers(shop_id))
         if lowest is not None and lowest < 1:
             self.positions.append(Problem("an event stands before the first position", position=lowest))
 
@@ -206,19 +206,18 @@ class _Log:
 def verify(
     url: str,
     shop_ids: Sequence[str],
-    keys: Callable[[str], Sequence[VerifierKey]],
-    checkpoints: Checkpoints,
+    archive: Archive,
     *,
     processes: int | None = None,
     on_progress: OnProgress = lambda done, total: None,
 ) -> Iterator[Verified]:
-    """Verify logs one after another, each over all cores; ``keys`` gives the public keys of a shop.
+    """Verify logs one after another, each over all cores, against the checkpoints of an archive.
 
     A log is as it stands when its turn comes; what is written meanwhile is the next verification's.
     """
     processes = processes or os.cpu_count() or 1
     with connect(url) as connection:
-        logs = deque(_Log(connection, shop_id, keys(shop_id), checkpoints.of(shop_id)) for shop_id in shop_ids)
+        logs = deque(_Log(connection, shop_id, archive) for shop_id in shop_ids)
         done, total = 0, sum(log.size for log in logs)
         on_progress(done, total)
         work = [run for log in logs for run in log.runs(processes)]

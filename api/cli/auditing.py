@@ -1,0 +1,345 @@
+"""``audit``: checkpoints of the log, proofs, and whether the log still is what was signed."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import psycopg
+import typer
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from api.cli.terminal import (
+    Failed,
+    Json,
+    ShopArgument,
+    complain,
+    err,
+    identifier,
+    out,
+    print_json,
+    settings,
+    shown,
+)
+from api.program import database
+from infrastructure.audit import bundle
+from infrastructure.audit.archive import Archive, LogDiffers
+from infrastructure.audit.bundle import BadBundle, CannotBundle
+from infrastructure.audit.checkpoint import Signed
+from infrastructure.audit.keys import BadKey
+from infrastructure.audit.note import BadNote, VerifierKey
+from infrastructure.audit.proving import prove_inclusion
+from infrastructure.audit.recomputing import Died
+from infrastructure.audit.signing import make_checkpoint
+from infrastructure.audit.verification import OnProgress, Verified, verify
+from infrastructure.log.log import read_stream
+from infrastructure.log.streams import ORDER
+
+app = typer.Typer(
+    help="Proof: checkpoints of the log, and whether it still is what was signed.", no_args_is_help=True
+)
+
+T = TypeVar("T")
+
+MOST_SHOWN = 20
+"""So many problems of a shop, and events of a bundle, are printed; --json has more."""
+
+Shops = Annotated[
+    str | None,
+    typer.Argument(metavar="SHOP", parser=identifier, help="The shop's id; or --all.", show_default=False),
+]
+All = Annotated[bool, typer.Option("--all", help="Every shop that has a log or a checkpoint.")]
+Size = Annotated[
+    int | None, typer.Option(min=1, metavar="SIZE", help="By the checkpoint of this size (default: the newest).")
+]
+
+
+@app.command("verify")
+def verify_logs(
+    shop: Shops = None,
+    everything: All = False,
+    processes: Annotated[int | None, typer.Option(min=1, max=256, help="How many (default: one a core).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Recompute logs from their events and compare them with every checkpoint; status 1 if anything is wrong."""
+    archive = Archive.of(settings())
+    with database(settings()) as url, _progress("events") as on_progress, _told_plainly():
+        found = list(
+            verify(
+                url, _shops(url, archive, shop, everything), archive, processes=processes, on_progress=on_progress
+            )
+        )
+    if as_json:
+        print_json({"intact": all(each.intact for each in found), "items": found})
+    else:
+        for each in found:
+            _tell(each)
+    if not all(each.intact for each in found):
+        raise typer.Exit(1)
+
+
+def _tell(found: Verified) -> None:
+    if found.intact:
+        held = (
+            f"every checkpoint holds ({found.checkpoints:,}, the newest at {found.newest_checkpoint:,})"
+            if found.checkpoints
+            else "there is no checkpoint yet to compare them with"
+        )
+        out.print(f"Shop {found.shop_id}: {found.events:,} events are sound; {held}.")
+        return
+    out.print(f"Shop {found.shop_id}: [red]{found.events:,} events, and something is wrong[/]")
+    table = Table("where", "what")
+    for problem in found.problems[:MOST_SHOWN]:
+        place = (
+            f"position {problem.position}" if problem.position is not None else f"checkpoint {problem.checkpoint}"
+        )
+        table.add_row(place, problem.detail)
+    out.print(table)
+    if len(found.problems) > MOST_SHOWN:
+        out.print(f"... and {len(found.problems) - MOST_SHOWN} more")
+
+
+@app.command("checkpoint")
+def checkpoint(
+    shop: Shops = None,
+    everything: All = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="In a large log recompute only what came since the last one.")
+    ] = False,
+    niceness: Annotated[int, typer.Option("--nice", min=0, max=19, help="Leave the machine to others first.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Sign what the log is now, after recomputing it; a log that was changed gets none and status 1."""
+    os.nice(niceness)
+    archive = Archive.of(settings())
+    made: list[dict[str, object]] = []
+    refused = False
+    with database(settings()) as url, _progress("events") as on_progress, _told_plainly():
+        for each in _shops(url, archive, shop, everything):
+            try:
+                found = make_checkpoint(url, each, archive, whole=not quick, on_progress=on_progress)
+            except LogDiffers as error:
+                complain(f"{error} Look with: shiplock audit verify {each}")
+                refused = True
+                continue
+            if found:
+                note, size = found.signed.note, found.signed.checkpoint.size
+                made.append({"shop_id": each, "size": size, "new": found.new, "note": note})
+    if as_json:
+        print_json({"items": made})
+    else:
+        for each_made in made:
+            out.print(each_made["note"], markup=False, soft_wrap=True)
+    if refused:
+        raise typer.Exit(1)
+
+
+@app.command("prove")
+def prove(
+    shop: ShopArgument,
+    position: Annotated[int, typer.Argument(min=1, metavar="POSITION", help="The event's position in the log.")],
+    size: Size = None,
+    as_json: Json = False,
+) -> None:
+    """Prove that an event is in a checkpoint, as C2SP's tlog-proof writes it."""
+
+    async def work(connection: AsyncConnection[TupleRow]) -> None:
+        signed = _signed(archive, shop, size)
+        if position > signed.checkpoint.size:
+            raise Failed(
+                f"Checkpoint {signed.checkpoint.size} does not reach position {position}; make a newer one with: "
+                f"shiplock audit checkpoint {shop}"
+            )
+        (proof,) = await prove_inclusion(connection, shop, [position], signed)
+        if as_json:
+            print_json(proof)
+        else:
+            out.print(proof.text(), markup=False, soft_wrap=True, end="")
+
+    archive = Archive.of(settings())
+    _on_connection(work)
+
+
+@app.command("export")
+def export(
+    shop: ShopArgument,
+    order: Annotated[
+        str | None,
+        typer.Argument(metavar="ORDER", parser=identifier, help="An order's number; or --from and --to."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="Where to.")
+    ] = None,
+    since: Annotated[int | None, typer.Option("--from", min=1, metavar="POSITION", help="The first.")] = None,
+    until: Annotated[int | None, typer.Option("--to", min=1, metavar="POSITION", help="The last.")] = None,
+    size: Size = None,
+    as_json: Json = False,
+) -> None:
+    """Write events, proofs, checkpoint and public key into one file, a bundle, that anybody can check.
+
+    Where the newest checkpoint does not reach the events yet, one is made first.
+    """
+    if (order is None) == (since is None) or (since is None) != (until is None):
+        raise typer.BadParameter("name an order, or positions with --from and --to")
+    into = file or Path(f"{shop}-{order or f'{since}-{until}'}.bundle.jsonl")
+    archive = Archive.of(settings())
+
+    async def last_of_order(connection: AsyncConnection[TupleRow]) -> int:
+        stored = await read_stream(connection, shop, ORDER + str(order))
+        return stored[-1].position if stored else 0
+
+    async def work(connection: AsyncConnection[TupleRow]) -> int:
+        signed = _signed(archive, shop, size)
+        if order is not None:
+            return await bundle.export_order(connection, shop, order, signed, into)
+        assert since is not None
+        assert until is not None
+        return await bundle.export_range(connection, shop, since, until, signed, into)
+
+    with database(settings()) as url, _told_plainly():
+        if size is None:
+            last = _connected(url, last_of_order) if order is not None else until or 0
+            newest = archive.newest(shop)
+            if newest is None or newest.checkpoint.size < last:
+                make_checkpoint(url, shop, archive, whole=False)
+        count = _connected(url, work)
+    if as_json:
+        print_json({"file": str(into), "events": count, "size": _signed(archive, shop, size).checkpoint.size})
+    else:
+        out.print(f"{count:,} events in {into}. Check it with: shiplock audit check-bundle {into}", soft_wrap=True)
+
+
+@app.command("check-bundle")
+def check_bundle(
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="A bundle.")],
+    keys: Annotated[
+        list[str] | None, typer.Option("--key", metavar="KEY", help="A verifier key you trust; may be given again.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a bundle with nothing but the file: no database, no network; status 1 if it does not hold."""
+    try:
+        trusted = [VerifierKey.parse(key) for key in keys or ()]
+    except BadNote as error:
+        raise typer.BadParameter(f"--key: {error}") from None
+    try:
+        with file.open("rb") as given:
+            found = bundle.check(given, trusted)
+            given.seek(0)
+            events = [event for event, _ in zip(bundle.events(given), range(MOST_SHOWN), strict=False)]
+    except (BadBundle, OSError) as error:
+        raise Failed(f"{file} proves nothing: {error}") from None
+    if as_json:
+        print_json(found)
+        return
+    what = (
+        f"order {found.order_sn}" if found.order_sn else f"positions {found.from_position} to {found.to_position}"
+    )
+    out.print(f"The bundle holds: {found.events:,} events of {what} of shop {found.shop_id}.")
+    table = Table("position", "version", "type", "occurred", "recorded")
+    for event in events:
+        row = (str(event.position), str(event.version), event.type)
+        table.add_row(*row, shown(event.occurred_at), shown(event.recorded_at))
+    out.print(table)
+    if found.events > len(events):
+        out.print(f"... and {found.events - len(events):,} more")
+    out.print(f"All are in the checkpoint of {found.checkpoint_size:,} events, signed by")
+    out.print(found.key, markup=False, soft_wrap=True)
+    if found.order_sn:
+        out.print("They are the order's first; whether it has later ones, only a range of positions can show.")
+    if not found.key_trusted:
+        out.print(
+            "[yellow]The key is the one in the bundle, taken on trust. Compare it with the one you were given by "
+            "other means, or say it with --key.[/]"
+        )
+
+
+@app.command("keys")
+def list_keys(shop: ShopArgument, as_json: Json = False) -> None:
+    """The public keys of a shop's checkpoints, and the sizes that each has signed."""
+    with _told_plainly():
+        found = Archive.of(settings()).history(shop)
+    if as_json:
+        print_json({"items": found})
+        return
+    table = Table("verifier key", "first size", "last size", "")
+    for key in found:
+        now = "signs now" if key.current else ""
+        table.add_row(key.verifier_key, str(key.from_size or "-"), str(key.until_size or "-"), now)
+    out.print(table)
+
+
+@app.command("rotate-key")
+def rotate_key(
+    lost: Annotated[
+        bool, typer.Option("--lost", help="The present private key is gone and can't hand over.")
+    ] = False,
+) -> None:
+    """Sign with a new key from now on; what older ones signed stays verifiable."""
+    with _told_plainly():
+        made = Archive.of(settings()).keys.rotate(lost=lost)
+    err.print(f"Key {made.number} signs from now on. Tell those who check you: shiplock audit keys SHOP")
+
+
+# ---- shared -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    """What stands in the way is a failure that says why."""
+    try:
+        yield
+    except (LogDiffers, BadKey, CannotBundle, Died) as error:
+        raise Failed(str(error)) from error
+    except OSError as error:
+        raise Failed(f"{error.filename or 'A file'}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[OnProgress]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn(f"{{task.completed:,.0f}} of {{task.total:,.0f}} {what}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
+        task = bar.add_task("recomputing", total=0)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _shops(url: str, archive: Archive, shop: str | None, everything: bool) -> list[str]:
+    if (shop is None) != everything:
+        raise typer.BadParameter("name a shop, or say --all")
+    if shop is not None:
+        return [shop]
+    with psycopg.connect(url) as connection:
+        logs = connection.execute("SELECT shop_id FROM shop_log UNION SELECT shop_id FROM event").fetchall()
+    return sorted({shop for (shop,) in logs} | set(archive.checkpoints.shops()))
+
+
+def _signed(archive: Archive, shop: str, size: int | None) -> Signed:
+    found = archive.newest(shop, size)
+    if found is None:
+        which = f"checkpoint of size {size}" if size else "checkpoint"
+        raise Failed(f"Shop {shop} has no {which}; make one with: shiplock audit checkpoint {shop}")
+    return found
+
+
+def _on_connection(work: Callable[[AsyncConnection[TupleRow]], Awaitable[T]]) -> T:
+    with database(settings()) as url, _told_plainly():
+        return _connected(url, work)
+
+
+def _connected(url: str, work: Callable[[AsyncConnection[TupleRow]], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with await AsyncConnection.connect(url, autocommit=True) as connection:
+            await connection.execute("SET TIME ZONE 'UTC'")
+            return await work(connection)
+
+    return asyncio.run(run())
