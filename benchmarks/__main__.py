@@ -14,7 +14,7 @@ from psycopg import sql
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import appending, growing, importing, reading, rebuilding, serving
+from benchmarks import appending, backtesting, growing, importing, reading, rebuilding, serving
 from benchmarks.table import Result, show
 from infrastructure import collector
 from infrastructure.database.embedded import EmbeddedServer
@@ -24,7 +24,7 @@ said = Console(stderr=True)
 
 
 def main() -> None:
-    parts = ("append", "serve", "import", "grow", "rebuild", "read")
+    parts = ("append", "serve", "import", "grow", "rebuild", "backtest", "read")
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=parts, action="append", help="measure this part; may be given again")
     parser.add_argument("--events", type=int, default=10_000_000, help="the size of the large log")
@@ -47,6 +47,9 @@ def main() -> None:
             "import": lambda: [importing.large_export(fresh("import"))],
             "grow": lambda: _grow(fresh("empty"), fresh("large"), asked.events),
             "rebuild": lambda: _shown(lambda bar: rebuilding.all_of_it(fresh, asked.events, bar)),
+            "backtest": lambda: _shown(
+                lambda bar: backtesting.all_of_it(fresh, bar, min(asked.events, backtesting.EVENTS))
+            ),
             "read": lambda: _shown(
                 lambda bar: reading.all_of_it(fresh("live"), fresh("behind"), fresh("lists"), asked.orders, bar)
             ),
