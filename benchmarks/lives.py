@@ -17,7 +17,7 @@ from infrastructure.log.codec import encode_event, encode_metadata
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 BETWEEN_ORDERS = timedelta(seconds=20)
-SKUS = 5_000
+SKUS = 10_000
 
 _TYPES = ["text", "int8", "text", "int4", "uuid", "text", "int2", *["timestamptz"] * 2, *["bytea"] * 3]
 

@@ -1,0 +1,59 @@
+"""A SKU sells beyond its stock, and how a shop gets out of it: the story of ``benchmarks/story.py``, held to it."""
+
+from benchmarks.story import APPROVED, ON_HAND, ORDERS, REJECTED, SKU, Story, asking, number
+from infrastructure import clock
+from tests.api.conftest import Api
+
+
+def test_a_sku_oversells_and_the_shop_gets_out_of_it(api: Api) -> None:
+    told = Story(asking(api.http), clock.now()).tell()
+
+    assert told.board_before["sellable"] == ON_HAND
+    assert told.board_oversold["sellable"] == 0
+    assert told.board_oversold["oversold_by"] == ORDERS - ON_HAND
+    assert [warning["code"] for warning in told.board_oversold["warnings"]] == ["oversold"]
+
+    case = told.case_opened
+    assert (case["sku_id"], case["opened_by"], case["state"]) == (SKU, number(1), "open")
+    assert case["delist"]["state"] == "missed", "it is still for sale"
+    assert case["delist"]["due_at"] == case["opened_at"]
+    assert (case["orders"], case["counts"]["applied"], case["counts"]["at_risk"]) == (ORDERS, 1, ORDERS - 1)
+
+    assert [order["order_sn"] for order in told.at_risk] == [number(n) for n in range(ORDERS, 1, -1)], (
+        "dearest first"
+    )
+    assert all(order["stockout_fen"] > 0 for order in told.at_risk)
+    assert case["at_stake_fen"] == 500 + sum(order["stockout_fen"] for order in told.at_risk)
+    assert told.board_delisted["sellable"] == 0
+    assert told.board_delisted["delist_due_at"] is None
+    assert told.board_delisted["case_id"] == case["case_id"]
+    assert told.board_delisted["at_risk_orders"] == ORDERS - 1
+
+    assert {message["order_sn"] for message in told.messages} == {number(n) for n in range(1, ORDERS + 1)}
+    for message in told.messages:
+        assert "泰国金枕榴莲" in message["text"]
+        assert message["order_sn"] in message["text"]
+        assert "{" not in message["text"]
+
+    closed = told.case_closed
+    assert (closed["state"], closed["decided"], closed["contacted"]) == ("closed", ORDERS, ORDERS)
+    assert (closed["counts"]["approved"], closed["counts"]["shipped"]) == (3, ORDERS - 3)
+    assert (closed["delist"]["state"], closed["delist"]["met_at"]) == ("met", closed["delist"]["due_at"])
+    assert closed["at_stake_fen"] == 0
+
+    of_kind = {
+        kind: [found for found in told.deadlines if found["kind"] == kind]
+        for kind in ("tracking_upload", "delist_sku", "contact_buyer", "carrier_pickup")
+    }
+    assert len(of_kind["delist_sku"]) == len(of_kind["contact_buyer"]) == len(APPROVED) + 1
+    for kind in ("delist_sku", "carrier_pickup"):
+        assert {found["state"] for found in of_kind[kind]} == {"met"}
+    shipped = {number(n) for n in range(REJECTED, ORDERS + 1)}
+    assert {f["order_sn"] for f in of_kind["tracking_upload"] if f["state"] == "met"} == shipped
+
+    assert sorted(found["order_sn"] for found in told.violations) == [number(n) for n in APPROVED]
+    assert {(found["kind"], found["cause"]) for found in told.violations} == {("stockout", "application_approved")}
+    penalties = sum(found["penalty_fen"] for found in told.violations)
+    assert penalties > 0
+    assert sum(day["penalties_fen"] for day in told.report) == penalties
+    assert sum(day["stockouts"] for day in told.report) == 3
