@@ -24,6 +24,7 @@ from api.routes import (
     service,
     skus,
     stockouts,
+    way_out,
 )
 from api.workers import Start, worker_process, worker_thread
 from infrastructure import collector
@@ -93,6 +94,7 @@ def create_app(
     app.include_router(orders.router)
     app.include_router(skus.router)
     app.include_router(cases.router)
+    app.include_router(way_out.router)
     app.include_router(reports.router)
     app.include_router(feed.router)
     app.include_router(projections.router)

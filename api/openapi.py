@@ -15,6 +15,7 @@ from domain.order.commands import Command
 from domain.order.decisions import ACTIONS
 from domain.order.diff import OrderDiff
 from domain.order.view import OrderView
+from domain.order.way_out import WayOut
 from domain.rules.ruleset import RuleSet
 from domain.sku.case_view import CaseView, OrderInCase
 from domain.sku.decisions import ACTIONS as SKU_ACTIONS
@@ -366,6 +367,7 @@ def install(app: FastAPI) -> None:
             views = [OrderView, OrderSummary, ListedDeadline, ListedViolation, OrderDiff, StoredEventView, Problem]
             views += [DailyReport, Progress, Projection, Parked, RuleSet, BacktestRequest, BacktestJob]
             commands += [action.command for action in SKU_ACTIONS.values()]
+            views += [WayOut]
             views += [SkuView, SkuFacts, CaseView, OrderInCase, Message, FilledMessage]
             views += [InclusionProof, ConsistencyProof, KeyInUse]
             views += [StockoutApplications, ApplicationReport]

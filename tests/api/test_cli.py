@@ -94,6 +94,17 @@ def test_what_is_not_there_is_status_1_and_what_makes_no_sense_is_status_2(
         assert shiplock(*usage).returncode == 2, usage
 
 
+def test_the_ways_out_of_an_order_are_priced(shiplock: Shiplock) -> None:
+    body(shiplock("import", str(SAMPLE), "--shop", SHOP, "--exported-at", "2026-03-20 18:00:00", "--json"))
+    numbers = [found["order_sn"] for found in body(shiplock("violations", SHOP, "--json"))["items"]]
+    found = [body(shiplock("way-out", SHOP, number, "--json")) for number in numbers[:1]]
+    assert [way["order_sn"] for way in found] == numbers[:1]
+    assert "stands already" in shiplock("way-out", SHOP, numbers[0]).stdout
+    missing = shiplock("way-out", SHOP, "none")
+    assert missing.returncode == 1
+    assert "no order none" in missing.stderr
+
+
 def test_a_database_that_is_not_there_is_one_sentence(shiplock: Shiplock) -> None:
     gone = shiplock("order", SHOP, "260302-1", SHIPLOCK_DATABASE_URL="postgresql://127.0.0.1:1/nothing")
     assert gone.returncode == 1

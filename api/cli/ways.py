@@ -1,0 +1,69 @@
+"""``way-out``: what can be done about an order that may not be shipped in time, and what each way costs."""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from api.cli.terminal import (
+    Failed,
+    Json,
+    OrderArgument,
+    ShopArgument,
+    moment,
+    out,
+    print_json,
+    shown,
+    with_program,
+    yuan,
+)
+from api.problems import Refused
+from api.program import Program
+from api.routes.way_out import way_out_of
+from domain.order.way_out import Option, WayOut
+
+
+def way_out(
+    shop: ShopArgument,
+    number: OrderArgument,
+    at: Annotated[
+        datetime | None,
+        typer.Option("--at", parser=moment, metavar="TIME", help="What it would cost to act then (default: now)."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The ways out of an order, each with its price; sending something else is listed as the fraud it is."""
+
+    async def read(program: Program) -> WayOut:
+        try:
+            return await way_out_of(program, shop, number, at)
+        except Refused as refused:
+            raise Failed(refused.detail or refused.code) from None
+
+    found = with_program(read)
+    if as_json:
+        print_json(found)
+        return
+    if found.because:
+        out.print(found.because)
+    else:
+        table = Table("way", "cost", "violations", "costs the same until", "decision expected", "possible")
+        for option in found.options:
+            expected = option.expected_decision
+            table.add_row(
+                option.way.replace("_", " "),
+                yuan(option.penalty_fen),
+                ", ".join(f"{v.kind} {yuan(v.penalty_fen)}" for v in option.violations) or "none",
+                shown(option.until),
+                f"{shown(expected.earliest)} to {shown(expected.latest)}" if expected else "-",
+                _possible(option),
+            )
+        out.print(table)
+    out.print(f"Whatever is done, {yuan(found.standing_fen)} stands already.")
+
+
+def _possible(option: Option) -> str:
+    if option.never:
+        return f"[red]never:[/] {option.because}"
+    return "yes" if option.possible else f"no: {option.because}"
