@@ -59,7 +59,7 @@ class Story:
     def __init__(self, ask: Ask, now: datetime, say: Callable[[str], None] = lambda sentence: None) -> None:
         self._ask = ask
         self._say = say
-        self._begin = now - timedelta(hours=50)
+        self._begin = now - timedelta(hours=47)
         self._position = 0
 
     def _at(self, hours: float) -> str:
@@ -120,9 +120,8 @@ class Story:
         self._order(REJECTED, "complete-review", 40, outcome="rejected")
         self._ship(REJECTED, 44)
         closed = self._see(f"stockout-cases/{opened['case_id']}")
-        say(
-            f"The platform approves three and rejects one, which is shipped in time with the rest: {closed['counts']}."
-        )
+        counts = ", ".join(f"{count} {standing}" for standing, count in closed["counts"].items() if count)
+        say(f"The platform approves three and rejects one, which is shipped in time with the rest: {counts}.")
         say(f"The case is {closed['state']}.")
 
         deadlines = self._see("deadlines", limit=500)["items"]
@@ -158,14 +157,10 @@ def main() -> None:
         migrate(server.url)
         with TestClient(create_app(server.url)) as http:
             told = Story(asking(http), datetime.now(UTC), lambda said: out.print(f"[bold]*[/] {said}")).tell()
-    table = Table("order at risk", "price of a stockout", "ship by", "buyer to be told by")
+    table = Table("order at risk", "ship by", "buyer to be told by", "ways out")
     for order in told.at_risk:
-        table.add_row(
-            order["order_sn"],
-            f"¥{order['stockout_fen'] / 100:.2f}",
-            order["ship_by"],
-            order["contact"]["due_at"],
-        )
+        ways = [f"{way['way'].replace('_', ' ')} ¥{way['penalty_fen'] / 100:.0f}" for way in order["ways"]]
+        table.add_row(order["order_sn"], order["ship_by"], order["contact"]["due_at"], ", ".join(ways))
     out.print(table)
 
 

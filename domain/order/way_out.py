@@ -52,6 +52,14 @@ class Option(msgspec.Struct, frozen=True):
     never: bool = False
 
 
+class PricedWay(msgspec.Struct, frozen=True):
+    """A way out as a list shows it."""
+
+    way: Way
+    possible: bool
+    penalty_fen: int | None
+
+
 class WayOut(msgspec.Struct, frozen=True):
     """What can be done about an order, the cheapest possible way first and what must never be done last.
 
@@ -99,6 +107,11 @@ def options(order: Order, rules: RuleSet, at: datetime) -> tuple[Option, ...]:
     found.sort(key=lambda option: (not option.possible, option.penalty_fen is None, option.penalty_fen or 0))
     found.append(_fraud(order, rules, at))
     return tuple(found)
+
+
+def prices(order: Order, rules: RuleSet, at: datetime) -> tuple[PricedWay, ...]:
+    """What each way out costs, in the same order."""
+    return tuple([PricedWay(each.way, each.possible, each.penalty_fen) for each in options(order, rules, at)])
 
 
 def _needs_none(order: Order) -> str | None:

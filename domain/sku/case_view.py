@@ -8,6 +8,7 @@ import msgspec
 
 from domain.order.state import Order, Status
 from domain.order.view import DeadlineView, deadline_view
+from domain.order.way_out import PricedWay, prices
 from domain.rules.deadlines import Deadline, contact_buyer, contact_since, delist_since, ship_by
 from domain.rules.ruleset import RuleBook
 from domain.sku.case import InCase, Standing, StockoutCase
@@ -39,7 +40,11 @@ class CaseView(msgspec.Struct, frozen=True):
 
 
 class OrderInCase(msgspec.Struct, frozen=True):
-    """An order of a case at a moment. ``stockout_fen`` is what its stockout would cost, null where not known."""
+    """An order of a case at a moment.
+
+    ``stockout_fen`` is what its stockout would cost, null where not known. ``ways`` are the ways out of an order
+    that is still to be shipped, the cheapest first (``domain.order.way_out``).
+    """
 
     order_sn: str
     quantity: int
@@ -50,6 +55,7 @@ class OrderInCase(msgspec.Struct, frozen=True):
     paid_fen: int | None
     stockout_fen: int | None
     contact: DeadlineView
+    ways: tuple[PricedWay, ...]
 
 
 def delisting(case: StockoutCase, book: RuleBook) -> Deadline:
@@ -96,4 +102,5 @@ def order_in_case(case: StockoutCase, in_case: InCase, order: Order, book: RuleB
         paid_fen=order.paid_fen,
         stockout_fen=rules.penalty_fen("stockout", order),
         contact=deadline_view(contact(case, in_case, order, book), at),
+        ways=prices(order, rules, at),
     )
