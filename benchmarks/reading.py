@@ -200,7 +200,7 @@ def _query(chance: random.Random, name: str) -> str:
     moment = (lives.BEGIN + timedelta(days=chance.random() * 240)).strftime("%Y-%m-%dT%H:%M:%SZ")
     later = (lives.BEGIN + timedelta(days=chance.random() * 240)).strftime("%Y-%m-%dT%H:%M:%SZ")
     kinds = ("late_shipment", "stockout", "false_shipment", "fraudulent_shipment")
-    filters = {
+    every: dict[str, dict[str, tuple[str, ...]]] = {
         "orders": {
             "status": ("awaiting_shipment", "stockout_review", "stocked_out", "shipped", "received", "refunded"),
             "sku_id": tuple(f"52{chance.randrange(lives.SKUS):06d}" for _ in range(2)),
@@ -216,7 +216,8 @@ def _query(chance: random.Random, name: str) -> str:
         },
         "skus": {"listed": ("true", "false"), "oversold": ("true", "false")},
         "violations": {"kind": kinds, "from": (min(moment, later),), "to": (max(moment, later),)},
-    }[name]
+    }
+    filters = every[name]
     share = 0.2 if name == "skus" else 1.5 / len(filters)
     chosen = {key: chance.choice(values) for key, values in filters.items() if chance.random() < share}
     return "&".join(

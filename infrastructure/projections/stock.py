@@ -6,6 +6,7 @@ an order names it, so the board goes by the SKUs of orders as well as by those o
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 from psycopg import AsyncConnection
@@ -114,22 +115,24 @@ async def list_skus(
 
     With a filter a page may hold fewer than ``limit`` and still have a next one: the work of one is bounded.
     """
-    found: list[SkuView] = []
+    found: list[_Stock] = []
+    next_key = None
     for _ in range(MOST_STRETCHES):
         cursor = await connection.execute(_NAMES, {"shop_id": shop_id, "after": after, "limit": limit + 1})
         names = [name for (name,) in await cursor.fetchall()]
         skus = await _told(connection, shop_id, names[:limit])
-        for sku in await _views(connection, shop_id, book, now, skus):
-            after = sku.sku_id
-            if (oversold is None or oversold == (sku.oversold_by > 0)) and listed in (None, sku.listed):
-                found.append(sku)
+        for stock in await _stock(connection, shop_id, book, now, skus):
+            after = stock.sku.sku_id
+            over = oversold is not None and view(stock.sku, stock.demand, (), book, now).oversold_by > 0
+            if over == bool(oversold) and listed in (None, stock.sku.listed):
+                found.append(stock)
                 if len(found) == limit:
                     break
-        if len(names) <= limit and (not names or after == names[-1]):
-            return Page(found, None)
-        if len(found) == limit:
+        more = len(names) > limit or (bool(names) and after != names[-1])
+        next_key = (after,) if more else None
+        if len(found) == limit or not more:
             break
-    return Page(found, (after,))
+    return Page(await _views(connection, shop_id, book, now, found), next_key)
 
 
 async def find_sku(
@@ -138,13 +141,23 @@ async def find_sku(
     """One SKU, if anything was told of it or an order names it; what was told is read from its events."""
     stream = (shop_id, OF_SKU.stream(sku_id))
     sku = fold(sku_id, (await read_histories(connection, [stream]))[stream])
-    found = await _views(connection, shop_id, book, now, [sku])
+    stock = await _stock(connection, shop_id, book, now, [sku])
+    found = await _views(connection, shop_id, book, now, stock)
     return found[0] if found else None
 
 
-async def _views(
+class _Stock(NamedTuple):
+    """A SKU with what orders want of it, and whether stockout of it was ever applied for."""
+
+    sku: Sku
+    demand: Demand
+    applied_for: bool
+
+
+async def _stock(
     connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, now: datetime, skus: Sequence[Sku]
-) -> list[SkuView]:
+) -> list[_Stock]:
+    """What orders want of these SKUs; without those that are not known at all."""
     cursor = connection.cursor(binary=True)
     await cursor.execute(
         _DEMAND,
@@ -155,19 +168,23 @@ async def _views(
             "horizon": horizon(ordinary_hours(book, now), now),
         },
     )
-    demands = {}
-    troubled = []
-    for sku_id, reserved, due, pending, shipped, orders, named, applied in await cursor.fetchall():
-        if named:
-            demands[sku_id] = Demand(reserved, due, pending, shipped, orders)
-        if applied:
-            troubled.append(sku_id)
-    found = await cases_of(connection, shop_id, troubled) if troubled else {}
+    found = {}
+    for sku_id, reserved, due, pending, shipped, orders, named, applied_for in await cursor.fetchall():
+        found[sku_id] = (Demand(reserved, due, pending, shipped, orders), named, applied_for)
     return [
-        view(sku, demands.get(sku.sku_id, Demand()), found.get(sku.sku_id, ()), book, now)
+        _Stock(sku, demand, applied_for)
         for sku in skus
-        if sku.version or sku.sku_id in demands
+        for demand, named, applied_for in (found[sku.sku_id],)
+        if sku.version or named
     ]
+
+
+async def _views(
+    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, now: datetime, stock: Sequence[_Stock]
+) -> list[SkuView]:
+    troubled = [each.sku.sku_id for each in stock if each.applied_for]
+    cases = await cases_of(connection, shop_id, troubled) if troubled else {}
+    return [view(each.sku, each.demand, cases.get(each.sku.sku_id, ()), book, now) for each in stock]
 
 
 async def _told(connection: AsyncConnection[TupleRow], shop_id: str, sku_ids: Sequence[str]) -> list[Sku]:
@@ -231,24 +248,13 @@ async def cases_of(
 
 def _wanted(rows: Iterable[TupleRow]) -> dict[str, list[Wanted]]:
     """By SKU, an order's pieces of one SKU taken together: open while one of them is."""
-    found: dict[tuple[str, str], Wanted] = {}
+    found: dict[str, dict[str, Wanted]] = {}
     for sku_id, order_sn, quantity, state, formed_at, ended_at, contacted_at, ship_by_key, cost_key in rows:
-        part = Wanted(
-            order_sn,
-            quantity,
-            state,
-            formed_at,
-            ended_at,
-            contacted_at,
-            None if ship_by_key == FAR_FUTURE else ship_by_key,
-            -cost_key,
-        )
-        other = found.get((sku_id, order_sn))
-        if other is not None:
+        ship_by = None if ship_by_key == FAR_FUTURE else ship_by_key
+        part = Wanted(order_sn, quantity, state, formed_at, ended_at, contacted_at, ship_by, -cost_key)
+        orders = found.setdefault(sku_id, {})
+        if (other := orders.get(order_sn)) is not None:
             last = max(part, other, key=lambda each: each.ended_at or FAR_FUTURE)
             part = msgspec.structs.replace(last, quantity=part.quantity + other.quantity)
-        found[sku_id, order_sn] = part
-    by_sku: dict[str, list[Wanted]] = {}
-    for (sku_id, _), each in found.items():
-        by_sku.setdefault(sku_id, []).append(each)
-    return by_sku
+        orders[order_sn] = part
+    return {sku_id: list(orders.values()) for sku_id, orders in found.items()}
