@@ -220,6 +220,5 @@ def _query(chance: random.Random, name: str) -> str:
     filters = every[name]
     share = 0.2 if name == "skus" else 1.5 / len(filters)
     chosen = {key: chance.choice(values) for key, values in filters.items() if chance.random() < share}
-    return "&".join(
-        f"{key}={value}" for key, value in {"limit": chance.choice((20, 50, 50, 200)), **chosen}.items()
-    )
+    limit = chance.choice((20, 50, 50, 100 if name == "skus" else 200))
+    return "&".join(f"{key}={value}" for key, value in {"limit": limit, **chosen}.items())

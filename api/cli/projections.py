@@ -14,7 +14,6 @@ from api.cli.exporting import declared, export
 from api.cli.terminal import (
     Failed,
     Json,
-    OrderArgument,
     ShopArgument,
     book,
     err,
@@ -224,6 +223,9 @@ def verify_build(
         raise Failed(f"Build {build_id} differs from the log.")
 
 
+ParkedArgument = Annotated[str, typer.Argument(metavar="ID", help="The order's number, or the SKU's id.")]
+
+
 @app.command("parked")
 def parked(name: Name, as_json: Json = False) -> None:
     """Orders and SKUs with an event that can't be applied; views show them as they were before it."""
@@ -257,28 +259,28 @@ def parked(name: Name, as_json: Json = False) -> None:
 
 
 @app.command("retry")
-def retry(shop: ShopArgument, number: OrderArgument) -> None:
-    """Try a parked order again."""
+def retry(shop: ShopArgument, of: ParkedArgument) -> None:
+    """Try a parked order or SKU again."""
 
     async def again(pool: Pool, url: str) -> bool:
         async with pool.connection() as connection:
-            return await parking.retry(connection, shop, number, clock.now())
+            return await parking.retry(connection, shop, of, clock.now())
 
     if not _on_database(again):
-        raise Failed(f"Order {number} of shop {shop} is not parked.")
+        raise Failed(f"Order or SKU {of} of shop {shop} is not parked.")
     err.print("A worker will try it again.")
 
 
 @app.command("discard")
-def discard(shop: ShopArgument, number: OrderArgument) -> None:
-    """Give up an event that can't be applied and what follows it in its order; the log keeps them."""
+def discard(shop: ShopArgument, of: ParkedArgument) -> None:
+    """Give up an event that can't be applied and what follows it in its order or SKU; the log keeps them."""
 
     async def give_up(pool: Pool, url: str) -> bool:
         async with pool.connection() as connection:
-            return await parking.discard(connection, shop, number)
+            return await parking.discard(connection, shop, of)
 
     if not _on_database(give_up):
-        raise Failed(f"Order {number} of shop {shop} is not parked.")
+        raise Failed(f"Order or SKU {of} of shop {shop} is not parked.")
     err.print("Views show it as it was before; rebuilds pass over the rest. `projections retry` brings it back.")
 
 
