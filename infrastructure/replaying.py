@@ -187,7 +187,8 @@ def _orders(
     """Every order of a stretch, folded. Those that can't be read whole are read last, event by event."""
     suspects = []
     heads = {stretch.shop_id: stretch.up_to}
-    for _, stream, history in read_range(connection, heads, stretch.range.since, stretch.range.until, [OF_ORDER]):
+    since, until = stretch.range.since, stretch.range.until
+    for _, stream, history in read_range(connection, heads, since, until, [OF_ORDER], learned=False):
         if history is None:
             suspects.append((stretch.shop_id, stream))
             continue

@@ -78,10 +78,10 @@ class Tally(msgspec.Struct):
     def add(self, order: Order, began: datetime, now: Sequence[Violation], then: Sequence[Violation]) -> None:
         """Count the violations that stand on an order by either rules."""
         before, after = _charged(now), _charged(then)
-        for charged in before:
-            self.now[charged[:2]] += 1
-        for charged in after:
-            self.then[charged[:2]] += 1
+        for kind, penalty_fen, _, _ in before:
+            self.now[kind, penalty_fen] += 1
+        for kind, penalty_fen, _, _ in after:
+            self.then[kind, penalty_fen] += 1
         if before != after:
             self.differing += 1
             self.by_kind.update({kind for kind, *_ in {*before} ^ {*after}})
@@ -161,7 +161,11 @@ def _priced_by(rules: RuleSet, order: Order, violation: Violation) -> Violation:
 
 def _charged(found: Sequence[Violation]) -> list[_Charge]:
     """By kind: under other rules the same violations may arise in another order."""
-    standing = [(each.kind, each.penalty_fen, each.cause, each.violation_id) for each in found if each.counts]
+    standing = [
+        (each.kind, each.penalty_fen, each.cause, each.violation_id)
+        for each in found
+        if not each.appeal or each.counts
+    ]
     if len(standing) > 1:
         standing.sort(key=lambda charge: (charge[0], charge[3]))
     return standing

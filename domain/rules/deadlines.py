@@ -60,11 +60,11 @@ class Clocks(msgspec.Struct, frozen=True, gc=False):
 
 
 def clocks(order: Order, rules: RuleSet) -> Clocks:
-    ending = order.ending
+    ending, first = order.ending, order.first_parcel
     due, paused = _upload_due(order, rules)
     return Clocks(
-        tracking_upload(order, rules, due, paused, ending),
-        deemed_stockout(order, rules, due, paused, ending),
+        tracking_upload(order, rules, due, paused, ending, first),
+        deemed_stockout(order, rules, due, paused, ending, first),
         tuple([carrier_pickup(order, parcel, rules, ending) for parcel in order.parcels]),
         ending,
     )
@@ -109,22 +109,32 @@ def ship_by(order: Order, rules: RuleSet) -> datetime | None:
 
 
 def tracking_upload(
-    order: Order, rules: RuleSet, due: datetime | None, paused: bool, ending: Ending | None
+    order: Order,
+    rules: RuleSet,
+    due: datetime | None,
+    paused: bool,
+    ending: Ending | None,
+    first: Parcel | None,
 ) -> Deadline:
     """48 hours, or what the platform promised, to the first tracking number (seed 3b).
 
     ``paused`` says that an open review makes the clock stand still.
     """
-    settled = _settled_by_shipping(due, order, ending)
+    settled = _settled_by_shipping(due, order, ending, first)
     if paused and settled != "met":
         settled = "waived" if order.is_closed else "pending"
     if settled == "missed" and _late_approval_lapses(order, rules):
         settled = "waived"
-    return Deadline("tracking_upload", due, order.shipped_at, settled)
+    return Deadline("tracking_upload", due, first.uploaded_at if first else None, settled)
 
 
 def deemed_stockout(
-    order: Order, rules: RuleSet, late_at: datetime | None, paused: bool, ending: Ending | None
+    order: Order,
+    rules: RuleSet,
+    late_at: datetime | None,
+    paused: bool,
+    ending: Ending | None,
+    first: Parcel | None,
 ) -> Deadline:
     """Three more days after the ship-by; then the order counts as a stockout (seed 3b, DOMAIN.md §1.3 T3).
 
@@ -142,10 +152,10 @@ def deemed_stockout(
                 deferred = True
             elif rules.review.deemed_after_rejection == "at_rejection":
                 due = review.decided_at
-    settled = _settled_by_shipping(due, order, ending)
+    settled = _settled_by_shipping(due, order, ending, first)
     if deferred and settled != "met":
         settled = "waived" if ending else "pending"
-    return Deadline("deemed_stockout", due, order.shipped_at, settled)
+    return Deadline("deemed_stockout", due, first.uploaded_at if first else None, settled)
 
 
 def carrier_pickup(order: Order, parcel: Parcel, rules: RuleSet, ending: Ending | None) -> Deadline | None:
@@ -229,8 +239,9 @@ def contact_since(
     return Deadline("contact_buyer", due, contacted_at, _settled(due, contacted_at, order, ending))
 
 
-def _settled_by_shipping(due: datetime | None, order: Order, ending: Ending | None) -> DeadlineState | None:
-    first = order.first_parcel
+def _settled_by_shipping(
+    due: datetime | None, order: Order, ending: Ending | None, first: Parcel | None
+) -> DeadlineState | None:
     if first is None:
         return _settled(due, None, order, ending)
     return _settled(due, first.uploaded_at, order, ending, first.time_known)

@@ -14,10 +14,10 @@ from typing import Literal
 
 import msgspec
 
-from domain.calendar import later
+from domain.calendar import hours, later
 from domain.order.events import AppealOutcome
 from domain.order.state import OUT_OF_STOCK, Ending, Order, Parcel
-from domain.rules.deadlines import Clocks, Deadline, clocks, first_scan
+from domain.rules.deadlines import Clocks, Deadline, clocks, first_scan, ship_by
 from domain.rules.ruleset import RuleSet, ViolationKind
 
 StockoutCause = Literal["merchant_refund", "deemed", "application_approved", "false_shipment_unremedied"]
@@ -68,7 +68,7 @@ def ladder(order: Order, rules: RuleSet, running: Clocks | None = None) -> tuple
     ``running`` are the order's clocks, where the caller has them already.
     """
     running = running or clocks(order, rules)
-    unscanned = _unscanned(order, running)
+    unscanned = _unscanned(order, running) if order.parcels else []
     found = []
     if late := _passed(running.upload):
         found.append(_violation(order, rules, "late_shipment", late))
@@ -80,13 +80,31 @@ def ladder(order: Order, rules: RuleSet, running: Clocks | None = None) -> tuple
     if order.complaints:
         for number, fraud in enumerate(_frauds(order), start=1):
             found.append(_violation(order, rules, "fraudulent_shipment", fraud, number))
-    found.sort(key=lambda violation: violation.stands_from)
+    if len(found) > 1:
+        found.sort(key=lambda violation: violation.stands_from)
     return tuple(found)
 
 
 def violations(order: Order, rules: RuleSet, at: datetime, running: Clocks | None = None) -> tuple[Violation, ...]:
     """The violations that stand at a moment."""
+    if running is None and went_well(order, rules):
+        return ()
     return tuple([violation for violation in ladder(order, rules, running) if violation.stands_from <= at])
+
+
+def went_well(order: Order, rules: RuleSet) -> bool:
+    """Whether an order was shipped and scanned in time and that is all: then no rule was or can be broken.
+
+    It is so with most orders, and sooner asked than their clocks are set.
+    """
+    if order.reviews or order.refunds or order.complaints or order.cancellation or len(order.parcels) != 1:
+        return False
+    parcel = order.parcels[0]
+    due, limit = ship_by(order, rules), rules.pickup_hours(order)
+    if due is None or limit is None or parcel.uploaded_at > due or order.group_formed_at is None:
+        return False
+    scanned_at = first_scan(order, parcel)
+    return scanned_at is not None and scanned_at <= later(parcel.uploaded_at, hours(limit))
 
 
 def _first(breaches: list[_Breach]) -> _Breach:
@@ -125,7 +143,7 @@ def _stockouts(
     cancelled = order.cancellation
     if cancelled and cancelled.reason == OUT_OF_STOCK and order.group_formed_at and cancelled.time_known:
         found.append(_Breach(cancelled.at, cancelled.at, "merchant_refund"))
-    if unremedied := _unremedied(order, rules, running.ending, unscanned):
+    if unscanned and (unremedied := _unremedied(order, rules, running.ending, unscanned)):
         found.append(unremedied)
     return found
 

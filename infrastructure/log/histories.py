@@ -18,10 +18,12 @@ from infrastructure.log.codec import TYPES, UPCASTERS, AnyEvent
 from infrastructure.log.columns import Bigints, Texts
 from infrastructure.log.streams import KINDS, Kind, patterns
 
+_LEARNED = "array_agg(e.recorded_at ORDER BY e.version)"
+
 _WHOLE = """
-    min(e.version) = 1 AND max(e.version) = count(*) AND min(e.schema_version) = 1 AND max(e.schema_version) = 1,
+    min(e.version) = 1 AND max(e.version) = count(*) AND bool_and(e.schema_version = 1),
     array_agg(e.position ORDER BY e.version), string_agg(e.type, ',' ORDER BY e.version),
-    array_agg(e.occurred_at ORDER BY e.version), array_agg(e.recorded_at ORDER BY e.version),
+    array_agg(e.occurred_at ORDER BY e.version), {learned},
     string_agg(e.payload, ','::bytea ORDER BY e.version), string_agg(e.metadata, ','::bytea ORDER BY e.version)
 """
 
@@ -30,7 +32,7 @@ _WHOLE = """
 _RANGE = f"""
 SELECT w.shop_id, h.* FROM unnest(%(shop_ids)b, %(up_to)b) AS w(shop_id, up_to)
 CROSS JOIN LATERAL (
-    SELECT e.stream, {_WHOLE} FROM event e
+    SELECT e.stream, {_WHOLE.format(learned="{learned}")} FROM event e
     WHERE e.shop_id = w.shop_id AND e.position + 0 <= w.up_to AND e.stream LIKE ANY (%(patterns)b) {{bounds}}
     GROUP BY e.stream
 ) h
@@ -39,7 +41,7 @@ CROSS JOIN LATERAL (
 _STREAMS = f"""
 SELECT w.shop_id, w.stream, h.* FROM unnest(%b, %b, %b) AS w(shop_id, stream, up_to)
 CROSS JOIN LATERAL (
-    SELECT {_WHOLE} FROM event e
+    SELECT {_WHOLE.format(learned=_LEARNED)} FROM event e
     WHERE e.shop_id = w.shop_id AND e.stream = w.stream AND e.position + 0 <= w.up_to
     HAVING count(*) > 0
 ) h
@@ -100,10 +102,12 @@ def read_range(
     since: str | None = None,
     until: str | None = None,
     kinds: Sequence[Kind] = KINDS,
+    learned: bool = True,
 ) -> Iterator[Whole]:
     """The orders and SKUs of some shops, each up to a position; ``since`` and before ``until``, where given.
 
-    ``kinds`` leaves out the others.
+    ``kinds`` leaves out the others. Without ``learned`` it is not read when each event was recorded, which takes
+    a tenth of the time and no fold asks for: ``recorded_at`` is then the moment it occurred.
 
     Whoever needs this has nothing else to do meanwhile: it waits in C, which costs less than an event loop.
     """
@@ -114,7 +118,7 @@ def read_range(
     )
     cursor = connection.cursor(binary=True)
     cursor.execute(
-        _RANGE.format(bounds=bounds),
+        _RANGE.format(bounds=bounds, learned=_LEARNED if learned else "NULL::timestamptz[]"),
         {
             "shop_ids": Texts(list(up_to)),
             "up_to": Bigints(list(up_to.values())),
@@ -148,7 +152,7 @@ def _history(
     positions: list[int],
     types: str,
     occurred_at: list[Any],
-    recorded_at: list[Any],
+    recorded_at: list[Any] | None,
     payloads: bytes,
     metadata: bytes,
 ) -> list[Recorded[Any]] | None:
@@ -163,7 +167,9 @@ def _history(
             return None
     except Exception:
         return None
-    return list(map(Recorded, decoded, range(1, count + 1), positions, occurred_at, recorded_at, origins))
+    return list(
+        map(Recorded, decoded, range(1, count + 1), positions, occurred_at, recorded_at or occurred_at, origins)
+    )
 
 
 @lru_cache(maxsize=10_000)

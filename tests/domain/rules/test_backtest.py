@@ -13,10 +13,12 @@ from domain.order.state import Order
 from domain.order.view import view
 from domain.rules.backtest import KINDS, Charged, Comparison, Tally, counted, largest
 from domain.rules.ruleset import GoodsHours, PenaltyStep, Period, RuleBook, RuleSet
+from domain.rules.violations import ladder, went_well
 from tests.domain.test_laws import Look, Step, law, lived, lives, observed_lives
 from tests.domain.vocabulary import (
     BOOK,
     FORMED,
+    MICROSECOND,
     MONDAY_8,
     MONDAY_9,
     RULES,
@@ -26,7 +28,9 @@ from tests.domain.vocabulary import (
     given,
     group_formed,
     hours,
+    picked_up,
     placed,
+    tracking_uploaded,
 )
 
 
@@ -193,3 +197,23 @@ def test_the_largest_differences_are_kept_and_all_of_them_on_demand() -> None:
     every = Comparison(BOOK, other, AT, most=None)(reversed(orders))
     assert [d.order_sn for d in every.differences] == ["260302-1", "260302-2", "260302-4", "260302-5"]
     assert largest(every.differences, 0) == []
+
+
+# ---- the short cut ----------------------------------------------------------------------------------
+
+
+@law
+@hypothesis.given(observed_lives(), st.sampled_from(OTHERS))
+def test_an_order_that_went_well_breaks_no_rule_ever(steps: list[Step | Look], rules: RuleSet) -> None:
+    order = lived(steps).order
+    if went_well(order, rules):
+        assert ladder(order, rules) == ()
+
+
+def test_an_order_goes_well_as_long_as_it_is_shipped_and_scanned_in_time() -> None:
+    shipped = given(placed(), group_formed(), tracking_uploaded(at=FORMED + hours(48)))
+    assert went_well(shipped.and_(picked_up(at=FORMED + hours(72))).order, RULES)
+    assert not went_well(shipped.and_(picked_up(at=FORMED + hours(72) + MICROSECOND)).order, RULES)
+    assert not went_well(shipped.order, RULES)
+    late = given(placed(), group_formed(), tracking_uploaded(at=FORMED + hours(48) + MICROSECOND))
+    assert not went_well(late.and_(picked_up(at=FORMED + hours(49))).order, RULES)
