@@ -29,6 +29,10 @@ def test_a_sku_oversells_and_the_shop_gets_out_of_it(api: Api) -> None:
         assert order["ways"][0] == {"way": "ship_in_time", "possible": True, "penalty_fen": 0}
         assert order["ways"][-1]["way"] == "send_something_else"
         assert prices["send_something_else"] == order["paid_fen"]
+    for order in told.at_risk:
+        ways = {way["way"]: way["penalty_fen"] for way in order["ways"]}
+        assert ways["apply_now"] >= order["stockout_fen"]
+        assert ways["send_something_else"] >= order["paid_fen"], "fraud is the dearest"
     assert case["at_stake_fen"] == 500 + sum(order["stockout_fen"] for order in told.at_risk)
     assert told.board_delisted["sellable"] == 0
     assert told.board_delisted["delist_due_at"] is None

@@ -1,0 +1,134 @@
+"""Stockout cases over HTTP and on the command line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from domain.sku.messages import Situation
+from tests.api.conftest import LINE, SHOP, Api, ago
+
+ROOT = Path(__file__).parents[2]
+
+
+def sold(api: Api, *sku_ids: str, each: int = 2) -> None:
+    for sku_id in sku_ids:
+        for n in range(each):
+            order_sn = f"o-{sku_id}-{n}"
+            api.placed(order_sn, at=ago(5), lines=[LINE | {"sku_id": sku_id}])
+            api.done(order_sn, "form-group", occurred_at=ago(5))
+
+
+def told(api: Api, sku_id: str, action: str, **body: Any) -> Any:
+    answer = api.http.post(f"/v1/shops/{SHOP}/skus/{sku_id}/{action}", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def every(api: Api, path: str, **parameters: Any) -> list[Any]:
+    """All pages of a list, one item at a time."""
+    head = api.get("events", limit=500).json()["items"][-1]["position"]
+    found: list[Any] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = api.get(path, limit=1, min_position=head, **parameters, **cursor).json()
+        found += page["items"]
+        if page["next_cursor"] is None:
+            return found
+        cursor = {"cursor": page["next_cursor"]}
+
+
+def test_cases_are_listed_page_by_page_open_ones_first(api: Api) -> None:
+    sold(api, "a", "b", "c", "d")
+    for sku_id in "abc":
+        api.done(f"o-{sku_id}-0", "request-stockout", reason="oversold")
+        told(api, sku_id, "delist", reason="x")
+    api.done("o-a-0", "complete-review", outcome="approved")
+    api.done("o-a-1", "upload-tracking", carrier="SF", tracking_number="SF1")
+    found = every(api, "stockout-cases")
+    assert [(case["sku_id"], case["state"]) for case in found] == [("b", "open"), ("c", "open"), ("a", "closed")]
+    assert [case["sku_id"] for case in every(api, "stockout-cases", state="closed")] == ["a"]
+    assert [case["sku_id"] for case in every(api, "stockout-cases", state="open")] == ["b", "c"]
+    for case in found:
+        assert api.get(f"stockout-cases/{case['case_id']}").json() == case
+    assert api.get("stockout-cases", shop="another").json()["items"] == []
+    assert api.get(f"stockout-cases/{found[0]['case_id']}", shop="another").json()["code"] == "unknown_case"
+    for case_id in ("b:1", "b:999999", "nonsense:1"):
+        assert api.get(f"stockout-cases/{case_id}").json()["code"] == "unknown_case"
+    assert api.get("stockout-cases/nonsense").status_code == 422
+    assert api.get("stockout-cases", cursor="x").status_code == 422
+
+
+def test_a_case_has_its_orders_with_prices_and_until_when_to_speak_to_the_buyers(api: Api) -> None:
+    sold(api, "a", each=3)
+    api.done("o-a-0", "request-stockout", reason="oversold")
+    (case,) = every(api, "stockout-cases")
+    orders = every(api, f"stockout-cases/{case['case_id']}/orders")
+    assert [(order["order_sn"], order["standing"]) for order in orders] == [
+        ("o-a-0", "applied"),
+        ("o-a-1", "at_risk"),
+        ("o-a-2", "at_risk"),
+    ]
+    own = [found for found in api.order("o-a-0")["deadlines"] if found["kind"] == "contact_buyer"]
+    assert [orders[0]["contact"]] == own
+    for order in orders:
+        assert order["contact"]["due_at"] == own[0]["due_at"], "of the orders at risk from the same moment on"
+        assert order["stockout_fen"] == 600
+        assert order["ways"]
+    assert [order["order_sn"] for order in every(api, "skus/a/at-risk")] == ["o-a-1", "o-a-2"]
+    api.done("o-a-2", "contact-buyer", channel="chat", message="您好")
+    orders = every(api, f"stockout-cases/{case['case_id']}/orders")
+    assert [order["contact"]["state"] for order in orders] == ["pending", "pending", "met"]
+    (case,) = every(api, "stockout-cases")
+    assert (case["contacted"], case["orders"], case["decided"]) == (1, 3, 0)
+
+
+def test_messages_fit_how_an_order_stands(api: Api) -> None:
+    sold(api, "a", each=2)
+    api.done("o-a-0", "request-stockout", reason="oversold")
+    (case,) = every(api, "stockout-cases")
+    texts = every(api, f"stockout-cases/{case['case_id']}/messages")
+    situations = {(text["order_sn"], text["situation"]) for text in texts}
+    assert ("o-a-0", "applied") in situations
+    assert ("o-a-1", "at_risk") in situations
+    assert ("o-a-1", "applied") not in situations
+    templates = api.http.get("/v1/messages").json()["items"]
+    assert {template["situation"] for template in templates} == set(Situation.__args__)  # type: ignore[attr-defined]
+    assert all("{order_sn}" in template["text"] for template in templates)
+
+
+def test_the_command_line_shows_what_the_api_shows(api: Api, database_url: str) -> None:
+    sold(api, "a", each=2)
+    told(api, "a", "count-stock", on_hand=1)
+    api.done("o-a-0", "request-stockout", reason="oversold")
+    (case,) = every(api, "stockout-cases")
+
+    def shiplock(*arguments: str, status: int = 0) -> str:
+        environment = os.environ | {"SHIPLOCK_DATABASE_URL": database_url, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-m", "api.cli", *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == status, done.stderr
+        return done.stdout + done.stderr
+
+    (shown,) = json.loads(shiplock("cases", SHOP, "--json"))["items"]
+    assert shown == case
+    whole = json.loads(shiplock("case", SHOP, case["case_id"], "--json"))
+    assert whole["case"] == case
+    assert [order["standing"] for order in whole["orders"]] == ["applied", "at_risk"]
+    assert whole["messages"]
+    (board,) = json.loads(shiplock("skus", SHOP, "--oversold", "--json"))["items"]
+    assert (board["sku_id"], board["oversold_by"], board["case_id"]) == ("a", 1, case["case_id"])
+    assert json.loads(shiplock("sku", SHOP, "a", "--json"))["sellable"] == 0
+    assert "can't be shipped by then" in shiplock("sku", SHOP, "a")
+    assert case["case_id"] in shiplock("cases", SHOP, "--open")
+    assert "正在备货" in shiplock("case", SHOP, case["case_id"])
+    assert "1" in shiplock("skus", SHOP)
+    assert "no SKU nobody" in shiplock("sku", SHOP, "nobody", status=1)
+    assert "no stockout case" in shiplock("case", SHOP, "a:1", status=1)

@@ -1,0 +1,81 @@
+"""A ``delist_sku`` depends on two streams, an order's and a SKU's: lists must tell what the order itself tells."""
+
+from datetime import timedelta
+from typing import Any, get_args
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from domain.order import commands as c
+from domain.order.state import fold
+from domain.order.view import view
+from domain.rules.deadlines import DeadlineState
+from domain.sku import commands as s
+from infrastructure.command_path import CommandPath, TellSku
+from infrastructure.database.pool import Pool
+from infrastructure.log.loading import read_orders
+from infrastructure.projections.lists import Page, list_deadlines
+from infrastructure.projections.worker import Worker
+from tests.infrastructure.projections.built import BOOK
+from tests.orders import LINE, MONDAY_9, done, on_database, order_sn, tell
+
+_HOURS = st.integers(1, 90)
+_SHELF = st.lists(st.tuples(st.booleans(), _HOURS), max_size=5)
+_APPLIED = st.lists(st.tuples(st.integers(0, 3), _HOURS, st.booleans()), min_size=1, max_size=5)
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(shelf=_SHELF, other=_SHELF, applied=_APPLIED, asked=st.integers(0, 100), number=st.uuids())
+def test_lists_tell_of_every_delisting_what_the_orders_tell(
+    database_url: str,
+    shelf: list[tuple[bool, int]],
+    other: list[tuple[bool, int]],
+    applied: list[tuple[int, int, bool]],
+    asked: int,
+    number: Any,
+) -> None:
+    shop = f"shop-{number}"
+    at = MONDAY_9 + timedelta(hours=asked)
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        lines = (LINE, replace(LINE, sku_id="52000302"))
+        place = c.Place(lines=lines, paid_fen=100, occurred_at=MONDAY_9)
+        await done(path, *(tell(order_sn(n), place, shop) for n in range(4)))
+        await done(path, *(tell(order_sn(n), c.FormGroup(occurred_at=MONDAY_9), shop) for n in range(4)))
+        for n, hours, all_of_it in applied:
+            named = () if all_of_it else (LINE.sku_id,)
+            when = MONDAY_9 + timedelta(hours=hours)
+            ask = c.RequestStockout(reason="oversold", sku_ids=named, occurred_at=when)
+            await path.submit([tell(order_sn(n), ask, shop)])
+        for sku_id, changes in ((LINE.sku_id, shelf), ("52000302", other)):
+            for listed, hours in changes:
+                when = MONDAY_9 + timedelta(hours=hours)
+                change: c.Command = s.Relist(occurred_at=when) if listed else s.Delist(reason="x", occurred_at=when)
+                await path.submit([TellSku(shop, sku_id, change, "test")])
+        await Worker(pool, BOOK).catch_up(shop)
+        async with pool.connection() as connection:
+            orders = await read_orders(connection, shop, [order_sn(n) for n in range(4)])
+            told = {
+                (name, found.sku_id, found.due_at): found
+                for name, history in orders.items()
+                for found in view(fold(name, history.order), BOOK, at, history.skus_at()).deadlines
+                if found.kind == "delist_sku"
+            }
+            assert told
+            listed_in: dict[str, int] = {}
+            for state in (None, *get_args(DeadlineState)):
+                page: Page[Any] | None = None
+                while page is None or page.next_key:
+                    after = page.next_key if page else None
+                    page = await list_deadlines(connection, shop, at, 2, after, kind="delist_sku", state=state)
+                    for item in page.items:
+                        found = told[item.order_sn, item.sku_id, item.due_at]
+                        assert (item.state, item.met_at) == (found.state, found.met_at)
+                        assert state in (None, found.state)
+                        listed_in[str(state)] = listed_in.get(str(state), 0) + 1
+            assert listed_in.pop("None") == len(told) == sum(listed_in.values())
+
+    on_database(database_url, work)
