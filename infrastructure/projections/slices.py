@@ -21,9 +21,9 @@ from psycopg.rows import TupleRow
 
 from domain.rules.ruleset import RuleBook
 from infrastructure import clock, collector
-from infrastructure.log.histories import read_range
+from infrastructure.log.histories import cut, read_range
 from infrastructure.log.log import read_histories
-from infrastructure.log.streams import kind_of, patterns
+from infrastructure.log.streams import kind_of
 from infrastructure.projections import builds, parking
 from infrastructure.projections.applying import REFUSED, Applied, copy_statement, copy_stream, write_rows
 from infrastructure.projections.builds import Build
@@ -32,17 +32,6 @@ log = logging.getLogger("shiplock.rebuild")
 
 SLICE_EVENTS = 20_000
 """About so many events are folded at once: a fraction of a second's work, and some ten megabytes."""
-
-_SAMPLES = 20
-"""Streams looked at for each slice of a big shop, to cut it into slices of like size."""
-
-_BOUNDS = """
-SELECT DISTINCT min(stream) FROM (
-    SELECT stream, ntile(%s) OVER (ORDER BY stream) AS tile
-    FROM unnest(%s::bigint[]) AS p(position) JOIN event e ON e.shop_id = %s AND e.position = p.position
-    WHERE stream LIKE ANY (%s)
-) t GROUP BY tile ORDER BY 1 OFFSET 1
-"""
 
 _TAKE = """
 SELECT number, shop_ids, up_to, from_stream, to_stream FROM slice
@@ -72,14 +61,8 @@ async def plan(connection: AsyncConnection[TupleRow], build: Build, heads: Mappi
                 put_small()
             small[shop_id] = head
             continue
-        parts = -(-head // SLICE_EVENTS)
-        step = max(head // (parts * _SAMPLES), 1)
-        cursor = await connection.execute(_BOUNDS, (parts, list(range(1, head + 1, step)), shop_id, patterns()))
-        bounds = [None, *(bound for (bound,) in await cursor.fetchall()), None]
-        count = len(bounds) - 1
-        for n in range(count):
-            events = head * (n + 1) // count - head * n // count
-            slices.append(([shop_id], [head], bounds[n], bounds[n + 1], events))
+        ranges = await cut(connection, shop_id, head, SLICE_EVENTS)
+        slices += [([shop_id], [head], *found) for found in ranges]
     put_small()
     async with connection.cursor() as cursor:
         await cursor.executemany(
@@ -138,7 +121,7 @@ def work_once(connection: Connection[TupleRow], url: str, build: Build, book: Ru
         discarded = set(connection.execute(_DISCARDED, (shop_ids,)))
         applied = Applied(build.declared, book)
         suspects = []
-        for shop_id, stream, history in read_range(connection, heads, since, until):
+        for shop_id, stream, history in read_range(connection, heads, since, until, learned=False):
             try:
                 if history is not None and (shop_id, stream) not in discarded:
                     kind = kind_of(stream)
