@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export SHIPLOCK_DATA_DIR ?= $(CURDIR)/.data
 
-.PHONY: run test lint bench crashes rebuilds story lock clean
+.PHONY: run test lint bench crashes rebuilds tamperings story lock clean
 
 run: $(READY)  ## Serve the program on the embedded database with sample data
 	$(BIN)/shiplock demo --serve --port $(PORT)
@@ -28,6 +28,9 @@ crashes: $(READY)  ## Twenty kills under load, and whether anything acknowledged
 
 rebuilds: $(READY)  ## A rebuild under load: killed, resumed, verified, activated, gone back from
 	$(BIN)/python -m benchmarks.rebuilds
+
+tamperings: $(READY)  ## Nine ways to tamper with a log, and what verification says of each
+	$(BIN)/python -m benchmarks.tamperings
 
 story: $(READY)  ## A SKU sells beyond its stock, and how a shop gets out of it, over HTTP
 	$(BIN)/python -m benchmarks.story

@@ -51,9 +51,7 @@ class Archive(NamedTuple):
         try:
             return checkpoint.opened(kept.note(), self.keys.verifiers(shop_id))
         except BadNote as error:
-            raise LogDiffers(
-                f"{kept.file.name} of shop {shop_id} is not ours: {error}."
-            ) from error
+            raise LogDiffers(f"{kept.file.name} of shop {shop_id} is not ours: {error}.") from error
 
     def history(self, shop_id: str) -> list[KeyInUse]:
         """Every key of a shop's checkpoints, oldest first, and what it signed."""

@@ -4,6 +4,7 @@ A proof is checked before it is handed out, so one that is given holds.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
@@ -113,12 +114,12 @@ async def _with_tiles(
 ) -> T:
     """Do something that reads tiles; where they do not do, with the missing ones, and then with new ones."""
     size = checkpoint.size
+    for mend in (tiles.extend, tiles.renew):
+        with suppress(tiles.Incomplete, LogDiffers):
+            return await work()
+        with suppress(tiles.Incomplete):
+            await mend(connection, shop_id, size)
     try:
-        for mend in (tiles.extend, tiles.renew):
-            try:
-                return await work()
-            except (tiles.Incomplete, LogDiffers):
-                await mend(connection, shop_id, size)
         return await work()
     except tiles.Incomplete as error:
         raise LogDiffers(f"Not all {size} events of checkpoint {size} are there: {error}.") from error

@@ -17,10 +17,11 @@ _BITS = 8
 _WIDTH = 1 << _BITS
 
 _LEAVES = """
-SELECT w.n, string_agg(e.leaf_hash, ''::bytea ORDER BY e.position)
-FROM unnest(%s, %s) AS w(n, until)
-JOIN event e ON e.shop_id = %s AND e.position > w.n * 256 AND e.position <= w.until
-GROUP BY w.n
+SELECT w.n, e.hashes FROM unnest(%s, %s) AS w(n, until)
+CROSS JOIN LATERAL (
+    SELECT string_agg(leaf_hash, ''::bytea ORDER BY position) AS hashes FROM event
+    WHERE shop_id = %s AND position > w.n * 256 AND position <= w.until
+) e
 """
 
 _TILES = """
@@ -77,7 +78,7 @@ async def _rows(
     if leaves:
         until = [tile * _WIDTH + count for tile, count in leaves.items()]
         cursor = await connection.execute(_LEAVES, (Bigints(list(leaves)), Bigints(until), shop_id), binary=True)
-        found |= {(0, tile): hashes for tile, hashes in await cursor.fetchall()}
+        found |= {(0, tile): hashes or b"" for tile, hashes in await cursor.fetchall()}
     stored = [place for place in needed if place[0] > 0]
     if stored:
         heights, numbers = zip(*stored, strict=True)

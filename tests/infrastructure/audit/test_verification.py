@@ -1,0 +1,177 @@
+"""Verification: recomputed from events alone, over any number of processes, and precise about what is wrong."""
+
+import pytest
+
+from benchmarks import lives
+from infrastructure.audit import recomputing, stretch
+from infrastructure.audit.checkpoints import Checkpoints
+from infrastructure.audit.signing import make_checkpoint
+from infrastructure.audit.verification import verify
+from tests.infrastructure.audit.signed import REHASH, SignedLog
+from tests.infrastructure.audit.test_merkle import root
+from tests.orders import SHOP
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stretches of four events and runs of eight, so that a small log has many of both."""
+    monkeypatch.setattr(stretch, "STRETCH_EVENTS", 4)
+    monkeypatch.setattr(recomputing, "STRETCH_EVENTS", 4)
+    monkeypatch.setattr(recomputing, "RUN_EVENTS", 8)
+
+
+def leaves(log: SignedLog) -> list[bytes]:
+    return [bytes(log.one("SELECT leaf_hash FROM event WHERE position = %s", n)) for n in range(1, 31)]
+
+
+@pytest.mark.usefixtures("small")
+def test_the_root_is_that_of_the_definition(log: SignedLog) -> None:
+    found = log.verify()
+    assert (found.intact, found.events, found.checkpoints) == (True, 30, 0)
+    assert found.root == root(leaves(log)).hex()
+
+
+def test_a_shop_never_heard_of_is_sound_and_empty(log: SignedLog) -> None:
+    found = log.verify("nobody")
+    assert (found.intact, found.events, found.root) == (True, 0, root([]).hex())
+    assert make_checkpoint(log.url, "nobody", log.archive, whole=True) is None
+
+
+@pytest.mark.usefixtures("small")
+def test_every_checkpoint_is_compared_wherever_it_falls_in_a_stretch(log: SignedLog) -> None:
+    hashes = leaves(log)
+    log.sign()
+    with_all = log.archive.checkpoints.of(SHOP)[0]
+    log.tamper("CREATE TABLE whole AS SELECT * FROM event; CREATE TABLE head AS SELECT * FROM shop_log;")
+    for size in range(1, 30):
+        log.tamper(
+            f"""TRUNCATE event, shop_log, tile; INSERT INTO event SELECT * FROM whole WHERE position <= {size};
+                INSERT INTO shop_log SELECT shop_id, {size}, (SELECT max(recorded_at) FROM event) FROM head;"""
+        )
+        with_all.file.rename(with_all.file.with_suffix(".aside"))
+        assert log.sign().checkpoint.root == root(hashes[:size])
+        with_all.file.with_suffix(".aside").rename(with_all.file)
+    log.tamper(
+        "TRUNCATE event, shop_log, tile; INSERT INTO event SELECT * FROM whole; INSERT INTO shop_log TABLE head;"
+    )
+    found = log.verify()
+    assert (found.intact, found.checkpoints, found.newest_checkpoint) == (True, 30, 30)
+    log.tamper("UPDATE event SET payload = payload || ' '::bytea WHERE position = 12;" + REHASH)
+    found = log.verify()
+    assert [problem.checkpoint for problem in found.problems] == list(range(12, 31))
+    assert "at 12" in found.problems[0].detail
+
+
+def test_several_processes_find_what_one_does(log: SignedLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    lives.fill(log.url, 30_000, 2)
+    log.tamper("UPDATE event SET payload = 'x' WHERE shop_id = 'shop-1' AND position = 9000")
+    shops = [SHOP, "shop-0", "nobody", "shop-1"]
+    here = list(verify(log.url, shops, log.archive, processes=1))
+    monkeypatch.setattr(recomputing, "SMALL", 1_000)
+    steps: list[tuple[int, int]] = []
+    there = list(verify(log.url, shops, log.archive, processes=3, on_progress=lambda *step: steps.append(step)))
+    assert there == here
+    assert [each.intact for each in there] == [True, True, True, False]
+    assert there[3].first_bad_position == 9000
+    assert steps == sorted(steps)
+    assert steps[-1] == (30_030, 30_030)
+
+
+def test_a_process_that_dies_is_no_verification(log: SignedLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    lives.fill(log.url, 8_000, 1)
+    monkeypatch.setattr(recomputing, "SMALL", 1_000)
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises((recomputing.Died, BrokenPipeError)):
+        list(verify(log.url, ["shop-0"], log.archive, processes=2))
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("statement", "position", "said"),
+    [
+        ("UPDATE event SET version = version + 2 WHERE position = 11", 11, "version 3 of"),
+        ("UPDATE event SET version = 7 WHERE position = 29", 29, "after version 1"),
+        ("UPDATE event SET recorded_at = recorded_at - interval '1 day' WHERE position = 9", 9, "precedes"),
+        ("UPDATE event SET recorded_at = recorded_at - interval '1 day' WHERE position = 10", 10, "precedes"),
+        ("UPDATE event SET payload = '{' WHERE position = 5", 5, "can't be read"),
+        ("UPDATE event SET type = 'GroupFailed' WHERE position = 25", 25, "can't be read"),
+        ("UPDATE event SET metadata = '[]' WHERE position = 5", 5, "can't be read"),
+        ("UPDATE event SET schema_version = 9 WHERE position = 30", 30, "can't be read"),
+        ("UPDATE event SET stream = 'order:x' WHERE position = 30", 30, "after none"),
+        (
+            "UPDATE event SET stream = 'order:' || repeat('x', 300) WHERE position = 30",
+            30,
+            "after none",
+        ),
+        ("DELETE FROM event WHERE position IN (13, 14)", 13, "every event to position 14"),
+        ("DELETE FROM event WHERE position = 30", 30, "there are 30"),
+        ("DELETE FROM event WHERE position = 1", 1, "missing"),
+        ("UPDATE shop_log SET position = 28", 29, "behind the head"),
+        ("UPDATE shop_log SET recorded_at = now()", 30, "another time"),
+        ("DELETE FROM shop_log", 1, "behind the head"),
+        ("UPDATE event SET position = 0 WHERE position = 8", 0, "before the first"),
+    ],
+)
+def test_what_was_made_to_look_right_still_shows(log: SignedLog, statement: str, position: int, said: str) -> None:
+    """No checkpoint is needed for this: hashes fit, but it is no log that this program writes."""
+    log.tamper(statement + ";" + REHASH)
+    found = log.verify()
+    assert not found.intact
+    assert found.first_bad_position == position
+    assert said in found.problems[0].detail
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE event SET occurred_at = 'infinity' WHERE position = 5",
+        "UPDATE event SET occurred_at = '294270-01-01' WHERE position = 5",
+        "UPDATE event SET leaf_hash = 'short' WHERE position = 5",
+        "ALTER TABLE event ALTER payload DROP NOT NULL; UPDATE event SET payload = NULL WHERE position = 5",
+        "ALTER TABLE event ALTER occurred_at DROP NOT NULL; UPDATE event SET occurred_at = NULL WHERE position = 5",
+        "ALTER TABLE event ALTER leaf_hash DROP NOT NULL; UPDATE event SET leaf_hash = NULL WHERE position = 5",
+        "ALTER TABLE event DROP CONSTRAINT event_pkey; UPDATE event SET position = 5 WHERE position = 6",
+        "UPDATE event SET shop_id = 'elsewhere' WHERE position = 5",
+    ],
+)
+def test_values_that_no_program_writes_are_named_too(log: SignedLog, statement: str) -> None:
+    log.tamper(statement)
+    assert log.verify().first_bad_position == 5
+
+
+def test_events_of_another_program_in_the_same_log_are_sound(log: SignedLog) -> None:
+    """They can't be read here, and need not: their hashes hold."""
+    log.tamper(
+        f"""UPDATE event SET stream = repeat('x', 300), version = 1, type = 'other:Thing', payload = 'binary'
+            WHERE position = 30; {REHASH}"""
+    )
+    assert log.verify().intact
+
+
+def test_events_of_a_shop_without_a_head_are_found(log: SignedLog) -> None:
+    log.tamper("UPDATE event SET shop_id = 'elsewhere' WHERE position = 5")
+    assert log.verify("elsewhere").first_bad_position is not None
+
+
+def test_a_checkpoint_that_is_not_ours_or_not_what_its_name_says_is_named(log: SignedLog) -> None:
+    log.sign()
+    (kept,) = log.archive.checkpoints.of(SHOP)
+    note = kept.note()
+    place = kept.file.parent
+    (place / "000000000012-00000000.checkpoint").write_text(note.replace(SHOP, "1"), encoding="utf-8")
+    (place / "000000000013-00000000.checkpoint").write_text(note.replace("30\n", "13\n", 1), encoding="utf-8")
+    (place / "000000000014-00000000.checkpoint").write_bytes(b"\xff\n\n")
+    (place / "notes.txt").write_text("not one", encoding="utf-8")
+    found = log.verify()
+    assert [problem.checkpoint for problem in found.problems] == [12, 13, 14]
+    for problem, said in zip(found.problems, ("no key that is known", "is wrong", "no signed note"), strict=True):
+        assert said in problem.detail
+
+
+def test_checkpoints_of_another_installation_do_not_hold(log: SignedLog) -> None:
+    log.sign()
+    other = SignedLog(log.url, log.archive.keys.folder.parent / "other")
+    other.sign()
+    mixed = other.archive._replace(checkpoints=Checkpoints(log.archive.checkpoints.folder))
+    (found,) = verify(log.url, [SHOP], mixed)
+    assert found.first_broken_checkpoint == 30
