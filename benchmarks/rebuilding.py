@@ -1,4 +1,4 @@
-"""Rebuilding the order, deadline and violation views, beside a raw COPY of the events and the library's runner."""
+"""Rebuilding all views, beside a raw COPY of the events and the library's runner."""
 
 import os
 import statistics
@@ -50,7 +50,7 @@ def beside_copy(url: str, events: int, progress: Progress) -> Result:
         f"{state.replace('_', ' ')} {end - at:.1f} s" for (state, at), end in zip(begun, ends, strict=True)
     )
     return Result(
-        f"rebuild of 3 views, {events:,} events",
+        f"rebuild of {len(VIEWS)} views, {events:,} events",
         "events",
         events / found.seconds,
         "raw binary COPY out",
@@ -62,7 +62,7 @@ def beside_copy(url: str, events: int, progress: Progress) -> Result:
 def beside_the_library(url: str, ours: float) -> Result:
     """The library's projection runner on its own events, one view; ``ours`` in events a second."""
     return Result(
-        "rebuild of 3 views",
+        f"rebuild of {len(VIEWS)} views",
         "events",
         ours,
         "eventsourcing's projection runner",

@@ -37,17 +37,22 @@ def reservations(order: Order) -> list[Reservation]:
 
     What was shipped stays shipped, whatever becomes of the order.
     """
-    wanted: dict[str, int] = {}
-    for line in order.lines:
-        wanted[line.sku_id] = wanted.get(line.sku_id, 0) + line.quantity
+    lines, parcels = order.lines, order.parcels
     found = []
-    for parcel in order.current_parcels:
-        for packed in parcel.lines:
-            quantity = min(packed.quantity, wanted.get(packed.sku_id, 0))
-            if quantity:
-                wanted[packed.sku_id] -= quantity
-                found.append(Reservation(packed.sku_id, quantity, "shipped", parcel.uploaded_at))
-    whole = [parcel.uploaded_at for parcel in order.parcels if not parcel.lines]
+    if len(lines) == 1:
+        wanted = {lines[0].sku_id: lines[0].quantity}
+    else:
+        wanted = {}
+        for line in lines:
+            wanted[line.sku_id] = wanted.get(line.sku_id, 0) + line.quantity
+    whole = [parcel.uploaded_at for parcel in parcels if not parcel.lines]
+    if len(whole) < len(parcels):
+        for parcel in order.current_parcels:
+            for packed in parcel.lines:
+                quantity = min(packed.quantity, wanted.get(packed.sku_id, 0))
+                if quantity:
+                    wanted[packed.sku_id] -= quantity
+                    found.append(Reservation(packed.sku_id, quantity, "shipped", parcel.uploaded_at))
     state, ended_at = ("shipped", min(whole)) if whole else _unshipped(order)
     found += [Reservation(sku_id, quantity, state, ended_at) for sku_id, quantity in wanted.items() if quantity]
     return found

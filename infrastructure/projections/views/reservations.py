@@ -13,7 +13,7 @@ def rows(judged: Judged) -> Iterable[Row]:
         return ()
     due = judged.clocks.upload.due_at or FAR_FUTURE
     would_cost = -(judged.rules.penalty_fen("stockout", order) or 0)
-    contacted_at = max(order.contacts, default=None)
+    contacted_at = max(order.contacts) if order.contacts else None
     return [
         (
             number,
