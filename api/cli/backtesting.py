@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
+from rich.table import Column, Table
 
 from api.cli.terminal import (
     AsOf,
@@ -160,19 +160,24 @@ def _tell(found: Backtest, orders_to: Path | None) -> None:
     if orders_to:
         out.print(f"The orders that differ are in {orders_to}.", markup=False, soft_wrap=True)
     elif found.items:
-        orders = Table("order", "group formed", "paid", "now", "then", "difference")
+        orders = Table(Column("order", no_wrap=True), "paid", "no more, and instead", "difference")
         for item in found.items[:SHOWN]:
             orders.add_row(
                 item.order_sn,
-                shown(item.since),
                 yuan(item.paid_fen),
-                _worded(item.now),
-                _worded(item.then),
+                _changes(item),
                 _signed(item.difference_fen),
             )
         out.print(orders)
         if found.differing > SHOWN:
             out.print(f"These {SHOWN} of {found.differing:,} differ most; --orders-to FILE writes all of them.")
+
+
+def _changes(item: OrderDifference) -> str:
+    """What there would be no more, and what instead."""
+    gone = [f"-{_worded([charged])}" for charged in item.now if charged not in item.then]
+    come = [f"+{_worded([charged])}" for charged in item.then if charged not in item.now]
+    return "\n".join((*gone, *come))
 
 
 def _row(compared: Compared) -> tuple[str, ...]:
