@@ -24,6 +24,7 @@ from api.routes import (
     service,
     skus,
     stockouts,
+    suppliers,
     way_out,
 )
 from api.workers import Start, worker_process, worker_thread
@@ -91,6 +92,7 @@ def create_app(
     app.router.routes.extend(commands.singles)
     app.include_router(commands.router)
     app.include_router(stockouts.router)
+    app.include_router(suppliers.router)
     app.include_router(orders.router)
     app.include_router(skus.router)
     app.include_router(cases.router)

@@ -29,6 +29,7 @@ from infrastructure.projections.overview import Projection
 from infrastructure.projections.parking import Parked
 from infrastructure.projections.rebuild import Progress
 from infrastructure.projections.reports import DailyReport
+from infrastructure.projections.suppliers import OpenHandover, SupplierRecord
 from infrastructure.stockout_applications import ApplicationReport
 
 _REF = "#/components/schemas/{name}"
@@ -57,6 +58,10 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
         "tracking_number": "JT2179977024207",
         "reason": "carrier lost the label",
     },
+    "hand-to-supplier": {"supplier_id": "S-17", "expected_tracking_at": "2026-03-03T18:00:00+08:00"},
+    "record-supplier-tracking": {"carrier": "顺丰速运", "tracking_number": "SF7975425451911"},
+    "record-supplier-stockout": {"reason": "no stock before Monday"},
+    "take-back-from-supplier": {"reason": "another one is faster"},
     "record-pickup": {"tracking_number": "SF7975425451911"},
     "record-delivery": {"tracking_number": "SF7975425451911"},
     "confirm-receipt": {},
@@ -103,6 +108,10 @@ _REFUSALS: dict[str, tuple[str, ...]] = {
         "already_replaced",
         "order_closed",
     ),
+    "hand-to-supplier": ("order_locked", "already_shipped", "not_shippable", "with_supplier"),
+    "record-supplier-tracking": ("order_locked", "already_shipped", "not_shippable", "no_supplier"),
+    "record-supplier-stockout": ("no_supplier", "already_shipped", "order_closed"),
+    "take-back-from-supplier": ("no_supplier", "already_shipped", "order_closed"),
     "record-pickup": ("not_shipped", "which_parcel", "unknown_parcel"),
     "record-delivery": ("not_shipped", "which_parcel", "unknown_parcel"),
     "confirm-receipt": ("not_shipped", "unknown_parcel"),
@@ -370,7 +379,7 @@ def install(app: FastAPI) -> None:
             views += [WayOut]
             views += [SkuView, SkuFacts, CaseView, OrderInCase, Message, FilledMessage]
             views += [InclusionProof, ConsistencyProof, KeyInUse]
-            views += [StockoutApplications, ApplicationReport]
+            views += [StockoutApplications, ApplicationReport, SupplierRecord, OpenHandover]
             _, components = msgspec.json.schema_components([*commands, *views], ref_template=_REF)
             for action in ACTIONS:
                 path = f"/v1/shops/{{shop_id}}/orders/{{order_sn}}/{action}"

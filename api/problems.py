@@ -49,6 +49,11 @@ PROBLEMS: dict[str, Kind] = {
         "No order of the shop names this SKU, and nothing was told of it. Count it with count-stock, or import "
         "the orders first.",
     ),
+    "unknown_supplier": Kind(
+        404,
+        "There is no such supplier",
+        "No order of the shop was ever handed to it. GET /v1/shops/{shop_id}/suppliers lists those that were.",
+    ),
     "unknown_case": Kind(
         404, "There is no such stockout case", "GET /v1/shops/{shop_id}/stockout-cases lists the shop's cases."
     ),
@@ -85,6 +90,17 @@ PROBLEMS: dict[str, Kind] = {
     ),
     "review_already_open": Kind(
         409, "An application is under review already", "Wait for its decision and record it with complete-review."
+    ),
+    "with_supplier": Kind(
+        409,
+        "The order is with a supplier",
+        "Record what became of it, or take it back with take-back-from-supplier, before another supplier has it.",
+    ),
+    "no_supplier": Kind(
+        409,
+        "The order is with no supplier",
+        "Read the order's `handovers`; hand it over with hand-to-supplier. Numbers of your own go up with "
+        "upload-tracking.",
     ),
     "order_exists": Kind(
         409, "The order was placed already, and differently", "Read it; an order's lines do not change."

@@ -87,6 +87,18 @@ CaseId = Annotated[
 ]
 
 
+SupplierId = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        examples=["S-17"],
+        description="The supplier's id.",
+    ),
+]
+
+
 class Query(BaseModel):
     """Parameters that are not listed are refused: a mistyped filter must not look like an unfiltered list."""
 
@@ -165,6 +177,21 @@ class CasesQuery(Waiting):
     state: Annotated[
         Literal["open", "closed"] | None, Field(description="Only cases that are open, or closed; both by default.")
     ] = None
+
+
+class HandedOver(Query):
+    since: Annotated[
+        Moment | None, Field(alias="from", description="Only orders handed over at or after this.")
+    ] = None
+    until: Annotated[Moment | None, Field(alias="to", description="Only orders handed over before this.")] = None
+
+
+class SupplierQuery(HandedOver):
+    min_position: MinPosition = None
+
+
+class SuppliersQuery(HandedOver, Waiting):
+    pass
 
 
 class ReportQuery(Query):

@@ -58,6 +58,7 @@ async def something_for_every_view(path: CommandPath, count: int, shop: str = SH
     await placed_and_formed(path, count, shop)
     await done(
         path,
+        *(tell(order_sn(n), c.HandToSupplier(supplier_id="S-17"), shop) for n in range(count)),
         *(tell(order_sn(n), c.RequestStockout(reason="oversold"), shop) for n in range(count)),
         *(TellSku(shop, f"5200030{n}", s.CountStock(on_hand=n), "test") for n in range(count)),
         *(TellSku(shop, f"5200030{n}", s.Delist(reason="缺货"), "test") for n in range(count)),

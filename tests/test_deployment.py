@@ -103,7 +103,7 @@ def test_every_command_line_shown_in_the_documentation_is_known() -> None:
     known = get_group(app).commands.keys()
     for page in pages:
         for line in page.read_text(encoding="utf-8").splitlines():
-            if match := re.match(r"\$ shiplock (\w+)", line):
+            if match := re.match(r"\$ shiplock ([\w-]+)", line):
                 assert match[1] in known, line
 
 

@@ -7,7 +7,20 @@ import psycopg
 import typer
 from psycopg_pool import PoolTimeout
 
-from api.cli import auditing, demo, doctor, importing, projections, reading, rules, serving, stock, stockouts, ways
+from api.cli import (
+    auditing,
+    demo,
+    doctor,
+    importing,
+    projections,
+    reading,
+    rules,
+    serving,
+    stock,
+    stockouts,
+    suppliers,
+    ways,
+)
 from api.cli.terminal import Failed, complain
 from domain.rules.reading import InvalidRuleSet
 from infrastructure import collector
@@ -33,6 +46,7 @@ app.command()(reading.order)
 app.command()(reading.history)
 app.command()(reading.violations)
 app.command()(reading.report)
+app.command()(suppliers.suppliers)
 app.command()(stock.skus)
 app.command()(stock.sku)
 app.command()(stock.cases)

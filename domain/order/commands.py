@@ -111,6 +111,29 @@ class ReplaceTracking(Command, frozen=True):
     replaces: Identifier | None = None
 
 
+class HandToSupplier(Command, frozen=True):
+    """Have a supplier ship the order (一件代发); by ``expected_tracking_at`` its tracking number is to be here."""
+
+    supplier_id: Identifier
+    expected_tracking_at: Moment | None = None
+
+
+class RecordSupplierTracking(UploadTracking, frozen=True):
+    """The supplier sent the tracking number; it is uploaded, as upload-tracking does."""
+
+
+class RecordSupplierStockout(Command, frozen=True):
+    """The supplier has no stock; the order is the merchant's again."""
+
+    reason: Word
+
+
+class TakeBackFromSupplier(Command, frozen=True):
+    """Take the order back from the supplier who has not shipped it."""
+
+    reason: Word
+
+
 class RecordPickup(Command, frozen=True):
     """The carrier scanned the parcel; the number is needed only when there are several."""
 

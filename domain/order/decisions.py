@@ -14,7 +14,7 @@ import msgspec
 from domain.history import Recorded
 from domain.order import commands as c
 from domain.order import events as e
-from domain.order.state import Hold, Order, Parcel, fold
+from domain.order.state import Handover, Hold, Order, Parcel, fold
 from domain.rules.deadlines import ship_by
 from domain.rules.ruleset import RuleBook, RuleSet
 from domain.rules.violations import Violation, violations
@@ -146,6 +146,53 @@ def replace_tracking(command: c.ReplaceTracking, order: Order, rules: RuleSet, a
             "already_delivered", f"Parcel {parcel.tracking_number} was delivered; it needs no other number."
         )
     return (e.TrackingReplaced(command.carrier, command.tracking_number, parcel.tracking_number, command.reason),)
+
+
+def hand_to_supplier(command: c.HandToSupplier, order: Order, rules: RuleSet, at: datetime) -> Decision:
+    """Have a supplier ship the order (一件代发). What may not be shipped may not be handed over either."""
+    expected = command.expected_tracking_at
+    held = order.with_supplier
+    if held and (held.supplier_id, held.expected_tracking_at) == (command.supplier_id, expected):
+        return ()
+    if refusal := cannot_hand_over(order) or _senseless_expectation(expected, at):
+        return refusal
+    came_back_at = order.handovers[-1].came_back_at if order.handovers else None
+    if came_back_at is not None and at < came_back_at:
+        return _too_early("the order came back from its last supplier", came_back_at)
+    return (e.HandedToSupplier(command.supplier_id, expected.astimezone(UTC) if expected else None),)
+
+
+def record_supplier_tracking(
+    command: c.RecordSupplierTracking, order: Order, rules: RuleSet, at: datetime
+) -> Decision:
+    """The supplier's tracking number goes up by the rules of any other."""
+    decision = upload_tracking(command, order, rules, at)
+    if isinstance(decision, Refusal) or not decision:
+        return decision
+    held = order.with_supplier
+    if held is None:
+        return _with_nobody()
+    lines = tuple(e.ParcelLine(line.sku_id, line.quantity) for line in command.lines)
+    return (e.TrackingUploaded(command.carrier, command.tracking_number, lines, held.supplier_id),)
+
+
+def record_supplier_stockout(
+    command: c.RecordSupplierStockout, order: Order, rules: RuleSet, at: datetime
+) -> Decision:
+    """The order is the merchant's again: to hand to another supplier, or to apply for stockout of."""
+    if order.handovers and order.handovers[-1].out_of_stock_at:
+        return ()
+    held = _still_with_supplier(order, at)
+    return held if isinstance(held, Refusal) else (e.SupplierOutOfStock(held.supplier_id, command.reason),)
+
+
+def take_back_from_supplier(
+    command: c.TakeBackFromSupplier, order: Order, rules: RuleSet, at: datetime
+) -> Decision:
+    if order.handovers and order.handovers[-1].taken_back_at:
+        return ()
+    held = _still_with_supplier(order, at)
+    return held if isinstance(held, Refusal) else (e.TakenBackFromSupplier(held.supplier_id, command.reason),)
 
 
 def record_pickup(command: c.RecordPickup, order: Order, rules: RuleSet, at: datetime) -> Decision:
@@ -281,6 +328,29 @@ def cannot_ship(order: Order) -> Refusal | None:
     return None
 
 
+def cannot_hand_over(order: Order) -> Refusal | None:
+    if refusal := cannot_ship(order):
+        return refusal
+    if held := order.with_supplier:
+        return Refusal("with_supplier", f"The order is with supplier {held.supplier_id}; take it back first.")
+    return None
+
+
+def cannot_ship_by_supplier(order: Order) -> Refusal | None:
+    if refusal := cannot_ship(order):
+        return refusal
+    return None if order.with_supplier else _with_nobody()
+
+
+def cannot_come_back(order: Order) -> Refusal | None:
+    held = order.with_supplier
+    if held is None:
+        return _with_nobody()
+    if held.tracking_at is not None:
+        return Refusal("already_shipped", f"A tracking number is up since {_said(held.tracking_at)}.")
+    return _closed(order)
+
+
 def cannot_replace_tracking(order: Order) -> Refusal | None:
     if order.holds:
         return _locked(order.holds)
@@ -380,6 +450,26 @@ def _closed(order: Order) -> Refusal | None:
 def _locked(holds: Sequence[Hold]) -> Refusal:
     names = " and ".join(hold.hold.replace("_", " ") for hold in holds)
     return Refusal("order_locked", f"Shipping is locked by {names}; no tracking number may be uploaded.")
+
+
+def _with_nobody() -> Refusal:
+    return Refusal("no_supplier", "The order is with no supplier.")
+
+
+def _still_with_supplier(order: Order, at: datetime) -> Handover | Refusal:
+    held = order.with_supplier
+    if held is None:
+        return _with_nobody()
+    if at < held.handed_at:
+        return _too_early("the order was handed to the supplier", held.handed_at)
+    return cannot_come_back(order) or held
+
+
+def _senseless_expectation(expected: datetime | None, at: datetime) -> Refusal | None:
+    if expected is None or at < expected <= at + FURTHEST_SHIP_BY:
+        return None
+    detail = "The number can be expected only after the hand-over, within two years."
+    return Refusal("invalid_request", detail, "/expected_tracking_at")
 
 
 def _same_parcel(parcel: Parcel | None, command: c.UploadTracking) -> bool:
@@ -500,6 +590,12 @@ ACTIONS: dict[str, Action] = {
     "decide-complaint": Action(c.DecideComplaint, decide_complaint, _by(cannot_decide_complaint)),
     "appeal": Action(c.AppealViolation, appeal, _nothing_to_appeal),
     "decide-appeal": Action(c.DecideAppeal, decide_appeal, _by(_nothing_to_decide)),
+    "hand-to-supplier": Action(c.HandToSupplier, hand_to_supplier, _by(cannot_hand_over)),
+    "record-supplier-tracking": Action(
+        c.RecordSupplierTracking, record_supplier_tracking, _by(cannot_ship_by_supplier)
+    ),
+    "record-supplier-stockout": Action(c.RecordSupplierStockout, record_supplier_stockout, _by(cannot_come_back)),
+    "take-back-from-supplier": Action(c.TakeBackFromSupplier, take_back_from_supplier, _by(cannot_come_back)),
 }
 
 _DECISIONS = {action.command: action.decide for action in ACTIONS.values()}

@@ -94,11 +94,15 @@ class ShipByChanged(Event, frozen=True):
 
 @final
 class TrackingUploaded(Event, frozen=True):
-    """A carrier's tracking number is up. ``lines`` is set when the order is split over parcels."""
+    """A carrier's tracking number is up. ``lines`` is set when the order is split over parcels.
+
+    ``supplier_id`` is set when a supplier sent the number.
+    """
 
     carrier: str
     tracking_number: str
     lines: tuple[ParcelLine, ...] = ()
+    supplier_id: str | None = None
 
 
 @final
@@ -217,6 +221,30 @@ class AppealDecided(Event, frozen=True):
 
 
 @final
+class HandedToSupplier(Event, frozen=True):
+    """一件代发: a supplier is to ship the order, and to send its tracking number by ``expected_tracking_at``."""
+
+    supplier_id: str
+    expected_tracking_at: datetime | None = None
+
+
+@final
+class SupplierOutOfStock(Event, frozen=True):
+    """The supplier has no stock; the order is the merchant's again."""
+
+    supplier_id: str
+    reason: str
+
+
+@final
+class TakenBackFromSupplier(Event, frozen=True):
+    """The merchant took the order back before the supplier shipped it."""
+
+    supplier_id: str
+    reason: str
+
+
+@final
 class ContradictionObserved(Event, frozen=True):
     """The platform reported what this history does not allow. Kept as an anomaly, never dropped.
 
@@ -251,5 +279,8 @@ OrderEvent = (
     | ParcelComplaintDecided
     | ViolationAppealed
     | AppealDecided
+    | HandedToSupplier
+    | SupplierOutOfStock
+    | TakenBackFromSupplier
     | ContradictionObserved
 )

@@ -22,6 +22,7 @@ from domain.order.events import (
     GoodsType,
     GroupFailed,
     GroupFormed,
+    HandedToSupplier,
     HoldKind,
     HoldPlaced,
     HoldReleased,
@@ -42,6 +43,8 @@ from domain.order.events import (
     ShipByChanged,
     StockoutReason,
     StockoutRequested,
+    SupplierOutOfStock,
+    TakenBackFromSupplier,
     TrackingReplaced,
     TrackingUploaded,
     ViolationAppealed,
@@ -132,6 +135,26 @@ class Appeal(msgspec.Struct, frozen=True):
     decided_at: datetime | None = None
 
 
+class Handover(msgspec.Struct, frozen=True):
+    """An order with a supplier: until a tracking number is up, the supplier has no stock, or it is taken back.
+
+    ``reason`` is why it came back. ``tracking_time_known`` is false when ``tracking_at`` is only an upper bound.
+    """
+
+    supplier_id: str
+    handed_at: datetime
+    expected_tracking_at: datetime | None = None
+    tracking_at: datetime | None = None
+    tracking_time_known: bool = True
+    out_of_stock_at: datetime | None = None
+    taken_back_at: datetime | None = None
+    reason: str | None = None
+
+    @property
+    def came_back_at(self) -> datetime | None:
+        return self.out_of_stock_at or self.taken_back_at
+
+
 class Anomaly(msgspec.Struct, frozen=True):
     """Something the platform reported that this history does not allow."""
 
@@ -183,6 +206,7 @@ class Order(msgspec.Struct, gc=False):
     complaints: tuple[Complaint, ...] = ()
     appeals: tuple[Appeal, ...] = ()
     anomalies: tuple[Anomaly, ...] = ()
+    handovers: tuple[Handover, ...] = ()
 
     @property
     def open_review(self) -> Review | None:
@@ -285,6 +309,12 @@ class Order(msgspec.Struct, gc=False):
         A stockout application proves it: the platform takes none for an order that is shipped or closed.
         """
         return any(begin < review.requested_at < end for review in self.reviews)
+
+    @property
+    def with_supplier(self) -> Handover | None:
+        """The hand-over that has not come back."""
+        last = self.handovers[-1] if self.handovers else None
+        return last if last and last.came_back_at is None else None
 
     @property
     def open_complaint(self) -> Complaint | None:
@@ -419,6 +449,12 @@ def _apply(order: Order, recorded: Recorded) -> None:
         _decide_appeal(order, event, at)
     elif type(event) is ContradictionObserved:
         order.anomalies += (Anomaly(event.code, event.expected, event.seen, at),)
+    elif type(event) is HandedToSupplier:
+        order.handovers += (Handover(event.supplier_id, at, event.expected_tracking_at),)
+    elif type(event) is SupplierOutOfStock:
+        _come_back(order, event.supplier_id, event.reason, out_of_stock_at=at)
+    elif type(event) is TakenBackFromSupplier:
+        _come_back(order, event.supplier_id, event.reason, taken_back_at=at)
     else:
         assert_never(event)
 
@@ -437,6 +473,21 @@ def _ship(
 ) -> None:
     known, scanned = not recorded.metadata.observed, recorded.metadata.via == "command"
     order.parcels += (Parcel(event.carrier, event.tracking_number, recorded.occurred_at, known, scanned, lines),)
+    if order.handovers:
+        _supplied(order, recorded.occurred_at, known)
+
+
+def _supplied(order: Order, at: datetime, known: bool) -> None:
+    """The first number is the one a supplier was waited for, whoever told of it."""
+    *earlier, last = order.handovers
+    if last.came_back_at is None and (last.tracking_at is None or at < last.tracking_at):
+        order.handovers = (*earlier, replace(last, tracking_at=at, tracking_time_known=known))
+
+
+def _come_back(order: Order, supplier_id: str, reason: str, **at: datetime) -> None:
+    with_supplier = order.with_supplier
+    if with_supplier is not None and with_supplier.supplier_id == supplier_id:
+        order.handovers = (*order.handovers[:-1], replace(with_supplier, reason=reason, **at))
 
 
 def _replace_tracking(order: Order, event: TrackingReplaced, recorded: Recorded) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from domain.calendar import ExpectedDecision
 from domain.order.decisions import ACTIONS
 from domain.order.events import Line, ParcelLine
-from domain.order.state import Anomaly, Hold, Order, Status
+from domain.order.state import Anomaly, Handover, Hold, Order, Status
 from domain.rules.deadlines import Deadline, DeadlineKind, DeadlineState, clocks, deadlines, ship_by
 from domain.rules.ruleset import RuleBook, RuleSet, ViolationKind
 from domain.rules.violations import AppealView, StockoutCause, Violation, violations
@@ -45,7 +45,7 @@ class ShipmentLock(msgspec.Struct, frozen=True):
 
 
 class DeadlineView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``due_at`` is null where it can't be known; ``tracking_number`` and ``sku_id`` say what it is about."""
+    """``due_at`` is null where it can't be known; the last three fields say what it is about."""
 
     kind: DeadlineKind
     due_at: datetime | None
@@ -53,6 +53,7 @@ class DeadlineView(msgspec.Struct, frozen=True, omit_defaults=True):
     state: DeadlineState
     tracking_number: str | None = None
     sku_id: str | None = None
+    supplier_id: str | None = None
 
 
 class ViolationView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -68,7 +69,7 @@ class ViolationView(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class AllowedAction(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whether an action may be taken now, and if not, ``because`` of what."""
+    """Whether an action may be taken now, and ``because`` of what it may not, or is called for."""
 
     action: str
     allowed: bool
@@ -100,6 +101,7 @@ class OrderView(msgspec.Struct, frozen=True):
     ship_by: datetime | None
     received_at: datetime | None
     parcels: tuple[ParcelView, ...]
+    handovers: tuple[Handover, ...]
     shipment_lock: ShipmentLock
     deadlines: tuple[DeadlineView, ...]
     violations: tuple[ViolationView, ...]
@@ -145,6 +147,7 @@ def view(order: Order, book: RuleBook, at: datetime, skus: Mapping[str, Sku] = _
                 for parcel in order.parcels
             ]
         ),
+        handovers=order.handovers,
         shipment_lock=shipment_lock(order, rules),
         deadlines=tuple([deadline_view(deadline, at) for deadline in deadlines(order, rules, running, skus)]),
         violations=tuple([violation_view(violation) for violation in standing]),
@@ -179,6 +182,7 @@ def deadline_view(deadline: Deadline, at: datetime) -> DeadlineView:
         deadline.state(at),
         deadline.tracking_number,
         deadline.sku_id,
+        deadline.supplier_id,
     )
 
 
@@ -195,6 +199,9 @@ def violation_view(violation: Violation) -> ViolationView:
 
 
 _ALLOWED = {name: AllowedAction(name, True) for name in ACTIONS}
+_WITHOUT_STOCK = ("hand-to-supplier", "request-stockout")
+"""What a merchant is pointed to whose supplier can't ship."""
+
 _FORBIDDEN = [(name, action.forbidden) for name, action in ACTIONS.items()]
 
 
@@ -204,4 +211,10 @@ def allowed_actions(order: Order, standing: Sequence[Violation]) -> tuple[Allowe
     for name, forbidden in _FORBIDDEN:
         refusal = forbidden(order, standing)
         found.append(_ALLOWED[name] if refusal is None else AllowedAction(name, False, refusal.detail))
+    if order.handovers and order.handovers[-1].out_of_stock_at:
+        because = f"Supplier {order.handovers[-1].supplier_id} has no stock."
+        found = [
+            AllowedAction(each.action, True, because) if each.allowed and each.action in _WITHOUT_STOCK else each
+            for each in found
+        ]
     return tuple(found)

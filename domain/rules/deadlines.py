@@ -12,12 +12,18 @@ from typing import Literal
 import msgspec
 
 from domain.calendar import hours, later
-from domain.order.state import Ending, Order, Parcel, Review
+from domain.order.state import Ending, Handover, Order, Parcel, Review
 from domain.rules.ruleset import RuleSet
 from domain.sku.state import Sku
 
 DeadlineKind = Literal[
-    "tracking_upload", "deemed_stockout", "carrier_pickup", "review_decision", "delist_sku", "contact_buyer"
+    "tracking_upload",
+    "deemed_stockout",
+    "carrier_pickup",
+    "review_decision",
+    "delist_sku",
+    "contact_buyer",
+    "supplier_tracking",
 ]
 DeadlineState = Literal["pending", "met", "missed", "waived", "unknown"]
 
@@ -28,7 +34,7 @@ class Deadline(msgspec.Struct, frozen=True, gc=False):
     ``settled`` is the state no passing of time can change; while it is ``None`` the deadline is
     pending until ``due_at`` and missed after it. ``due_at`` is ``None`` where it can't be known.
     ``tracking_number`` names the parcel of a ``carrier_pickup``, ``sku_id`` the SKU of a ``delist_sku`` that
-    runs since ``since``.
+    runs since ``since``, ``supplier_id`` who is to send a number.
     """
 
     kind: DeadlineKind
@@ -38,6 +44,7 @@ class Deadline(msgspec.Struct, frozen=True, gc=False):
     tracking_number: str | None = None
     sku_id: str | None = None
     since: datetime | None = None
+    supplier_id: str | None = None
 
     def state(self, at: datetime) -> DeadlineState:
         if self.settled is not None:
@@ -93,6 +100,12 @@ def deadlines(
         ]
         found.append(contact_buyer(order, rules, running.ending))
     found += [pickup for pickup in running.pickups if pickup]
+    if order.handovers:
+        found += [
+            supplier_tracking(order, handover, running.ending)
+            for handover in order.handovers
+            if handover.expected_tracking_at
+        ]
     return tuple(found)
 
 
@@ -237,6 +250,19 @@ def contact_since(
     contacted_at = min([at for at in order.contacts if at >= since], default=None)
     due = later(since, hours(rules.contact_buyer.hours))
     return Deadline("contact_buyer", due, contacted_at, _settled(due, contacted_at, order, ending))
+
+
+def supplier_tracking(order: Order, handover: Handover, ending: Ending | None) -> Deadline:
+    """A supplier's tracking number by when it was expected (一件代发); no rule of the platform hangs on it.
+
+    An order that came back in time is waived.
+    """
+    came_back = handover.came_back_at
+    if came_back is not None and (ending is None or came_back <= ending.at):
+        ending = Ending(came_back, True)
+    due, met_at = handover.expected_tracking_at, handover.tracking_at
+    settled = None if due is None else _settled(due, met_at, order, ending, handover.tracking_time_known)
+    return Deadline("supplier_tracking", due, met_at, settled, supplier_id=handover.supplier_id)
 
 
 def _settled_by_shipping(

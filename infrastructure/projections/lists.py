@@ -199,18 +199,19 @@ async def list_deadlines(
     numbers, since, until, delisted = zip(*lanes, strict=True)
 
     def listed(row: Sequence[Any]) -> ListedDeadline:
-        kind, due_key, met_at, settled, tracking_number, order_sn, sku_id, delisted_at = row[:8]
+        kind, due_key, met_at, settled, tracking_number, order_sn, sku_id, supplier_id, delisted_at = row[:9]
         if delisted_at is not None:
             met_at, settled = delisted_at, "met"
         due_at = None if due_key == FAR_FUTURE else due_key
         state = Deadline(kind, due_at, met_at, settled).state(at)
-        return ListedDeadline(kind, due_at, met_at, state, tracking_number, sku_id, order_sn=order_sn)
+        about = (tracking_number, sku_id, supplier_id)
+        return ListedDeadline(kind, due_at, met_at, state, *about, order_sn=order_sn)
 
     return await _page(
         connection,
-        sql.SQL("d.kind, d.due_key, d.met_at, d.settled, d.tracking_number, d.order_sn, d.sku_id, {}").format(
-            _DELISTED_AT
-        ),
+        sql.SQL(
+            "d.kind, d.due_key, d.met_at, d.settled, d.tracking_number, d.order_sn, d.sku_id, d.supplier_id, {}"
+        ).format(_DELISTED_AT),
         "deadline_list",
         "d",
         where,

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from domain.history import Metadata, Recorded, visible
 from domain.order import commands as c
 from domain.order import events as e
-from domain.order.decisions import Refusal, decide
+from domain.order.decisions import ACTIONS, Refusal, decide
 from domain.order.observations import observe
 from domain.order.snapshot import Snapshot
 from domain.order.state import Order, evolve, fold
@@ -108,6 +108,14 @@ OTHERS: tuple[c.Command, ...] = (
     c.AppealViolation(violation_id=violation_id("stockout")),
     c.DecideAppeal(violation_id=violation_id("late_shipment"), outcome="overturned"),
 )
+SUPPLYING: tuple[c.Command, ...] = (
+    c.HandToSupplier(supplier_id="S-17", expected_tracking_at=MONDAY_8 + hours(30)),
+    c.HandToSupplier(supplier_id="S-18"),
+    c.RecordSupplierTracking(carrier="SF", tracking_number="SF1"),
+    c.RecordSupplierTracking(carrier="SF", tracking_number="SF4", lines=(c.PackedLine("SKU-1", 1),)),
+    c.RecordSupplierStockout(reason="sold out"),
+    c.TakeBackFromSupplier(reason="too slow"),
+)
 MOVING: tuple[c.Command, ...] = (
     c.ChangeShipBy(ship_by=MONDAY_8 + hours(30), reason="platform"),
     c.ChangeShipBy(ship_by=MONDAY_8 + hours(100), reason="festival"),
@@ -131,7 +139,7 @@ beginnings = st.sampled_from(
 @st.composite
 def lives(
     draw: st.DrawFn,
-    commands: Sequence[c.Command] = (*SHIPPING, *LOCKING, *ENDING, *OTHERS, *MOVING),
+    commands: Sequence[c.Command] = (*SHIPPING, *LOCKING, *ENDING, *OTHERS, *SUPPLYING, *MOVING),
     told_late: bool = True,
     max_size: int = 14,
 ) -> list[Step]:
@@ -404,7 +412,7 @@ def test_a_violation_that_stands_stands_at_every_later_moment(
 def test_every_order_can_be_shown_at_every_moment(steps: list[Step | Look], at: datetime) -> None:
     order = lived(steps).order
     shown = view(order, BOOK, at)
-    assert len(shown.allowed_actions) == 21
+    assert len(shown.allowed_actions) == len(ACTIONS)
     assert shown.shipment_lock.locked is bool(shown.shipment_lock.holds)
     assert msgspec.json.decode(msgspec.json.encode(shown))["order_sn"] == ORDER_SN
     if order.last_occurred_at is None or at < order.last_occurred_at:
@@ -431,6 +439,10 @@ def test_what_is_forbidden_is_refused_or_so_already(steps: list[Step], at: datet
         ("complete-review", LOCKING[1]),
         ("place-hold", LOCKING[2]),
         ("release-hold", LOCKING[3]),
+        ("hand-to-supplier", SUPPLYING[1]),
+        ("record-supplier-tracking", SUPPLYING[3]),
+        ("record-supplier-stockout", SUPPLYING[4]),
+        ("take-back-from-supplier", SUPPLYING[5]),
         ("refund", ENDING[1]),
         ("cancel", ENDING[5]),
     ):

@@ -211,6 +211,20 @@ def appeal_decided(kind: str, outcome: e.AppealOutcome, *, at: datetime) -> Fact
     return Fact(e.AppealDecided(violation_id(kind), outcome), at)
 
 
+def handed_to_supplier(
+    supplier_id: str = "S-17", *, at: datetime = MONDAY_10, expected: datetime | None = TUESDAY_9
+) -> Fact:
+    return Fact(e.HandedToSupplier(supplier_id, expected), at)
+
+
+def supplier_out_of_stock(supplier_id: str = "S-17", *, at: datetime) -> Fact:
+    return Fact(e.SupplierOutOfStock(supplier_id, "sold out"), at)
+
+
+def taken_back_from_supplier(supplier_id: str = "S-17", *, at: datetime) -> Fact:
+    return Fact(e.TakenBackFromSupplier(supplier_id, "too slow"), at)
+
+
 def violation_id(kind: str) -> str:
     return f"{ORDER_SN}:{kind}"
 

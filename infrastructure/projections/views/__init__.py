@@ -4,6 +4,7 @@ from infrastructure.projections.view import View
 from infrastructure.projections.views.applications import APPLICATIONS
 from infrastructure.projections.views.deadlines import DEADLINES
 from infrastructure.projections.views.delistings import DELISTINGS
+from infrastructure.projections.views.handovers import HANDOVERS
 from infrastructure.projections.views.orders import ORDERS
 from infrastructure.projections.views.reservations import RESERVATIONS
 from infrastructure.projections.views.skus import SKUS
@@ -14,6 +15,7 @@ __all__ = [
     "BY_NAME",
     "DEADLINES",
     "DELISTINGS",
+    "HANDOVERS",
     "ORDERS",
     "RESERVATIONS",
     "SKUS",
@@ -21,6 +23,6 @@ __all__ = [
     "VIOLATIONS",
 ]
 
-VIEWS: tuple[View, ...] = (ORDERS, DEADLINES, VIOLATIONS, RESERVATIONS, APPLICATIONS, SKUS, DELISTINGS)
+VIEWS: tuple[View, ...] = (ORDERS, DEADLINES, VIOLATIONS, RESERVATIONS, APPLICATIONS, SKUS, DELISTINGS, HANDOVERS)
 
 BY_NAME = {view.name: view for view in VIEWS}

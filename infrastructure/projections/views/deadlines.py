@@ -25,6 +25,7 @@ def rows(judged: Judged) -> Iterable[Row]:
             LANES[deadline.kind, deadline.settled],
             deadline.sku_id,
             deadline.since,
+            deadline.supplier_id,
         )
         for number, deadline in enumerate(deadlines(judged.order, judged.rules, judged.clocks), start=1)
     ]
@@ -32,7 +33,7 @@ def rows(judged: Judged) -> Iterable[Row]:
 
 DEADLINES = View(
     name="deadlines",
-    version=2,
+    version=3,
     table="deadline_list",
     columns=(
         Column("number", "smallint"),
@@ -45,6 +46,7 @@ DEADLINES = View(
         # Of a delist_sku, which is never met here: that the SKU was delisted is told in another view (delistings).
         Column("sku_id", "text", optional=True),
         Column("since", "timestamptz", optional=True),
+        Column("supplier_id", "text", optional=True),  # of a supplier_tracking
     ),
     key=("order_sn", "shop_id", "number"),
     indexes=(Index("by_lane", "(shop_id, lane, due_key, order_sn, number)"),),

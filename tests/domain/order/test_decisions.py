@@ -1065,6 +1065,10 @@ A_COMMAND_FOR: dict[str, c.Command] = {
     "place-hold": PLACE_HOLD,
     "release-hold": RELEASE_HOLD,
     "contact-buyer": c.ContactBuyer(channel="chat", message="We are on it."),
+    "hand-to-supplier": c.HandToSupplier(supplier_id="S-17", expected_tracking_at=TUESDAY_9),
+    "record-supplier-tracking": c.RecordSupplierTracking(carrier="SF", tracking_number="SF1"),
+    "record-supplier-stockout": c.RecordSupplierStockout(reason="sold out"),
+    "take-back-from-supplier": c.TakeBackFromSupplier(reason="too slow"),
     "file-complaint": c.FileComplaint(finding="empty_parcel"),
     "decide-complaint": c.DecideComplaint(outcome="upheld"),
     "appeal": c.AppealViolation(violation_id=violation_id("late_shipment")),
@@ -1074,7 +1078,7 @@ A_COMMAND_FOR: dict[str, c.Command] = {
 
 def test_every_action_of_the_contract_is_there() -> None:
     assert set(A_COMMAND_FOR) == set(ACTIONS)
-    assert len(ACTIONS) == 21
+    assert len(ACTIONS) == 25
     assert {name: ACTIONS[name].command for name in ACTIONS} == {
         name: type(command) for name, command in A_COMMAND_FOR.items()
     }
@@ -1116,6 +1120,11 @@ def test_a_field_that_does_not_exist_is_refused(name: str) -> None:
         ("upload-tracking", "carrier", ""),
         ("upload-tracking", "carrier", "SF\n"),
         ("upload-tracking", "lines", [{"sku_id": "SKU-1", "quantity": 0}]),
+        ("hand-to-supplier", "supplier_id", ""),
+        ("hand-to-supplier", "supplier_id", "S\n17"),
+        ("hand-to-supplier", "expected_tracking_at", "2026-03-02T09:00:00"),
+        ("record-supplier-tracking", "tracking_number", ""),
+        ("record-supplier-stockout", "reason", ""),
         ("request-stockout", "reason", "unknown"),
         ("complete-review", "outcome", "maybe"),
         ("refund", "amount_fen", 0),

@@ -33,6 +33,7 @@ from tests.domain.vocabulary import (
     given_nothing,
     group_failed,
     group_formed,
+    handed_to_supplier,
     hold_placed,
     hold_released,
     paid,
@@ -43,6 +44,8 @@ from tests.domain.vocabulary import (
     review_completed,
     ship_by_changed,
     stockout_requested,
+    supplier_out_of_stock,
+    taken_back_from_supplier,
     tracking_replaced,
     tracking_uploaded,
 )
@@ -71,6 +74,9 @@ EVERY_KIND: tuple[Fact, ...] = (
     complaint_decided("upheld", at=MONDAY_9),
     appealed("late_shipment", at=MONDAY_9),
     appeal_decided("late_shipment", "upheld", at=MONDAY_9),
+    handed_to_supplier(at=MONDAY_9),
+    supplier_out_of_stock(at=MONDAY_9),
+    taken_back_from_supplier(at=MONDAY_9),
     Fact(e.ContradictionObserved("code", "this", "that"), MONDAY_9),
 )
 

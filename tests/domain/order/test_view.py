@@ -31,6 +31,7 @@ from tests.domain.vocabulary import (
     delivered,
     given,
     group_formed,
+    handed_to_supplier,
     hold_placed,
     hours,
     picked_up,
@@ -66,6 +67,10 @@ ACTIONS_OF_THE_CONTRACT = [
     "decide-complaint",
     "appeal",
     "decide-appeal",
+    "hand-to-supplier",
+    "record-supplier-tracking",
+    "record-supplier-stockout",
+    "take-back-from-supplier",
 ]
 
 A_WHOLE_LIFE = (
@@ -208,6 +213,7 @@ STORIES: dict[str, Story] = {
     "rejected": given(
         awaiting_shipment(), stockout_requested(at=MONDAY_12), review_completed("rejected", at=MONDAY_13)
     ),
+    "with a supplier": given(awaiting_shipment(), handed_to_supplier(at=MONDAY_12)),
     "held": given(awaiting_shipment(), hold_placed(at=MONDAY_12)),
     "shipped": given(awaiting_shipment(), tracking_uploaded("SF1", at=MONDAY_12)),
     "shipped and held": given(

@@ -45,6 +45,9 @@ EVENTS: list[e.OrderEvent] = [
     e.ParcelComplaintDecided("upheld"),
     e.ViolationAppealed("260302-1:late_shipment", "slip"),
     e.AppealDecided("260302-1:late_shipment", "overturned"),
+    e.HandedToSupplier("S-17", MOMENT),
+    e.SupplierOutOfStock("S-17", "sold out"),
+    e.TakenBackFromSupplier("S-17", "too slow"),
     e.ContradictionObserved("paid_differs", "1 fen", "2 fen"),
 ]
 

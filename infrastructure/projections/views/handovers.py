@@ -1,0 +1,58 @@
+"""``handovers``: orders that were handed to a supplier (一件代发), a row for each time; most orders have none."""
+
+from collections.abc import Iterable
+
+from domain.order.state import Handover, Order
+from domain.rules.deadlines import supplier_tracking
+from infrastructure.projections.view import FAR_FUTURE, Column, Index, Judged, Row, View
+
+
+def rows(judged: Judged) -> Iterable[Row]:
+    order = judged.order
+    if not order.handovers:
+        return ()
+    return [
+        (
+            number,
+            handover.supplier_id,
+            handover.handed_at,
+            handover.expected_tracking_at or FAR_FUTURE,
+            handover.tracking_at,
+            _end(handover, order),
+            supplier_tracking(order, handover, judged.clocks.ending).settled,
+        )
+        for number, handover in enumerate(order.handovers, start=1)
+    ]
+
+
+def _end(handover: Handover, order: Order) -> str | None:
+    if handover.out_of_stock_at:
+        return "out_of_stock"
+    if handover.taken_back_at:
+        return "taken_back"
+    if handover.tracking_at:
+        return "tracked"
+    return "order_ended" if order.ending else None
+
+
+HANDOVERS = View(
+    name="handovers",
+    version=1,
+    table="handover_list",
+    columns=(
+        Column("number", "smallint"),
+        Column("supplier_id", "text"),
+        Column("handed_at", "timestamptz"),
+        Column("due_key", "timestamptz"),  # when a number is expected; the far future where no time was agreed
+        Column("tracking_at", "timestamptz", optional=True),
+        Column("ended", "text", optional=True),  # how; null while the supplier is waited for
+        Column("settled", "text", optional=True),  # the supplier_tracking, as no time can change it
+    ),
+    key=("order_sn", "shop_id", "number"),
+    indexes=(
+        # With all that the sums over a supplier need, so that these read nothing else.
+        Index("by_supplier", "(shop_id, supplier_id, handed_at) INCLUDE (due_key, ended, settled)"),
+        Index("open", "(shop_id, supplier_id, due_key, order_sn, number) WHERE ended IS NULL"),
+    ),
+    rows=rows,
+)
