@@ -14,9 +14,12 @@ from api.program import Program, database
 from api.workers import worker_thread
 from domain.order import commands as c
 from domain.order.view import OrderView
+from domain.sku import commands as s
 from infrastructure import clock
-from infrastructure.command_path import Tell
+from infrastructure.command_path import Tell, TellSku
 from infrastructure.pinduoduo.sample import SAMPLE_EXPORT, SAMPLE_EXPORTED_AT
+from infrastructure.projections.stock import list_skus
+from infrastructure.projections.worker import Worker
 
 SHOP = "100000001"
 
@@ -32,14 +35,34 @@ def demo(
         async with Program.running(url, book(), worker=worker_thread) as program:
             report = await import_export(program, SAMPLE_EXPORT, SHOP, SAMPLE_EXPORTED_AT)
             out.print(f"Shop {SHOP}: {report.orders} orders read, {report.events_appended} events appended.")
-            return await story(program)
+            order_sn = await story(program)
+            await stock(program)
+            return order_sn
 
     with database(settings()) as url:
         order_sn = asyncio.run(tell(url))
         out.print(f"\nSee it again:  shiplock order {SHOP} {order_sn}\n               shiplock violations {SHOP}")
+        out.print(f"               shiplock skus {SHOP}\n               shiplock cases {SHOP}")
         if serve:
             out.print(f"               curl http://127.0.0.1:{port}/v1/shops/{SHOP}/orders/{order_sn}")
             run_server(url, "127.0.0.1", port)
+
+
+async def stock(program: Program) -> None:
+    """Count every SKU that was never counted: of most there is enough, of every fourth too little."""
+    await Worker(program.pool, program.book).catch_up(SHOP)
+    async with program.pool.connection() as connection:
+        board = (await list_skus(connection, SHOP, program.book, clock.now(), 500)).items
+    told: list[TellSku] = []
+    for n, sku in enumerate(board):
+        if sku.counted_at is None:
+            on_hand = sku.reserved + sku.pending + 20 if n % 4 else sku.reserved // 2
+            capacity = s.SetCapacity(production_per_day=n % 3, shipping_per_day=60)
+            told += [
+                TellSku(SHOP, sku.sku_id, command, "demo") for command in (s.CountStock(on_hand=on_hand), capacity)
+            ]
+    await program.path.submit(told)
+    out.print(f"\n{len(board)} SKUs are on the stock board.")
 
 
 async def story(program: Program) -> str:
