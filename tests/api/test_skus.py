@@ -227,3 +227,19 @@ def test_an_order_applied_for_shows_whether_its_sku_is_off_the_shelf(api: Api) -
     assert [found["state"] for found in before["deadlines"] if found["kind"] == "delist_sku"] == ["pending"]
     long_ago = api.order(ORDER, known_at=answer["position"] and api.get("events").json()["items"][2]["recorded_at"])
     assert [found["met_at"] for found in long_ago["deadlines"] if found["kind"] == "delist_sku"] == [None]
+
+
+def test_what_is_told_together_knows_of_each_other(api: Api) -> None:
+    """One batch: the SKU is off the shelf, then its order is placed and applied for; and so says each answer."""
+    tell(api, "delist", reason="no supply")
+    commands = [
+        {"order_sn": ORDER, "action": "place", "lines": [LINE], "paid_fen": 12900},
+        {"order_sn": ORDER, "action": "form-group"},
+        {"order_sn": ORDER, "action": "request-stockout", "reason": "oversold", "idempotency_key": "apply"},
+    ]
+    api.http.post(f"/v1/shops/{SHOP}/commands", json={"commands": commands})
+    replayed = api.do(ORDER, "request-stockout", headers={"Idempotency-Key": "apply"}, reason="oversold")
+    assert replayed.headers["idempotent-replayed"] == "true"
+    assert replayed.json()["deadlines"] == api.order(ORDER)["deadlines"]
+    (delisting,) = [found for found in api.order(ORDER)["deadlines"] if found["kind"] == "delist_sku"]
+    assert delisting["state"] == "met"

@@ -9,11 +9,14 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from domain.history import Metadata
 from domain.order import commands as c
+from domain.order import events as e
 from infrastructure import clock
 from infrastructure.command_path import CommandPath
 from infrastructure.database.pool import Pool
-from infrastructure.log.log import ORDER, Append, NewEvent, append, read_head
+from infrastructure.log.log import ORDER, Append, NewEvent, append, new_event, read_head
+from infrastructure.log.streams import SKU
 from infrastructure.projections import builds, parking, rebuild
 from infrastructure.projections.builds import CannotDo
 from infrastructure.projections.parking import Parked, list_parked
@@ -33,7 +36,16 @@ from tests.infrastructure.projections.built import (
     rebuilt,
     rows,
 )
-from tests.orders import MONDAY_9, SHOP, done, on_database, order_sn, placed_and_formed, tell
+from tests.orders import (
+    MONDAY_9,
+    SHOP,
+    done,
+    on_database,
+    order_sn,
+    placed_and_formed,
+    something_for_every_view,
+    tell,
+)
 
 SICK = order_sn(1)
 """The order that something is wrong with; its second event has position 5 where three were placed first."""
@@ -128,6 +140,26 @@ def test_an_event_nobody_can_read_holds_up_its_order_only(database_url: str) -> 
             assert (parked.events, parked.state, parked.attempts) == (1, "retrying", 1)
             assert "NeverHeardOf" in parked.error
             await equal_to_the_log(connection)
+
+    on_database(database_url, work)
+
+
+def test_a_sku_with_an_event_that_is_no_skus_is_parked_like_an_order(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await something_for_every_view(path, 2)
+        sku_id = "52000301"
+        stray = new_event(e.GroupFailed(), MONDAY_9, Metadata())
+        async with pool.connection() as connection:
+            ((answer,),) = (await append(connection, MONDAY_9, {SHOP: [Append(SKU + sku_id, 2, [stray])]})).values()
+            await Worker(pool, BOOK).catch_up(SHOP)
+            (parked,) = await parked_orders(connection)
+            assert (parked.sku_id, parked.order_sn, parked.position) == (sku_id, None, answer.position)
+            found = {row[1]: row[2] for row in (await rows(connection))["skus"]}
+            assert found == {"52000300": 2, sku_id: 2}, "it is shown as it was before"
+            await equal_to_the_log(connection)
+            assert await parking.discard(connection, SHOP, sku_id)
+        build = await rebuilt(pool, database_url)
+        assert build.state == "ready", build.error
 
     on_database(database_url, work)
 
