@@ -95,7 +95,7 @@ class Days(_Sourced, frozen=True):
         return end_of_day(moment, self.days)
 
 
-class ContactBuyer(_Sourced, frozen=True):
+class ContactRules(_Sourced, frozen=True):
     hours: _Positive
 
 
@@ -272,7 +272,7 @@ class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     pickup: Hours
     remedy: Days
     review: ReviewRules
-    contact_buyer: ContactBuyer
+    contact_buyer: ContactRules
     application: ApplicationRules
     delisting: Delisting
     appeal: Days
