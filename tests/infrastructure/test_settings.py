@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infrastructure.settings import Settings, UnknownSetting
+from infrastructure.settings import CHECKPOINT_SECONDS, BadSetting, Settings, UnknownSetting
 from tests.infrastructure.database.programs import ROOT, as_user
 
 
@@ -39,6 +39,24 @@ def test_an_empty_variable_counts_as_unset() -> None:
     assert Settings.from_environment({"SHIPLOCK_DATABASE_URL": "", "SHIPLOCK_DATA_DIR": ""}) == (
         Settings.from_environment({})
     )
+
+
+def test_keys_and_checkpoints_have_folders_of_their_own() -> None:
+    told = {
+        "SHIPLOCK_KEY_DIR": "/keys",
+        "SHIPLOCK_CHECKPOINT_DIR": "/checkpoints",
+        "SHIPLOCK_CHECKPOINT_SECONDS": "0",
+    }
+    settings = Settings.from_environment(told)
+    assert (settings.key_dir, settings.checkpoint_dir) == (Path("/keys"), Path("/checkpoints"))
+    assert settings.checkpoint_seconds == 0
+    assert Settings.from_environment({}).checkpoint_seconds == CHECKPOINT_SECONDS
+
+
+@pytest.mark.parametrize("stated", ["-1", "soon", "1.5", "9" * 9])
+def test_a_pause_that_is_no_number_of_seconds_is_refused(stated: str) -> None:
+    with pytest.raises(BadSetting, match="SHIPLOCK_CHECKPOINT_SECONDS"):
+        Settings.from_environment({"SHIPLOCK_CHECKPOINT_SECONDS": stated})
 
 
 def test_a_misspelt_setting_is_named_with_those_there_are() -> None:

@@ -1,0 +1,244 @@
+"""Proof over HTTP and on the command line, as an auditor meets it."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from api.app import create_app
+from infrastructure.audit import checkpoint, merkle
+from infrastructure.audit.archive import Archive
+from infrastructure.audit.checkpoint import Signed
+from infrastructure.audit.note import VerifierKey
+from infrastructure.audit.signing import make_checkpoint
+from infrastructure.settings import Settings
+from tests.api.conftest import SHOP, Api
+from tests.api.test_queries import number
+from tests.infrastructure.audit.signed import SignedLog
+
+ROOT = Path(__file__).parents[2]
+
+Shiplock = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    return Settings(database_url, tmp_path, checkpoint_seconds=0)
+
+
+@pytest.fixture
+def api(settings: Settings) -> Iterator[Api]:
+    """The API with an archive, and two orders."""
+    app = create_app(settings.database_url, settings=settings)
+    with TestClient(app, raise_server_exceptions=False) as http:
+        found = Api(http)
+        for n in range(2):
+            found.formed(number(n))
+        yield found
+
+
+def sign(settings: Settings, shop: str = SHOP) -> Signed:
+    assert settings.database_url
+    made = make_checkpoint(settings.database_url, shop, Archive.of(settings), whole=True)
+    assert made
+    return made.signed
+
+
+def opened(api: Api, note: str) -> Signed:
+    """As a client opens it, by the keys it was given."""
+    keys = [VerifierKey.parse(key["verifier_key"]) for key in api.get("audit/keys").json()["items"]]
+    return checkpoint.opened(note, keys)
+
+
+def hashes(answer: Any) -> list[bytes]:
+    return [base64.b64decode(node) for node in answer["proof"]]
+
+
+def test_before_the_first_checkpoint_there_is_none(api: Api) -> None:
+    asked: list[tuple[str, dict[str, Any]]] = [("checkpoint", {}), ("proofs/1", {}), ("consistency", {"from_": 1})]
+    for path, query in asked:
+        answer = api.get(f"audit/{path}", **query)
+        assert (answer.status_code, answer.json()["code"]) == (404, "no_checkpoint"), path
+    assert api.get("audit/keys").json() == {"items": [], "next_cursor": None}
+
+
+def test_a_client_checks_an_event_of_an_orders_history_by_itself(api: Api, settings: Settings) -> None:
+    sign(settings)
+    answer = api.get("audit/checkpoint")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    signed = opened(api, answer.text)
+    assert signed.checkpoint.size == 4
+    for event in api.get(f"orders/{number(1)}/events").json()["items"]:
+        proof = api.get(f"audit/proofs/{event['position']}").json()
+        assert proof["leaf_hash"] == event["leaf_hash"]
+        leaf, index = bytes.fromhex(event["leaf_hash"]), event["position"] - 1
+        assert merkle.included(leaf, index, proof["size"], hashes(proof), signed.checkpoint.root)
+        assert proof["checkpoint"] == answer.text
+
+
+def test_checkpoints_of_two_days_are_proven_to_be_of_one_log(api: Api, settings: Settings) -> None:
+    first = sign(settings).checkpoint
+    api.done(number(0), "upload-tracking", carrier="SF", tracking_number="SF1")
+    second = sign(settings).checkpoint
+    asked: list[dict[str, Any]] = [{"from_": 4, "to": 5}, {"from_": 4}, {"from_": 5, "to": 4}]
+    for query in asked:
+        proof = api.get("audit/consistency", **query).json()
+        assert (proof["from_size"], proof["to_size"]) == (4, 5)
+        assert merkle.consistent(4, first.root, 5, second.root, hashes(proof))
+        assert opened(api, proof["from_checkpoint"]).checkpoint == first
+        assert opened(api, proof["to_checkpoint"]).checkpoint == second
+    assert opened(api, api.get("audit/checkpoint", size=4).text).checkpoint == first
+    assert api.get("audit/proofs/3", size=4).json()["size"] == 4
+
+
+def test_what_no_checkpoint_covers_is_a_problem_that_says_so(api: Api, settings: Settings) -> None:
+    sign(settings)
+    asked: list[tuple[str, dict[str, Any], int, str]] = [
+        ("proofs/5", {}, 404, "not_covered"),
+        ("proofs/1", {"size": 3}, 404, "no_checkpoint"),
+        ("proofs/0", {}, 422, "invalid_request"),
+        ("checkpoint", {"sise": 3}, 422, "invalid_request"),
+        ("consistency", {}, 422, "invalid_request"),
+    ]
+    for path, query, status, code in asked:
+        answer = api.get(f"audit/{path}", **query)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), path
+    assert api.get("audit/checkpoint", shop="another").status_code == 404, "nobody sees another shop's"
+
+
+def test_a_log_that_was_changed_proves_nothing_over_http(api: Api, settings: Settings, tmp_path: Path) -> None:
+    sign(settings)
+    assert settings.database_url
+    SignedLog(settings.database_url, tmp_path).tamper("UPDATE event SET leaf_hash = sha256('x') WHERE position = 2")
+    answer = api.get("audit/proofs/2")
+    assert (answer.status_code, answer.json()["code"]) == (500, "log_differs")
+    assert "position 2" in answer.json()["detail"]
+
+
+def test_while_it_serves_it_signs_what_grew(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHIPLOCK_DATA_DIR", str(settings.data_dir))
+    monkeypatch.delenv("SHIPLOCK_DATABASE_URL", raising=False)
+    often = Settings(settings.database_url, settings.data_dir, checkpoint_seconds=1)
+    with TestClient(create_app(often.database_url, settings=often)) as http:
+        api = Api(http)
+        api.formed(number(0))
+        give_up = time.monotonic() + 60
+        while (answer := api.get("audit/proofs/2")).status_code != 200:
+            assert time.monotonic() < give_up, answer.text
+            time.sleep(0.05)
+
+
+# ---- on the command line ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shiplock(settings: Settings, api: Api) -> Shiplock:
+    """The command in a process of its own, on the same database and archive."""
+    environment = os.environ | {
+        "SHIPLOCK_DATABASE_URL": str(settings.database_url),
+        "SHIPLOCK_DATA_DIR": str(settings.data_dir),
+    }
+
+    def run(*arguments: object, **instead: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "api.cli", "audit", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment | instead)
+
+    return run
+
+
+def test_an_audit_from_end_to_end(shiplock: Shiplock, api: Api, tmp_path: Path) -> None:
+    assert "no checkpoint yet" in shiplock("verify", SHOP).stdout
+    made = json.loads(shiplock("checkpoint", "--all", "--json").stdout)["items"]
+    assert [(each["shop_id"], each["size"], each["new"]) for each in made] == [(SHOP, 4, True)]
+    assert made[0]["note"] == api.get("audit/checkpoint").text
+    verified = json.loads(shiplock("verify", "--all", "--json").stdout)
+    assert verified["intact"] is True
+    assert verified["items"][0]["newest_checkpoint"] == 4
+
+    proof = shiplock("prove", SHOP, 2).stdout
+    assert proof.startswith("c2sp.org/tlog-proof@v1\nindex 1\n")
+    assert proof.endswith("\n\n" + made[0]["note"])
+
+    file = tmp_path / "order.jsonl"
+    assert "2 events" in shiplock("export", SHOP, number(1), "-o", file).stdout
+    key = json.loads(shiplock("keys", SHOP, "--json").stdout)["items"][0]["verifier_key"]
+    # Nothing that could reach a database, and no place to make one.
+    nowhere = {"SHIPLOCK_DATABASE_URL": "postgresql://127.0.0.1:1/none", "SHIPLOCK_DATA_DIR": "/proc/none"}
+    checked = shiplock("check-bundle", file, "--key", key, **nowhere)
+    assert checked.returncode == 0, checked.stderr
+    assert "GroupFormed" in checked.stdout
+    assert "on trust" not in checked.stdout
+    assert "on trust" in shiplock("check-bundle", file, **nowhere).stdout
+
+    assert shiplock("rotate-key").returncode == 0
+    api.done(number(0), "upload-tracking", carrier="SF", tracking_number="SF1")
+    assert "3 events" in shiplock("export", SHOP, number(0), "-o", tmp_path / "newer.jsonl").stdout, "signed first"
+    refused = shiplock("check-bundle", tmp_path / "newer.jsonl", "--key", key)
+    assert refused.returncode == 1
+    assert "not a key you trust" in refused.stderr
+    assert shiplock("check-bundle", file, "--key", key).returncode == 0
+    assert shiplock("verify", SHOP).returncode == 0
+
+
+def test_a_log_that_was_changed_fails_loudly(shiplock: Shiplock, settings: Settings, tmp_path: Path) -> None:
+    shiplock("checkpoint", SHOP)
+    assert settings.database_url
+    SignedLog(settings.database_url, tmp_path).tamper("UPDATE event SET payload = '{}' WHERE position = 3")
+    found = shiplock("verify", SHOP)
+    assert found.returncode == 1
+    assert "position 3" in found.stdout
+    refused = shiplock("checkpoint", SHOP)
+    assert refused.returncode == 1
+    assert "position 3" in refused.stderr
+    (item,) = json.loads(shiplock("verify", SHOP, "--json").stdout)["items"]
+    assert item["first_bad_position"] == 3
+
+
+def test_what_makes_no_sense_is_status_2_and_what_fails_says_why(shiplock: Shiplock, tmp_path: Path) -> None:
+    for status, said, arguments in (
+        (2, "--all", ["verify"]),
+        (2, "--all", ["checkpoint", SHOP, "--all"]),
+        (2, "--from", ["export", SHOP]),
+        (2, "--from", ["export", SHOP, "--from", "1"]),
+        (2, "does not exist", ["check-bundle", tmp_path / "none"]),
+        (2, "--key", ["check-bundle", __file__, "--key", "x"]),
+        (1, "proves nothing", ["check-bundle", __file__]),
+        (1, "audit checkpoint", ["prove", SHOP, "1"]),
+    ):
+        done = shiplock(*arguments)
+        assert done.returncode == status, (arguments, done)
+        assert said in " ".join(done.stderr.split()), (arguments, done.stderr)
+
+
+# ---- without our code -------------------------------------------------------------------------------
+
+
+def test_the_script_in_the_documentation_needs_none_of_our_code(shiplock: Shiplock, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "auditors.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "check.py").write_text(script, encoding="utf-8")
+    file = tmp_path / "order.jsonl"
+    shiplock("export", SHOP, number(1), "-o", file)
+    key = json.loads(shiplock("keys", SHOP, "--json").stdout)["items"][0]["verifier_key"]
+
+    def run(bundle: Path, trusted: str = key) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "check.py", str(bundle), trusted]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    done = run(file)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "2 events hold"), done.stderr
+    assert not re.search(r"(import|from) (api|domain|infrastructure)", script)
+    other = tmp_path / "other.jsonl"
+    for old, new in ((b"12900", b"100"), (b'"version":2', b'"version":3'), (b"checkpoint", b"checkpoin7")):
+        other.write_bytes(file.read_bytes().replace(old, new))
+        assert run(other).returncode != 0, old
+    assert run(file, key[:-4] + "AAAA").returncode != 0
