@@ -14,7 +14,7 @@ from psycopg import sql
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import appending, backtesting, growing, importing, reading, rebuilding, serving
+from benchmarks import appending, backtesting, growing, importing, reading, rebuilding, serving, verifying
 from benchmarks.table import Result, show
 from infrastructure import collector
 from infrastructure.database.embedded import EmbeddedServer
@@ -24,7 +24,7 @@ said = Console(stderr=True)
 
 
 def main() -> None:
-    parts = ("append", "serve", "import", "grow", "rebuild", "backtest", "read")
+    parts = ("append", "serve", "import", "grow", "rebuild", "verify", "backtest", "read")
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=parts, action="append", help="measure this part; may be given again")
     parser.add_argument("--events", type=int, default=10_000_000, help="the size of the large log")
@@ -50,6 +50,7 @@ def main() -> None:
             "backtest": lambda: _shown(
                 lambda bar: backtesting.all_of_it(fresh, bar, min(asked.events, backtesting.EVENTS))
             ),
+            "verify": lambda: _shown(lambda bar: verifying.all_of_it(fresh, asked.events, bar)),
             "read": lambda: _shown(
                 lambda bar: reading.all_of_it(fresh("live"), fresh("behind"), fresh("lists"), asked.orders, bar)
             ),
