@@ -94,6 +94,9 @@ async def replay(
     finally:
         crew.dismiss()
         await gather(*employers)
+        for answer in answers:
+            if not (answer.cancel() or answer.cancelled()):
+                answer.exception()  # the same for all that failed; nobody else asks these for it
 
 
 class _Crew:

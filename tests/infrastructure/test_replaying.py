@@ -1,6 +1,7 @@
 """Replaying a log over processes: every order once, as a fold of it gives, whatever happens to the processes."""
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Iterable
@@ -133,9 +134,13 @@ def test_a_process_that_is_killed_is_replaced_and_its_stretch_done_again(log_url
     assert sorted(everything(parts)) == EXPECTED
 
 
-def test_when_processes_keep_dying_the_replay_fails_instead_of_trying_for_ever(log_url: str) -> None:
+def test_when_processes_keep_dying_the_replay_fails_instead_of_trying_for_ever(
+    log_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(ReplayFailed, match="keep dying"):
         replayed(log_url, dies)
+    gc.collect()
+    assert caplog.messages == [], "it is said once, by what is raised"
 
 
 def test_whoever_stops_listening_leaves_no_process_behind(log_url: str) -> None:
