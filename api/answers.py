@@ -13,7 +13,7 @@ from domain.order.view import allowed_actions, shipment_lock, view
 from domain.rules.ruleset import RuleBook
 from domain.rules.violations import violations
 from domain.sku.view import SkuFacts
-from infrastructure.command_path import Outcome, Tell, TellSku, Told
+from infrastructure.command_path import Outcome, TellSku, Told
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -78,7 +78,7 @@ class Answers:
         sku = outcome.sku
         version = sku.version or None
         if outcome.refusal:
-            instance = f"/v1/shops/{intent.shop_id}/skus/{intent.sku_id}"
+            instance = f"/v1/shops/{intent.shop_id}/skus/{intent.of}"
             found = _problem(outcome.refusal, instance)
             if version and found.status != 422:
                 found = msgspec.structs.replace(found, version=version)
@@ -90,8 +90,8 @@ class Answers:
         """201 for an order that was not there before, 200 for everything else that was not refused."""
         return 201 if isinstance(intent.command, Place) and outcome.events else 200
 
-    def problem_of(self, intent: Tell, refusal: Refusal, outcome: Outcome) -> Problem:
-        found = _problem(refusal, f"/v1/shops/{intent.shop_id}/orders/{intent.order_sn}")
+    def problem_of(self, intent: Told, refusal: Refusal, outcome: Outcome) -> Problem:
+        found = _problem(refusal, f"/v1/shops/{intent.shop_id}/orders/{intent.of}")
         order = outcome.order
         if order.version == 0 or found.status == 422:
             return found

@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 import psycopg
@@ -73,34 +73,41 @@ class IdempotencyKey(msgspec.Struct, frozen=True):
     fingerprint: bytes
 
 
-class Tell(msgspec.Struct, frozen=True):
-    """A command to an order. ``if_match`` is the version the caller has seen, if it matters to them."""
+class Told(msgspec.Struct, frozen=True):
+    """A command to what ``of`` names. ``if_match`` is the version the caller has seen, if it matters to them."""
 
     shop_id: str
-    order_sn: str
+    of: str
     command: Command
     actor: str
     if_match: int | None = None
     idempotency: IdempotencyKey | None = None
 
-    @property
-    def stream(self) -> str:
-        return OF_ORDER.stream(self.order_sn)
-
-
-class TellSku(msgspec.Struct, frozen=True):
-    """A command to a SKU; else as ``Tell``."""
-
-    shop_id: str
-    sku_id: str
-    command: Command
-    actor: str
-    if_match: int | None = None
-    idempotency: IdempotencyKey | None = None
+    kind: ClassVar[Kind]
 
     @property
     def stream(self) -> str:
-        return OF_SKU.stream(self.sku_id)
+        return self.kind.stream(self.of)
+
+
+class Tell(Told, frozen=True):
+    """A command to an order."""
+
+    kind = OF_ORDER
+
+    @property
+    def order_sn(self) -> str:
+        return self.of
+
+
+class TellSku(Told, frozen=True):
+    """A command to a SKU."""
+
+    kind = OF_SKU
+
+    @property
+    def sku_id(self) -> str:
+        return self.of
 
 
 class Observe(msgspec.Struct, frozen=True):
@@ -115,7 +122,6 @@ class Observe(msgspec.Struct, frozen=True):
         return OF_ORDER.stream(self.snapshot.order_sn)
 
 
-Told = Tell | TellSku
 Intent = Told | Observe
 
 
@@ -124,8 +130,9 @@ class Outcome(msgspec.Struct, frozen=True):
 
     ``state`` is the order or SKU afterwards, ``events`` how many were appended for this intent, ``position``
     the place of its last event in the shop's log (without events: of the last one it had) and ``at``
-    the moment it was judged. ``skus`` are those that stockout of an order was applied for. ``answer`` is what ``render`` made for an intent with an idempotency key; when
-    it was given before (``replayed``) it and the position are all there is.
+    the moment it was judged. ``answer`` is what ``render`` made for an intent with an idempotency key; when
+    it was given before (``replayed``) it and the position are all there is. ``skus`` are those that stockout
+    of an order was applied for.
     """
 
     state: State
@@ -622,16 +629,25 @@ def _settle(
         if result is not None and not result.accepted:
             lost.append(entry)
         else:
-            settled.append((entry, _placed(outcome, result)))
+            settled.append((entry, _placed(outcome, result, draft.loaded_version)))
     return settled, lost
 
 
-def _placed(outcome: Outcome, appended: Appended | None) -> Outcome:
-    """The outcome with its real position: a stream's events of a batch stand together in the log."""
+def _placed(outcome: Outcome, appended: Appended | None, loaded_version: int) -> Outcome:
+    """The outcome with its real positions: a stream's events of a batch stand together in the log."""
     if appended is None:
         return outcome
-    position = appended.position - (appended.version - outcome.state.version)
-    return replace(outcome, state=replace(outcome.state, position=position), position=position)
+    before = appended.position - appended.version
+    position = before + outcome.state.version
+    state = replace(outcome.state, position=position)
+    if isinstance(state, Order) and state.reviews:
+        state.reviews = tuple(
+            [
+                replace(review, position=before + review.version) if review.version > loaded_version else review
+                for review in state.reviews
+            ]
+        )
+    return replace(outcome, state=state, position=position)
 
 
 def _answer(entry: _Waiting, outcome: Outcome) -> None:

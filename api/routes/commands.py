@@ -274,8 +274,8 @@ def _bulk_outcome(program: Program, intent: Told, outcome: Outcome | Exception) 
         if not isinstance(refused, Refused):
             log.error("unexpected error in a bulk command", exc_info=outcome)
             refused = Refused("internal_error")
-        target, told = (SKUS, intent.sku_id) if isinstance(intent, TellSku) else (ORDERS, intent.order_sn)
-        instance = target.path.format(**{"shop_id": intent.shop_id, target.id_name: told})
+        target = SKUS if isinstance(intent, TellSku) else ORDERS
+        instance = target.path.format(**{"shop_id": intent.shop_id, target.id_name: intent.of})
         found = problems.problem(refused.code, instance, refused.detail)
         return BulkOutcome(found.status, problem=found), 0
     if not outcome.replayed and not outcome.refusal:

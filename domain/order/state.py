@@ -85,7 +85,7 @@ class Parcel(msgspec.Struct, frozen=True, gc=False):
 class Review(msgspec.Struct, frozen=True):
     """A stockout application and what became of it. Open while ``outcome`` is ``None``.
 
-    ``position`` is its place in the shop's log.
+    ``version`` and ``position`` are its places in the order's history and in the shop's log.
     """
 
     requested_at: datetime
@@ -98,6 +98,7 @@ class Review(msgspec.Struct, frozen=True):
     position: int = 0
 
 
+    version: int = 0
 class Hold(msgspec.Struct, frozen=True):
     """A lock on shipping. ``stockout_review`` stands for an open review and is never stored."""
 
@@ -412,7 +413,9 @@ def _apply(order: Order, recorded: Recorded) -> None:
     elif type(event) is OrderRefunded:
         order.refunds += (Refund(at, known, event.initiated_by, event.reason, event.amount_fen),)
     elif type(event) is StockoutRequested:
-        order.reviews += (Review(at, known, event.reason, event.sku_ids, position=recorded.position),)
+        order.reviews += (
+            Review(at, known, event.reason, event.sku_ids, version=recorded.version, position=recorded.position),
+        )
         _lock_changed(order, at)
     elif type(event) is ReviewCompleted:
         if order.reviews:
