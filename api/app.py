@@ -17,6 +17,7 @@ from api.routes import (
     cases,
     commands,
     feed,
+    money,
     orders,
     projections,
     reports,
@@ -98,6 +99,7 @@ def create_app(
     app.include_router(cases.router)
     app.include_router(way_out.router)
     app.include_router(reports.router)
+    app.include_router(money.router)
     app.include_router(feed.router)
     app.include_router(projections.router)
     app.include_router(rules.router)

@@ -16,6 +16,7 @@ from domain.order.decisions import ACTIONS
 from domain.order.diff import OrderDiff
 from domain.order.view import OrderView
 from domain.order.way_out import WayOut
+from domain.rules.reconciliation import Difference
 from domain.rules.ruleset import RuleSet
 from domain.sku.case_view import CaseView, OrderInCase
 from domain.sku.decisions import ACTIONS as SKU_ACTIONS
@@ -27,6 +28,7 @@ from infrastructure.backtest_jobs import BacktestJob
 from infrastructure.projections.lists import ListedDeadline, ListedViolation, OrderSummary
 from infrastructure.projections.overview import Projection
 from infrastructure.projections.parking import Parked
+from infrastructure.projections.penalties import PenaltySum
 from infrastructure.projections.rebuild import Progress
 from infrastructure.projections.reports import DailyReport
 from infrastructure.projections.suppliers import OpenHandover, SupplierRecord
@@ -86,6 +88,17 @@ _SKU_EXAMPLES: dict[str, dict[str, Any]] = {
     "set-capacity": {"production_per_day": 50, "shipping_per_day": 80},
     "delist": {"reason": "out of stock"},
     "relist": {},
+    "record-charge": {
+        "kind": "late_shipment",
+        "amount_fen": 300,
+        "line_id": "20260306-000017",
+        "occurred_at": "2026-03-06T03:00:00+08:00",
+    },
+    "record-return": {
+        "amount_fen": 300,
+        "line_id": "20260320-000004",
+        "occurred_at": "2026-03-20T03:00:00+08:00",
+    },
 }
 
 _ANY_COMMAND = ("invalid_request", "unknown_order", "history_full", "stale_version", "too_large")
@@ -126,6 +139,8 @@ _REFUSALS: dict[str, tuple[str, ...]] = {
     "decide-complaint": ("no_open_complaint",),
     "appeal": ("unknown_violation", "already_appealed"),
     "decide-appeal": ("no_open_appeal",),
+    "record-charge": ("line_already_told",),
+    "record-return": ("line_already_told",),
 }
 
 _ORDER_HEADERS = {
@@ -376,7 +391,7 @@ def install(app: FastAPI) -> None:
             views = [OrderView, OrderSummary, ListedDeadline, ListedViolation, OrderDiff, StoredEventView, Problem]
             views += [DailyReport, Progress, Projection, Parked, RuleSet, BacktestRequest, BacktestJob]
             commands += [action.command for action in SKU_ACTIONS.values()]
-            views += [WayOut]
+            views += [WayOut, Difference, PenaltySum]
             views += [SkuView, SkuFacts, CaseView, OrderInCase, Message, FilledMessage]
             views += [InclusionProof, ConsistencyProof, KeyInUse]
             views += [StockoutApplications, ApplicationReport, SupplierRecord, OpenHandover]

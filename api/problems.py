@@ -130,6 +130,9 @@ PROBLEMS: dict[str, Kind] = {
     ),
     "already_appealed": Kind(409, "The violation was appealed already", "A violation can be appealed once."),
     "no_open_appeal": Kind(409, "No such appeal is open", "There is nothing to decide."),
+    "line_already_told": Kind(
+        409, "The bill's line was told already", "It said something else then. Give another line another `line_id`."
+    ),
     "history_full": Kind(
         409, "The order's history is full", "An order holds so many events at most; none is ever removed."
     ),

@@ -12,6 +12,7 @@ from api.cli import (
     demo,
     doctor,
     importing,
+    money,
     projections,
     reading,
     rules,
@@ -51,6 +52,9 @@ app.command()(stock.skus)
 app.command()(stock.sku)
 app.command()(stock.cases)
 app.command()(stock.case)
+app.command("import-bill")(money.import_bill_file)
+app.command()(money.reconcile)
+app.command()(money.penalties)
 app.command("way-out")(ways.way_out)
 app.command()(doctor.doctor)
 app.command()(demo.demo)

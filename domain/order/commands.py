@@ -19,6 +19,7 @@ from domain.order.events import (
     HoldKind,
     ReviewOutcome,
     ShipByReason,
+    ViolationKind,
 )
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$(?!\n)"
@@ -225,3 +226,22 @@ class DecideAppeal(Command, frozen=True):
 
     violation_id: Annotated[str, Meta(min_length=1, max_length=200, pattern=PRINTABLE)]
     outcome: AppealOutcome
+
+
+LineId = Annotated[str, Meta(min_length=1, max_length=100, pattern=PRINTABLE)]
+Charged = Annotated[int, Meta(ge=1, le=10**12)]
+
+
+class RecordCharge(Command, frozen=True):
+    """The platform's bill shows a penalty; ``line_id`` is what the line is known by, ``occurred_at`` its time."""
+
+    kind: ViolationKind
+    amount_fen: Charged
+    line_id: LineId
+
+
+class RecordReturn(Command, frozen=True):
+    """The platform's bill shows money that an appeal brought back (申诉补回)."""
+
+    amount_fen: Charged
+    line_id: LineId

@@ -14,7 +14,7 @@ import msgspec
 from domain.history import Recorded
 from domain.order import commands as c
 from domain.order import events as e
-from domain.order.state import Handover, Hold, Order, Parcel, fold
+from domain.order.state import Charge, Handover, Hold, Order, Parcel, fold
 from domain.rules.deadlines import ship_by
 from domain.rules.ruleset import RuleBook, RuleSet
 from domain.rules.violations import Violation, violations
@@ -310,6 +310,24 @@ def decide_appeal(command: c.DecideAppeal, order: Order, rules: RuleSet, at: dat
     return (e.AppealDecided(command.violation_id, command.outcome),)
 
 
+# ---- bills -----------------------------------------------------------------------------------------
+
+
+def record_charge(command: c.RecordCharge, order: Order, rules: RuleSet, at: datetime) -> Decision:
+    """A line of the platform's bill is a fact, whatever the order looks like; told again it changes nothing."""
+    charge = Charge(command.line_id, command.kind, command.amount_fen, at)
+    if told := order.charge(command.line_id):
+        return () if told == charge else _told_otherwise(told)
+    return (e.PenaltyCharged(command.kind, command.amount_fen, command.line_id),)
+
+
+def record_return(command: c.RecordReturn, order: Order, rules: RuleSet, at: datetime) -> Decision:
+    charge = Charge(command.line_id, None, command.amount_fen, at)
+    if told := order.charge(command.line_id):
+        return () if told == charge else _told_otherwise(told)
+    return (e.PenaltyReturned(command.amount_fen, command.line_id),)
+
+
 # ---- policies: what stands in the way, if anything --------------------------------------------------
 
 
@@ -472,6 +490,12 @@ def _senseless_expectation(expected: datetime | None, at: datetime) -> Refusal |
     return Refusal("invalid_request", detail, "/expected_tracking_at")
 
 
+def _told_otherwise(charge: Charge) -> Refusal:
+    kind = charge.kind or "return"
+    said = f"{kind.replace('_', ' ')} of {charge.amount_fen} fen at {_said(charge.at)}"
+    return Refusal("line_already_told", f"Line {charge.line_id} of a bill was told already, as {said}.")
+
+
 def _same_parcel(parcel: Parcel | None, command: c.UploadTracking) -> bool:
     return (
         parcel is not None
@@ -596,6 +620,8 @@ ACTIONS: dict[str, Action] = {
     ),
     "record-supplier-stockout": Action(c.RecordSupplierStockout, record_supplier_stockout, _by(cannot_come_back)),
     "take-back-from-supplier": Action(c.TakeBackFromSupplier, take_back_from_supplier, _by(cannot_come_back)),
+    "record-charge": Action(c.RecordCharge, record_charge, _by(lambda order: None)),
+    "record-return": Action(c.RecordReturn, record_return, _by(lambda order: None)),
 }
 
 _DECISIONS = {action.command: action.decide for action in ACTIONS.values()}

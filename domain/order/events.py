@@ -26,6 +26,8 @@ HoldKind = Literal["risk_control", "refund_pending", "manual"]
 Finding = Literal["empty_parcel", "different_goods", "other"]
 ComplaintOutcome = Literal["upheld", "dismissed"]
 AppealOutcome = Literal["upheld", "overturned"]
+ViolationKind = Literal["late_shipment", "stockout", "false_shipment", "fraudulent_shipment"]
+"""The rules whose breaking is charged, as the platform's bills name them (DOMAIN.md §1.2-1.6, §1.8)."""
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -245,6 +247,23 @@ class TakenBackFromSupplier(Event, frozen=True):
 
 
 @final
+class PenaltyCharged(Event, frozen=True):
+    """A line of the platform's bill: so much was taken for breaking a rule. ``line_id`` tells lines apart."""
+
+    kind: ViolationKind
+    amount_fen: int
+    line_id: str
+
+
+@final
+class PenaltyReturned(Event, frozen=True):
+    """申诉补回: a line of the platform's bill gives money back after an appeal; it does not say for what."""
+
+    amount_fen: int
+    line_id: str
+
+
+@final
 class ContradictionObserved(Event, frozen=True):
     """The platform reported what this history does not allow. Kept as an anomaly, never dropped.
 
@@ -282,5 +301,7 @@ OrderEvent = (
     | HandedToSupplier
     | SupplierOutOfStock
     | TakenBackFromSupplier
+    | PenaltyCharged
+    | PenaltyReturned
     | ContradictionObserved
 )

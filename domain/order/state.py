@@ -36,6 +36,8 @@ from domain.order.events import (
     ParcelDelivered,
     ParcelLine,
     ParcelPickedUp,
+    PenaltyCharged,
+    PenaltyReturned,
     ReceiptConfirmed,
     RefundInitiator,
     ReviewCompleted,
@@ -48,6 +50,7 @@ from domain.order.events import (
     TrackingReplaced,
     TrackingUploaded,
     ViolationAppealed,
+    ViolationKind,
 )
 
 Status = Literal[
@@ -95,10 +98,10 @@ class Review(msgspec.Struct, frozen=True):
     outcome: ReviewOutcome | None = None
     decided_at: datetime | None = None
     decision_time_known: bool = True
+    version: int = 0
     position: int = 0
 
 
-    version: int = 0
 class Hold(msgspec.Struct, frozen=True):
     """A lock on shipping. ``stockout_review`` stands for an open review and is never stored."""
 
@@ -156,6 +159,15 @@ class Handover(msgspec.Struct, frozen=True):
         return self.out_of_stock_at or self.taken_back_at
 
 
+class Charge(msgspec.Struct, frozen=True):
+    """A line of the platform's bill. ``kind`` is ``None`` for money that was given back."""
+
+    line_id: str
+    kind: ViolationKind | None
+    amount_fen: int
+    at: datetime
+
+
 class Anomaly(msgspec.Struct, frozen=True):
     """Something the platform reported that this history does not allow."""
 
@@ -206,6 +218,7 @@ class Order(msgspec.Struct, gc=False):
     contacts: tuple[datetime, ...] = ()
     complaints: tuple[Complaint, ...] = ()
     appeals: tuple[Appeal, ...] = ()
+    charges: tuple[Charge, ...] = ()
     anomalies: tuple[Anomaly, ...] = ()
     handovers: tuple[Handover, ...] = ()
 
@@ -352,6 +365,9 @@ class Order(msgspec.Struct, gc=False):
         """The SKUs that an application is about: those it names, else all of the order's."""
         return tuple(dict.fromkeys(review.sku_ids or [line.sku_id for line in self.lines]))
 
+    def charge(self, line_id: str) -> Charge | None:
+        return next((each for each in self.charges if each.line_id == line_id), None)
+
     def appeal(self, violation_id: str) -> Appeal | None:
         if not self.appeals:
             return None
@@ -450,6 +466,10 @@ def _apply(order: Order, recorded: Recorded) -> None:
         order.appeals += (Appeal(event.violation_id, at),)
     elif type(event) is AppealDecided:
         _decide_appeal(order, event, at)
+    elif type(event) is PenaltyCharged:
+        order.charges += (Charge(event.line_id, event.kind, event.amount_fen, at),)
+    elif type(event) is PenaltyReturned:
+        order.charges += (Charge(event.line_id, None, event.amount_fen, at),)
     elif type(event) is ContradictionObserved:
         order.anomalies += (Anomaly(event.code, event.expected, event.seen, at),)
     elif type(event) is HandedToSupplier:

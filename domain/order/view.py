@@ -11,7 +11,7 @@ import msgspec
 from domain.calendar import ExpectedDecision
 from domain.order.decisions import ACTIONS
 from domain.order.events import Line, ParcelLine
-from domain.order.state import Anomaly, Handover, Hold, Order, Status
+from domain.order.state import Anomaly, Charge, Handover, Hold, Order, Status
 from domain.rules.deadlines import Deadline, DeadlineKind, DeadlineState, clocks, deadlines, ship_by
 from domain.rules.ruleset import RuleBook, RuleSet, ViolationKind
 from domain.rules.violations import AppealView, StockoutCause, Violation, violations
@@ -105,6 +105,7 @@ class OrderView(msgspec.Struct, frozen=True):
     shipment_lock: ShipmentLock
     deadlines: tuple[DeadlineView, ...]
     violations: tuple[ViolationView, ...]
+    charges: tuple[Charge, ...]
     anomalies: tuple[Anomaly, ...]
     allowed_actions: tuple[AllowedAction, ...]
     rules: GoverningRules
@@ -151,6 +152,7 @@ def view(order: Order, book: RuleBook, at: datetime, skus: Mapping[str, Sku] = _
         shipment_lock=shipment_lock(order, rules),
         deadlines=tuple([deadline_view(deadline, at) for deadline in deadlines(order, rules, running, skus)]),
         violations=tuple([violation_view(violation) for violation in standing]),
+        charges=order.charges,
         anomalies=order.anomalies,
         allowed_actions=allowed_actions(order, standing),
         rules=GoverningRules(rules.name, rules.effective_from),

@@ -16,10 +16,9 @@ from msgspec.structs import replace
 
 from domain.calendar import ExpectedDecision, days, end_of_day, expected_decision, hours, later
 from domain.order.events import GoodsType
+from domain.order.events import ViolationKind as ViolationKind
 from domain.order.state import Order
 from domain.rules.reading import read
-
-ViolationKind = Literal["late_shipment", "stockout", "false_shipment", "fraudulent_shipment"]
 
 _FIRST = datetime(2015, 1, 1, tzinfo=UTC)
 _LAST = datetime(2100, 1, 1, tzinfo=UTC)

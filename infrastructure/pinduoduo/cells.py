@@ -5,7 +5,11 @@ Cells are stripped, for exported ones carry tabs and marks that nobody sees.
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 
+from domain.calendar import BEIJING
+from domain.order.decisions import EARLIEST
 from infrastructure.pinduoduo.sheets import Cell
 
 HEADER_WITHIN = 20
@@ -13,6 +17,9 @@ HEADER_WITHIN = 20
 
 _ORDER_SN = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 _DAMAGED_NUMBER = re.compile(r"[0-9.]+[Ee]\+?[0-9]+")
+_TIME = re.compile(
+    r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?(Z|[+-]\d{2}:\d{2})?"
+)
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060'"
 NO_BLANKS = str.maketrans("", "", " \t\r\n\u3000\xa0\ufeff")
 HALF_WIDTH = str.maketrans("（），：", "(),:")
@@ -87,3 +94,50 @@ def identifier(cells: Cells, field: str, longest: int = 64) -> str:
     if len(text) > longest or not all(character.isprintable() for character in text):
         raise WrongCell(field, f"more than {longest} characters, or some that can't be printed")
     return text
+
+
+def moment(cells: Cells, field: str, latest: datetime) -> datetime | None:
+    """A cell of a time, in Beijing unless it says otherwise, as UTC; ``None`` if there is none.
+
+    One stray character is no time (DOMAIN.md §3, dirty cells). Raises ``WrongCell``, also for what lies before the
+    platform was founded or after ``latest``.
+    """
+    cell = cells.get(field)
+    if isinstance(cell, datetime):
+        found = cell.replace(tzinfo=BEIJING).astimezone(UTC)
+    else:
+        text = stripped(cell)
+        if len(text) <= 1:
+            return None
+        found = _parsed(field, text)
+    if not EARLIEST <= found <= latest:
+        raise WrongCell(field, f"{found.astimezone(BEIJING):%Y-%m-%d %H:%M:%S} can't be: too early or too late")
+    return found
+
+
+def _parsed(field: str, text: str) -> datetime:
+    parts = _TIME.fullmatch(text)
+    if parts is None:
+        raise WrongCell(field, f"{text[:50]!r} is not a time")
+    year, month, day, hour, minute = (int(part) for part in parts.group(1, 2, 3, 4, 5))
+    try:
+        found = datetime(year, month, day, hour, minute, int(parts[6] or 0), tzinfo=BEIJING)
+        if parts[7]:
+            found = datetime.fromisoformat(f"{found:%Y-%m-%dT%H:%M:%S}{parts[7]}")
+        return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise WrongCell(field, f"{text[:50]!r} is not a time") from None
+
+
+def amount_fen(cells: Cells, field: str, *, signed: bool = False) -> int | None:
+    """A cell of yuan with at most two decimals, as fen; ``None`` if there is none. Raises ``WrongCell``."""
+    text = cells.text(field).replace("¥", "").replace("￥", "").replace(",", "").strip()
+    if not text:
+        return None
+    try:
+        fen = Decimal(text) * 100 if len(text) < 20 else Decimal("NaN")
+    except InvalidOperation:
+        fen = Decimal("NaN")
+    if not fen.is_finite() or (fen < 0 and not signed) or abs(fen) > 10**12 or fen != fen.to_integral_value():
+        raise WrongCell(field, f"{text[:50]!r} is not an amount in yuan")
+    return int(fen)

@@ -5,17 +5,14 @@ carry tabs. Columns about persons are not read. A row that makes no sense is rej
 column and a reason; the others go in.
 """
 
-import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from msgspec.structs import replace
 
-from domain.calendar import BEIJING
-from domain.order.decisions import CLOCK_SKEW, EARLIEST, FURTHEST_SHIP_BY
+from domain.order.decisions import CLOCK_SKEW, FURTHEST_SHIP_BY
 from domain.order.events import Line
 from domain.order.snapshot import Phase, Snapshot
 from infrastructure.pinduoduo.cells import (
@@ -24,10 +21,11 @@ from infrastructure.pinduoduo.cells import (
     NO_BLANKS,
     Cells,
     WrongCell,
+    amount_fen,
     columns_of,
     identifier,
+    moment,
     order_number,
-    stripped,
 )
 from infrastructure.pinduoduo.sheets import Sheet, UnreadableSheet
 
@@ -76,10 +74,6 @@ _STATUSES: dict[str, tuple[Phase, bool]] = {
 
 _REFUND_PENDING = ("待商家", "处理中", "退款中", "待用户发货", "待买家", "申请退款")
 _REFUND_OVER = ("取消", "关闭", "撤销", "失败", "拒绝")
-
-_TIME = re.compile(
-    r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?(Z|[+-]\d{2}:\d{2})?"
-)
 
 
 class UnreadableExport(Exception):
@@ -166,7 +160,7 @@ class ExportReader:
         if phase == "awaiting_shipment" and formed_at is None and ship_by is None:
             phase = "pending_group"
         paid_at = self._time(cells, "paid_at")
-        paid_fen = _fen(cells, "paid")
+        paid_fen = amount_fen(cells, "paid")
         return Snapshot(
             order_sn=order_number(cells),
             seen_at=self._seen_at,
@@ -188,31 +182,7 @@ class ExportReader:
         )
 
     def _time(self, cells: Cells, field: str, *, future: bool = False) -> datetime | None:
-        """A time cell; one stray character is no time (DOMAIN.md §3, dirty cells)."""
-        cell = cells.get(field)
-        if isinstance(cell, datetime):
-            moment = cell.replace(tzinfo=BEIJING).astimezone(UTC)
-        else:
-            text = stripped(cell)
-            if len(text) <= 1:
-                return None
-            found = _TIME.fullmatch(text)
-            if found is None:
-                raise WrongCell(field, f"{text[:50]!r} is not a time")
-            year, month, day, hour, minute = (int(part) for part in found.group(1, 2, 3, 4, 5))
-            try:
-                moment = datetime(year, month, day, hour, minute, int(found[6] or 0), tzinfo=BEIJING)
-                if found[7]:
-                    moment = datetime.fromisoformat(f"{moment:%Y-%m-%dT%H:%M:%S}{found[7]}")
-                moment = moment.astimezone(UTC)
-            except (ValueError, OverflowError):
-                raise WrongCell(field, f"{text[:50]!r} is not a time") from None
-        latest = self._latest + FURTHEST_SHIP_BY if future else self._latest
-        if not EARLIEST <= moment <= latest:
-            raise WrongCell(
-                field, f"{moment.astimezone(BEIJING):%Y-%m-%d %H:%M:%S} can't be: too early or too late"
-            )
-        return moment
+        return moment(cells, field, self._latest + FURTHEST_SHIP_BY if future else self._latest)
 
 
 def _find_header(lines: Iterator[object]) -> dict[str, int]:
@@ -259,7 +229,7 @@ def _joined(first: Row, second: Row) -> Row:
 
 def _line(cells: Cells, paid_fen: int | None) -> Line:
     quantity = _quantity(cells)
-    total = _fen(cells, "goods_total")
+    total = amount_fen(cells, "goods_total")
     total = total if total is not None else paid_fen or 0
     return Line(
         sku_id=identifier(cells, "sku_id") or "unknown",
@@ -275,20 +245,6 @@ def _quantity(cells: Cells) -> int:
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= 1_000_000 or len(text) > 9:
         raise WrongCell("quantity", f"{text[:50]!r} is not a number of pieces from 1 to 1,000,000")
     return int(text)
-
-
-def _fen(cells: Cells, field: str) -> int | None:
-    """Yuan with at most two decimals, as fen."""
-    text = cells.text(field).removeprefix("¥").removeprefix("￥").replace(",", "").strip()
-    if not text:
-        return None
-    try:
-        fen = Decimal(text) * 100 if len(text) < 20 else Decimal("NaN")
-    except InvalidOperation:
-        fen = Decimal("NaN")
-    if not fen.is_finite() or fen < 0 or fen > 10**12 or fen != fen.to_integral_value():
-        raise WrongCell(field, f"{text[:50]!r} is not an amount in yuan")
-    return int(fen)
 
 
 def _refund_is_pending(after_sales: str) -> bool:

@@ -107,6 +107,8 @@ OTHERS: tuple[c.Command, ...] = (
     c.AppealViolation(violation_id=violation_id("late_shipment")),
     c.AppealViolation(violation_id=violation_id("stockout")),
     c.DecideAppeal(violation_id=violation_id("late_shipment"), outcome="overturned"),
+    c.RecordCharge(kind="late_shipment", amount_fen=300, line_id="bill-1"),
+    c.RecordReturn(amount_fen=300, line_id="bill-2"),
 )
 SUPPLYING: tuple[c.Command, ...] = (
     c.HandToSupplier(supplier_id="S-17", expected_tracking_at=MONDAY_8 + hours(30)),

@@ -225,6 +225,14 @@ def taken_back_from_supplier(supplier_id: str = "S-17", *, at: datetime) -> Fact
     return Fact(e.TakenBackFromSupplier(supplier_id, "too slow"), at)
 
 
+def charged(kind: e.ViolationKind, amount_fen: int, *, at: datetime, line_id: str = "bill-1") -> Fact:
+    return Fact(e.PenaltyCharged(kind, amount_fen, line_id), at)
+
+
+def given_back(amount_fen: int, *, at: datetime, line_id: str = "bill-2") -> Fact:
+    return Fact(e.PenaltyReturned(amount_fen, line_id), at)
+
+
 def violation_id(kind: str) -> str:
     return f"{ORDER_SN}:{kind}"
 

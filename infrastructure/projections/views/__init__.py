@@ -2,6 +2,7 @@
 
 from infrastructure.projections.view import View
 from infrastructure.projections.views.applications import APPLICATIONS
+from infrastructure.projections.views.charges import CHARGES
 from infrastructure.projections.views.deadlines import DEADLINES
 from infrastructure.projections.views.delistings import DELISTINGS
 from infrastructure.projections.views.handovers import HANDOVERS
@@ -13,6 +14,7 @@ from infrastructure.projections.views.violations import VIOLATIONS
 __all__ = [
     "APPLICATIONS",
     "BY_NAME",
+    "CHARGES",
     "DEADLINES",
     "DELISTINGS",
     "HANDOVERS",
@@ -23,6 +25,16 @@ __all__ = [
     "VIOLATIONS",
 ]
 
-VIEWS: tuple[View, ...] = (ORDERS, DEADLINES, VIOLATIONS, RESERVATIONS, APPLICATIONS, SKUS, DELISTINGS, HANDOVERS)
+VIEWS: tuple[View, ...] = (
+    ORDERS,
+    DEADLINES,
+    VIOLATIONS,
+    RESERVATIONS,
+    APPLICATIONS,
+    SKUS,
+    DELISTINGS,
+    HANDOVERS,
+    CHARGES,
+)
 
 BY_NAME = {view.name: view for view in VIEWS}

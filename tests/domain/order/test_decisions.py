@@ -1073,12 +1073,14 @@ A_COMMAND_FOR: dict[str, c.Command] = {
     "decide-complaint": c.DecideComplaint(outcome="upheld"),
     "appeal": c.AppealViolation(violation_id=violation_id("late_shipment")),
     "decide-appeal": c.DecideAppeal(violation_id=violation_id("late_shipment"), outcome="upheld"),
+    "record-charge": c.RecordCharge(kind="late_shipment", amount_fen=300, line_id="bill-1"),
+    "record-return": c.RecordReturn(amount_fen=300, line_id="bill-2"),
 }
 
 
 def test_every_action_of_the_contract_is_there() -> None:
     assert set(A_COMMAND_FOR) == set(ACTIONS)
-    assert len(ACTIONS) == 25
+    assert len(ACTIONS) == 27
     assert {name: ACTIONS[name].command for name in ACTIONS} == {
         name: type(command) for name, command in A_COMMAND_FOR.items()
     }

@@ -45,6 +45,8 @@ EVENTS: list[e.OrderEvent] = [
     e.ParcelComplaintDecided("upheld"),
     e.ViolationAppealed("260302-1:late_shipment", "slip"),
     e.AppealDecided("260302-1:late_shipment", "overturned"),
+    e.PenaltyCharged("late_shipment", 300, "20260306-000017"),
+    e.PenaltyReturned(300, "20260320-000004"),
     e.HandedToSupplier("S-17", MOMENT),
     e.SupplierOutOfStock("S-17", "sold out"),
     e.TakenBackFromSupplier("S-17", "too slow"),

@@ -1,0 +1,92 @@
+"""What broken rules cost: penalties summed up, and the platform's bills beside what the rules say."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from pydantic import Field
+
+from api import openapi
+from api.bodies import decode_cursor
+from api.program import Program
+from api.queries import Day, Moment, ShopId, Waiting
+from api.routes.orders import listed, wait_for, wrong
+from domain.rules.reconciliation import DifferenceKind
+from infrastructure import clock
+from infrastructure.projections.penalties import By, penalty_sums
+from infrastructure.projections.reconciling import list_differences
+from infrastructure.projections.reports import BadPeriod, Period
+from infrastructure.projections.views import CHARGES, ORDERS, VIOLATIONS
+
+router = APIRouter(tags=["money"])
+
+
+class ReconciliationQuery(Waiting):
+    since: Annotated[
+        Moment | None, Field(alias="from", description="Orders charged, or with a violation, at or after this.")
+    ] = None
+    until: Annotated[Moment | None, Field(alias="to", description="And before this.")] = None
+    difference: Annotated[DifferenceKind | None, Field(description="Only differences of this kind.")] = None
+
+
+class PenaltiesQuery(Waiting):
+    by: Annotated[By, Field(description="Sum up by order, by SKU or by day.")] = "day"
+    since: Annotated[
+        Day | None, Field(alias="from", description="The first day, in Beijing (default: six days before `to`).")
+    ] = None
+    until: Annotated[
+        Day | None, Field(alias="to", description="The last day, in Beijing (default: today); at most 92 in all.")
+    ] = None
+
+
+@router.get("/v1/shops/{shop_id}/reconciliation", responses=openapi.page("Difference", "not_reached"))
+async def reconciliation(
+    request: Request, shop_id: ShopId, query: Annotated[ReconciliationQuery, Query()]
+) -> Response:
+    """Where the platform's bills and the rules disagree, by order number.
+
+    An order is in the period with all its charges and violations as soon as one of them is: a bill comes days after
+    what it is for. A page may hold fewer items than asked for and still have a next one.
+    """
+    after = decode_cursor(query.cursor, tuple[str, int])
+    program: Program = request.app.state.program
+    if query.min_position:
+        for view in (VIOLATIONS, CHARGES):
+            await wait_for(program, shop_id, view, query.min_position)
+    async with program.pool.connection() as connection:
+        page = await list_differences(
+            connection,
+            shop_id,
+            program.book,
+            clock.now(),
+            query.limit,
+            after,
+            since=query.since,
+            until=query.until,
+            difference=query.difference,
+        )
+    return listed(page.items, page.next_key)
+
+
+@router.get("/v1/shops/{shop_id}/reports/penalties", responses=openapi.page("PenaltySum", "not_reached"))
+async def penalties(request: Request, shop_id: ShopId, query: Annotated[PenaltiesQuery, Query()]) -> Response:
+    """What broken rules cost, by order, by SKU or by day, as it stands now.
+
+    Violations count on the day they arose; those that were overturned don't. Of an order with several SKUs each
+    bears its part by value.
+    """
+    after = decode_cursor(query.cursor, tuple[str])
+    program: Program = request.app.state.program
+    now = clock.now()
+    try:
+        period = Period.of(query.since, query.until, now)
+    except BadPeriod as error:
+        raise wrong("from", str(error)) from error
+    if query.min_position:
+        for view in (VIOLATIONS, ORDERS):
+            await wait_for(program, shop_id, view, query.min_position)
+    async with program.pool.connection() as connection:
+        page = await penalty_sums(
+            connection, shop_id, query.by, period, now, query.limit, after[0] if after else None
+        )
+    return listed(page.items, page.next_key)

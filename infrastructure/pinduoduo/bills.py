@@ -1,0 +1,155 @@
+"""The platform's bills: the lines that take penalties or give them back (DOMAIN.md §1.8).
+
+A bill has many other lines, sales above all; those are counted and left. Columns are found by their names. A row
+that makes no sense is rejected with its line and a reason; the others count.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, Literal, NamedTuple, Self
+
+from domain.order.decisions import CLOCK_SKEW
+from domain.order.events import ViolationKind
+from infrastructure.pinduoduo.cells import (
+    HALF_WIDTH,
+    HEADER_WITHIN,
+    NO_BLANKS,
+    Cells,
+    WrongCell,
+    amount_fen,
+    columns_of,
+    identifier,
+    moment,
+    order_number,
+)
+from infrastructure.pinduoduo.sheets import Line, Sheet, UnreadableSheet
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "order_sn": ("商户订单号", "订单号", "订单编号", "orderNo", "order_sn"),
+    "at": ("发生时间", "账单时间", "入账时间", "billTime", "occurred_at"),
+    "business": ("业务描述", "账务类型", "费用项", "扣款类型", "deductReason", "kind"),
+    "income": ("收入金额(+元)", "收入金额(元)", "收入金额"),
+    "expense": ("支出金额(-元)", "支出金额(元)", "支出金额"),
+    "amount": ("金额(元)", "金额", "amount"),
+    "line_id": ("流水号", "账单流水号", "业务流水号", "line_id"),
+}
+"""What we read, and the header names it may have, the preferred first."""
+
+_KINDS: tuple[tuple[str, ViolationKind], ...] = (
+    ("延迟发货", "late_shipment"),
+    ("虚假发货", "false_shipment"),
+    ("虚假轨迹", "false_shipment"),
+    ("欺诈发货", "fraudulent_shipment"),
+    ("缺货", "stockout"),
+)
+_RETURNED = "申诉补回"
+_BUSINESS = re.compile("|".join([*(word for word, _ in _KINDS), _RETURNED]))
+
+
+class BillLine(NamedTuple):
+    """A line that concerns a penalty. ``kind`` is ``None`` where money was given back."""
+
+    line: int
+    order_sn: str
+    kind: ViolationKind | None
+    amount_fen: int
+    at: datetime
+    line_id: str
+
+
+class Rejected(NamedTuple):
+    """A row that can't be taken, and why."""
+
+    line: int
+    reason: str
+
+
+Other = Literal["other"]
+"""A line about something else than penalties."""
+
+
+class BillReader:
+    """Reads a bill as a stream: iterate once, in a ``with`` block. Raises ``UnreadableSheet``.
+
+    A line without a number of its own is known by what it says and by how many equal ones come before it, so the
+    same bill read again has the same lines. Nothing can have happened after ``now`` (and ten minutes).
+    ``bytes_read`` and ``total_bytes`` tell how far it has come.
+    """
+
+    def __init__(self, source: Path | IO[bytes], *, now: datetime) -> None:
+        self._sheet = Sheet(source)
+        self._latest = now + CLOCK_SKEW
+        self._equal: Counter[tuple[object, ...]] = Counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sheet.close()
+
+    @property
+    def total_bytes(self) -> int:
+        return self._sheet.total_bytes
+
+    @property
+    def bytes_read(self) -> int:
+        return self._sheet.bytes_read
+
+    def __iter__(self) -> Iterator[BillLine | Rejected | Other]:
+        columns, lines = _after_header(iter(self._sheet))
+        for line in lines:
+            if line.damage:
+                yield Rejected(line.number, line.damage)
+                continue
+            cells = Cells(columns, line.cells)
+            if any(cells.text(field) for field in columns):
+                yield self._read(line.number, cells)
+
+    def _read(self, number: int, cells: Cells) -> BillLine | Rejected | Other:
+        business = cells.text("business").translate(NO_BLANKS).translate(HALF_WIDTH)
+        if not _BUSINESS.search(business):
+            return "other"
+        try:
+            kind = None if _RETURNED in business else next(kind for word, kind in _KINDS if word in business)
+            order_sn = order_number(cells)
+            at = moment(cells, "at", self._latest)
+            if at is None:
+                raise WrongCell("at", "the time is missing")
+            fen = _amount(cells, kind)
+            line_id = identifier(cells, "line_id", 100) or self._made_up(order_sn, kind, at, fen)
+        except WrongCell as wrong:
+            return Rejected(number, f"{COLUMNS[wrong.field][0]}: {wrong.reason}")
+        return BillLine(number, order_sn, kind, fen, at, line_id)
+
+    def _made_up(self, *said: object) -> str:
+        self._equal[said] += 1
+        text = "|".join(map(str, said))
+        return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-{self._equal[said]}"
+
+
+def _amount(cells: Cells, kind: ViolationKind | None) -> int:
+    """What was taken or given, without its sign: bills write expenses with a minus or without."""
+    field = "income" if kind is None else "expense"
+    if not cells.has(field) or not cells.text(field):
+        field = "amount"
+    fen = amount_fen(cells, field, signed=True)
+    if not fen:
+        raise WrongCell(field if cells.has(field) else "amount", "the amount is missing")
+    return abs(fen)
+
+
+def _after_header(lines: Iterator[Line]) -> tuple[dict[str, int], Iterator[Line]]:
+    best: dict[str, int] = {}
+    for line in islice(lines, HEADER_WITHIN):
+        columns = columns_of(line.cells, COLUMNS)
+        if {"order_sn", "at", "business"} <= set(columns) and {"expense", "income", "amount"} & set(columns):
+            return columns, chain(lines)
+        best = max(best, columns, key=len)
+    wanted = ("order_sn", "at", "business", "expense")
+    missing = "、".join(COLUMNS[field][0] for field in wanted if field not in best)
+    raise UnreadableSheet(f"no header of a bill was found: {missing} missing")

@@ -1,0 +1,96 @@
+"""Reconciliation: for which orders the platform's bills and the rules disagree, and by how much.
+
+SQL selects orders that were charged or broke a rule in a period; where they differ, the domain says
+(``domain.rules.reconciliation``), from the order's events.
+"""
+
+from datetime import datetime
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from domain.order.state import fold
+from domain.rules.reconciliation import KINDS, Difference, DifferenceKind, differences
+from domain.rules.ruleset import RuleBook
+from infrastructure.log.log import read_histories
+from infrastructure.log.streams import OF_ORDER
+from infrastructure.projections.lists import Page
+
+STRETCH = 500
+"""Orders folded at once."""
+
+MOST_STRETCHES = 4
+"""How many of those one page looks through at most before it answers with what it has."""
+
+# An order counts with all its charges and violations as soon as one of them lies in the period: a bill comes days
+# after what it is for.
+_ORDERS = """
+SELECT order_sn FROM (
+    SELECT v.order_sn FROM violation_list v
+    WHERE v.shop_id = %(shop_id)s AND v.order_sn >= %(first)s AND v.stands_from <= %(at)s
+      AND v.arose_at >= %(since)s::timestamptz AND v.arose_at < %(until)s::timestamptz
+    UNION
+    SELECT c.order_sn FROM charge_list c
+    WHERE c.shop_id = %(shop_id)s AND c.order_sn >= %(first)s
+      AND c.charged_at >= %(since)s::timestamptz AND c.charged_at < %(until)s::timestamptz
+) AS concerned
+ORDER BY order_sn LIMIT %(limit)s
+"""
+
+
+async def list_differences(
+    connection: AsyncConnection[TupleRow],
+    shop_id: str,
+    book: RuleBook,
+    at: datetime,
+    limit: int,
+    after: tuple[str, int] | None = None,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    difference: DifferenceKind | None = None,
+) -> Page[Difference]:
+    """The differences of a shop as they stand at a moment, by order number.
+
+    The key is an order and how many of its differences were shown. A page may hold fewer than ``limit`` and still
+    have a next one: the work of one page is bounded.
+    """
+    found: list[Difference] = []
+    first, shown = after or ("", 0)
+    for _ in range(MOST_STRETCHES):
+        cursor = await connection.execute(
+            _ORDERS,
+            {
+                "shop_id": shop_id,
+                "first": first,
+                "at": at,
+                "since": since.isoformat() if since else "-infinity",
+                "until": until.isoformat() if until else "infinity",
+                "limit": STRETCH,
+            },
+        )
+        numbers = [number for (number,) in await cursor.fetchall()]
+        by_order = await _of(connection, shop_id, book, at, numbers)
+        for number in numbers:
+            differing = [each for each in by_order[number] if difference in (None, each.difference)]
+            done = shown if number == first else 0
+            for place, each in enumerate(differing[done:], start=done):
+                if len(found) == limit:
+                    return Page(found, (number, place))
+                found.append(each)
+        if len(numbers) < STRETCH:
+            return Page(found, None)
+        first, shown = numbers[-1], len(KINDS) + 1
+    return Page(found, (first, shown))
+
+
+async def _of(
+    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, at: datetime, numbers: list[str]
+) -> dict[str, tuple[Difference, ...]]:
+    streams = [(shop_id, OF_ORDER.stream(number)) for number in numbers]
+    histories = await read_histories(connection, streams)
+    found = {}
+    for number, stream in zip(numbers, streams, strict=True):
+        order = fold(number, histories[stream])
+        found[number] = differences(order, book.governing(order), at)
+    return found

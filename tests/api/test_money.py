@@ -1,0 +1,170 @@
+"""Bills, reconciliation and penalties over HTTP and the command line, on a real database."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.reconciliation import SHOP, made_up, make_shop, reconciled, shiplock
+from infrastructure import clock
+from tests.api.conftest import LINE, Api, ago
+
+ORDER = "260302-00000000000000"
+TWO = [LINE | {"unit_price_fen": 10_000}, LINE | {"sku_id": "52000302", "quantity": 2, "unit_price_fen": 2_500}]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_bill_of_a_thousand_lines_gives_away_exactly_what_was_planted(
+    database_url: str, tmp_path: Path, seed: int
+) -> None:
+    shop = made_up(seed, clock.now())
+    assert len(shop.bill) == 1_000
+    assert len(shop.planted) == 150
+    asyncio.run(make_shop(database_url, shop.told))
+    report, found = reconciled(database_url, tmp_path, shop.bill)
+    assert (report["lines_read"], report["unmatched"], report["rejected"]) == (1_000, 0, 0)
+    assert found == shop.planted
+
+
+def test_a_bill_is_looked_at_first_and_its_strange_lines_are_told(
+    database_url: str, tmp_path: Path, api: Api
+) -> None:
+    at = ago(100)
+    api.formed(ORDER + "1", at=at)
+    bill = tmp_path / "bill.csv"
+    bill.write_text(
+        "商户订单号,发生时间,支出金额（-元）,业务描述\n"
+        f"{ORDER}1,{at:%Y-%m-%d} 23:59:59,3.00,售后费用-延迟发货\n"
+        f"{ORDER}1,{at:%Y-%m-%d} 23:59:59,3.00,售后费用-延迟发货\n"
+        f"{ORDER}9,{at:%Y-%m-%d} 23:59:59,3.00,售后费用-延迟发货\n"
+        f"{ORDER}1,someday,3.00,售后费用-延迟发货\n"
+        f"{ORDER}1,{at:%Y-%m-%d} 23:59:59,,售后费用-缺货\n"
+        f"{ORDER}1,{at:%Y-%m-%d} 23:59:59,9.90,技术服务费\n",
+        encoding="utf-8",
+    )
+    arguments = ("import-bill", str(bill), "--shop", SHOP)
+    preview = shiplock(database_url, tmp_path, *arguments, "--dry-run")
+    report = shiplock(database_url, tmp_path, *arguments)
+    for told in (preview, report):
+        counts = {name: told[name] for name in ("lines_read", "charges", "other", "unmatched", "rejected")}
+        assert counts == {"lines_read": 6, "charges": 2, "other": 1, "unmatched": 1, "rejected": 2}
+        assert told["charged_fen"] == 600
+        reasons = {line["line"]: line["reason"] for line in told["left_out"]}
+        assert f"no order {ORDER}9" in reasons[4]
+        assert "'someday' is not a time" in reasons[5]
+        assert "amount is missing" in reasons[6]
+    again = shiplock(database_url, tmp_path, *arguments)
+    assert (again["charges"], again["known"]) == (0, 2)
+    assert len(api.order(ORDER + "1")["charges"]) == 2
+
+
+def differences(api: Api, **parameters: Any) -> list[Any]:
+    """Every difference, page by page."""
+    found: list[Any] = []
+    cursor = None
+    while True:
+        page = api.get("reconciliation", **parameters, **({"cursor": cursor} if cursor else {}))
+        assert page.status_code == 200, page.text
+        found += page.json()["items"]
+        cursor = page.json()["next_cursor"]
+        if cursor is None:
+            return found
+
+
+def test_pages_of_any_size_show_every_difference_once(api: Api) -> None:
+    position = 0
+    for n in range(1, 6):
+        api.formed(ORDER + str(n), at=ago(200))
+        for kind, fen in (("late_shipment", 999), ("false_shipment", 500), ("fraudulent_shipment", 7)):
+            told = api.done(ORDER + str(n), "record-charge", kind=kind, amount_fen=fen, line_id=kind)
+            position = told["position"]
+        position = api.done(ORDER + str(n), "record-return", amount_fen=1, line_id="back")["position"]
+    whole = differences(api, min_position=position)
+    assert len(whole) == 5 * 5
+    assert whole == sorted(whole, key=lambda each: each["order_sn"])
+    for limit in (1, 2, 3, 7):
+        assert differences(api, limit=limit) == whole
+    late = differences(api, limit=2, difference="amount_differs")
+    assert late == [each for each in whole if each["difference"] == "amount_differs"]
+    assert api.get("reconciliation", shop="100000002").json()["items"] == []
+
+
+def test_an_order_is_in_a_period_with_all_it_has(api: Api) -> None:
+    api.formed(ORDER + "1", at=ago(24 * 20))
+    told = api.done(
+        ORDER + "1", "record-charge", kind="late_shipment", amount_fen=100, line_id="1", occurred_at=ago(24)
+    )
+    position = told["position"]
+    for parameters in (
+        {"from_": ago(48)},
+        {"to": ago(24 * 10)},
+        {},
+    ):
+        kinds = {each["kind"] for each in differences(api, min_position=position, **parameters)}
+        assert kinds == {"late_shipment", "stockout"}, parameters
+    assert differences(api, from_=ago(24 * 10), to=ago(48)) == []
+
+
+def test_the_bill_of_an_order_is_shown_with_it_and_a_line_has_one_meaning(api: Api) -> None:
+    api.formed(ORDER + "1", at=ago(100))
+    told: dict[str, Any] = {"kind": "late_shipment", "amount_fen": 300, "line_id": "17", "occurred_at": ago(1)}
+    order = api.done(ORDER + "1", "record-charge", **told)
+    assert [(charge["kind"], charge["amount_fen"], charge["line_id"]) for charge in order["charges"]] == [
+        ("late_shipment", 300, "17")
+    ]
+    assert api.done(ORDER + "1", "record-charge", **told)["version"] == order["version"]
+    refused = api.do(ORDER + "1", "record-charge", **(told | {"amount_fen": 301}))
+    assert (refused.status_code, refused.json()["code"]) == (409, "line_already_told")
+
+
+def penalties(api: Api, by: str, **parameters: Any) -> dict[str, tuple[int, int]]:
+    page = api.get("reports/penalties", by=by, **parameters)
+    assert page.status_code == 200, page.text
+    return {item["key"]: (item["violations"], item["penalties_fen"]) for item in page.json()["items"]}
+
+
+def test_penalties_are_summed_by_order_by_sku_and_by_day(api: Api) -> None:
+    api.placed(ORDER + "1", lines=TWO, paid_fen=15_000, at=ago(60))
+    api.done(ORDER + "1", "form-group", occurred_at=ago(60))
+    api.formed(ORDER + "2", at=ago(60))
+    refund = {"initiated_by": "merchant", "reason": "out_of_stock"}
+    position = api.done(ORDER + "1", "refund", occurred_at=ago(59), **refund)["position"]
+    at = {"min_position": position}
+    assert penalties(api, "order", **at) == {ORDER + "1": (1, 700), ORDER + "2": (1, 300)}
+    assert penalties(api, "sku", **at) == {"52000301": (2, 300 + 466), "52000302": (1, 234)}
+    assert sum(fen for _, fen in penalties(api, "day", **at).values()) == 1_000
+    daily = api.get("reports/daily").json()["items"]
+    by_day = penalties(api, "day", **at)
+    for day in daily:
+        assert by_day.get(day["day"], (0, 0))[1] == day["penalties_fen"]
+    first = api.get("reports/penalties", by="order", limit=1).json()
+    second = api.get("reports/penalties", by="order", limit=1, cursor=first["next_cursor"]).json()
+    assert [first["items"][0]["key"], second["items"][0]["key"]] == [ORDER + "1", ORDER + "2"]
+    assert second["next_cursor"] is None
+    assert api.get("reports/penalties", from_="2026-01-01", to="2026-12-31").status_code == 422
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9_999)), min_size=1, max_size=4), st.integers(100, 99_999)
+)
+def test_what_skus_bear_is_exactly_what_the_order_cost(api: Api, lines: list[tuple[int, int]], paid: int) -> None:
+    shop = f"shop-{clock.now():%H%M%S%f}"
+    sent = [
+        LINE | {"sku_id": f"SKU-{n}", "quantity": quantity, "unit_price_fen": price}
+        for n, (quantity, price) in enumerate(lines)
+    ]
+    at = ago(20)
+    api.do(ORDER, "place", shop=shop, lines=sent, paid_fen=paid, occurred_at=at)
+    api.do(ORDER, "form-group", shop=shop, occurred_at=at)
+    told = api.do(
+        ORDER, "refund", shop=shop, initiated_by="merchant", reason="out_of_stock", occurred_at=ago(1)
+    ).json()
+    (violation,) = told["violations"]
+    items = api.get("reports/penalties", shop=shop, by="sku", min_position=told["position"]).json()["items"]
+    assert sum(item["penalties_fen"] for item in items) == violation["penalty_fen"]
+    assert {item["key"] for item in items} == {line["sku_id"] for line in sent}
+    assert all(item["penalties_fen"] >= 0 for item in items)
