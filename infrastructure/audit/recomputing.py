@@ -19,7 +19,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from infrastructure import collector
-from infrastructure.audit.stretch import STRETCH_EVENTS, Streams, Stretch, recompute
+from infrastructure.audit.stretch import STRETCH_EVENTS, Rows, Streams, Stretch, recompute
 
 RUN_EVENTS = 1 << 18
 """The most events of one shop that are recomputed in one go; so much is known of the streams of one run."""
@@ -37,13 +37,19 @@ class Run(NamedTuple):
     sizes: list[int]
 
     def stretches(self, connection: Connection[TupleRow]) -> Iterator["Recomputed"]:
-        """Its stretches, recomputed."""
+        """Its stretches, recomputed; until the last one came the connection is taken."""
         streams = Streams({}, {})
+        rows = Rows(connection, self.shop_id, self.start, self.end)
         for start in range(self.start, self.end, STRETCH_EVENTS):
             end = min(start + STRETCH_EVENTS, self.end)
             cuts = [size for size in self.sizes if start < size <= end]
-            stretch = recompute(connection, self.shop_id, start, end, cuts, streams)
-            yield Recomputed(stretch, streams if end == self.end else None)
+            if again := rows.closed:  # something was odd, and may be again soon
+                rows = Rows(connection, self.shop_id, start, end)
+            stretch = recompute(connection, self.shop_id, start, end, cuts, streams, rows)
+            last = end == self.end
+            if again or last:
+                rows.close()
+            yield Recomputed(stretch, streams if last else None)
 
 
 class Recomputed(NamedTuple):

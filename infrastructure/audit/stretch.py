@@ -9,7 +9,6 @@ import hashlib
 import struct
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -111,19 +110,67 @@ class _Odd(Exception):
     """Something is wrong in the stretch."""
 
 
-def recompute(
-    connection: Connection[TupleRow], shop_id: str, start: int, end: int, cuts: Sequence[int], streams: Streams
-) -> Stretch:
-    """Read, hash and check the events after ``start`` up to ``end``; ``cuts`` are sizes of the log in between.
+class Rows:
+    """Rows of a log as COPY sends them, each hashed as it comes.
 
+    They are taken from the connection without the driver's own loop, which would cost as much as hashing. Nothing
+    else can use the connection before this is closed.
+    """
+
+    def __init__(self, connection: Connection[TupleRow], shop_id: str, start: int, end: int) -> None:
+        self._connection = connection.pgconn
+        shop = shop_id.encode()
+        self._head = b"\x00" + struct.pack("!i", len(shop)) + shop
+        self.closed = False
+        self._connection.send_query(sql.SQL(_ROWS).format(shop_id, start, end).as_bytes(connection))
+        result = self._connection.get_result()
+        if result is None or result.status != pq.ExecStatus.COPY_OUT:
+            raise psycopg.OperationalError(result.get_error_message() if result else "the connection has no answer")
+        self._next = bytes(self._connection.get_copy_data(0)[1])[_COPY_HEAD:]
+
+    def take(self, count: int) -> tuple[list[bytes], list[bytes]]:
+        """The next rows, fewer where there are no more, and their leaf hashes."""
+        sha256, head, receive, row = hashlib.sha256, self._head, self._connection.get_copy_data, self._next
+        rows: list[bytes] = []
+        leaves: list[bytes] = []
+        while len(row) > 2 and len(rows) < count:  # what ends a COPY is no longer
+            rows.append(row)
+            leaves.append(sha256(head + row[2:-_HASH_FIELD]).digest())
+            row = bytes(receive(0)[1])
+        self._next = row
+        return rows, leaves
+
+    def close(self) -> None:
+        """Read what is left and forget it."""
+        if self.closed:
+            return
+        self.closed = True
+        while self._next:  # there is nothing behind what ends a COPY, well or not
+            self._next = bytes(self._connection.get_copy_data(0)[1])
+        while self._connection.get_result():
+            pass
+
+
+def recompute(
+    connection: Connection[TupleRow],
+    shop_id: str,
+    start: int,
+    end: int,
+    cuts: Sequence[int],
+    streams: Streams,
+    rows: Rows,
+) -> Stretch:
+    """Hash and check the events after ``start`` up to ``end``; ``cuts`` are sizes of the log in between.
+
+    They come from ``rows``, unless anything is odd: those are closed then, and the events read one by one.
     ``streams`` knows the stretches before this one, and this one afterwards.
     """
     stretch = Stretch(shop_id, start, end, [], {}, (0, 0), [])
     try:
-        rows = _rows(connection, stretch)
-        leaves = _hash(shop_id, rows)
-        recorded = _check(stretch, rows, streams)
+        taken, leaves = rows.take(end - start)
+        recorded = _check(stretch, taken, leaves, streams)
     except (_Odd, UnreadableEvent, psycopg.DataError, LookupError, ValueError, TypeError, struct.error):
+        rows.close()
         return _one_by_one(connection, stretch, cuts, streams)
     return _with_nodes(stretch._replace(recorded=recorded), leaves, cuts)
 
@@ -139,22 +186,13 @@ def _with_nodes(stretch: Stretch, leaves: Sequence[bytes], cuts: Sequence[int]) 
     return stretch._replace(nodes=nodes(stretch.end), cuts={cut: nodes(cut) for cut in cuts})
 
 
-def _hash(shop_id: str, rows: Sequence[bytes]) -> list[bytes]:
-    """The leaf hashes of rows. Raises ``_Odd`` where another is stored."""
-    sha256 = hashlib.sha256
-    shop = shop_id.encode()
-    head = b"\x00" + struct.pack("!i", len(shop)) + shop
-    leaves = [sha256(head + row[2:-_HASH_FIELD]).digest() for row in rows]
-    if leaves != [row[-HASH_BYTES:] for row in rows]:
-        raise _Odd
-    return leaves
-
-
-def _check(stretch: Stretch, rows: Sequence[bytes], streams: Streams) -> tuple[int, int]:
+def _check(stretch: Stretch, rows: Sequence[bytes], leaves: Sequence[bytes], streams: Streams) -> tuple[int, int]:
     """Whether rows are those of the stretch, in order, and can be read; when the first and last were recorded.
 
     Raises whatever odd bytes lead to.
     """
+    if leaves != [row[-HASH_BYTES:] for row in rows]:
+        raise _Odd
     layouts = _Layouts()
     fields, payloads, origins = [], [], set()
     for row in rows:
@@ -215,26 +253,6 @@ class _Layouts(dict[tuple[int, int], _Layout]):
         layout = struct.Struct(f"!6xqi{stream_size}s4xq20xi{type_size}s4xq4x8x4xqi")
         self[sizes] = layout.unpack_from, layout.size
         return self[sizes]
-
-
-def _rows(connection: Connection[TupleRow], stretch: Stretch) -> list[bytes]:
-    """The stretch's rows as COPY sends them, read without the driver's own loop, which costs as much as hashing."""
-    query = sql.SQL(_ROWS).format(stretch.shop_id, stretch.start, stretch.end).as_bytes(connection)
-    pgconn = connection.pgconn
-    pgconn.send_query(query)
-    _checked(pgconn.get_result(), pq.ExecStatus.COPY_OUT)
-    rows = [bytes(row) for _, row in iter(partial(pgconn.get_copy_data, 0), (-1, b""))]
-    result = pgconn.get_result()
-    while pgconn.get_result():
-        pass
-    _checked(result, pq.ExecStatus.COMMAND_OK)
-    rows[0] = rows[0][_COPY_HEAD:]
-    return rows[:-1]  # the last one says that there are no more
-
-
-def _checked(result: pq.abc.PGresult | None, expected: pq.ExecStatus) -> None:
-    if result is None or result.status != expected:
-        raise psycopg.DataError(result.get_error_message() if result else "the connection has no answer")
 
 
 # ---- looking closer ---------------------------------------------------------------------------------
