@@ -60,6 +60,11 @@ async def something_for_every_view(path: CommandPath, count: int, shop: str = SH
         path,
         *(tell(order_sn(n), c.HandToSupplier(supplier_id="S-17"), shop) for n in range(count)),
         *(tell(order_sn(n), c.RequestStockout(reason="oversold"), shop) for n in range(count)),
+        *(
+            tell(order_sn(n), c.RecordCharge(kind="late_shipment", amount_fen=300, line_id=f"=17-{n}"), shop)
+            for n in range(count)
+        ),
+        *(tell(order_sn(n), c.RecordReturn(amount_fen=300, line_id=f"18-{n}"), shop) for n in range(count)),
         *(TellSku(shop, f"5200030{n}", s.CountStock(on_hand=n), "test") for n in range(count)),
         *(TellSku(shop, f"5200030{n}", s.Delist(reason="缺货"), "test") for n in range(count)),
     )

@@ -1,0 +1,104 @@
+"""Reading the platform's bills: their lines about penalties, in whatever file they come."""
+
+from datetime import UTC, datetime
+from io import BytesIO
+
+import openpyxl
+import pytest
+
+from infrastructure.pinduoduo.bills import BillLine, BillReader, Other, Rejected
+from infrastructure.pinduoduo.sheets import UnreadableSheet
+
+NOW = datetime(2026, 4, 1, tzinfo=UTC)
+HEADER = "商户订单号,发生时间,收入金额（+元）,支出金额（-元）,账务类型,业务描述"
+LATE = "260302-1,2026-03-06 03:00:00,,-3.00,其他,售后费用-延迟发货"
+
+
+def read(*lines: str, header: str = HEADER, encoding: str = "utf-8") -> list[BillLine | Rejected | Other]:
+    content = "\r\n".join([header, *lines]).encode(encoding)
+    with BillReader(BytesIO(content), now=NOW) as reader:
+        return list(reader)
+
+
+@pytest.mark.parametrize(
+    ("business", "kind"),
+    [
+        ("售后费用-延迟发货", "late_shipment"),
+        ("延迟发货_扣款", "late_shipment"),
+        ("售后费用-缺货", "stockout"),
+        ("缺货扣款", "stockout"),
+        ("售后费用-虚假发货", "false_shipment"),
+        ("虚假轨迹", "false_shipment"),
+        ("售后费用-欺诈发货", "fraudulent_shipment"),
+    ],
+)
+def test_each_business_is_the_violation_it_charges_for(business: str, kind: str) -> None:
+    (found,) = read(f"260302-1,2026-03-06 03:00:00,,-12.50,其他,{business}")
+    assert isinstance(found, BillLine)
+    assert (found.order_sn, found.kind, found.amount_fen) == ("260302-1", kind, 1_250)
+    assert found.at == datetime(2026, 3, 5, 19, tzinfo=UTC)
+
+
+def test_money_given_back_is_income() -> None:
+    (found,) = read("260302-1,2026-03-06 03:00:00,+3.00,,其他,其他收入-申诉补回")
+    assert isinstance(found, BillLine)
+    assert (found.kind, found.amount_fen) == (None, 300)
+
+
+def test_other_business_is_counted_and_left() -> None:
+    assert read("260302-1,2026-03-06 03:00:00,43.00,,交易收入,交易收入-订单收入", ",,,,,") == ["other"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+def test_bills_are_read_in_the_encodings_people_save_them_in(encoding: str) -> None:
+    assert [line.kind for line in read(LATE, encoding=encoding) if isinstance(line, BillLine)] == ["late_shipment"]
+
+
+def test_a_workbook_is_read_like_a_text() -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(["账单 2026-03"])
+    sheet.append(["orderNo", "billTime", "amount", "deductReason"])
+    sheet.append(["260302-1", "2026-03-06 03:00", 3, "延迟发货_扣款"])
+    file = BytesIO()
+    book.save(file)
+    with BillReader(file, now=NOW) as reader:
+        (found,) = reader
+    assert isinstance(found, BillLine)
+    assert (found.line, found.kind, found.amount_fen) == (3, "late_shipment", 300)
+
+
+def test_a_line_is_known_by_its_number_or_by_what_it_says() -> None:
+    first, again, other = [line.line_id for line in read(LATE, LATE, LATE.replace("3.00", "4.00"))]  # type: ignore[union-attr]
+    assert len({first, again, other}) == 3
+    assert [line.line_id for line in read(LATE, LATE)] == [first, again]  # type: ignore[union-attr]
+    (numbered,) = read(f"T-17,{LATE}", header=f"流水号,{HEADER}")
+    assert isinstance(numbered, BillLine)
+    assert numbered.line_id == "T-17"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (LATE.replace("260302-1", ""), "商户订单号: the order number is missing"),
+        (LATE.replace("260302-1", "2.60302E+14"), "商户订单号: '2.60302E+14' was rounded by a spreadsheet"),
+        (LATE.replace("2026-03-06 03:00:00", ""), "发生时间: the time is missing"),
+        (LATE.replace("2026", "2027"), "too early or too late"),
+        (LATE.replace("-3.00", ""), "the amount is missing"),
+        (LATE.replace("-3.00", "three"), "支出金额(-元): 'three' is not an amount in yuan"),
+        (LATE.replace("-3.00", "0"), "the amount is missing"),
+        (LATE.replace("-3.00", "3.005"), "is not an amount in yuan"),
+    ],
+)
+def test_a_line_that_makes_no_sense_is_rejected_with_its_reason(line: str, reason: str) -> None:
+    bad, good = read(line, LATE)
+    assert isinstance(bad, Rejected)
+    assert bad.line == 2
+    assert reason in bad.reason
+    assert isinstance(good, BillLine)
+
+
+def test_a_file_without_a_bills_header_is_refused_with_what_is_missing() -> None:
+    with pytest.raises(UnreadableSheet, match=r"no header of a bill was found: 发生时间、业务描述、支出金额"):
+        read("1,2", header="订单号,something")
