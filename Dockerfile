@@ -6,7 +6,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY domain domain
 COPY infrastructure infrastructure
 COPY api api
-RUN pip install --no-cache-dir --no-deps . && useradd --create-home shiplock
+RUN pip install --no-cache-dir --no-deps . && useradd --create-home shiplock \
+    && install --directory --owner=shiplock --mode=700 /var/lib/shiplock
 USER shiplock
 EXPOSE 8000
 ENTRYPOINT ["shiplock"]

@@ -34,9 +34,9 @@ def replacing(file: Path) -> Iterator[BinaryIO]:
     try:
         with part.open("xb") as into:
             yield into
-            into.flush()
-            os.fsync(into.fileno())
+        _sync(part)
         part.replace(file)
+        _sync(file.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -57,8 +57,9 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(place: Path) -> None:
+    """Have the disk hold what a file or folder is now."""
+    descriptor = os.open(place, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

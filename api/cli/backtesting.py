@@ -33,7 +33,7 @@ from domain.rules.backtest import Charged, OrderDifference
 from infrastructure import backtesting, clock
 from infrastructure.backtest_jobs import work_off
 from infrastructure.backtesting import Asked, Backtest, Compared, Progress
-from infrastructure.projections.export import whole
+from infrastructure.durable import replacing
 from infrastructure.replaying import ReplayFailed
 from infrastructure.rule_sets import read_file
 
@@ -102,7 +102,7 @@ def _written(file: Path | None) -> Iterator[Callable[[Sequence[OrderDifference]]
         yield None
         return
     try:
-        with whole(file) as binary, TextIOWrapper(binary, encoding="utf-8", newline="") as text:
+        with replacing(file) as binary, TextIOWrapper(binary, encoding="utf-8", newline="") as text:
             rows = csv.writer(text, lineterminator="\n")
             rows.writerow(("order_sn", "since", "paid_fen", "now", "then", "difference_fen"))
 

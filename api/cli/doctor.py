@@ -1,5 +1,6 @@
 """``doctor``: is everything in place, and if not, what to do."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from api.program import database
 from domain.calendar import is_working_day
 from domain.rules.reading import InvalidRuleSet
 from infrastructure import clock
+from infrastructure.audit.archive import Archive
+from infrastructure.audit.keys import BadKey
 from infrastructure.database.embedded import EmbeddedServerFailed, binaries
 from infrastructure.database.migrate import WrongDatabase, applied, revisions
 from infrastructure.rule_sets import rule_book
@@ -61,6 +64,7 @@ def examine() -> Iterator[Finding]:
         yield Finding("rule sets", True, ", ".join(rules.name for rules in rule_book(found.rules_dir).sets))
     except InvalidRuleSet as error:
         yield Finding("rule sets", False, str(error), "Mend the file; `shiplock rules check` looks at one.")
+    yield from _archive(Archive.of(found))
     if found.database_url is None:
         yield from _embedded(found.data_dir)
     else:
@@ -76,6 +80,24 @@ def _calendar(now: datetime) -> Finding:
     _, certain = is_working_day(now.date())
     advice = "Update the package chinesecalendar; expected decisions are estimates without it."
     return Finding("working days", certain, f"{now.year} {'known' if certain else 'not announced'}", advice)
+
+
+def _archive(archive: Archive) -> Iterator[Finding]:
+    try:
+        generations = archive.keys.generations()
+        if generations:
+            archive.keys.signer()
+    except BadKey as error:
+        yield Finding("signing key", False, str(error), "See the message; docs/auditors.md says more.")
+    else:
+        said = f"key {generations[-1].number} in {archive.keys.folder}" if generations else "made when it is needed"
+        yield Finding("signing key", True, said)
+    folder = archive.checkpoints.folder
+    place = next(above for above in (folder, *folder.parents) if above.exists())
+    writable = os.access(place, os.W_OK | os.X_OK)
+    yield Finding(
+        "checkpoints", writable, str(folder), f"Let this user write to {place}; none can be made otherwise."
+    )
 
 
 def _embedded(data_dir: Path) -> Iterator[Finding]:

@@ -3,10 +3,7 @@
 The file shows one moment, however long it takes to write, and is there whole or not at all.
 """
 
-import os
-import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +12,7 @@ import msgspec
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
+from infrastructure import durable
 from infrastructure.projections import builds
 from infrastructure.projections.builds import CannotDo, table_of
 from infrastructure.projections.view import FAR_FUTURE, Column, View
@@ -74,7 +72,7 @@ async def export(
 
     Raises ``CannotDo`` where there is nothing to export from, and ``OSError`` where nothing can be written.
     """
-    with whole(file) as into:
+    with durable.replacing(file) as into:
         async with connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             chosen = await _source(connection, view, build_id)
@@ -95,23 +93,8 @@ async def export(
                 await _write_csv(connection, query, into, total, on_progress)
             else:
                 await _write_parquet(connection, query, view, into, total, on_progress)
-        into.flush()
-        os.fsync(into.fileno())
-        size = os.fstat(into.fileno()).st_size
+        size = into.tell()
     return Exported(view.name, chosen, str(file), format, total, size)
-
-
-@contextmanager
-def whole(file: Path) -> Iterator[BinaryIO]:
-    """A new file beside ``file`` that takes its name in the end, and is gone if it does not come to that."""
-    file = file.resolve()
-    part = file.with_name(f".export-{secrets.token_hex(8)}.part")
-    try:
-        with part.open("xb") as into:
-            yield into
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 async def _source(connection: AsyncConnection[TupleRow], view: View, build_id: int | None) -> int:
