@@ -107,6 +107,7 @@ class Answers:
             version=order.version,
             allowed_actions=allowed_actions(order, violations(order, rules, at)),
             holds=lock.holds if lock.locked else None,
+            judged_at=at,
         )
 
 

@@ -81,13 +81,6 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
         "evidence": "carrier's pickup slip",
     },
     "decide-appeal": {"violation_id": "180831-481803633911509:late_shipment", "outcome": "overturned"},
-}
-
-_SKU_EXAMPLES: dict[str, dict[str, Any]] = {
-    "count-stock": {"on_hand": 120, "occurred_at": "2026-03-02T09:00:00+08:00"},
-    "set-capacity": {"production_per_day": 50, "shipping_per_day": 80},
-    "delist": {"reason": "out of stock"},
-    "relist": {},
     "record-charge": {
         "kind": "late_shipment",
         "amount_fen": 300,
@@ -99,6 +92,13 @@ _SKU_EXAMPLES: dict[str, dict[str, Any]] = {
         "line_id": "20260320-000004",
         "occurred_at": "2026-03-20T03:00:00+08:00",
     },
+}
+
+_SKU_EXAMPLES: dict[str, dict[str, Any]] = {
+    "count-stock": {"on_hand": 120, "occurred_at": "2026-03-02T09:00:00+08:00"},
+    "set-capacity": {"production_per_day": 50, "shipping_per_day": 80},
+    "delist": {"reason": "out of stock"},
+    "relist": {},
 }
 
 _ANY_COMMAND = ("invalid_request", "unknown_order", "history_full", "stale_version", "too_large")

@@ -6,6 +6,7 @@ and in ``docs/reference/problems.md``.
 
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -226,6 +227,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     version: int | None = None
     allowed_actions: tuple[AllowedAction, ...] | None = None
     holds: tuple[HoldView, ...] | None = None
+    judged_at: datetime | None = None
 
 
 class Refused(Exception):

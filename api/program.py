@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from api.answers import Answers, to_receipt
@@ -71,6 +71,7 @@ def _supervised(server: EmbeddedServer) -> Iterator[None]:
 class Program:
     """What routes and commands work with."""
 
+    url: str
     book: RuleBook
     pool: Pool
     path: CommandPath
@@ -79,6 +80,7 @@ class Program:
     backtests: Backtests
     archive: Archive | None
     closing: asyncio.Event
+    replaying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
     @asynccontextmanager
@@ -113,7 +115,9 @@ class Program:
             )
             await stack.enter_async_context(path)
             beside = await stack.enter_async_context(Beside(url))
-            program = cls(book, pool, path, answers, Rebuilds(beside), Backtests(beside), archive, asyncio.Event())
+            program = cls(
+                url, book, pool, path, answers, Rebuilds(beside), Backtests(beside), archive, asyncio.Event()
+            )
             if archive and checkpoint_seconds:
                 making = asyncio.create_task(
                     keep_making(pool, archive, beside, checkpoint_seconds, program.closing)

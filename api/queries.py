@@ -8,6 +8,7 @@ import msgspec
 from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from domain.order.diff import By
 from domain.order.state import Status
 from domain.rules.deadlines import DeadlineKind, DeadlineState
 from domain.rules.ruleset import ViolationKind
@@ -122,6 +123,15 @@ class Waiting(Paged):
     min_position: MinPosition = None
 
 
+class InThePast(Waiting):
+    as_of: Annotated[
+        Moment | None, Field(description="As things stood then, by what had happened; by order number.")
+    ] = None
+    known_at: Annotated[
+        Moment | None, Field(description="As the log knew them then; by order number. Goes with `as_of`.")
+    ] = None
+
+
 class AtAMoment(Query):
     as_of: Annotated[Moment | None, Field(description="The order as it stood then, by what had happened.")] = None
     known_at: Annotated[Moment | None, Field(description="The order as the log knew it then.")] = None
@@ -130,7 +140,7 @@ class AtAMoment(Query):
     )
 
 
-class OrdersQuery(Waiting):
+class OrdersQuery(InThePast):
     status: Annotated[Status | None, Field(description="Only orders of this status.")] = None
     locked: Annotated[bool | None, Field(description="Only orders whose shipping is, or is not, locked.")] = None
     sku_id: Annotated[
@@ -147,16 +157,13 @@ class OrdersQuery(Waiting):
     sort: OrderSort = "ship_by"
 
 
-class ViolationsQuery(Waiting):
+class ViolationsQuery(InThePast):
     kind: ViolationKind | None = None
     since: Annotated[Moment | None, Field(alias="from", description="Only what arose at or after this.")] = None
     until: Annotated[Moment | None, Field(alias="to", description="Only what arose before this.")] = None
-    as_of: Annotated[
-        Moment | None, Field(description="What stood then, by what had happened; by order number.")
-    ] = None
 
 
-class DeadlinesQuery(Waiting):
+class DeadlinesQuery(InThePast):
     kind: DeadlineKind | None = None
     due_before: Annotated[Moment | None, Field(description="Only deadlines due before this.")] = None
     state: DeadlineState | None = None
@@ -202,11 +209,18 @@ class ReportQuery(Query):
         Day | None, Field(alias="to", description="The last day, in Beijing (default: today); at most 92 in all.")
     ] = None
     min_position: MinPosition = None
+    as_of: Annotated[Moment | None, Field(description="As the days stood then, by what had happened.")] = None
+    known_at: Annotated[Moment | None, Field(description="As the log knew the days then. Goes with `as_of`.")] = (
+        None
+    )
 
 
 class DiffQuery(Query):
     since: Annotated[str, Field(alias="from", max_length=64, description="A version or a time.")]
     until: Annotated[str, Field(alias="to", max_length=64, description="A version or a time.")]
+    by: Annotated[By, Field(description="Between times: by what had happened, or by what the log had learned.")] = (
+        "as_of"
+    )
 
 
 class CheckpointQuery(Query):

@@ -1,19 +1,22 @@
 """``order``, ``history``, ``violations`` and ``report``: reading what the API serves, from the command line."""
 
-from datetime import date, datetime
-from typing import Annotated
+from datetime import date
+from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from api.cli.terminal import (
     AsOf,
     Failed,
     Json,
+    KnownAt,
     OrderArgument,
     ShopArgument,
     day,
+    err,
     moment,
     out,
     print_json,
@@ -23,27 +26,27 @@ from api.cli.terminal import (
 )
 from api.problems import Refused
 from api.program import Program
-from api.queries import AtAMoment
-from api.routes.orders import order_view
+from api.queries import AtAMoment, DiffQuery
+from api.routes.orders import difference_of, order_view
 from api.stored import StoredEventView
+from domain.order.diff import By, OrderDiff
 from domain.order.view import OrderView
 from infrastructure import clock
 from infrastructure.log.loading import read_orders
 from infrastructure.log.log import ORDER, read_stream
-from infrastructure.projections.judging import violations_as_of
 from infrastructure.projections.lists import ListedViolation, list_violations
-from infrastructure.projections.reports import BadPeriod, DailyReport, Period, daily_report
+from infrastructure.projections.past import Moment, violations_at
+from infrastructure.projections.reports import BadPeriod, DailyReport, Period, daily_report, daily_report_at
 from infrastructure.projections.worker import Worker
+
+_BRIEF = 120
 
 
 def order(
     shop: ShopArgument,
     number: OrderArgument,
     as_of: AsOf = None,
-    known_at: Annotated[
-        datetime | None,
-        typer.Option(parser=moment, metavar="TIME", help="As the log knew it then."),
-    ] = None,
+    known_at: KnownAt = None,
     at_version: Annotated[int | None, typer.Option(min=1, help="After so many events.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -94,20 +97,64 @@ def history(shop: ShopArgument, number: OrderArgument, as_json: Json = False) ->
     out.print(table)
 
 
-def violations(shop: ShopArgument, as_of: AsOf = None, as_json: Json = False) -> None:
+def diff(
+    shop: ShopArgument,
+    number: OrderArgument,
+    since: Annotated[str, typer.Argument(metavar="FROM", help="A version or a time.")],
+    until: Annotated[str, typer.Argument(metavar="TO", help="A version or a time.")],
+    by: Annotated[By, typer.Option(help="Between times: by what had happened, or by what was known.")] = "as_of",
+    as_json: Json = False,
+) -> None:
+    """Which event changed which field of an order between two moments."""
+    first, last = (each if each.isdecimal() else moment(each).isoformat() for each in (since, until))
+    query = DiffQuery.model_validate({"from": first, "to": last, "by": by})
+
+    async def read(program: Program) -> OrderDiff:
+        try:
+            return await difference_of(program, shop, number, query)
+        except Refused as refused:
+            raise Failed(refused.detail or refused.code) from None
+
+    found = with_program(read)
+    if as_json:
+        print_json(found)
+        return
+    table = Table("version", "event", "occurred", "recorded", "field", "before", "after")
+    for change in found.changes:
+        table.add_row(
+            str(change.version or "-"),
+            change.event or "(time passed)",
+            shown(change.occurred_at),
+            shown(change.recorded_at),
+            change.field,
+            _brief(change.before),
+            _brief(change.after),
+        )
+    out.print(table)
+
+
+def _brief(value: object) -> str:
+    """A value of a table's cell; what is nested is cut short, for ``--json`` shows it whole."""
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return text if len(text) <= _BRIEF else f"{text[:_BRIEF]}…"
+
+
+def violations(shop: ShopArgument, as_of: AsOf = None, known_at: KnownAt = None, as_json: Json = False) -> None:
     """The violations of a shop that stand now, or stood at a moment."""
+    seen_from = Moment(as_of, known_at) if as_of or known_at else None
 
     async def read(program: Program) -> list[ListedViolation]:
-        await Worker(program.pool, program.book).catch_up(shop)
+        if seen_from is None:
+            await Worker(program.pool, program.book).catch_up(shop)
         now = clock.now()
         found: list[ListedViolation] = []
         async with program.pool.connection() as connection:
-            after = None
+            after: Any = None
             while True:
-                if as_of is not None and as_of < now:
-                    page = await violations_as_of(connection, shop, program.book, as_of, 500, after)
+                if seen_from is None:
+                    page = await list_violations(connection, shop, now, 500, after)
                 else:
-                    page = await list_violations(connection, shop, as_of or now, 500, after)
+                    page = await violations_at(connection, shop, program.book, seen_from, 500, after)
                 found += page.items
                 after = page.next_key
                 if after is None:
@@ -142,16 +189,21 @@ def report(
     until: Annotated[
         date | None, typer.Option("--to", parser=day, metavar="DAY", help="The last day (default: today).")
     ] = None,
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
     as_json: Json = False,
 ) -> None:
     """The days of a shop in Beijing: orders formed, shipped on time, late, rules broken, penalties."""
     now = clock.now()
+    seen_from = Moment(as_of, known_at) if as_of or known_at else None
     try:
-        period = Period.of(since, until, now)
+        period = Period.of(since, until, seen_from.judged_at if seen_from else now)
     except BadPeriod as error:
         raise typer.BadParameter(str(error), param_hint="--from") from None
 
     async def read(program: Program) -> DailyReport:
+        if seen_from is not None:
+            return await _report_at(program, shop, period, seen_from)
         await Worker(program.pool, program.book).catch_up(shop)
         async with program.pool.connection() as connection:
             return await daily_report(connection, shop, period, now)
@@ -178,6 +230,21 @@ def report(
     total = yuan(sum(each.penalties_fen for each in found.items))
     unknown = f" and {found.unknown_penalties} whose amount isn't known" if found.unknown_penalties else ""
     out.print(f"{sum(each.orders_formed for each in found.items)} orders formed, penalties of {total}{unknown}")
+
+
+async def _report_at(program: Program, shop: str, period: Period, seen_from: Moment) -> DailyReport:
+    """Fold the whole shop, with a bar that shows how far it is."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
+        task = bar.add_task(f"events of {shop}", total=None)
+        return await daily_report_at(
+            program.url,
+            shop,
+            program.book,
+            period,
+            seen_from,
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
 
 
 def print_order(found: OrderView) -> None:

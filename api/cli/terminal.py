@@ -76,6 +76,10 @@ AsOf = Annotated[
     datetime | None,
     typer.Option("--as-of", parser=moment, metavar="TIME", help="As it stood then, by what had happened."),
 ]
+KnownAt = Annotated[
+    datetime | None,
+    typer.Option("--known-at", parser=moment, metavar="TIME", help="As the log knew it then."),
+]
 
 
 def settings() -> Settings:

@@ -19,24 +19,25 @@ from api.queries import (
     AtAMoment,
     DeadlinesQuery,
     DiffQuery,
+    InThePast,
     OrderSn,
     OrdersQuery,
     Paged,
+    ReportQuery,
     ShopId,
     ViolationsQuery,
     parse_moment,
 )
 from api.stored import StoredEventView
 from domain.history import visible
-from domain.order.diff import diff
+from domain.order.diff import OrderDiff, diff
 from domain.order.state import fold
 from domain.order.view import OrderView, view
 from infrastructure import clock
 from infrastructure.log.loading import OrderHistory, read_orders
 from infrastructure.log.log import ORDER, read_stream
-from infrastructure.projections import lists
+from infrastructure.projections import lists, past
 from infrastructure.projections.builds import reached
-from infrastructure.projections.judging import violations_as_of
 from infrastructure.projections.lists import Page
 from infrastructure.projections.view import View
 from infrastructure.projections.views import DEADLINES, ORDERS, VIOLATIONS
@@ -116,20 +117,41 @@ async def history(
 async def difference(
     request: Request, shop_id: ShopId, order_sn: OrderSn, query: Annotated[DiffQuery, Query()]
 ) -> Response:
-    """Which event changed which field between two moments, each a version or a time."""
-    history = await _history(request, shop_id, order_sn)
+    """Which event changed which field between two moments, each a version or a time.
+
+    Between times by what had happened, or with `by=known_at` by what was learned.
+    """
+    return as_json(await difference_of(request.app.state.program, shop_id, order_sn, query))
+
+
+async def difference_of(program: Program, shop_id: str, order_sn: str, query: DiffQuery) -> OrderDiff:
+    """What changed between two moments. Raises ``Refused``."""
+    async with program.pool.connection() as connection:
+        history = (await read_orders(connection, shop_id, [order_sn]))[order_sn]
     if not history.order:
         raise Refused("unknown_order", f"The shop has no order {order_sn}.")
-    program: Program = request.app.state.program
     since, until = _version_or_time(query.since, "from"), _version_or_time(query.until, "to")
     if type(since) is not type(until):
         raise wrong("to", "`from` and `to` must both be versions or both be times")
-    return as_json(diff(order_sn, history.order, program.book, since, until))
+    return diff(
+        order_sn,
+        history.order,
+        program.book,
+        since,
+        until,
+        query.by,
+        lambda at: history.skus_at(as_of=at) if query.by == "as_of" else history.skus_at(known_at=at),
+    )
 
 
 @router.get("/v1/shops/{shop_id}/orders", responses=openapi.page("OrderSummary", "not_reached"))
 async def orders(request: Request, shop_id: ShopId, query: Annotated[OrdersQuery, Query()]) -> Response:
-    """The shop's orders, by ship-by (those without one last) or newest first."""
+    """The shop's orders, by ship-by (those without one last) or newest first; at another moment by order number."""
+    filters = {name: getattr(query, name) for name in ("status", "locked", "sku_id", "due_before", "violation")}
+    if at_another_moment(query):
+        if "sort" in query.model_fields_set:
+            raise wrong("sort", "at another moment than now orders come by order number")
+        return await _listed_at(request, shop_id, query, past.orders_at, filters)
     after = decode_cursor(query.cursor, tuple[datetime, str])
     return await read_list(
         request,
@@ -137,87 +159,65 @@ async def orders(request: Request, shop_id: ShopId, query: Annotated[OrdersQuery
         ORDERS,
         query.min_position,
         lambda connection: lists.list_orders(
-            connection,
-            shop_id,
-            clock.now(),
-            query.limit,
-            after,
-            sort=query.sort,
-            status=query.status,
-            locked=query.locked,
-            sku_id=query.sku_id,
-            due_before=query.due_before,
-            violation=query.violation,
+            connection, shop_id, clock.now(), query.limit, after, sort=query.sort, **filters
         ),
     )
 
 
 @router.get("/v1/shops/{shop_id}/deadlines", responses=openapi.page("ListedDeadline", "not_reached"))
 async def deadlines(request: Request, shop_id: ShopId, query: Annotated[DeadlinesQuery, Query()]) -> Response:
-    """The shop's deadlines by when they are due, each with its state now."""
+    """The shop's deadlines by when they are due, each with its state now; at another moment by order number."""
+    filters = {name: getattr(query, name) for name in ("kind", "due_before", "state")}
+    if at_another_moment(query):
+        return await _listed_at(request, shop_id, query, past.deadlines_at, filters)
     after = decode_cursor(query.cursor, tuple[datetime, str, int])
     return await read_list(
         request,
         shop_id,
         DEADLINES,
         query.min_position,
-        lambda connection: lists.list_deadlines(
-            connection,
-            shop_id,
-            clock.now(),
-            query.limit,
-            after,
-            kind=query.kind,
-            due_before=query.due_before,
-            state=query.state,
-        ),
+        lambda connection: lists.list_deadlines(connection, shop_id, clock.now(), query.limit, after, **filters),
     )
 
 
 @router.get("/v1/shops/{shop_id}/violations", responses=openapi.page("ListedViolation", "not_reached"))
 async def violations(request: Request, shop_id: ShopId, query: Annotated[ViolationsQuery, Query()]) -> Response:
-    """The violations that stand now, by when they arose; with `as_of` those that stood then, by order number.
+    """The violations that stand now, by when they arose; at another moment those that stood then, by order number.
 
-    For a moment in the past every order is judged anew from what had happened by then. Such a page may
-    hold fewer items than asked for and still have a next one.
+    For another moment every order is judged anew from the events that may be seen from it, never from a view.
+    Such a page may hold fewer items than asked for and still have a next one.
     """
-    at = clock.now()
-    if query.as_of is None or query.as_of >= at:
-        after = decode_cursor(query.cursor, tuple[datetime, str])
-        return await read_list(
-            request,
-            shop_id,
-            VIOLATIONS,
-            query.min_position,
-            lambda connection: lists.list_violations(
-                connection,
-                shop_id,
-                query.as_of or at,
-                query.limit,
-                after,
-                kind=query.kind,
-                since=query.since,
-                until=query.until,
-            ),
-        )
-    as_of = query.as_of
-    behind = decode_cursor(query.cursor, tuple[str, str])
+    filters = {name: getattr(query, name) for name in ("kind", "since", "until")}
+    if at_another_moment(query):
+        return await _listed_at(request, shop_id, query, past.violations_at, filters)
+    after = decode_cursor(query.cursor, tuple[datetime, str])
+    return await read_list(
+        request,
+        shop_id,
+        VIOLATIONS,
+        query.min_position,
+        lambda connection: lists.list_violations(connection, shop_id, clock.now(), query.limit, after, **filters),
+    )
+
+
+def at_another_moment(query: InThePast | ReportQuery) -> bool:
+    return query.as_of is not None or query.known_at is not None
+
+
+async def _listed_at(
+    request: Request,
+    shop_id: str,
+    query: InThePast,
+    find: Callable[..., Awaitable[Page[Any]]],
+    filters: dict[str, Any],
+) -> Response:
+    """A page as of a moment. It comes from the log, which is never behind, so there is nothing to wait for."""
+    after = decode_cursor(query.cursor, tuple[str, int])
     program: Program = request.app.state.program
-
-    async def past(connection: AsyncConnection[TupleRow]) -> Page[lists.ListedViolation]:
-        return await violations_as_of(
-            connection,
-            shop_id,
-            program.book,
-            as_of,
-            query.limit,
-            behind,
-            kind=query.kind,
-            since=query.since,
-            until=query.until,
-        )
-
-    return await read_list(request, shop_id, VIOLATIONS, query.min_position, past)
+    moment = past.Moment(query.as_of, query.known_at)
+    async with program.pool.connection() as connection:
+        page = await find(connection, shop_id, program.book, moment, query.limit, after, **filters)
+    return listed(page.items, page.next_key)
 
 
 async def read_list(

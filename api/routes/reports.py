@@ -2,36 +2,56 @@
 
 from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from api import openapi
+from api.problems import Refused
 from api.program import Program
 from api.queries import ReportQuery, ShopId
-from api.routes.orders import wait_for, wrong
+from api.routes.orders import as_json, at_another_moment, wait_for, wrong
 from infrastructure import clock
-from infrastructure.projections.reports import BadPeriod, Period, daily_report
+from infrastructure.log.log import read_head
+from infrastructure.projections.past import Moment
+from infrastructure.projections.reports import BadPeriod, DailyReport, Period, daily_report, daily_report_at
 from infrastructure.projections.views import ORDERS, VIOLATIONS
 
 router = APIRouter(tags=["queries"])
+
+MOST_EVENTS = 300_000
+"""So large a shop is folded for a report while the caller waits: some seconds' work for every core."""
 
 
 @router.get("/v1/shops/{shop_id}/reports/daily", responses=openapi.ok("DailyReport", "not_reached"))
 async def daily(request: Request, shop_id: ShopId, query: Annotated[ReportQuery, Query()]) -> Response:
     """The shop's days in Beijing, as they stand now: orders formed, shipped on time, late, rules broken, penalties.
 
-    Orders count on the day their group formed, violations on the day they arose.
+    Orders count on the day their group formed, violations on the day they arose. At another moment the whole shop
+    is folded from the events that may be seen from it; of a large shop the command line does that.
     """
     program: Program = request.app.state.program
     now = clock.now()
+    moment = Moment(query.as_of, query.known_at) if at_another_moment(query) else None
     try:
-        period = Period.of(query.since, query.until, now)
+        period = Period.of(query.since, query.until, moment.judged_at if moment else now)
     except BadPeriod as error:
         raise wrong("from", str(error)) from error
+    if moment:
+        return as_json(await _at(program, shop_id, period, moment))
     if query.min_position:
         for view in (ORDERS, VIOLATIONS):
             await wait_for(program, shop_id, view, query.min_position)
     async with program.pool.connection() as connection:
-        report = await daily_report(connection, shop_id, period, now)
-    return Response(msgspec.json.encode(report), media_type="application/json")
+        return as_json(await daily_report(connection, shop_id, period, now))
+
+
+async def _at(program: Program, shop_id: str, period: Period, moment: Moment) -> DailyReport:
+    async with program.pool.connection() as connection:
+        events = await read_head(connection, shop_id)
+    if events > MOST_EVENTS:
+        detail = f"the shop has {events:,} events; `shiplock report {shop_id} --as-of` folds them, however many"
+        raise wrong("as_of", detail)
+    if program.replaying.locked():
+        raise Refused("overloaded", "A report of another moment is being made; only one is at a time.")
+    async with program.replaying:
+        return await daily_report_at(program.url, shop_id, program.book, period, moment)

@@ -1,8 +1,8 @@
 """Which event changed which field of an order between two moments."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -10,6 +10,10 @@ from domain.history import Recorded, visible
 from domain.order.state import fold
 from domain.order.view import view
 from domain.rules.ruleset import RuleBook
+from domain.sku.state import Sku
+
+By = Literal["as_of", "known_at"]
+"""Which of an event's two times decides whether it may be seen."""
 
 _NOT_COMPARED = ("version", "position")
 
@@ -32,18 +36,26 @@ class OrderDiff(msgspec.Struct, frozen=True):
     order_sn: str
     since: int | datetime = msgspec.field(name="from")
     until: int | datetime = msgspec.field(name="to")
+    by: By
     changes: tuple[Change, ...]
 
 
 def diff(
-    order_sn: str, history: Sequence[Recorded], book: RuleBook, since: int | datetime, until: int | datetime
+    order_sn: str,
+    history: Sequence[Recorded],
+    book: RuleBook,
+    since: int | datetime,
+    until: int | datetime,
+    by: By = "as_of",
+    skus: Callable[[datetime], Mapping[str, Sku]] = lambda at: {},
 ) -> OrderDiff:
-    """The changes between two versions, or between two times by what had happened.
+    """The changes between two versions, or between two times: ``by`` what had happened, or what the log knew.
 
-    Every event is judged at the first moment, so what an event changed and what time changed stay apart.
+    Every event is judged at the first moment, so what an event changed and what time changed stay apart. ``skus``
+    gives the SKUs that the order was applied for as they stood at a moment; what became of them counts as time.
     """
     if isinstance(since, datetime) and isinstance(until, datetime):
-        first, last = visible(history, as_of=since), visible(history, as_of=until)
+        first, last = _seen(history, by, since), _seen(history, by, until)
         begin, end = since, until
     else:
         first = [recorded for recorded in history if recorded.version <= int(str(since))]
@@ -51,23 +63,30 @@ def diff(
         begin = end = max(recorded.occurred_at for recorded in last or history)
     known = {recorded.version for recorded in first}
     seen = list(first)
-    before = _fields(order_sn, seen, book, begin)
+    begun = skus(begin)
+    before = _fields(order_sn, seen, book, begin, begun)
     changes: list[Change] = []
     for recorded in last:
         if recorded.version in known:
             continue
         seen = sorted([*seen, recorded], key=lambda event: event.version)
-        after = _fields(order_sn, seen, book, begin)
+        after = _fields(order_sn, seen, book, begin, begun)
         changes += _changes(before, after, recorded)
         before = after
-    changes += _changes(before, _fields(order_sn, last, book, end), None)
-    return OrderDiff(order_sn, since, until, tuple(changes))
+    changes += _changes(before, _fields(order_sn, last, book, end, skus(end)), None)
+    return OrderDiff(order_sn, since, until, by, tuple(changes))
 
 
-def _fields(order_sn: str, history: Sequence[Recorded], book: RuleBook, at: datetime) -> dict[str, Any]:
+def _seen(history: Sequence[Recorded], by: By, at: datetime) -> list[Recorded]:
+    return visible(history, as_of=at) if by == "as_of" else visible(history, known_at=at)
+
+
+def _fields(
+    order_sn: str, history: Sequence[Recorded], book: RuleBook, at: datetime, skus: Mapping[str, Sku]
+) -> dict[str, Any]:
     if not history:
         return {}
-    shown = msgspec.to_builtins(view(fold(order_sn, history), book, at))
+    shown = msgspec.to_builtins(view(fold(order_sn, history), book, at, skus))
     return {name: value for name, value in shown.items() if name not in _NOT_COMPARED}
 
 

@@ -6,7 +6,7 @@ compared here: a deadline's state, a violation's standing.
 Read are the SQL views that show the active builds' tables (``builds``).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, Self, TypeVar, get_args
@@ -75,7 +75,7 @@ class Page(Generic[T]):
     next_key: Key | None
 
 
-_WAITING = ("awaiting_shipment", "stockout_review")
+WAITING = ("awaiting_shipment", "stockout_review")
 """The statuses of orders that still need a tracking number; the second is locked always."""
 
 
@@ -101,7 +101,7 @@ async def list_orders(
     statuses = [
         each
         for each in ([status] if status else get_args(Status))
-        if (due_before is None or each in _WAITING) and (locked is not False or each != "stockout_review")
+        if (due_before is None or each in WAITING) and (locked is not False or each != "stockout_review")
     ]
     where: list[sql.Composable] = [sql.SQL("o.shop_id = %(shop_id)s AND o.status = l.status")]
     if locked is not None:
@@ -138,39 +138,42 @@ async def list_orders(
     )
 
 
-_SUMMARY = sql.SQL("""o.order_sn, o.status, o.version, o.position, o.lines::text, o.paid_fen, o.placed_at,
-    o.group_formed_at, o.ship_by, o.tracking_numbers::text, o.shipment_lock::text, o.anomalies""")
+_SUMMARY_COLUMNS = (
+    "status",
+    "version",
+    "position",
+    "lines",
+    "paid_fen",
+    "placed_at",
+    "group_formed_at",
+    "ship_by",
+    "tracking_numbers",
+    "shipment_lock",
+    "anomalies",
+)
+_SUMMARY = sql.SQL("o.order_sn, {}").format(
+    sql.SQL(", ").join(
+        sql.SQL("{}::text" if name in ("lines", "tracking_numbers", "shipment_lock") else "{}").format(
+            sql.Identifier("o", name)
+        )
+        for name in _SUMMARY_COLUMNS
+    )
+)
 
 
 def _listed_order(row: Sequence[Any]) -> OrderSummary:
-    (
-        order_sn,
-        status,
-        version,
-        position,
-        lines,
-        paid_fen,
-        placed_at,
-        formed_at,
-        ship_by,
-        numbers,
-        lock,
-        anomalies,
-    ) = row[:12]
-    return OrderSummary(
-        order_sn,
-        status,
-        version,
-        position,
-        decode_lines(lines),
-        paid_fen,
-        placed_at,
-        formed_at,
-        ship_by,
-        decode_numbers(numbers),
-        decode_lock(lock) if lock else _UNLOCKED,
-        anomalies,
-    )
+    order_sn, *values = row[: 1 + len(_SUMMARY_COLUMNS)]
+    return summary_of(order_sn, dict(zip(_SUMMARY_COLUMNS, values, strict=True)))
+
+
+def summary_of(order_sn: str, row: Mapping[str, Any]) -> OrderSummary:
+    """What a list shows of a row of the view ``orders``, by its columns' names."""
+    shown = {name: row[name] for name in _SUMMARY_COLUMNS}
+    lock = shown["shipment_lock"]
+    shown["lines"] = decode_lines(shown["lines"])
+    shown["tracking_numbers"] = decode_numbers(shown["tracking_numbers"])
+    shown["shipment_lock"] = decode_lock(lock) if lock else _UNLOCKED
+    return OrderSummary(order_sn, **shown)
 
 
 async def list_deadlines(

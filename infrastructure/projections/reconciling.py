@@ -4,23 +4,19 @@ SQL selects orders that were charged or broke a rule in a period; where they dif
 (``domain.rules.reconciliation``), from the order's events.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from domain.order.state import fold
-from domain.rules.reconciliation import KINDS, Difference, DifferenceKind, differences
+from domain.rules.reconciliation import Difference, DifferenceKind, differences
 from domain.rules.ruleset import RuleBook
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.projections.lists import Page
-
-STRETCH = 500
-"""Orders folded at once."""
-
-MOST_STRETCHES = 4
-"""How many of those one page looks through at most before it answers with what it has."""
+from infrastructure.projections.stretches import page_of
 
 # An order counts with all its charges and violations as soon as one of them lies in the period: a bill comes days
 # after what it is for.
@@ -52,12 +48,10 @@ async def list_differences(
 ) -> Page[Difference]:
     """The differences of a shop as they stand at a moment, by order number.
 
-    The key is an order and how many of its differences were shown. A page may hold fewer than ``limit`` and still
-    have a next one: the work of one page is bounded.
+    A page may hold fewer than ``limit`` and still have a next one: the work of one page is bounded.
     """
-    found: list[Difference] = []
-    first, shown = after or ("", 0)
-    for _ in range(MOST_STRETCHES):
+
+    async def numbers_from(first: str, count: int) -> list[str]:
         cursor = await connection.execute(
             _ORDERS,
             {
@@ -66,26 +60,23 @@ async def list_differences(
                 "at": at,
                 "since": since.isoformat() if since else "-infinity",
                 "until": until.isoformat() if until else "infinity",
-                "limit": STRETCH,
+                "limit": count,
             },
         )
-        numbers = [number for (number,) in await cursor.fetchall()]
+        return [number for (number,) in await cursor.fetchall()]
+
+    async def items_of(numbers: Sequence[str]) -> dict[str, list[Difference]]:
         by_order = await _of(connection, shop_id, book, at, numbers)
-        for number in numbers:
-            differing = [each for each in by_order[number] if difference in (None, each.difference)]
-            done = shown if number == first else 0
-            for place, each in enumerate(differing[done:], start=done):
-                if len(found) == limit:
-                    return Page(found, (number, place))
-                found.append(each)
-        if len(numbers) < STRETCH:
-            return Page(found, None)
-        first, shown = numbers[-1], len(KINDS) + 1
-    return Page(found, (first, shown))
+        return {
+            number: [each for each in found if difference in (None, each.difference)]
+            for number, found in by_order.items()
+        }
+
+    return await page_of(limit, after, numbers_from, items_of)
 
 
 async def _of(
-    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, at: datetime, numbers: list[str]
+    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, at: datetime, numbers: Sequence[str]
 ) -> dict[str, tuple[Difference, ...]]:
     streams = [(shop_id, OF_ORDER.stream(number)) for number in numbers]
     histories = await read_histories(connection, streams)

@@ -114,7 +114,14 @@ def test_the_longest_report_is_a_quarter(api: Api) -> None:
 def test_the_document_describes_the_report_as_it_is(api: Api) -> None:
     document = api.http.get("/openapi.json").json()
     operation = document["paths"]["/v1/shops/{shop_id}/reports/daily"]["get"]
-    assert {parameter["name"] for parameter in operation["parameters"]} == {"shop_id", "from", "to", "min_position"}
+    assert {parameter["name"] for parameter in operation["parameters"]} == {
+        "shop_id",
+        "from",
+        "to",
+        "min_position",
+        "as_of",
+        "known_at",
+    }
     answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
     schemas = document["components"]["schemas"]
     described = schemas[answer["$ref"].rsplit("/", 1)[1]]["properties"]
