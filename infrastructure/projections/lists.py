@@ -170,6 +170,8 @@ def summary_of(order_sn: str, row: Mapping[str, Any]) -> OrderSummary:
     """What a list shows of a row of the view ``orders``, by its columns' names."""
     shown = {name: row[name] for name in _SUMMARY_COLUMNS}
     lock = shown["shipment_lock"]
+    if shown["placed_at"] == FAR_FUTURE:
+        shown["placed_at"] = None
     shown["lines"] = decode_lines(shown["lines"])
     shown["tracking_numbers"] = decode_numbers(shown["tracking_numbers"])
     shown["shipment_lock"] = decode_lock(lock) if lock else _UNLOCKED

@@ -1,0 +1,334 @@
+"""Any moment over HTTP: what is answered is a fold of exactly the events that may be seen from it."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from itertools import count
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import AsyncConnection
+
+from domain.calendar import BEIJING
+from domain.history import Recorded
+from domain.order.state import fold
+from domain.order.view import OrderView, view
+from domain.sku import events as s
+from domain.sku.state import Sku
+from domain.sku.state import fold as fold_sku
+from infrastructure.log.log import Append, append, new_event
+from infrastructure.rule_sets import shipped_rules
+from tests.api.conftest import Api
+from tests.domain.test_laws import Look, Step, lived, observed_lives
+from tests.domain.vocabulary import MONDAY_8, hours
+
+BOOK = shipped_rules()
+SKU = "SKU-1"
+_shops = count(1)
+
+
+class Told(NamedTuple):
+    """An event of a stream as the log gets it."""
+
+    stream: str
+    event: Any
+    version: int
+    occurred_at: datetime
+    recorded_at: datetime
+    metadata: Any
+
+
+class Moment(NamedTuple):
+    as_of: datetime | None
+    known_at: datetime | None
+
+    @property
+    def at(self) -> datetime:
+        at = self.as_of or self.known_at
+        assert at is not None
+        return at
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        return {name: at.isoformat() for name, at in self._asdict().items() if at is not None}
+
+    def sees(self, told: Told) -> bool:
+        """The definition that every answer is held against."""
+        happened = self.as_of is None or told.occurred_at <= self.as_of
+        learned = self.known_at is None or told.recorded_at <= self.known_at
+        return happened and learned
+
+
+moments = st.sampled_from([MONDAY_8 + hours(h / 2) for h in range(-4, 500, 5)])
+seen_from = st.one_of(
+    st.builds(Moment, moments, st.none()),
+    st.builds(Moment, st.none(), moments),
+    st.builds(Moment, moments, moments),
+)
+delistings = st.lists(
+    st.tuples(st.sampled_from([0, 3, 20, 47, 60, 130]), st.sampled_from([0, 1, 30]), st.booleans()), max_size=3
+)
+
+
+def history_of(lives: Sequence[list[Step | Look]], shelf: Iterable[tuple[int, int, bool]]) -> list[Told]:
+    """Several orders' lives and what became of a SKU, as one log learned them: late news among fresh."""
+    told = []
+    for n, steps in enumerate(lives):
+        for recorded in lived(steps, BOOK).history:
+            stream = f"order:260302-{n:015d}"
+            told.append(
+                Told(
+                    stream,
+                    recorded.event,
+                    recorded.version,
+                    recorded.occurred_at,
+                    recorded.recorded_at + timedelta(minutes=n),
+                    recorded.metadata,
+                )
+            )
+    on_shelf = sorted((MONDAY_8 + hours(at + late), MONDAY_8 + hours(at), off) for at, late, off in shelf)
+    for version, (recorded_at, occurred_at, off) in enumerate(on_shelf, start=1):
+        event = s.SkuDelisted("缺货") if off else s.SkuRelisted()
+        told.append(Told(f"sku:{SKU}", event, version, occurred_at, recorded_at, _METADATA))
+    return sorted(told, key=lambda each: (each.recorded_at, each.stream, each.version))
+
+
+_METADATA = Recorded(s.SkuRelisted(), 1, 1, MONDAY_8, MONDAY_8).metadata
+
+
+def written(url: str, shop: str, told: Sequence[Told]) -> None:
+    async def write() -> None:
+        async with await AsyncConnection.connect(url, autocommit=True) as connection:
+            for each in told:
+                new = new_event(each.event, each.occurred_at, each.metadata)
+                ((outcome,),) = (
+                    await append(
+                        connection, each.recorded_at, {shop: [Append(each.stream, each.version - 1, [new])]}
+                    )
+                ).values()
+                assert outcome.accepted
+                assert outcome.recorded_at == each.recorded_at
+
+    asyncio.run(write())
+
+
+def seen(told: Sequence[Told], moment: Moment) -> dict[str, OrderView]:
+    """Every order that can be seen from a moment, folded from what may be seen: the plain definition."""
+    orders: dict[str, list[Recorded]] = {}
+    shelf: list[Any] = []
+    for position, each in enumerate(told, start=1):
+        if not moment.sees(each):
+            continue
+        recorded = Recorded(each.event, each.version, position, each.occurred_at, each.recorded_at, each.metadata)
+        kind, _, name = each.stream.partition(":")
+        (orders.setdefault(name, []) if kind == "order" else shelf).append(recorded)
+    skus: Mapping[str, Sku] = {SKU: fold_sku(SKU, shelf)}
+    return {name: view(fold(name, history), BOOK, moment.at, skus) for name, history in sorted(orders.items())}
+
+
+def as_json(value: Any) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+def items(api: Api, shop: str, path: str, moment: Moment, **parameters: Any) -> list[Any]:
+    """Every page of a list."""
+    found: list[Any] = []
+    cursor: dict[str, str] = {}
+    while True:
+        answer = api.get(path, shop=shop, **moment.parameters, **parameters, **cursor)
+        assert answer.status_code == 200, answer.text
+        found += answer.json()["items"]
+        if answer.json()["next_cursor"] is None:
+            return found
+        cursor = {"cursor": answer.json()["next_cursor"]}
+
+
+def asked(api: Api, database_url: str, told: Sequence[Told]) -> str:
+    shop = f"shop-{next(_shops)}"
+    written(database_url, shop, told)
+    return shop
+
+
+travel = settings(
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+)
+several_lives = st.lists(observed_lives(), min_size=1, max_size=3)
+
+
+@travel
+@given(several_lives, delistings, seen_from)
+def test_an_order_and_every_list_are_a_fold_of_exactly_what_may_be_seen(
+    api: Api,
+    database_url: str,
+    lives: list[list[Step | Look]],
+    shelf: list[tuple[int, int, bool]],
+    moment: Moment,
+) -> None:
+    told = history_of(lives, shelf)
+    shop = asked(api, database_url, told)
+    expected = seen(told, moment)
+
+    for number in {each.stream.removeprefix("order:") for each in told if each.stream.startswith("order:")}:
+        answer = api.get(f"orders/{number}", shop=shop, **moment.parameters)
+        if number in expected:
+            assert answer.json() == as_json(expected[number])
+        else:
+            assert answer.json()["code"] == "unknown_order"
+
+    orders = items(api, shop, "orders", moment, limit=2)
+    assert [order["order_sn"] for order in orders] == list(expected)
+    for order, whole in zip(orders, expected.values(), strict=True):
+        shown = as_json(whole)
+        numbers = [parcel["tracking_number"] for parcel in shown["parcels"] if parcel["replaced_at"] is None]
+        assert order.pop("tracking_numbers") == numbers
+        assert order.pop("anomalies") == len(shown["anomalies"])
+        assert order == {name: shown[name] for name in order}
+
+    for path, name in (("deadlines", "deadlines"), ("violations", "violations")):
+        found = items(api, shop, path, moment, limit=3)
+        assert found == [
+            as_json(each) | {"order_sn": number}
+            for number, whole in expected.items()
+            for each in getattr(whole, name)
+        ]
+        for state in {each.get("state") for each in found} - {None}:
+            assert items(api, shop, path, moment, state=state) == [e for e in found if e["state"] == state]
+        for kind in {each["kind"] for each in found}:
+            assert items(api, shop, path, moment, kind=kind) == [e for e in found if e["kind"] == kind]
+
+
+REPORTED = ("orders_formed", "shipped_on_time", "late", "stockouts", "false_shipments", "fraudulent_shipments")
+
+
+@settings(travel, max_examples=8)
+@given(st.lists(observed_lives(), min_size=2, max_size=6), seen_from)
+def test_the_report_counts_exactly_what_may_be_seen(
+    api: Api, database_url: str, lives: list[list[Step | Look]], moment: Moment
+) -> None:
+    told = history_of(lives, [])
+    shop = asked(api, database_url, told)
+    days: dict[str, dict[str, int]] = {}
+    for whole in seen(told, moment).values():
+        if whole.group_formed_at:
+            day = days.setdefault(_day(whole.group_formed_at), dict.fromkeys((*REPORTED, "penalties_fen"), 0))
+            (upload,) = [each for each in whole.deadlines if each.kind == "tracking_upload"]
+            day["orders_formed"] += 1
+            day["shipped_on_time"] += upload.state == "met"
+            day["late"] += upload.state == "missed"
+        for broken in whole.violations:
+            day = days.setdefault(_day(broken.arose_at), dict.fromkeys((*REPORTED, "penalties_fen"), 0))
+            if broken.appeal is None or broken.appeal.outcome != "overturned":
+                day["stockouts"] += broken.kind == "stockout"
+                day["false_shipments"] += broken.kind == "false_shipment"
+                day["fraudulent_shipments"] += broken.kind == "fraudulent_shipment"
+                day["penalties_fen"] += broken.penalty_fen or 0
+    first, last = MONDAY_8.date() - timedelta(days=5), MONDAY_8.date() + timedelta(days=40)
+    answer = api.get("reports/daily", shop=shop, **moment.parameters, **{"from": str(first), "to": str(last)})
+    assert answer.status_code == 200, answer.text
+    reported = {day["day"]: day for day in answer.json()["items"]}
+    assert len(reported) == 46
+    for name in (*REPORTED, "penalties_fen"):
+        expected = {day: counts[name] for day, counts in days.items() if counts[name] and day in reported}
+        assert {day: found[name] for day, found in reported.items() if found[name]} == expected, name
+
+
+def _day(moment: datetime) -> str:
+    found: date = moment.astimezone(BEIJING).date()
+    return str(found)
+
+
+# ---- stories ------------------------------------------------------------------------------------------
+
+ORDER = "260302-000000000000001"
+
+
+@pytest.fixture
+def late_news(api: Api) -> Api:
+    """A number uploaded 47 hours after the group formed, and told of 50 hours after."""
+    api.formed(ORDER, at=MONDAY_8)
+    told_at = {"occurred_at": MONDAY_8 + hours(47)}
+    api.done(ORDER, "upload-tracking", carrier="SF", tracking_number="SF1", **told_at)
+    return api
+
+
+def test_late_news_change_what_had_happened_never_what_was_known(late_news: Api) -> None:
+    events = late_news.get(f"orders/{ORDER}/events").json()["items"]
+    before, after = events[-2]["recorded_at"], events[-1]["recorded_at"]
+    happened = {"as_of": (MONDAY_8 + hours(50)).isoformat()}
+    for path, empty in (("violations", True), ("deadlines", False)):
+        found = late_news.get(path, **happened).json()["items"]
+        assert (found == []) is empty
+    assert late_news.order(ORDER, **happened)["status"] == "shipped"
+    known = {**happened, "known_at": before}
+    assert late_news.order(ORDER, **known)["status"] == "awaiting_shipment"
+    assert [v["kind"] for v in late_news.get("violations", **known).json()["items"]] == ["late_shipment"]
+    assert late_news.order(ORDER, **happened, known_at=after)["violations"] == []
+
+
+def test_what_was_learned_between_two_moments(late_news: Api) -> None:
+    events = late_news.get(f"orders/{ORDER}/events").json()["items"]
+    between = {"from": events[-2]["recorded_at"], "to": events[-1]["recorded_at"], "by": "known_at"}
+    learned = late_news.get(f"orders/{ORDER}/diff", **between).json()
+    assert learned["by"] == "known_at"
+    status = next(change for change in learned["changes"] if change["field"] == "status")
+    assert (status["before"], status["after"], status["event"]) == (
+        "awaiting_shipment", "shipped", "TrackingUploaded",
+    )  # fmt: skip
+    assert status["recorded_at"] == events[-1]["recorded_at"]
+    assert status["occurred_at"] < status["recorded_at"]
+    nothing = late_news.get(f"orders/{ORDER}/diff", **(between | {"by": "as_of"})).json()
+    assert "status" not in {change["field"] for change in nothing["changes"]}
+
+
+def test_what_was_known_when_a_number_was_refused_is_known_exactly(api: Api) -> None:
+    api.formed(ORDER)
+    api.done(ORDER, "request-stockout", reason="oversold")
+    refused = api.do(ORDER, "upload-tracking", carrier="SF", tracking_number="SF1").json()
+    assert refused["code"] == "order_locked"
+    api.done(ORDER, "complete-review", outcome="rejected")
+    api.done(ORDER, "upload-tracking", carrier="SF", tracking_number="SF1")
+    then = api.order(ORDER, at_version=refused["version"], as_of=refused["judged_at"])
+    assert then["status"] == refused["order_status"]
+    assert then["shipment_lock"]["holds"] == refused["holds"]
+    assert then["allowed_actions"] == refused["allowed_actions"]
+    assert api.order(ORDER)["status"] == "shipped"
+
+
+def test_orders_of_another_moment_come_by_number_and_can_be_filtered(late_news: Api) -> None:
+    moment = {"as_of": (MONDAY_8 + hours(40)).isoformat()}
+    assert late_news.get("orders", **moment, sort="ship_by").json()["errors"][0]["pointer"] == "#/sort"
+    for filters, number in (
+        ({"status": "awaiting_shipment"}, 1),
+        ({"status": "shipped"}, 0),
+        ({"due_before": (MONDAY_8 + hours(49)).isoformat()}, 1),
+        ({"due_before": (MONDAY_8 + hours(48)).isoformat()}, 0),
+        ({"sku_id": "52000301"}, 1),
+        ({"sku_id": "none"}, 0),
+        ({"locked": False}, 1),
+        ({"violation": "late_shipment"}, 0),
+    ):
+        assert len(late_news.get("orders", **moment, **filters).json()["items"]) == number, filters
+    assert late_news.get("orders", shop="100000002", **moment).json()["items"] == []
+
+
+def test_a_report_of_now_and_one_as_of_now_are_the_same(late_news: Api) -> None:
+    position = late_news.done(ORDER, "record-pickup", occurred_at=MONDAY_8 + hours(80))["position"]
+    period = {"from": "2026-03-01", "to": "2026-03-10"}
+    now = late_news.get("reports/daily", **period, min_position=position).json()
+    again = late_news.get("reports/daily", **period, as_of="2026-11-01T00:00:00Z").json()
+    assert again == now
+    assert sum(day["penalties_fen"] for day in now["items"]) > 0
+
+
+def test_the_report_of_a_large_shop_is_left_to_the_command_line(
+    late_news: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.routes.reports.MOST_EVENTS", 1)
+    refused = late_news.get("reports/daily", as_of=MONDAY_8.isoformat())
+    assert refused.status_code == 422
+    assert "`shiplock report 100000001 --as-of`" in refused.json()["detail"]
