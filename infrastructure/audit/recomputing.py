@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -82,10 +83,8 @@ def connect(url: str) -> Connection[TupleRow]:
 
 
 @contextmanager
-def recomputed(
-    url: str, connection: Connection[TupleRow], work: Sequence[Run], processes: int
-) -> Iterator[Iterator[Recomputed]]:
-    """The stretches of some runs, in order. This process does its share, on ``connection``; others do theirs ahead.
+def recomputed(url: str, work: Sequence[Run], processes: int) -> Iterator[Iterator[Recomputed]]:
+    """The stretches of some runs, in order. This process does its share, others do theirs ahead.
 
     Each takes whole runs, and about as many events.
     """
@@ -101,13 +100,39 @@ def recomputed(
         whose.append(least)
     workers = [_Worker(url, share) for share in shares[1:] if share]
     try:
-        yield chain.from_iterable(
-            workers[who - 1].of(run) if who else run.stretches(connection)
-            for run, who in zip(work, whose, strict=True)
-        )
+        with connect(url) as connection:
+            own = _Own(connection, shares[0])
+            yield chain.from_iterable(
+                workers[who - 1].of(run, own) if who else own.of(run) for run, who in zip(work, whose, strict=True)
+            )
     finally:
         for worker in workers:
             worker.end()
+
+
+class _Own:
+    """What this process recomputes itself: when it is asked for, or before, while it would have to wait."""
+
+    def __init__(self, connection: Connection[TupleRow], share: Sequence[Run]) -> None:
+        self._coming = chain.from_iterable(run.stretches(connection) for run in share)
+        self._ready: deque[Recomputed] = deque()
+
+    def go_on(self) -> bool:
+        """Recompute one more stretch; whether there was one."""
+        found = next(self._coming, None)
+        if found is not None:
+            self._ready.append(found)
+        return found is not None
+
+    def of(self, run: Run) -> Iterator[Recomputed]:
+        """The stretches of the next run."""
+        end = run.start
+        while end < run.end:
+            if not self._ready:
+                self.go_on()
+            found = self._ready.popleft()
+            end = found.stretch.end
+            yield found
 
 
 class _Worker:
@@ -130,10 +155,12 @@ class _Worker:
                 self._given.put(Recomputed(*pickle.load(given)))
         self._given.put(None)
 
-    def of(self, run: Run) -> Iterator[Recomputed]:
-        """The stretches of its next run."""
+    def of(self, run: Run, meanwhile: _Own) -> Iterator[Recomputed]:
+        """The stretches of its next run; this process does its own share while it waits."""
         end = run.start
         while end < run.end:
+            while self._given.empty() and meanwhile.go_on():
+                pass
             found = self._given.get()
             if found is None:
                 raise Died("A process that recomputes events died; see its error above.")

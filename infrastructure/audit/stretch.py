@@ -29,7 +29,7 @@ from infrastructure.log.codec import (
 )
 from infrastructure.log.streams import KINDS
 
-STRETCH_EVENTS = 1 << 12
+STRETCH_EVENTS = 1 << 10
 """Events that are recomputed at once: a complete subtree of the log, and no more memory than stays at hand."""
 
 MOST_FINDINGS = 20
@@ -102,8 +102,8 @@ class Stretch(NamedTuple):
 
 
 _Layout = tuple[Callable[[bytes], tuple[Any, ...]], int]
-"""What takes a row apart, and where its payload begins. It gives the position, size of the stream's name, stream,
-version, size of the type's name, type, schema version, recorded_at, and size of the payload."""
+"""What takes a row apart, and where its payload begins. It gives position, stream, version, type, schema version,
+recorded_at, and the size of the payload."""
 
 
 class _Odd(Exception):
@@ -133,7 +133,9 @@ class Rows:
         sha256, head, receive, row = hashlib.sha256, self._head, self._connection.get_copy_data, self._next
         rows: list[bytes] = []
         leaves: list[bytes] = []
-        while len(row) > 2 and len(rows) < count:  # what ends a COPY is no longer
+        for _ in range(count):
+            if len(row) <= 2:  # what ends a COPY is no longer
+                break
             rows.append(row)
             leaves.append(sha256(head + row[2:-_HASH_FIELD]).digest())
             row = bytes(receive(0)[1])
@@ -196,7 +198,7 @@ def _check(stretch: Stretch, rows: Sequence[bytes], leaves: Sequence[bytes], str
     layouts = _Layouts()
     fields, payloads, origins = [], [], set()
     for row in rows:
-        # The last bytes of two sizes say how the row is laid out; whether they are all of them is looked at below.
+        # The last bytes of two sizes say how the row is laid out. Names of 256 bytes and more make it look odd.
         stream_size = row[_STREAM_SIZE]
         unpack, payload_begins = layouts[stream_size, row[_TYPE_SIZE + stream_size]]
         found = unpack(row)
@@ -204,13 +206,8 @@ def _check(stretch: Stretch, rows: Sequence[bytes], leaves: Sequence[bytes], str
         fields.append(found)
         payloads.append(row[payload_begins:payload_ends])
         origins.add(row[payload_ends:-_HASH_FIELD])
-    positions, stream_sizes, names, versions, type_sizes, types, schemas, recorded, _ = zip(*fields, strict=True)
-    if (
-        positions != tuple(range(stretch.start + 1, stretch.end + 1))
-        or recorded != tuple(sorted(recorded))
-        or stream_sizes != tuple(map(len, names))
-        or type_sizes != tuple(map(len, types))
-    ):
+    positions, names, versions, types, schemas, recorded, _ = zip(*fields, strict=True)
+    if positions != tuple(range(stretch.start + 1, stretch.end + 1)) or recorded != tuple(sorted(recorded)):
         raise _Odd
     _read(types, schemas, payloads, origins)
     _follow(streams, names, versions)
@@ -220,18 +217,25 @@ def _check(stretch: Stretch, rows: Sequence[bytes], leaves: Sequence[bytes], str
 def _follow(streams: Streams, names: Sequence[bytes], versions: Sequence[int]) -> None:
     """Add events to what is known of streams. Raises ``_Odd`` where a version is not the next, and adds none."""
     known = streams.last
-    fresh: dict[bytes, int] = {}
-    continued: dict[bytes, int] = {}
-    for name, version in zip(names, versions, strict=True):
-        before = fresh.get(name) or known.get(name)
+    for place, (name, version) in enumerate(zip(names, versions, strict=True)):
+        before = known.get(name)
         if before is None:
             if version != 1:
-                continued[name] = version
+                streams.continued[name] = version
         elif version != before + 1:
+            _forget(streams, names[:place], versions[:place])
             raise _Odd
-        fresh[name] = version
-    known.update(fresh)
-    streams.continued.update(continued)
+        known[name] = version
+
+
+def _forget(streams: Streams, names: Sequence[bytes], versions: Sequence[int]) -> None:
+    """Take events back that ``_follow`` added, the last first."""
+    for name, version in zip(reversed(names), reversed(versions), strict=True):
+        if version == 1 or streams.continued.get(name) == version:
+            del streams.last[name]
+            streams.continued.pop(name, None)
+        else:
+            streams.last[name] = version - 1
 
 
 def _read(types: Sequence[bytes], schemas: Sequence[int], payloads: Sequence[bytes], origins: set[bytes]) -> None:
@@ -250,7 +254,7 @@ class _Layouts(dict[tuple[int, int], _Layout]):
 
     def __missing__(self, sizes: tuple[int, int]) -> _Layout:
         stream_size, type_size = sizes
-        layout = struct.Struct(f"!6xqi{stream_size}s4xq20xi{type_size}s4xq4x8x4xqi")
+        layout = struct.Struct(f"!6xq4x{stream_size}s4xq24x{type_size}s4xq4x8x4xqi")
         self[sizes] = layout.unpack_from, layout.size
         return self[sizes]
 

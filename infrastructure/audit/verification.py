@@ -221,7 +221,7 @@ def verify(
         done, total = 0, sum(log.size for log in logs)
         on_progress(done, total)
         work = [run for log in logs for run in log.runs(processes)]
-        with recomputed(url, connection, work, processes) as stretches:
+        with recomputed(url, work, processes) as stretches:
             while logs:
                 log, since, end = logs.popleft(), 0, 0
                 while end < log.size:
