@@ -105,7 +105,7 @@ class Answers:
             found,
             order_status=order.status,
             version=order.version,
-            allowed_actions=allowed_actions(order, violations(order, rules, at)),
+            allowed_actions=allowed_actions(order, violations(order, rules, at), at),
             holds=lock.holds if lock.locked else None,
             judged_at=at,
         )

@@ -79,6 +79,7 @@ _EXAMPLES: dict[str, dict[str, Any]] = {
     "appeal": {
         "violation_id": "180831-481803633911509:late_shipment",
         "evidence": "carrier's pickup slip",
+        "appeal_by": "2026-03-11T23:59:59+08:00",
     },
     "decide-appeal": {"violation_id": "180831-481803633911509:late_shipment", "outcome": "overturned"},
     "record-charge": {
@@ -137,7 +138,7 @@ _REFUSALS: dict[str, tuple[str, ...]] = {
     "contact-buyer": (),
     "file-complaint": ("not_shipped", "complaint_already_open"),
     "decide-complaint": ("no_open_complaint",),
-    "appeal": ("unknown_violation", "already_appealed"),
+    "appeal": ("unknown_violation", "already_appealed", "appeal_too_late"),
     "decide-appeal": ("no_open_appeal",),
     "record-charge": ("line_already_told",),
     "record-return": ("line_already_told",),

@@ -130,6 +130,12 @@ PROBLEMS: dict[str, Kind] = {
         409, "No such violation stands", "Read the order's `violations` for the ids that can be appealed."
     ),
     "already_appealed": Kind(409, "The violation was appealed already", "A violation can be appealed once."),
+    "appeal_too_late": Kind(
+        409,
+        "It is too late to appeal",
+        "The rule set's window is an estimate. Where the platform still takes the appeal, give its 申诉截止时间 "
+        "as `appeal_by`.",
+    ),
     "no_open_appeal": Kind(409, "No such appeal is open", "There is nothing to decide."),
     "line_already_told": Kind(
         409, "The bill's line was told already", "It said something else then. Give another line another `line_id`."

@@ -12,6 +12,7 @@ from domain.order.diff import By
 from domain.order.state import Status
 from domain.rules.deadlines import DeadlineKind, DeadlineState
 from domain.rules.ruleset import ViolationKind
+from domain.rules.violations import AppealState
 from infrastructure.projections.lists import OrderSort
 
 _FIRST = datetime(2015, 1, 1, tzinfo=UTC)
@@ -161,6 +162,10 @@ class ViolationsQuery(InThePast):
     kind: ViolationKind | None = None
     since: Annotated[Moment | None, Field(alias="from", description="Only what arose at or after this.")] = None
     until: Annotated[Moment | None, Field(alias="to", description="Only what arose before this.")] = None
+    appeal: Annotated[
+        AppealState | None,
+        Field(description="Only what was not disputed, is still disputed, or came out like this."),
+    ] = None
 
 
 class DeadlinesQuery(InThePast):

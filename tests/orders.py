@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from domain.order import commands as c
@@ -44,6 +44,12 @@ def on_database(url: str, work: Callable[[Pool, CommandPath], Awaitable[T]]) -> 
 
 def tell(number: str, command: c.Command, shop: str = SHOP) -> Tell:
     return Tell(shop, number, command, "test")
+
+
+def appeal(number: str, kind: str = "late_shipment", evidence: str | None = None) -> c.AppealViolation:
+    """An appeal that the platform still takes, though these orders' violations arose long ago."""
+    tomorrow = clock.now() + timedelta(days=1)
+    return c.AppealViolation(violation_id=f"{number}:{kind}", evidence=evidence, appeal_by=tomorrow)
 
 
 async def placed_and_formed(path: CommandPath, count: int, shop: str = SHOP, at: datetime = MONDAY_9) -> None:

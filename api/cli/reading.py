@@ -30,7 +30,8 @@ from api.queries import AtAMoment, DiffQuery
 from api.routes.orders import difference_of, order_view
 from api.stored import StoredEventView
 from domain.order.diff import By, OrderDiff
-from domain.order.view import OrderView
+from domain.order.view import OrderView, ViolationView
+from domain.rules.violations import AppealState
 from infrastructure import clock
 from infrastructure.log.loading import read_orders
 from infrastructure.log.log import ORDER, read_stream
@@ -139,7 +140,15 @@ def _brief(value: object) -> str:
     return text if len(text) <= _BRIEF else f"{text[:_BRIEF]}…"
 
 
-def violations(shop: ShopArgument, as_of: AsOf = None, known_at: KnownAt = None, as_json: Json = False) -> None:
+def violations(
+    shop: ShopArgument,
+    appeal: Annotated[
+        AppealState | None, typer.Option(help="Only what was not disputed, still is, or came out like this.")
+    ] = None,
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
+    as_json: Json = False,
+) -> None:
     """The violations of a shop that stand now, or stood at a moment."""
     seen_from = Moment(as_of, known_at) if as_of or known_at else None
 
@@ -152,9 +161,9 @@ def violations(shop: ShopArgument, as_of: AsOf = None, known_at: KnownAt = None,
             after: Any = None
             while True:
                 if seen_from is None:
-                    page = await list_violations(connection, shop, now, 500, after)
+                    page = await list_violations(connection, shop, now, 500, after, appeal=appeal)
                 else:
-                    page = await violations_at(connection, shop, program.book, seen_from, 500, after)
+                    page = await violations_at(connection, shop, program.book, seen_from, 500, after, appeal=appeal)
                 found += page.items
                 after = page.next_key
                 if after is None:
@@ -166,18 +175,24 @@ def violations(shop: ShopArgument, as_of: AsOf = None, known_at: KnownAt = None,
         return
     table = Table("order", "violation", "cause", "arose", "penalty", "appeal")
     for violation in found:
-        appeal = "-" if violation.appeal is None else violation.appeal.outcome or "open"
         table.add_row(
             violation.order_sn,
             violation.kind,
             violation.cause or "-",
             shown(violation.arose_at),
             yuan(violation.penalty_fen),
-            appeal,
+            _dispute(violation),
         )
     out.print(table)
     total = sum(v.penalty_fen or 0 for v in found if v.appeal is None or v.appeal.outcome != "overturned")
     out.print(f"{len(found)} violations, {yuan(total)}")
+
+
+def _dispute(violation: ViolationView) -> str:
+    """How far the appeal against a violation is, or until when one can be made."""
+    if violation.appeal is None:
+        return f"by {shown(violation.appeal_by)}"
+    return violation.appeal.outcome or "open"
 
 
 def report(
@@ -270,8 +285,12 @@ def print_order(found: OrderView) -> None:
     for violation in found.violations:
         cause = f" ({violation.cause})" if violation.cause else ""
         out.print(
-            f"[red]{violation.kind}[/]{cause} since {shown(violation.arose_at)}, {yuan(violation.penalty_fen)}"
+            f"[red]{violation.kind}[/]{cause} since {shown(violation.arose_at)}, {yuan(violation.penalty_fen)}, "
+            f"appeal {_dispute(violation)}"
         )
+    for complaint in found.complaints:
+        evidence = f": {complaint.evidence}" if complaint.evidence else ""
+        out.print(f"complaint of {complaint.finding}, {complaint.outcome or 'open'}{evidence}", markup=False)
     for anomaly in found.anomalies:
         out.print(f"anomaly {anomaly.code}: {anomaly.expected} here, {anomaly.seen} there", markup=False)
     allowed = [action.action for action in found.allowed_actions if action.allowed]

@@ -187,7 +187,7 @@ async def violations(request: Request, shop_id: ShopId, query: Annotated[Violati
     For another moment every order is judged anew from the events that may be seen from it, never from a view.
     Such a page may hold fewer items than asked for and still have a next one.
     """
-    filters = {name: getattr(query, name) for name in ("kind", "since", "until")}
+    filters = {name: getattr(query, name) for name in ("kind", "since", "until", "appeal")}
     if at_another_moment(query):
         return await _listed_at(request, shop_id, query, past.violations_at, filters)
     after = decode_cursor(query.cursor, tuple[datetime, str])

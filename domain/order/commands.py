@@ -215,10 +215,11 @@ class DecideComplaint(Command, frozen=True):
 
 
 class AppealViolation(Command, frozen=True):
-    """Dispute a violation."""
+    """Dispute a violation. ``appeal_by`` is the last moment for it where the platform shows one (申诉截止时间)."""
 
     violation_id: Annotated[str, Meta(min_length=1, max_length=200, pattern=PRINTABLE)]
     evidence: Text | None = None
+    appeal_by: Moment | None = None
 
 
 class DecideAppeal(Command, frozen=True):

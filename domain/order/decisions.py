@@ -295,18 +295,27 @@ def decide_complaint(command: c.DecideComplaint, order: Order, rules: RuleSet, a
 
 
 def appeal(command: c.AppealViolation, order: Order, rules: RuleSet, at: datetime) -> Decision:
-    """Dispute a violation that stands; once only (DOMAIN.md §1.7)."""
-    if command.violation_id not in {v.violation_id for v in violations(order, rules, at)}:
+    """Dispute a violation that stands; once only, and not too late (DOMAIN.md §1.7)."""
+    standing = violations(order, rules, at)
+    found = next((each for each in standing if each.violation_id == command.violation_id), None)
+    if found is None:
         return Refusal("unknown_violation", f"The order has no violation {command.violation_id}.")
-    if order.appeal(command.violation_id):
+    if found.appeal:
         return Refusal("already_appealed", "A violation can be appealed once.")
-    return (e.ViolationAppealed(command.violation_id, command.evidence),)
+    shown = command.appeal_by
+    if shown and not EARLIEST <= shown <= at + FURTHEST_SHIP_BY:
+        return Refusal("invalid_request", "No appeal can be made for two years.", "/appeal_by")
+    if at > (shown or found.appeal_by):
+        return _too_late_to_appeal(shown or found.appeal_by)
+    return (e.ViolationAppealed(command.violation_id, command.evidence, shown.astimezone(UTC) if shown else None),)
 
 
 def decide_appeal(command: c.DecideAppeal, order: Order, rules: RuleSet, at: datetime) -> Decision:
     found = order.appeal(command.violation_id)
     if found is None or found.outcome is not None:
         return Refusal("no_open_appeal", f"No appeal against {command.violation_id} is open.")
+    if at < found.appealed_at:
+        return _too_early("the appeal was made", found.appealed_at)
     return (e.AppealDecided(command.violation_id, command.outcome),)
 
 
@@ -483,6 +492,10 @@ def _still_with_supplier(order: Order, at: datetime) -> Handover | Refusal:
     return cannot_come_back(order) or held
 
 
+def _too_late_to_appeal(appeal_by: datetime) -> Refusal:
+    return Refusal("appeal_too_late", f"An appeal was taken until {_said(appeal_by.astimezone(UTC))}.")
+
+
 def _senseless_expectation(expected: datetime | None, at: datetime) -> Refusal | None:
     if expected is None or at < expected <= at + FURTHEST_SHIP_BY:
         return None
@@ -568,12 +581,16 @@ class Action(NamedTuple):
 
     command: type[c.Command]
     decide: Callable[[Any, Order, RuleSet, datetime], Decision]
-    forbidden: Callable[[Order, Sequence[Violation]], Refusal | None]
+    forbidden: "Guard"
 
 
-def _by(guard: Callable[[Order], Refusal | None]) -> Callable[[Order, Sequence[Violation]], Refusal | None]:
+Guard = Callable[[Order, Sequence[Violation], datetime], Refusal | None]
+"""Why nothing of the kind can be done to an order on which such violations stand at a moment."""
+
+
+def _by(guard: Callable[[Order], Refusal | None]) -> Guard:
     """For what depends on the order alone and not on the violations that stand."""
-    return lambda order, standing: guard(order)
+    return lambda order, standing, at: guard(order)
 
 
 def _already_placed(order: Order) -> Refusal | None:
@@ -586,10 +603,11 @@ def _nothing_to_decide(order: Order) -> Refusal | None:
     return Refusal("no_open_appeal", "No appeal is open.")
 
 
-def _nothing_to_appeal(order: Order, standing: Sequence[Violation]) -> Refusal | None:
-    if any(violation.appeal is None for violation in standing):
-        return None
-    return Refusal("unknown_violation", "No violation stands that was not appealed already.")
+def _nothing_to_appeal(order: Order, standing: Sequence[Violation], at: datetime) -> Refusal | None:
+    undisputed = [violation.appeal_by for violation in standing if violation.appeal is None]
+    if not undisputed:
+        return Refusal("unknown_violation", "No violation stands that was not appealed already.")
+    return _too_late_to_appeal(max(undisputed)) if at > max(undisputed) else None
 
 
 ACTIONS: dict[str, Action] = {

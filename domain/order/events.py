@@ -208,10 +208,14 @@ class ParcelComplaintDecided(Event, frozen=True):
 
 @final
 class ViolationAppealed(Event, frozen=True):
-    """申诉: the merchant disputes a violation."""
+    """申诉: the merchant disputes a violation.
+
+    ``appeal_by`` is the platform's own last moment for it (申诉截止时间), where it was told.
+    """
 
     violation_id: str
     evidence: str | None = None
+    appeal_by: datetime | None = None
 
 
 @final

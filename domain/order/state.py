@@ -126,15 +126,22 @@ class Cancellation(msgspec.Struct, frozen=True):
 
 
 class Complaint(msgspec.Struct, frozen=True):
+    """What the buyer says was wrong with the parcel; ``outcome`` is ``None`` while it is undecided."""
+
     filed_at: datetime
     finding: Finding
+    evidence: str | None = None
     outcome: ComplaintOutcome | None = None
     decided_at: datetime | None = None
 
 
 class Appeal(msgspec.Struct, frozen=True):
+    """A dispute about a violation; ``appeal_by`` is the platform's own last moment for it, where it was told."""
+
     violation_id: str
     appealed_at: datetime
+    evidence: str | None = None
+    appeal_by: datetime | None = None
     outcome: AppealOutcome | None = None
     decided_at: datetime | None = None
 
@@ -457,13 +464,13 @@ def _apply(order: Order, recorded: Recorded) -> None:
         _release(order, event.hold)
         _lock_changed(order, at)
     elif type(event) is ParcelComplaintFiled:
-        order.complaints += (Complaint(at, event.finding),)
+        order.complaints += (Complaint(at, event.finding, event.evidence),)
     elif type(event) is ParcelComplaintDecided:
         if order.complaints:
             *others, complaint = order.complaints
             order.complaints = (*others, replace(complaint, outcome=event.outcome, decided_at=at))
     elif type(event) is ViolationAppealed:
-        order.appeals += (Appeal(event.violation_id, at),)
+        order.appeals += (Appeal(event.violation_id, at, event.evidence, event.appeal_by),)
     elif type(event) is AppealDecided:
         _decide_appeal(order, event, at)
     elif type(event) is PenaltyCharged:

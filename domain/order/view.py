@@ -11,7 +11,7 @@ import msgspec
 from domain.calendar import ExpectedDecision
 from domain.order.decisions import ACTIONS
 from domain.order.events import Line, ParcelLine
-from domain.order.state import Anomaly, Charge, Handover, Hold, Order, Status
+from domain.order.state import Anomaly, Charge, Complaint, Handover, Hold, Order, Status
 from domain.rules.deadlines import Deadline, DeadlineKind, DeadlineState, clocks, deadlines, ship_by
 from domain.rules.ruleset import RuleBook, RuleSet, ViolationKind
 from domain.rules.violations import AppealView, StockoutCause, Violation, violations
@@ -57,7 +57,10 @@ class DeadlineView(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ViolationView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``penalty_fen`` is null where it depends on a payment that isn't known; ``cause`` tells stockouts apart."""
+    """``penalty_fen`` is null where it depends on a payment that isn't known; ``cause`` tells stockouts apart.
+
+    ``appeal_by`` is the last moment to dispute it, as far as it is known.
+    """
 
     violation_id: str
     kind: ViolationKind
@@ -65,6 +68,7 @@ class ViolationView(msgspec.Struct, frozen=True, omit_defaults=True):
     arose_at: datetime
     penalty_fen: int | None
     rule: str
+    appeal_by: datetime
     appeal: AppealView | None = None
 
 
@@ -105,6 +109,7 @@ class OrderView(msgspec.Struct, frozen=True):
     shipment_lock: ShipmentLock
     deadlines: tuple[DeadlineView, ...]
     violations: tuple[ViolationView, ...]
+    complaints: tuple[Complaint, ...]
     charges: tuple[Charge, ...]
     anomalies: tuple[Anomaly, ...]
     allowed_actions: tuple[AllowedAction, ...]
@@ -152,9 +157,10 @@ def view(order: Order, book: RuleBook, at: datetime, skus: Mapping[str, Sku] = _
         shipment_lock=shipment_lock(order, rules),
         deadlines=tuple([deadline_view(deadline, at) for deadline in deadlines(order, rules, running, skus)]),
         violations=tuple([violation_view(violation) for violation in standing]),
+        complaints=order.complaints,
         charges=order.charges,
         anomalies=order.anomalies,
-        allowed_actions=allowed_actions(order, standing),
+        allowed_actions=allowed_actions(order, standing, at),
         rules=GoverningRules(rules.name, rules.effective_from),
     )
 
@@ -196,6 +202,7 @@ def violation_view(violation: Violation) -> ViolationView:
         violation.arose_at,
         violation.penalty_fen,
         violation.rule,
+        violation.appeal_by,
         violation.appeal,
     )
 
@@ -207,11 +214,11 @@ _WITHOUT_STOCK = ("hand-to-supplier", "request-stockout")
 _FORBIDDEN = [(name, action.forbidden) for name, action in ACTIONS.items()]
 
 
-def allowed_actions(order: Order, standing: Sequence[Violation]) -> tuple[AllowedAction, ...]:
-    """Every action of the contract, with the reason for each "no"; ``standing`` are the order's violations."""
+def allowed_actions(order: Order, standing: Sequence[Violation], at: datetime) -> tuple[AllowedAction, ...]:
+    """Every action of the contract, with the reason for each "no"; ``standing`` are the violations at ``at``."""
     found = []
     for name, forbidden in _FORBIDDEN:
-        refusal = forbidden(order, standing)
+        refusal = forbidden(order, standing, at)
         found.append(_ALLOWED[name] if refusal is None else AllowedAction(name, False, refusal.detail))
     if order.handovers and order.handovers[-1].out_of_stock_at:
         because = f"Supplier {order.handovers[-1].supplier_id} has no stock."

@@ -21,6 +21,8 @@ from domain.rules.deadlines import Clocks, Deadline, clocks, first_scan, ship_by
 from domain.rules.ruleset import RuleSet, ViolationKind
 
 StockoutCause = Literal["merchant_refund", "deemed", "application_approved", "false_shipment_unremedied"]
+AppealState = Literal["none", "open", "upheld", "overturned"]
+"""How far the dispute about a violation is."""
 
 _AN_INSTANT = timedelta(microseconds=1)
 
@@ -29,6 +31,7 @@ class AppealView(msgspec.Struct, frozen=True):
     """A dispute about a violation; ``outcome`` is ``None`` while it is undecided."""
 
     appealed_at: datetime
+    evidence: str | None
     outcome: AppealOutcome | None
     decided_at: datetime | None
 
@@ -38,7 +41,8 @@ class Violation(msgspec.Struct, frozen=True, gc=False):
 
     For a deadline ``arose_at`` is the deadline itself and ``stands_from`` the microsecond after it,
     because what happens at the very deadline is in time. ``penalty_fen`` is ``None`` when it depends
-    on a payment that isn't known. An overturned violation stays, with its appeal.
+    on a payment that isn't known. ``appeal_by`` is the last moment to dispute it: the platform's own where
+    the appeal told it, else the rule set's. An overturned violation stays, with its appeal.
     """
 
     violation_id: str
@@ -48,12 +52,19 @@ class Violation(msgspec.Struct, frozen=True, gc=False):
     stands_from: datetime
     penalty_fen: int | None
     rule: str
+    appeal_by: datetime
     appeal: AppealView | None
+
+    @property
+    def appeal_state(self) -> AppealState:
+        if self.appeal is None:
+            return "none"
+        return self.appeal.outcome or "open"
 
     @property
     def counts(self) -> bool:
         """Whether it weighs on the shop: an overturned one does not."""
-        return self.appeal is None or self.appeal.outcome != "overturned"
+        return self.appeal_state != "overturned"
 
 
 class _Breach(msgspec.Struct, frozen=True, gc=False):
@@ -191,5 +202,8 @@ def _violation(order: Order, rules: RuleSet, kind: ViolationKind, breach: _Breac
         stands_from=breach.stands_from,
         penalty_fen=rules.penalty_fen(kind, order),
         rule=f"{rules.name}/{kind}",
-        appeal=AppealView(appeal.appealed_at, appeal.outcome, appeal.decided_at) if appeal else None,
+        appeal_by=(appeal.appeal_by if appeal else None) or rules.appeal.after(breach.arose_at),
+        appeal=AppealView(appeal.appealed_at, appeal.evidence, appeal.outcome, appeal.decided_at)
+        if appeal
+        else None,
     )

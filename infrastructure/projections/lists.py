@@ -20,6 +20,7 @@ from domain.order.state import Status
 from domain.order.view import DeadlineView, ShipmentLock, ViolationView
 from domain.rules.deadlines import Deadline, DeadlineKind, DeadlineState
 from domain.rules.ruleset import ViolationKind
+from domain.rules.violations import AppealState
 from infrastructure.projections.view import FAR_FUTURE
 from infrastructure.projections.views.deadlines import ENDS, KINDS, LANES
 from infrastructure.projections.views.orders import decode_lines, decode_lock, decode_numbers
@@ -274,18 +275,24 @@ async def list_violations(
     kind: ViolationKind | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    appeal: AppealState | None = None,
 ) -> Page[ListedViolation]:
     """Violations of a shop that stand at ``at``, by when they arose: from ``since`` on and before ``until``."""
-    where = [sql.SQL("v.shop_id = %(shop_id)s AND v.stands_from <= %(at)s AND v.arose_at <= %(at)s")]
+    where: list[sql.Composable] = [
+        sql.SQL("v.shop_id = %(shop_id)s AND v.stands_from <= %(at)s AND v.arose_at <= %(at)s")
+    ]
     if kind is not None:
         where.append(sql.SQL("v.kind = %(kind)s"))
     if since is not None:
         where.append(sql.SQL("v.arose_at >= %(since)s"))
     if until is not None:
         where.append(sql.SQL("v.arose_at < %(until)s"))
+    if appeal is not None:
+        # Written out, so that the planner sees whether the index of those that were disputed will do.
+        where.append(sql.SQL("v.appeal_state = {}").format(sql.Literal(appeal)))
 
     def listed(row: Sequence[Any]) -> ListedViolation:
-        violation_id, kind, cause, arose_at, penalty_fen, rule, appeal, order_sn = row[:8]
+        violation_id, kind, cause, arose_at, penalty_fen, rule, appeal_by, appeal, order_sn = row[:9]
         return ListedViolation(
             violation_id,
             kind,
@@ -293,13 +300,17 @@ async def list_violations(
             arose_at,
             penalty_fen,
             rule,
+            appeal_by,
             decode_appeal(appeal) if appeal else None,
             order_sn=order_sn,
         )
 
     return await _page(
         connection,
-        sql.SQL("v.violation_id, v.kind, v.cause, v.arose_at, v.penalty_fen, v.rule, v.appeal::text, v.order_sn"),
+        sql.SQL(
+            "v.violation_id, v.kind, v.cause, v.arose_at, v.penalty_fen, v.rule, v.appeal_by, v.appeal::text, "
+            "v.order_sn"
+        ),
         "violation_list",
         "v",
         where,

@@ -17,6 +17,7 @@ from domain.order.state import Order, fold
 from domain.order.view import deadline_view, violation_view
 from domain.rules.deadlines import DeadlineKind, DeadlineState, deadlines
 from domain.rules.ruleset import RuleBook, ViolationKind
+from domain.rules.violations import AppealState
 from domain.sku.state import Sku
 from infrastructure.log.loading import read_orders
 from infrastructure.log.streams import OF_ORDER
@@ -140,6 +141,7 @@ async def violations_at(
     kind: ViolationKind | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    appeal: AppealState | None = None,
 ) -> Page[ListedViolation]:
     """What ``lists.list_violations`` finds, at a moment; by order number, an order's as they arose."""
 
@@ -152,6 +154,7 @@ async def violations_at(
             and kind in (None, each.kind)
             and (since is None or each.arose_at >= since)
             and (until is None or each.arose_at < until)
+            and appeal in (None, each.appeal_state)
         ]
 
     return await _page(connection, shop_id, book, moment, limit, after, found)

@@ -19,7 +19,7 @@ By = Literal["order", "sku", "day"]
 _BROKEN = """
 SELECT v.order_sn, v.violation_id, v.arose_at, v.penalty_fen FROM violation_list v
 WHERE v.shop_id = %(shop_id)s AND v.arose_at >= %(since)s AND v.arose_at < %(until)s
-  AND v.stands_from <= %(at)s AND v.arose_at <= %(at)s AND NOT v.overturned
+  AND v.stands_from <= %(at)s AND v.arose_at <= %(at)s AND v.appeal_state <> 'overturned'
 """
 
 # Each SKU bears its part of the order's value; whole fen, and together exactly the penalty.

@@ -45,7 +45,7 @@ WITH formed AS (
            count(*) FILTER (WHERE v.penalty_fen IS NULL) AS unknown_penalties
     FROM violation_list v
     WHERE v.shop_id = %(shop_id)s AND v.arose_at >= %(since)s AND v.arose_at < %(until)s
-      AND v.stands_from <= %(at)s AND v.arose_at <= %(at)s AND NOT v.overturned
+      AND v.stands_from <= %(at)s AND v.arose_at <= %(at)s AND v.appeal_state <> 'overturned'
     GROUP BY 1
 )
 SELECT d.day, coalesce(orders, 0), coalesce(on_time, 0), coalesce(late, 0),

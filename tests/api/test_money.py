@@ -32,17 +32,17 @@ def test_a_bill_of_a_thousand_lines_gives_away_exactly_what_was_planted(
 def test_a_bill_is_looked_at_first_and_its_strange_lines_are_told(
     database_url: str, tmp_path: Path, api: Api
 ) -> None:
-    at = ago(100)
-    api.formed(ORDER + "1", at=at)
+    api.formed(ORDER + "1", at=ago(100))
+    on = ago(76)  # the bill's days are Beijing's, and none of them may lie before the order
     bill = tmp_path / "bill.csv"
     bill.write_text(
         "商户订单号,发生时间,支出金额（-元）,业务描述\n"
-        f"{ORDER}1,{at:%Y-%m-%d} 23:59:59,3.00,售后费用-延迟发货\n"
-        f"{ORDER}1,{at:%Y-%m-%d} 23:59:59,3.00,售后费用-延迟发货\n"
-        f"{ORDER}9,{at:%Y-%m-%d} 23:59:59,3.00,售后费用-延迟发货\n"
+        f"{ORDER}1,{on:%Y-%m-%d} 23:59:59,3.00,售后费用-延迟发货\n"
+        f"{ORDER}1,{on:%Y-%m-%d} 23:59:59,3.00,售后费用-延迟发货\n"
+        f"{ORDER}9,{on:%Y-%m-%d} 23:59:59,3.00,售后费用-延迟发货\n"
         f"{ORDER}1,someday,3.00,售后费用-延迟发货\n"
-        f"{ORDER}1,{at:%Y-%m-%d} 23:59:59,,售后费用-缺货\n"
-        f"{ORDER}1,{at:%Y-%m-%d} 23:59:59,9.90,技术服务费\n",
+        f"{ORDER}1,{on:%Y-%m-%d} 23:59:59,,售后费用-缺货\n"
+        f"{ORDER}1,{on:%Y-%m-%d} 23:59:59,9.90,技术服务费\n",
         encoding="utf-8",
     )
     arguments = ("import-bill", str(bill), "--shop", SHOP)

@@ -21,8 +21,9 @@ def rows(judged: Judged) -> Iterable[Row]:
             violation.stands_from,
             violation.penalty_fen,
             violation.rule,
+            violation.appeal_by,
+            violation.appeal_state,
             _encode(violation.appeal) if violation.appeal else None,
-            not violation.counts,
         )
         for violation in judged.violations
     ]
@@ -30,7 +31,7 @@ def rows(judged: Judged) -> Iterable[Row]:
 
 VIOLATIONS = View(
     name="violations",
-    version=1,
+    version=2,
     table="violation_list",
     columns=(
         Column("violation_id", "text"),
@@ -40,13 +41,15 @@ VIOLATIONS = View(
         Column("stands_from", "timestamptz"),  # it can be claimed from here on; the future while the clock runs
         Column("penalty_fen", "bigint", optional=True),
         Column("rule", "text"),
+        Column("appeal_by", "timestamptz"),
+        Column("appeal_state", "text"),
         Column("appeal", "json", optional=True),
-        Column("overturned", "boolean"),
     ),
     key=("order_sn", "shop_id", "violation_id"),
     indexes=(
         Index("by_time", "(shop_id, arose_at, violation_id)"),
         Index("by_kind", "(shop_id, kind, arose_at, violation_id)"),
+        Index("by_appeal", "(shop_id, appeal_state, arose_at, violation_id) WHERE appeal_state <> 'none'"),
     ),
     rows=rows,
 )

@@ -830,6 +830,55 @@ def test_appeal_a_violation_and_win() -> None:
     assert (won.outcome, won.decided_at) == ("overturned", NEXT_MONDAY_9)
 
 
+def test_an_appeal_is_taken_until_its_last_moment_and_not_after() -> None:
+    appeal_it = c.AppealViolation(violation_id=violation_id("late_shipment"))
+    last = SHIP_BY + timedelta(days=7)
+    assert given(LATE).at(FRIDAY_9).violation("late_shipment").appeal_by == last
+    given(LATE).when(appeal_it, at=last).then(e.ViolationAppealed(appeal_it.violation_id))
+    given(LATE).when(appeal_it, at=last + MICROSECOND).rejects("appeal_too_late")
+
+
+@pytest.mark.parametrize("shown", [THURSDAY_9 + timedelta(hours=1), FRIDAY_9 + timedelta(days=30)])
+def test_the_platforms_own_last_moment_to_appeal_wins_over_the_rule_sets(shown: datetime) -> None:
+    appeal_it = c.AppealViolation(violation_id=violation_id("late_shipment"), appeal_by=shown)
+    story = given(LATE).when(appeal_it, at=shown).then(e.ViolationAppealed(appeal_it.violation_id, None, shown))
+    assert story.at(shown).violation("late_shipment").appeal_by == shown
+    given(LATE).when(appeal_it, at=shown + MICROSECOND).rejects("appeal_too_late")
+
+
+@pytest.mark.parametrize("senseless", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_last_moment_to_appeal_out_of_all_bounds_is_refused(senseless: str) -> None:
+    shown = datetime.fromisoformat(senseless)
+    appeal_it = c.AppealViolation(violation_id=violation_id("late_shipment"), appeal_by=shown)
+    given(LATE).when(appeal_it, at=FRIDAY_9).rejects("invalid_request", pointer="/appeal_by")
+
+
+def test_what_may_be_appealed_may_no_longer_be_when_its_time_is_over() -> None:
+    last = SHIP_BY + timedelta(days=7)
+    given(LATE).at(last).allows("appeal")
+    given(LATE).at(last + MICROSECOND).forbids("appeal", because="An appeal was taken until")
+
+
+def test_an_appeal_is_not_decided_before_it_was_made() -> None:
+    decide_it = c.DecideAppeal(violation_id=violation_id("late_shipment"), outcome="upheld")
+    story = given(LATE, appealed("late_shipment", at=FRIDAY_9))
+    too_early = story.when(decide_it, at=FRIDAY_9 - MICROSECOND, told_at=NEXT_MONDAY_9)
+    too_early.rejects("invalid_request", pointer="/occurred_at")
+    story.when(decide_it, at=FRIDAY_9, told_at=NEXT_MONDAY_9).then(
+        e.AppealDecided(decide_it.violation_id, "upheld")
+    )
+
+
+def test_an_order_shows_what_was_complained_of_with_the_evidence() -> None:
+    story = given(SHIPPED).when(c.FileComplaint(finding="empty_parcel", evidence="photo 1"), at=WEDNESDAY_9)
+    complained = story.then(e.ParcelComplaintFiled("empty_parcel", "photo 1"))
+    (undecided,) = complained.at(WEDNESDAY_9).view.complaints
+    assert (undecided.finding, undecided.evidence, undecided.outcome) == ("empty_parcel", "photo 1", None)
+    dismissed = complained.and_(complaint_decided("dismissed", at=FRIDAY_9))
+    (decided,) = dismissed.at(FRIDAY_9).view.complaints
+    assert (decided.evidence, decided.outcome, decided.decided_at) == ("photo 1", "dismissed", FRIDAY_9)
+
+
 def test_appeal_something_that_is_no_violation_is_refused() -> None:
     given(LATE).when(c.AppealViolation(violation_id="nonsense"), at=FRIDAY_9).rejects("unknown_violation")
 

@@ -183,7 +183,13 @@ def test_a_violation_as_a_client_gets_it() -> None:
         "arose_at": "2026-03-04T01:00:00Z",
         "penalty_fen": 300,
         "rule": "pinduoduo-2023-01/late_shipment",
-        "appeal": {"appealed_at": "2026-03-06T01:00:00Z", "outcome": None, "decided_at": None},
+        "appeal_by": "2026-03-11T01:00:00Z",
+        "appeal": {
+            "appealed_at": "2026-03-06T01:00:00Z",
+            "evidence": None,
+            "outcome": None,
+            "decided_at": None,
+        },
     }
 
 

@@ -26,7 +26,7 @@ from infrastructure.projections.verification import verify
 from infrastructure.projections.view import Row, View, judged
 from infrastructure.projections.views import VIEWS
 from infrastructure.rule_sets import shipped_rules
-from tests.orders import LINE, MONDAY_9, SHOP, order_sn, tell
+from tests.orders import LINE, MONDAY_9, SHOP, appeal, order_sn, tell
 
 BOOK = shipped_rules()
 
@@ -160,7 +160,7 @@ _COMMANDS = [
     c.ContactBuyer(channel="chat", message="您好"),
     c.FileComplaint(finding="empty_parcel"),
     c.DecideComplaint(outcome="upheld"),
-    c.AppealViolation(violation_id=f"{order_sn(0)}:late_shipment"),
+    appeal(order_sn(0)),
     c.DecideAppeal(violation_id=f"{order_sn(0)}:late_shipment", outcome="overturned"),
     s.CountStock(on_hand=7),
     s.CountStock(on_hand=0),

@@ -38,6 +38,7 @@ from tests.orders import (
     LINE,
     MONDAY_9,
     SHOP,
+    appeal,
     done,
     on_database,
     order_sn,
@@ -55,12 +56,11 @@ async def varied(pool: Pool, path: CommandPath, shop: str = SHOP) -> None:
     await something_for_every_view(path, 4, shop)
     await done(path, *(tell(order_sn(n), c.CompleteReview(outcome="rejected"), shop) for n in range(4)))
     two_lines = (LINE, replace(LINE, sku_id='52"0,302', name="猫粮\n“试吃”, 2 kg"))
-    late = f"{order_sn(2)}:late_shipment"
     await done(
         path,
         tell(order_sn(0), c.RequestStockout(reason="oversold"), shop),
         tell(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="=SF(1)"), shop),
-        tell(order_sn(2), c.AppealViolation(violation_id=late, evidence="快递单"), shop),
+        tell(order_sn(2), appeal(order_sn(2), evidence="快递单"), shop),
         tell(order_sn(4), c.Place(lines=two_lines, occurred_at=MONDAY_9 + hours(1)), shop),
     )
     await Worker(pool, BOOK).catch_up(shop)

@@ -34,7 +34,7 @@ from infrastructure.projections.views import VIEWS
 from infrastructure.projections.worker import Worker
 from tests.domain.vocabulary import MICROSECOND, beijing, hours
 from tests.infrastructure.projections.built import BOOK
-from tests.orders import LINE, SHOP, done, on_database, order_sn, tell
+from tests.orders import LINE, SHOP, appeal, done, on_database, order_sn, tell
 
 MONDAY = date(2026, 3, 2)
 WEEK = Period(MONDAY, MONDAY + timedelta(days=6))
@@ -294,7 +294,7 @@ def test_an_overturned_violation_no_longer_counts_but_the_shipment_stays_late(da
         await formed(path, 1, beijing(2026, 3, 2, 9))
         await done(path, tell(order_sn(1), replace(UPLOAD, occurred_at=beijing(2026, 3, 5))))
         await done(path, tell(order_sn(1), c.RecordPickup(occurred_at=beijing(2026, 3, 5, 1))))
-        await done(path, tell(order_sn(1), c.AppealViolation(violation_id=late)))
+        await done(path, tell(order_sn(1), appeal(order_sn(1))))
         assert (await reported(pool)).items[2].penalties_fen == 300
         await done(path, tell(order_sn(1), c.DecideAppeal(violation_id=late, outcome="overturned")))
         found = await reported(pool)
