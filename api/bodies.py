@@ -138,7 +138,10 @@ def decode_cursor(cursor: str | None, kind: Any) -> Any:
         return None
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        return msgspec.msgpack.decode(raw, type=kind)
+        key = msgspec.msgpack.decode(raw, type=kind)
+        if any(isinstance(part, str) and "\0" in part for part in key):
+            raise ValueError("no text in the database holds a NUL")
+        return key
     except (binascii.Error, ValueError, msgspec.DecodeError) as error:
         wrong = FieldError("#/cursor", "not a cursor of this list", "query")
         raise Refused("invalid_request", f"cursor: {wrong.detail}", errors=[wrong]) from error

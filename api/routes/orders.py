@@ -131,8 +131,15 @@ async def difference_of(program: Program, shop_id: str, order_sn: str, query: Di
     if not history.order:
         raise Refused("unknown_order", f"The shop has no order {order_sn}.")
     since, until = _version_or_time(query.since, "from"), _version_or_time(query.until, "to")
-    if type(since) is not type(until):
-        raise wrong("to", "`from` and `to` must both be versions or both be times")
+    match since, until:
+        case int(), int():
+            backwards = since > until
+        case datetime(), datetime():
+            backwards = since > until
+        case _:
+            raise wrong("to", "`from` and `to` must both be versions or both be times")
+    if backwards:
+        raise wrong("to", "`to` must not be before `from`")
     return diff(
         order_sn,
         history.order,

@@ -1,11 +1,14 @@
 """Bad input gets a 4xx problem that names the field, and changes nothing."""
 
+import itertools
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
 
+from api.bodies import encode_cursor
 from tests.api.conftest import LINE, SHOP, Api, ago
 
 ORDER = "260302-000000000000001"
@@ -126,6 +129,8 @@ def test_an_order_of_another_shop_is_unknown(untouched: Api) -> None:
         (f"orders/{ORDER}", {"at_version": "0"}, "#/at_version"),
         (f"orders/{ORDER}/diff", {"from": "1", "to": "soon"}, "#/to"),
         (f"orders/{ORDER}/diff", {"from": "1"}, "#/to"),
+        (f"orders/{ORDER}/diff", {"from": "2", "to": "1"}, "#/to"),
+        (f"orders/{ORDER}/diff", {"from": "2026-03-03T09:00:00Z", "to": "2026-03-02T09:00:00Z"}, "#/to"),
         ("violations", {"kind": "theft"}, "#/kind"),
         ("deadlines", {"state": "gone"}, "#/state"),
         ("events", {"after": "-1"}, "#/after"),
@@ -136,6 +141,28 @@ def test_a_query_without_meaning_is_refused(
     untouched: Api, path: str, parameters: dict[str, str], pointer: str
 ) -> None:
     refused(untouched.get(path, **parameters), 422, "invalid_request", pointer)
+
+
+FORGED = ["a\x00b", -1, 2**64 - 1, "0001-01-01T00:00:00+14:00", datetime.min]  # noqa: DTZ901
+
+
+def test_a_forged_cursor_gets_an_answer_or_a_problem_in_every_list(untouched: Api) -> None:
+    untouched.get("orders", min_position=2)
+    keys = [key for length in (1, 2, 3) for key in itertools.product(FORGED, repeat=length)]
+    names = {"shop_id": SHOP, "order_sn": ORDER, "sku_id": "52000301", "supplier_id": "S-17", "name": "orders"}
+    lists = [
+        path.format_map(names | {"case_id": "52000301:1"})
+        for path, methods in untouched.http.get("/openapi.json").json()["paths"].items()
+        if any(each.get("name") == "cursor" for each in methods.get("get", {}).get("parameters", ()))
+    ]
+    assert len(lists) > 12
+    for path in lists:
+        moments: list[dict[str, str]] = [{}]
+        if path.endswith(("/orders", "/violations", "/deadlines")):
+            moments.append({"as_of": "2026-03-02T09:00:00Z"})
+        for key, moment in itertools.product(keys, moments):
+            answer = untouched.http.get(path, params={"cursor": encode_cursor(key), **moment})
+            assert answer.status_code in (200, 404, 422), (path, key, answer.text)
 
 
 def test_the_frameworks_own_errors_are_problems(untouched: Api) -> None:
