@@ -22,11 +22,11 @@ from psycopg.rows import TupleRow
 from infrastructure import collector
 from infrastructure.audit.stretch import STRETCH_EVENTS, Rows, Streams, Stretch, recompute
 
-RUN_EVENTS = 1 << 18
+RUN_EVENTS = 1 << 16
 """The most events of one shop that are recomputed in one go; so much is known of the streams of one run."""
 
-SMALL = 1 << 15
-"""So many events take less time than it takes to start a process."""
+SMALL = 1 << 16
+"""So many events are recomputed in the time it takes to start a process."""
 
 
 class Run(NamedTuple):
@@ -86,12 +86,12 @@ def connect(url: str) -> Connection[TupleRow]:
 def recomputed(url: str, work: Sequence[Run], processes: int) -> Iterator[Iterator[Recomputed]]:
     """The stretches of some runs, in order. This process does its share, others do theirs ahead.
 
-    Each takes whole runs, and about as many events.
+    Each takes whole runs, and about as many events; this process begins while the others start.
     """
     if sum(run.end - run.start for run in work) <= SMALL:
         processes = 1
     shares: list[list[Run]] = [[] for _ in range(processes)]
-    taken = [0] * processes
+    taken = [0] + [SMALL] * (processes - 1)
     whose = []
     for run in work:
         least = taken.index(min(taken))
