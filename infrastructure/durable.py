@@ -29,10 +29,15 @@ def write(file: Path, content: bytes, *, mode: int, replace: bool = False) -> No
 @contextmanager
 def replacing(file: Path) -> Iterator[BinaryIO]:
     """A new file beside ``file`` that takes its name in the end, and is gone if it does not come to that."""
-    file = file.resolve()
+    stated, file = file, file.resolve()
     part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
-        with part.open("xb") as into:
+        try:
+            into = part.open("xb")
+        except OSError as error:
+            error.filename = str(stated)  # the one that the reader asked for
+            raise
+        with into:
             yield into
         _sync(part)
         part.replace(file)

@@ -35,7 +35,8 @@ class Failed(Exception):
 
 
 def complain(message: str) -> None:
-    err.print(f"shiplock: {message}", markup=False, style="red")
+    """Say what went wrong, in one line: what it names can be copied from it."""
+    err.print(f"shiplock: {message}", markup=False, style="red", soft_wrap=True)
 
 
 def print_json(body: object) -> None:
