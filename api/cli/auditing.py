@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeVar
 
+import msgspec
 import psycopg
 import typer
 from psycopg import AsyncConnection
@@ -48,6 +49,10 @@ T = TypeVar("T")
 
 MOST_SHOWN = 20
 """So many problems of a shop, and events of a bundle, are printed; --json has more."""
+
+_HAS_LOG = """
+SELECT EXISTS (SELECT FROM shop_log WHERE shop_id = %(shop)s) OR EXISTS (SELECT FROM event WHERE shop_id = %(shop)s)
+"""
 
 Shops = Annotated[
     str | None,
@@ -233,9 +238,11 @@ def check_bundle(
             given.seek(0)
             events = [event for event, _ in zip(bundle.events(given), range(MOST_SHOWN), strict=False)]
     except (BadBundle, OSError) as error:
+        if as_json:
+            print_json({"holds": False, "detail": str(error)})
         raise Failed(f"{file} proves nothing: {error}") from None
     if as_json:
-        print_json(found)
+        print_json({"holds": True} | msgspec.structs.asdict(found))
         return
     what = (
         f"order {found.order_sn}" if found.order_sn else f"positions {found.from_position} to {found.to_position}"
@@ -316,11 +323,14 @@ def _progress(what: str) -> Iterator[OnProgress]:
 def _shops(url: str, archive: Archive, shop: str | None, everything: bool) -> list[str]:
     if (shop is None) != everything:
         raise typer.BadParameter("name a shop, or say --all")
-    if shop is not None:
-        return [shop]
     with psycopg.connect(url) as connection:
+        if shop is not None:
+            row = connection.execute(_HAS_LOG, {"shop": shop}).fetchone()
+            if not (row and row[0]) and not archive.checkpoints.of(shop):
+                raise Failed(f"Shop {shop} has neither a log nor a checkpoint; is that its id?")
+            return [shop]
         logs = connection.execute("SELECT shop_id FROM shop_log UNION SELECT shop_id FROM event").fetchall()
-    return sorted({shop for (shop,) in logs} | set(archive.checkpoints.shops()))
+    return sorted({each for (each,) in logs} | set(archive.checkpoints.shops()))
 
 
 def _signed(archive: Archive, shop: str, size: int | None) -> Signed:

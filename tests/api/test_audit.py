@@ -213,10 +213,28 @@ def test_what_makes_no_sense_is_status_2_and_what_fails_says_why(shiplock: Shipl
         (2, "--key", ["check-bundle", __file__, "--key", "x"]),
         (1, "proves nothing", ["check-bundle", __file__]),
         (1, "audit checkpoint", ["prove", SHOP, "1"]),
+        (1, "Shop another has neither a log nor a checkpoint", ["verify", "another"]),
+        (1, "Shop another has neither a log nor a checkpoint", ["checkpoint", "another"]),
+        (
+            1,
+            f"shiplock: {tmp_path}/none/order.jsonl: No such",
+            ["export", SHOP, number(1), "-o", tmp_path / "none/order.jsonl"],
+        ),
     ):
         done = shiplock(*arguments)
         assert done.returncode == status, (arguments, done)
-        assert said in " ".join(done.stderr.split()), (arguments, done.stderr)
+        assert said in done.stderr, (arguments, done.stderr)
+
+
+def test_a_program_reads_of_a_bundle_whether_it_holds(shiplock: Shiplock, tmp_path: Path) -> None:
+    file = tmp_path / "order.jsonl"
+    shiplock("export", SHOP, number(1), "-o", file)
+    held = json.loads(shiplock("check-bundle", file, "--json").stdout)
+    assert (held["holds"], held["order_sn"], held["events"]) == (True, number(1), 2)
+    file.write_bytes(file.read_bytes().replace(b"12900", b"12901"))
+    done = shiplock("check-bundle", file, "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {"holds": False, "detail": "the event at position 3 is not in the checkpoint"}
 
 
 # ---- without our code -------------------------------------------------------------------------------
