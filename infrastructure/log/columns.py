@@ -7,6 +7,7 @@ anew; a column is of one type, without nulls, so it needs not be asked.
 import struct
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import ClassVar
 from uuid import UUID
 
@@ -101,6 +102,24 @@ class _ColumnDumper(Dumper):
 
     def dump(self, obj: Column) -> Buffer:
         return obj.dumped
+
+
+class TextListDumper(Dumper):
+    """Lists of texts to ``text[]``, for a COPY of many short lists of the same few texts.
+
+    To be registered where it is needed: ``adapters.register_dumper(None, TextListDumper)``.
+    """
+
+    format = pq.Format.BINARY
+    oid = Texts.array
+
+    def dump(self, obj: Sequence[str]) -> Buffer:
+        return _one_text(obj[0]) if len(obj) == 1 else Texts(obj).dumped
+
+
+@lru_cache(maxsize=20_000)
+def _one_text(value: str) -> bytes:
+    return Texts((value,)).dumped
 
 
 for _kind in (Blobs, Texts, Uuids, Smallints, Integers, Bigints, Times):

@@ -127,7 +127,7 @@ def read_range(
             "until": until,
         },
     )
-    for shop_id, stream, *rest in cursor.fetchall():
+    for shop_id, stream, *rest in cursor:  # one after another: memory that is at hand serves again
         yield Whole(shop_id, stream, _history(*rest))
 
 

@@ -1,17 +1,18 @@
 """Applying orders and SKUs to views: their rows made, and put into the tables of builds."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from io import BytesIO
+from typing import Any, Protocol
 
 import psycopg
-from psycopg import AsyncConnection, Copy, sql
+from psycopg import AsyncConnection, Connection, Copy, sql
+from psycopg.copy import FileWriter
 from psycopg.rows import TupleRow
 
 from domain.history import Recorded
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
-from infrastructure.log.columns import Texts
+from infrastructure.log.columns import TextListDumper, Texts
 from infrastructure.log.streams import KINDS, OF_ORDER, OF_SKU, State, kind_of
 from infrastructure.projections.builds import Build, table_of
 from infrastructure.projections.view import Row, View, judged
@@ -20,25 +21,32 @@ REFUSED = (psycopg.DataError, psycopg.IntegrityError)
 """What is raised for a row that can't be stored."""
 
 
-class Applied:
-    """Orders and SKUs judged by a rule book, and their rows in some views, as they gather."""
+class Rows(Protocol):
+    """Where the rows of a view go: a list, or ``Encoded``."""
 
-    def __init__(self, views: Iterable[View], book: RuleBook) -> None:
+    def extend(self, rows: list[Row], /) -> None: ...
+
+
+class Applied:
+    """Orders and SKUs judged by a rule book; their rows go ``into`` what is given for each view."""
+
+    def __init__(self, into: Mapping[View, Rows], book: RuleBook) -> None:
         self._book = book
-        self.rows: dict[str, list[Row]] = {}
-        self._into: dict[str, list[tuple[Callable[[Any], Iterable[Row]], list[Row]]]] = {
-            kind.word: [] for kind in KINDS
+        self._into: dict[str, list[tuple[Callable[[Any], Iterable[Row]], Rows]]] = {
+            kind.word: [(view.rows, rows) for view, rows in into.items() if view.of is kind] for kind in KINDS
         }
-        for view in views:
-            self._into[view.of.word].append((view.rows, self.rows.setdefault(view.name, [])))
 
     def add(self, shop_id: str, state: State) -> None:
         """Add the rows of one, or none if any view can't make them. What is raised concerns this one only."""
         kind, of = (OF_ORDER, state.order_sn) if isinstance(state, Order) else (OF_SKU, state.sku_id)
         seen = judged(state, self._book)
-        found = [[(shop_id, of, *row) for row in rows(seen)] for rows, _ in self._into[kind.word]]
-        for (_, into), rows in zip(self._into[kind.word], found, strict=True):
-            into += rows
+        found = [
+            (into, [(shop_id, of, *row) for row in rows])
+            for make, into in self._into[kind.word]
+            if (rows := make(seen))
+        ]
+        for into, rows in found:
+            into.extend(rows)
 
     def add_history(self, shop_id: str, stream: str, history: Sequence[Recorded[Any]]) -> tuple[int, str] | None:
         """Add an order or SKU, or as much of it as can be applied.
@@ -72,12 +80,12 @@ async def copy_stream(
     refused: tuple[int, str] | None = None
     end = len(history)
     while True:
-        applied = Applied(views.values(), book)
-        broken = applied.add_history(*pair, history[:end])
+        rows: dict[View, list[Row]] = {view: [] for view in views.values()}
+        broken = Applied(rows, book).add_history(*pair, history[:end])
         try:
             async with connection.transaction():
                 for build in into:
-                    await copy_rows(connection, build, applied.rows)
+                    await copy_rows(connection, build, rows)
         except REFUSED as error:
             end -= 1
             refused = (history[end].position, str(error))
@@ -85,27 +93,53 @@ async def copy_stream(
             return refused or broken
 
 
-async def copy_rows(connection: AsyncConnection[TupleRow], build: Build, rows: Mapping[str, Sequence[Row]]) -> None:
-    """Put rows, by view, into a build's tables. Raises one of ``REFUSED``."""
+async def copy_rows(
+    connection: AsyncConnection[TupleRow], build: Build, rows: Mapping[View, Sequence[Row]]
+) -> None:
+    """Put rows into a build's tables. Raises one of ``REFUSED``."""
     for view in build.declared:
-        if rows[view.name]:
+        if rows[view]:
             async with connection.cursor() as cursor, cursor.copy(copy_statement(view, build)) as copy:
                 copy.set_types(copy_types(view))
-                with fitting():
-                    for row in rows[view.name]:
+                try:
+                    for row in rows[view]:
                         await copy.write_row(row)
+                except _MISFITS as error:
+                    raise _does_not_fit(error) from error
+
+
+class Encoded:
+    """Rows of a view as COPY takes them, encoded as they come.
+
+    Whoever makes many rows keeps bytes, not objects, and the memory of one row serves the next.
+    """
+
+    def __init__(self, connection: Connection[TupleRow], view: View) -> None:
+        self._bytes = BytesIO()
+        cursor = connection.cursor()
+        cursor.adapters.register_dumper(None, TextListDumper)
+        self._copy = Copy(cursor, binary=True, writer=FileWriter(self._bytes))
+        self._copy.set_types(copy_types(view))
+        self._write = self._copy.write_row
+
+    def extend(self, rows: Iterable[Row]) -> None:
+        """Raises ``psycopg.DataError`` for a value that does not fit; the rows before it are there all the same."""
+        write = self._write
+        try:
+            for row in rows:
+                write(row)
+        except _MISFITS as error:
+            raise _does_not_fit(error) from error
+
+    def copy(self, connection: Connection[TupleRow], statement: sql.Composed) -> None:
+        """Put them where a COPY puts them, once. Raises one of ``REFUSED``."""
+        self._copy.finish(None)
+        with connection.cursor().copy(statement) as copy:
+            copy.write(self._bytes.getbuffer())
 
 
 def copy_statement(view: View, build: Build) -> sql.Composed:
     return sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(table_of(view, build.id))
-
-
-def write_rows(copy: Copy, view: View, rows: Iterable[Row]) -> None:
-    """Put rows of a view into a COPY; ``copy_rows`` for who waits for nothing else meanwhile."""
-    copy.set_types(copy_types(view))
-    with fitting():
-        for row in rows:
-            copy.write_row(row)
 
 
 def copy_types(view: View) -> list[str]:
@@ -113,16 +147,15 @@ def copy_types(view: View) -> list[str]:
     return ["text", "text", *("bytea" if column.type == "json" else column.type for column in view.columns)]
 
 
-@contextmanager
-def fitting() -> Iterator[None]:
+_MISFITS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError)
+
+
+def _does_not_fit(error: Exception) -> psycopg.DataError:
     """What the driver says of a value that does not fit its column, said as the database says it.
 
     A ``smallint`` or ``integer`` that is too large is not noticed; nothing a view counts comes near.
     """
-    try:
-        yield
-    except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
-        raise psycopg.DataError(f"a value does not fit its column: {error}") from error
+    return psycopg.DataError(f"a value does not fit its column: {error}")
 
 
 async def delete_rows(

@@ -25,7 +25,7 @@ from infrastructure.log.histories import cut, read_range
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import kind_of
 from infrastructure.projections import builds, parking
-from infrastructure.projections.applying import REFUSED, Applied, copy_statement, copy_stream, write_rows
+from infrastructure.projections.applying import REFUSED, Applied, Encoded, copy_statement, copy_stream
 from infrastructure.projections.builds import Build
 
 log = logging.getLogger("shiplock.rebuild")
@@ -119,7 +119,8 @@ def work_once(connection: Connection[TupleRow], url: str, build: Build, book: Ru
         number, shop_ids, up_to, since, until = taken
         heads = dict(zip(shop_ids, up_to, strict=True))
         discarded = set(connection.execute(_DISCARDED, (shop_ids,)))
-        applied = Applied(build.declared, book)
+        rows = {view: Encoded(connection, view) for view in build.declared}
+        applied = Applied(rows, book)
         suspects = []
         for shop_id, stream, history in read_range(connection, heads, since, until, learned=False):
             try:
@@ -134,24 +135,14 @@ def work_once(connection: Connection[TupleRow], url: str, build: Build, book: Ru
             asyncio.run(_look_closer(url, build, book, heads, suspects, applied))
         try:
             with connection.transaction():
-                _copy(connection, build, applied)
+                for view, encoded in rows.items():
+                    encoded.copy(connection, copy_statement(view, build))
         except REFUSED:
-            all_of_it = list(
-                dict.fromkeys(
-                    (row[0], view.of.stream(row[1])) for view in build.declared for row in applied.rows[view.name]
-                )
-            )
-            asyncio.run(_look_closer(url, build, book, heads, all_of_it, Applied(build.declared, book)))
+            everyone = [(found.shop_id, found.stream) for found in read_range(connection, heads, since, until)]
+            asyncio.run(_look_closer(url, build, book, heads, everyone, Applied({}, book)))
             raise
         connection.execute("UPDATE slice SET done = true WHERE build_id = %s AND number = %s", (build.id, number))
     return True
-
-
-def _copy(connection: Connection[TupleRow], build: Build, applied: Applied) -> None:
-    for view in build.declared:
-        if applied.rows[view.name]:
-            with connection.cursor() as cursor, cursor.copy(copy_statement(view, build)) as copy:
-                write_rows(copy, view, applied.rows[view.name])
 
 
 async def _look_closer(

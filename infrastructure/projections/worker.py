@@ -30,6 +30,7 @@ from infrastructure.log.streams import patterns
 from infrastructure.projections import builds, parking
 from infrastructure.projections.applying import REFUSED, Applied, copy_rows, copy_stream, delete_rows
 from infrastructure.projections.builds import Build
+from infrastructure.projections.view import Row, View
 from infrastructure.receipts import forget_receipts
 
 log = logging.getLogger("shiplock.worker")
@@ -283,12 +284,12 @@ class Worker:
                     broken = await copy_stream(connection, together, self._book, pair, histories[pair])
                     tried[pair] = broken or unreadable.get(pair)
                 continue
-            views = {view.name: view for build in together for view in build.declared}
-            applied = Applied(views.values(), self._book)
+            rows: dict[View, list[Row]] = {view: [] for build in together for view in build.declared}
+            applied = Applied(rows, self._book)
             for pair in pairs:
                 tried[pair] = applied.add_history(*pair, histories[pair]) or unreadable.get(pair)
             for build in together:
-                await copy_rows(connection, build, applied.rows)
+                await copy_rows(connection, build, rows)
         return {pair: broken for pair, broken in tried.items() if pair not in cut}
 
     async def _claim(

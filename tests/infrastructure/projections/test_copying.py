@@ -10,8 +10,9 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg import sql
 
-from infrastructure.projections.applying import write_rows
+from infrastructure.projections.applying import Encoded
 from infrastructure.projections.view import FAR_FUTURE, Column, Judged, Row, View
 
 _TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
@@ -56,8 +57,9 @@ def copied(url: str, orders: list[tuple[str, str]], rows: list[Row]) -> list[Row
                 (shop_id text, order_sn text, {columns}, n integer GENERATED ALWAYS AS IDENTITY)""".encode()
         )
         names = ", ".join(["shop_id", "order_sn", *(column.name for column in COLUMNS)])
-        with connection.cursor().copy(f"COPY everything ({names}) FROM STDIN (FORMAT BINARY)".encode()) as copy:
-            write_rows(copy, VIEW, [(*order, *row) for order, row in zip(orders, rows, strict=True)])
+        encoded = Encoded(connection, VIEW)
+        encoded.extend([(*order, *row) for order, row in zip(orders, rows, strict=True)])
+        encoded.copy(connection, sql.SQL("COPY everything ({}) FROM STDIN (FORMAT BINARY)").format(sql.SQL(names)))
         found = connection.cursor(binary=True).execute(f"SELECT {names} FROM everything ORDER BY n".encode())
         read = found.fetchall()
         connection.rollback()

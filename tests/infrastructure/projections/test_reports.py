@@ -30,6 +30,7 @@ from infrastructure.projections.reports import (
     ReportedDay,
     daily_report,
 )
+from infrastructure.projections.view import Row, View
 from infrastructure.projections.views import VIEWS
 from infrastructure.projections.worker import Worker
 from tests.domain.vocabulary import MICROSECOND, beijing, hours
@@ -330,11 +331,11 @@ def test_an_order_seen_to_have_formed_counts_on_the_day_it_was_seen(database_url
             Recorded(e.OrderPlaced(lines=()), 1, 1, seen_at, seen_at, merely_seen),
             Recorded(e.GroupFormed(), 2, 2, seen_at, seen_at, merely_seen),
         ]
-        applied = Applied(VIEWS, BOOK)
-        applied.add(SHOP, fold(order_sn(1), history))
+        rows: dict[View, list[Row]] = {view: [] for view in VIEWS}
+        Applied(rows, BOOK).add(SHOP, fold(order_sn(1), history))
         async with pool.connection() as connection:
             for build in await builds.live(connection, BOOK):
-                await copy_rows(connection, build, applied.rows)
+                await copy_rows(connection, build, rows)
         wednesday = (await reported(pool)).items[2]
         assert wednesday == replace(NOTHING, day=wednesday.day, orders_formed=1)
 

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from freezegun import freeze_time
 from msgspec.structs import replace
+from psycopg import sql
 
 from domain.history import Metadata, Recorded
 from domain.order import events as e
@@ -19,7 +20,7 @@ from infrastructure.database.pool import Pool
 from infrastructure.log.codec import AnyEvent
 from infrastructure.log.streams import OF_ORDER, Kind
 from infrastructure.projections import builds
-from infrastructure.projections.applying import write_rows
+from infrastructure.projections.applying import Encoded
 from infrastructure.projections.view import Judged, Row, View, judged
 from infrastructure.projections.views import BY_NAME, DEADLINES, ORDERS, VIEWS, VIOLATIONS
 from infrastructure.projections.views.deadlines import LANES
@@ -145,8 +146,9 @@ def test_rows_of_any_life_fit_the_columns(database_url: str, view: View) -> None
     with psycopg.connect(database_url) as connection:
         (found,) = connection.execute("SELECT active FROM projection WHERE name = %s", (view.name,)).fetchall()
         table = f"{view.table}_{found[0]}"
-        with connection.cursor().copy(f"COPY {table} FROM STDIN (FORMAT BINARY)".encode()) as copy:
-            write_rows(copy, view, applied)
+        encoded = Encoded(connection, view)
+        encoded.extend(applied)
+        encoded.copy(connection, sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(sql.Identifier(table)))
         (count,) = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchall()
         assert count == (len(applied),)
 
