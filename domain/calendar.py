@@ -5,7 +5,7 @@ yet is answered from the weekday rule and marked uncertain.
 """
 
 from datetime import UTC, date, datetime, timedelta, timezone
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 
 import chinese_calendar
 import msgspec
@@ -85,15 +85,24 @@ def nth_working_day(day: date, count: int, make_up_days: bool = True) -> tuple[d
 
 
 def working_days_after(
-    moment: datetime, count: int, *, counts_today: bool = False, make_up_days: bool = True
+    moment: datetime,
+    count: int,
+    *,
+    counts_today: bool = False,
+    day_ends_at: int | None = None,
+    make_up_days: bool = True,
 ) -> tuple[datetime, bool]:
     """The same Beijing clock time on the ``count``-th working day after ``moment``'s day; whether that is certain.
 
-    With ``counts_today`` the day of ``moment`` is the first, if it is a working day.
+    With ``counts_today`` the day of ``moment`` is the first, if it is a working day. From the hour ``day_ends_at``
+    on it is the day after's. No working day after is the moment itself.
     """
+    if count == 0:
+        return moment, True
     local = moment.astimezone(BEIJING)
     today = local.date()
-    day, certain = nth_working_day(today - days(1) if counts_today else today, count, make_up_days)
+    since = today + days(1) if day_ends_at is not None and local.hour >= day_ends_at else today
+    day, certain = nth_working_day(since - days(1) if counts_today else since, count, make_up_days)
     return (local + (day - today)).astimezone(moment.tzinfo), certain
 
 
@@ -103,17 +112,20 @@ def expected_decision(
     latest_days: int,
     *,
     counts_filing_day: bool = False,
+    filing_day_ends_at: int | None = None,
     make_up_days: bool = True,
 ) -> ExpectedDecision:
     """The window in which a stockout application filed at ``filed_at`` should be decided.
 
-    Neither whether the day of filing counts nor whether the platform's reviewers work on make-up days is
-    known (DOMAIN.md §5); the rule set says it.
+    Whether the day of filing counts, at which hour it ends, and whether the platform's reviewers work on make-up
+    days is not known (DOMAIN.md §5); the rule set says it.
     """
-    earliest, _ = working_days_after(
-        filed_at, earliest_days, counts_today=counts_filing_day, make_up_days=make_up_days
+    after = partial(
+        working_days_after,
+        filed_at,
+        counts_today=counts_filing_day,
+        day_ends_at=filing_day_ends_at,
+        make_up_days=make_up_days,
     )
-    latest, certain = working_days_after(
-        filed_at, latest_days, counts_today=counts_filing_day, make_up_days=make_up_days
-    )
+    (earliest, _), (latest, certain) = after(earliest_days), after(latest_days)
     return ExpectedDecision(earliest=earliest, latest=latest, certain=certain)

@@ -303,12 +303,17 @@ def _upload_due(order: Order, rules: RuleSet) -> tuple[datetime | None, bool]:
     due = ship_by(order, rules)
     if due is None or not rules.review.pauses_ship_by:
         return due, False
+    whole = due - order.group_formed_at if order.group_formed_at and order.group_time_known else None
     for review in order.reviews:
         if review.requested_at > due or not review.time_known:
             continue
         if review.decided_at is None:
             return due, True
-        due = later(due, review.decided_at - review.requested_at)
+        anew = review.outcome == "rejected" and rules.review.ship_by_after_rejection == "starts_anew"
+        if anew and whole is not None:
+            due = max(due, later(review.decided_at, whole))
+        else:
+            due = later(due, review.decided_at - review.requested_at)
     return due, False
 
 

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import msgspec
 from msgspec import Meta
@@ -23,11 +23,18 @@ from domain.rules.reading import read
 _FIRST = datetime(2015, 1, 1, tzinfo=UTC)
 _LAST = datetime(2100, 1, 1, tzinfo=UTC)
 
-_Text = Annotated[str, Meta(min_length=1, max_length=500, description="text")]
+_Text = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)",
+        max_length=500,
+        description="text of 1 to 500 characters in one line",
+    ),
+]
 _Confidence = Annotated[
     str,
     Meta(
-        pattern=r"^(A|B|C|house)\b",
+        pattern=r"^(A|B|C|house)\b[^\x00-\x1f\x7f]*$(?!\n)",
         max_length=500,
         description="A, B, C or house, and for what, such as B for the cap",
     ),
@@ -46,6 +53,7 @@ _Positive = Annotated[int, Meta(gt=0, le=10_000, description="a whole number fro
 _OrNone = Annotated[int, Meta(ge=0, le=10_000, description="a whole number from 0 to 10000")]
 _Fen = Annotated[int, Meta(ge=0, le=10**12, description="a whole number of fen, 0 or more")]
 _Percent = Annotated[int, Meta(gt=0, le=1_000, description="a whole number from 1 to 1000")]
+_HourOfDay = Annotated[int, Meta(gt=0, lt=24, description="an hour of the day from 1 to 23")]
 
 
 class _Sourced(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -67,6 +75,10 @@ class GoodsHours(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     def get(self, goods_type: GoodsType) -> int | None:
         hours: int | None = getattr(self, goods_type)
         return hours
+
+    def types(self) -> tuple[GoodsType, ...]:
+        """The types that have hours."""
+        return tuple([each for each in get_args(GoodsType) if self.get(each) is not None])
 
 
 class Hours(_Sourced, frozen=True):
@@ -98,14 +110,21 @@ class ContactRules(_Sourced, frozen=True):
     hours: _Positive
 
 
-class ReviewRules(_Sourced, frozen=True):
-    """How long a stockout review takes and what it does to the clocks."""
+class ReviewRules(_Sourced, frozen=True, kw_only=True):
+    """How long a stockout review takes and what it does to the clocks.
 
-    earliest_working_days: _Positive
-    latest_working_days: _Positive
+    With 0 working days it is decided at once. ``filing_day_ends_at`` is an hour of Beijing's day: from then on
+    an application counts as filed on the day after; absent: at midnight. A ship-by that was paused goes on with
+    what was left of it after a rejection, or ``starts_anew`` with all of it.
+    """
+
+    earliest_working_days: _OrNone
+    latest_working_days: _OrNone
     counts_filing_day: bool
+    filing_day_ends_at: _HourOfDay | None = None
     follows_make_up_days: bool
     pauses_ship_by: bool
+    ship_by_after_rejection: Literal["runs_on", "starts_anew"] = "runs_on"
     defers_deemed_stockout: bool
     deemed_after_rejection: Literal["at_rejection", "at_due_time"]
     late_shipment_after_late_approval: Literal["stands", "lapses"]
@@ -113,6 +132,8 @@ class ReviewRules(_Sourced, frozen=True):
     def __post_init__(self) -> None:
         if self.earliest_working_days > self.latest_working_days:
             raise ValueError("earliest_working_days is after latest_working_days; it must be at most that")
+        if self.ship_by_after_rejection == "starts_anew" and not self.pauses_ship_by:
+            raise ValueError("a ship-by that starts_anew after a rejection stands still before; say pauses_ship_by")
 
     def expected_decision(self, filed_at: datetime) -> ExpectedDecision:
         """When the platform should decide an application (seed 1, DOMAIN.md §5)."""
@@ -121,6 +142,7 @@ class ReviewRules(_Sourced, frozen=True):
             self.earliest_working_days,
             self.latest_working_days,
             counts_filing_day=self.counts_filing_day,
+            filing_day_ends_at=self.filing_day_ends_at,
             make_up_days=self.follows_make_up_days,
         )
 
@@ -226,8 +248,18 @@ class Period(_Sourced, frozen=True, omit_defaults=True):
     name: _Text
     formed_from: _Moment
     formed_before: _Moment
-    goods_types: Annotated[tuple[GoodsType, ...], Meta(min_length=1)] | None = None
-    regions: Annotated[tuple[_Text, ...], Meta(min_length=1, max_length=100)] | None = None
+    goods_types: (
+        Annotated[
+            tuple[GoodsType, ...], Meta(min_length=1, description=f"a list of {', '.join(get_args(GoodsType))}")
+        ]
+        | None
+    ) = None
+    regions: (
+        Annotated[
+            tuple[_Text, ...], Meta(min_length=1, max_length=100, description="a list of 1 to 100 names of regions")
+        ]
+        | None
+    ) = None
     open_in_festival: bool | None = None
     ship_by_hours: GoodsHours | None = None
     ship_before: _Moment | None = None
@@ -243,6 +275,14 @@ class Period(_Sourced, frozen=True, omit_defaults=True):
             raise ValueError("a period has either ship_by_hours or ship_before")
         if self.ship_before and self.ship_before < self.formed_before:
             raise ValueError("ship_before must not be before formed_before, when groups may still form")
+        for name, stated in (("ship_by_hours", self.ship_by_hours), ("pickup_hours", self.pickup_hours)):
+            if stated is None:
+                continue
+            if not stated.types():
+                raise ValueError(f"{name} names no goods; leave it out, or say hours for some")
+            for each in stated.types():
+                if self.goods_types is not None and each not in self.goods_types:
+                    raise ValueError(f"{name} says hours for {each}, which is none of its goods_types")
         if not (self.ship_by_hours or self.ship_before or self.pickup_hours or self.suspends):
             raise ValueError("a period says ship_by_hours, ship_before, pickup_hours or suspends")
 

@@ -139,6 +139,36 @@ def test_the_rule_set_says_what_counts() -> None:
         seen.has_deadline("review_decision", due_at=latest)
 
 
+@pytest.mark.parametrize(
+    ("filed", "counts_filing_day", "earliest", "latest"),
+    [
+        # in an ordinary week, a minute before the hour and at it
+        (beijing(2026, 3, 2, 17, 59), False, (3, 4), (3, 5)),
+        (beijing(2026, 3, 2, 18), False, (3, 5), (3, 6)),
+        (beijing(2026, 3, 2, 18), True, (3, 4), (3, 5)),
+        # Friday evening before Spring Festival: of Saturday the 14th, which makes up for it
+        (beijing(2026, 2, 13, 20), False, (2, 25), (2, 26)),
+        (beijing(2026, 2, 13, 20), True, (2, 24), (2, 25)),
+        # the evening before National Day
+        (beijing(2026, 9, 30, 23, 30), True, (10, 9), (10, 10)),
+    ],
+)
+def test_what_is_filed_late_in_the_day_may_count_as_the_day_afters(
+    filed: datetime, counts_filing_day: bool, earliest: tuple[int, int], latest: tuple[int, int]
+) -> None:
+    rules = book_where(counts_filing_day=counts_filing_day, filing_day_ends_at=18)
+    expected = rules.sets[0].review.expected_decision(filed)
+    for found, (month, day) in ((expected.earliest, earliest), (expected.latest, latest)):
+        assert found == filed.replace(month=month, day=day), "the clock time stays"
+
+
+def test_where_there_is_no_review_an_application_is_decided_at_once() -> None:
+    filed = beijing(2026, 10, 3, 20)
+    for settings in ({}, {"counts_filing_day": True}, {"filing_day_ends_at": 18}):
+        at_once = book_where(earliest_working_days=0, latest_working_days=0, **settings).sets[0].review
+        assert at_once.expected_decision(filed) == ExpectedDecision(filed, filed, certain=True)
+
+
 def test_filed_at_the_end_of_2026_before_2027_is_announced() -> None:
     """New Year's Day is a Friday; that it will be a holiday nobody has announced."""
     assert decided_between(beijing(2026, 12, 28, 9)) == (beijing(2026, 12, 30, 9), beijing(2026, 12, 31, 9), True)

@@ -514,6 +514,7 @@ timely_lives = st.builds(
             BOOK,
             BOOK,
             book_where(pauses_ship_by=True),
+            book_where(pauses_ship_by=True, ship_by_after_rejection="starts_anew"),
             book_where(defers_deemed_stockout=False),
             book_where(pauses_ship_by=True, defers_deemed_stockout=False),
         ]

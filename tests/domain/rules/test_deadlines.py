@@ -300,6 +300,28 @@ def test_where_the_rules_say_so_two_reviews_are_both_added() -> None:
     ).at(FOREVER).has_deadline("tracking_upload", due_at=SHIP_BY + hours(40))
 
 
+def test_where_the_rules_say_so_a_rejection_starts_the_ship_by_anew() -> None:
+    anew = book_where(pauses_ship_by=True, ship_by_after_rejection="starts_anew")
+    rejected = FILED + hours(30)
+    story = (awaiting_shipment(), stockout_requested(at=FILED), review_completed("rejected", at=rejected))
+    due = rejected + hours(48)
+    given(*story, under=anew).at(due).has_deadline("tracking_upload", state="pending", due_at=due)
+    given(*story, under=anew).at(due + MICROSECOND).has_violations("late_shipment")
+    given(*story, under=anew).at(FOREVER).has_deadline("deemed_stockout", state="missed", due_at=due + days(3))
+    approved = (*story[:2], review_completed("approved", at=rejected))
+    given(*approved, under=anew).at(FOREVER).has_deadline("tracking_upload", due_at=SHIP_BY + hours(30))
+
+
+def test_a_ship_by_that_starts_anew_is_as_long_as_the_platforms_own_was() -> None:
+    given(
+        placed(),
+        group_formed(ship_by=FORMED + hours(24)),
+        stockout_requested(at=FORMED + hours(23)),
+        review_completed("rejected", at=FORMED + hours(60)),
+        under=book_where(pauses_ship_by=True, ship_by_after_rejection="starts_anew"),
+    ).at(FOREVER).has_deadline("tracking_upload", due_at=FORMED + hours(60 + 24))
+
+
 def test_a_review_filed_after_the_ship_by_pauses_nothing() -> None:
     given(
         awaiting_shipment(),

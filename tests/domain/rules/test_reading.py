@@ -16,6 +16,7 @@ LATE = "steps = [{ paid_from_fen = 0, flat_fen = 300 }]"
 FESTIVAL = "ship_before = 2023-02-01T23:59:59+08:00"
 WHOLE = "it must be a whole number from 1 to 10000"
 MOMENT = "it must be a date and time with offset, such as 2023-01-01T00:00:00+08:00"
+TEXT = "it must be text of 1 to 500 characters in one line"
 NAME = "it must be small letters, digits, dots and dashes, at most 64, such as pinduoduo-2023-01"
 GOODS = "there are ordinary, presale, direct_mail, bonded, virtual"
 
@@ -76,6 +77,17 @@ def late(steps: str) -> str:
             "review.pauses_ship_by is 'no'; it must be true or false",
         ),
         (
+            edited('ship_by_after_rejection = "runs_on"', 'ship_by_after_rejection = "starts_anew"'),
+            "review: a ship-by that starts_anew after a rejection stands still before; say pauses_ship_by",
+        ),
+        *(
+            (
+                edited("counts_filing_day = false", f"counts_filing_day = false\nfiling_day_ends_at = {hour}"),
+                f"review.filing_day_ends_at is {hour}; it must be an hour of the day from 1 to 23",
+            )
+            for hour in (0, 24)
+        ),
+        (
             edited("counts_filing_day = false", "counts_filing_day = 0"),
             "review.counts_filing_day is 0; it must be true or false",
         ),
@@ -98,7 +110,9 @@ def late(steps: str) -> str:
             edited("frequent_replacements = 3", "frequent_replacements = true"),
             f"tracking.frequent_replacements is True; {WHOLE}",
         ),
-        (edited('source = "seed 2"', 'source = ""'), "delisting.source is ''; it must be text"),
+        (edited('source = "seed 2"', 'source = ""'), f"delisting.source is ''; {TEXT}"),
+        (edited('source = "seed 2"', 'source = "seed\\u00002"'), f"delisting.source is 'seed\\x002'; {TEXT}"),
+        (edited('title = "Pin', 'title = "\\u001b[2JPin'), "title is '\\x1b[2JPinduoduo shipping rules"),
         (
             edited('confidence = "A"', 'confidence = "sure"'),
             "delisting.confidence is 'sure'; it must be A, B, C or house,",
@@ -168,7 +182,24 @@ def late(steps: str) -> str:
         ),
         (
             edited('goods_types = ["ordinary", "bonded"]', "goods_types = []"),
-            "periods[0].goods_types is an empty list; it must be a list, each ",
+            "periods[0].goods_types is an empty list; "
+            "it must be a list of ordinary, presale, direct_mail, bonded, virtual",
+        ),
+        (
+            edited('goods_types = ["ordinary", "bonded"]', 'goods_types = ["ordinary"]'),
+            "periods[0]: pickup_hours says hours for bonded, which is none of its goods_types",
+        ),
+        (
+            edited(FESTIVAL, "ship_by_hours = { direct_mail = 72 }"),
+            "periods[0]: ship_by_hours says hours for direct_mail, which is none of its goods_types",
+        ),
+        (
+            edited(FESTIVAL, "ship_by_hours = {}"),
+            "periods[0]: ship_by_hours names no goods; leave it out, or say hours for some",
+        ),
+        (
+            edited(FESTIVAL, "regions = []"),
+            "periods[0].regions is an empty list; it must be a list of 1 to 100 names of regions",
         ),
         (
             edited('name = "Spring Festival 2023, direct mail"', 'name = "Spring Festival 2023"'),

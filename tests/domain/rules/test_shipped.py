@@ -57,6 +57,7 @@ def test_the_hours_and_days_of_every_set(rules: RuleSet) -> None:
 def test_the_settings_of_a_review_are_the_defaults_of_the_house(rules: RuleSet) -> None:
     review = rules.review
     assert (review.counts_filing_day, review.follows_make_up_days) == (False, True)
+    assert (review.filing_day_ends_at, review.ship_by_after_rejection) == (None, "runs_on")
     assert (review.pauses_ship_by, review.defers_deemed_stockout) == (False, True)
     assert (review.deemed_after_rejection, review.late_shipment_after_late_approval) == ("at_rejection", "stands")
 
@@ -103,6 +104,11 @@ OLD: list[tuple[ViolationKind, int, int]] = [
         ("late-shipment-2025", "late_shipment", 3_000 * YUAN, 30 * YUAN),
         ("late-shipment-2025", "late_shipment", 9_000 * YUAN, 30 * YUAN),
         ("late-shipment-2025", "stockout", 430 * YUAN, 21 * YUAN),
+        ("stockout-ten-percent", "stockout", 1 * YUAN, 5 * YUAN),
+        ("stockout-ten-percent", "stockout", 50 * YUAN, 5 * YUAN),
+        ("stockout-ten-percent", "stockout", 430 * YUAN, 43 * YUAN),
+        ("stockout-ten-percent", "stockout", 5_000 * YUAN, 100 * YUAN),
+        ("stockout-ten-percent", "late_shipment", 430 * YUAN, 3 * YUAN),
     ],
 )
 def test_what_a_violation_costs(name: str, kind: ViolationKind, paid_fen: int, penalty_fen: int) -> None:
