@@ -17,6 +17,9 @@ from infrastructure.log.codec import encode_event, encode_metadata
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 BETWEEN_ORDERS = timedelta(seconds=20)
+EVENTS_OF_AN_ORDER = 6.67
+"""So many on average, once its life is over."""
+
 SKUS = 10_000
 
 _TYPES = ["text", "int8", "text", "int4", "uuid", "text", "int2", *["timestamptz"] * 2, *["bytea"] * 3]
@@ -24,8 +27,13 @@ _TYPES = ["text", "int8", "text", "int4", "uuid", "text", "int2", *["timestamptz
 Life = list[tuple[e.OrderEvent, datetime]]
 
 
-def fill(url: str, events: int, shops: int, progress: Progress | None = None) -> int:
-    """Give each of so many shops its share of the events; how many orders that makes."""
+def fill(url: str, events: int, shops: int, progress: Progress | None = None, days: float | None = None) -> int:
+    """Give each of so many shops its share of the events; how many orders that makes.
+
+    They span about so many ``days``, where given: then a small log is that of small shops, and not one in which
+    most orders have only begun. Otherwise each shop has an order every twenty seconds.
+    """
+    between = timedelta(days=days) * shops * EVENTS_OF_AN_ORDER / events if days else BETWEEN_ORDERS
     task = progress.add_task(f"a log of {events:,} events", total=events) if progress else None
     orders = 0
     with psycopg.connect(url, autocommit=True) as connection:
@@ -35,7 +43,8 @@ def fill(url: str, events: int, shops: int, progress: Progress | None = None) ->
             metadata = encode_metadata(Metadata(actor="api"))
             with connection.cursor() as cursor, cursor.copy("COPY event FROM STDIN (FORMAT BINARY)") as copy:
                 copy.set_types(_TYPES)
-                for position, (stream, version, event, at) in enumerate(_log(number, events // shops), start=1):
+                log = _log(number, events // shops, between)
+                for position, (stream, version, event, at) in enumerate(log, start=1):
                     name, schema, payload = encode_event(event)
                     row = (shop, position, stream, version, _uuid(shop, position), name, schema, at, at)
                     hashed = leaf_hash(canonical_bytes(*row, payload, metadata))
@@ -49,13 +58,13 @@ def fill(url: str, events: int, shops: int, progress: Progress | None = None) ->
     return orders
 
 
-def _log(shop: int, events: int) -> Iterator[tuple[str, int, e.OrderEvent, datetime]]:
+def _log(shop: int, events: int, between: timedelta) -> Iterator[tuple[str, int, e.OrderEvent, datetime]]:
     """A shop's events in the order in which they happened, interleaved as orders live side by side."""
     chance = random.Random(shop)
     waiting: list[tuple[datetime, int, int, str, e.OrderEvent]] = []
     number = yielded = 0
     while yielded < events:
-        now = BEGIN + number * BETWEEN_ORDERS
+        now = BEGIN + number * between
         number += 1
         stream = f"order:{now:%y%m%d}-{chance.randrange(10**15):015d}"
         for version, (event, at) in enumerate(_life(chance, number, now), start=1):

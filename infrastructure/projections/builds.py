@@ -120,7 +120,7 @@ async def register(
 
 
 def index_statements(build: Build) -> list[sql.Composed]:
-    """What makes the build's keys, indexes and statistics; each can be run again.
+    """What makes the build's keys and indexes; each can be run again.
 
     Those of views with several rows an order come first: they take longest.
     """
@@ -136,8 +136,23 @@ def index_statements(build: Build) -> list[sql.Composed]:
             )
             for index in view.indexes
         ]
-        statements.append(sql.SQL("ANALYZE {}").format(table))
     return statements
+
+
+def statistics_statements(build: Build) -> list[sql.Composed]:
+    """What tells the planner of the build's tables, of every column but documents: nothing is found by those."""
+    return [
+        sql.SQL("ANALYZE {} ({})").format(
+            table_of(view, build.id),
+            sql.SQL(", ").join(
+                map(
+                    sql.Identifier,
+                    ["shop_id", view.of.id_column, *(c.name for c in view.columns if c.type != "json")],
+                )
+            ),
+        )
+        for view in build.declared
+    ]
 
 
 async def find(connection: AsyncConnection[TupleRow], build_id: int) -> Build | None:

@@ -184,7 +184,11 @@ async def _run(pool: Pool, url: str, book: RuleBook, build_id: int, processes: i
                     await _tail(pool, connection, build, book)
                     await builds.set_state(connection, build, "verifying")
                 case "verifying":
-                    found = await verify(connection, build, book)
+                    telling_the_planner = asyncio.create_task(_gather_statistics(pool, build))
+                    try:
+                        found = await verify(connection, build, book)
+                    finally:
+                        await telling_the_planner
                     differences = found.differences
                     await builds.set_state(
                         connection,
@@ -264,7 +268,7 @@ async def _fold(
 
 
 async def _index(pool: Pool, build: Build, processes: int) -> None:
-    """Make keys and indexes and gather statistics, over several connections.
+    """Make keys and indexes, over several connections.
 
     None of it waits for the disk: the change of the build's state that follows does, for all of it.
     """
@@ -281,6 +285,12 @@ async def _index(pool: Pool, build: Build, processes: int) -> None:
                     await connection.execute(statement)
 
     await asyncio.gather(*(make() for _ in range(min(processes, INDEXING_CONNECTIONS))))
+
+
+async def _gather_statistics(pool: Pool, build: Build) -> None:
+    async with pool.connection() as connection:
+        for statement in builds.statistics_statements(build):
+            await connection.execute(statement)
 
 
 async def _finish_tables(connection: AsyncConnection[TupleRow], build: Build) -> None:

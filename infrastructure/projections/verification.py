@@ -110,7 +110,7 @@ async def _verify(
         if census in views:
             differences += await _versions(connection, build, census)
             for view in views:
-                if view.of is census.of:
+                if view.of is census.of and view is not census:
                     differences += await _strays(connection, build, view, census)
     if ORDERS in views:
         cursor = await connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table_of(ORDERS, build.id)))

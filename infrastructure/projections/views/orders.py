@@ -53,10 +53,12 @@ def rows(judged: Judged) -> Iterable[Row]:
 
 def _stand_from(violations: Sequence[Violation]) -> list[datetime | None]:
     """For each kind from when on one stands that counts."""
-    return [
-        min((v.stands_from for v in violations if v.kind == kind and v.counts), default=None)
-        for kind in VIOLATION_KINDS
-    ]
+    found: list[datetime | None] = [*_NO_VIOLATIONS]
+    for violation in violations:
+        if violation.counts:
+            place = VIOLATION_KINDS.index(violation.kind)
+            found[place] = min(found[place] or violation.stands_from, violation.stands_from)
+    return found
 
 
 ORDERS = View(
