@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from api.cli.terminal import (
     Failed,
@@ -97,7 +98,8 @@ def _tell(found: Verified) -> None:
         )
         out.print(f"Shop {found.shop_id}: {found.events:,} events are sound; {held}.")
         return
-    out.print(f"Shop {found.shop_id}: [red]{found.events:,} events, and something is wrong[/]")
+    wrong = f"{found.events:,} events, and something is wrong"
+    out.print(Text.assemble(f"Shop {found.shop_id}: ", (wrong, "red")))
     table = Table("where", "what")
     for problem in found.problems[:MOST_SHOWN]:
         place = (
@@ -139,7 +141,7 @@ def checkpoint(
         print_json({"items": made})
     else:
         for each_made in made:
-            out.print(each_made["note"], markup=False, soft_wrap=True)
+            out.print(each_made["note"], soft_wrap=True)
     if refused:
         raise typer.Exit(1)
 
@@ -164,7 +166,7 @@ def prove(
         if as_json:
             print_json(proof)
         else:
-            out.print(proof.text(), markup=False, soft_wrap=True, end="")
+            out.print(proof.text(), soft_wrap=True, end="")
 
     archive = Archive.of(settings())
     _on_connection(work)
@@ -256,13 +258,14 @@ def check_bundle(
     if found.events > len(events):
         out.print(f"... and {found.events - len(events):,} more")
     out.print(f"All are in the checkpoint of {found.checkpoint_size:,} events, signed by")
-    out.print(found.key, markup=False, soft_wrap=True)
+    out.print(found.key, soft_wrap=True)
     if found.order_sn:
         out.print("They are the order's first; whether it has later ones, only a range of positions can show.")
     if not found.key_trusted:
         out.print(
-            "[yellow]The key is the one in the bundle, taken on trust. Compare it with the one you were given by "
-            "other means, or say it with --key.[/]"
+            "The key is the one in the bundle, taken on trust. Compare it with the one you were given by "
+            "other means, or say it with --key.",
+            style="yellow",
         )
 
 

@@ -13,6 +13,7 @@ import typer
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Column, Table
+from rich.text import Text
 
 from api.cli.terminal import (
     AsOf,
@@ -154,11 +155,10 @@ def _tell(found: Backtest, orders_to: Path | None) -> None:
     if unknown := found.total.now.unknown_penalties + found.total.then.unknown_penalties:
         out.print(f"{unknown:,} penalties can't be known, as the payment isn't; they are left out of the sums.")
     if found.unreadable:
-        out.print(
-            f"[red]{len(found.unreadable)} orders can't be read whole:[/] {', '.join(found.unreadable[:SHOWN])}"
-        )
+        unreadable = ", ".join(found.unreadable[:SHOWN])
+        out.print(Text.assemble((f"{len(found.unreadable)} orders can't be read whole:", "red"), f" {unreadable}"))
     if orders_to:
-        out.print(f"The orders that differ are in {orders_to}.", markup=False, soft_wrap=True)
+        out.print(f"The orders that differ are in {orders_to}.", soft_wrap=True)
     elif found.items:
         orders = Table(Column("order", no_wrap=True), "paid", "no more, and instead", "difference")
         for item in found.items[:SHOWN]:

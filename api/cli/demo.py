@@ -85,10 +85,10 @@ async def story(program: Program) -> str:
     for sentence, command in steps:
         intent = Tell(SHOP, order_sn, command, "demo")
         answer = program.answers.of(intent, await program.path.tell(intent))
-        out.print(f"\n[bold]{sentence}[/]")
+        out.print(f"\n{sentence}", style="bold")
         if answer.status >= 400:
             refused = msgspec.json.decode(answer.body)
-            out.print(f"  {answer.status} {refused['code']}: {refused['detail']}", markup=False)
+            out.print(f"  {answer.status} {refused['code']}: {refused['detail']}")
             for hold in refused.get("holds", []):
                 window = hold["expected_decision"]
                 earliest, latest = (datetime.fromisoformat(window[end]) for end in ("earliest", "latest"))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import psycopg
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from api.cli.terminal import Json, out, print_json, settings
 from api.program import database
@@ -44,7 +45,7 @@ def doctor(as_json: Json = False) -> None:
     else:
         table = Table("what", "", "found", "advice")
         for finding in findings:
-            mark = "[green]ok[/]" if finding.ok else "[red]!![/]"
+            mark = Text("ok", "green") if finding.ok else Text("!!", "red")
             table.add_row(finding.what, mark, finding.found, "" if finding.ok else finding.advice)
         out.print(table)
     if not all(finding.ok for finding in findings):

@@ -39,7 +39,6 @@ def export(
     else:
         out.print(
             f"{found.rows:,} rows of {found.view}, build {found.build}: {found.bytes:,} bytes in {found.file}",
-            markup=False,
             soft_wrap=True,
         )
 

@@ -82,6 +82,6 @@ def print_report(report: ImportReport, *, dry_run: bool = False) -> None:
     out.print(table)
     for row in report.rejected[:_SHOWN_REJECTIONS]:
         column = f" {row.column}:" if row.column else ""
-        out.print(f"line {row.line}:{column} {row.reason}", markup=False)
+        out.print(f"line {row.line}:{column} {row.reason}")
     if report.rows_rejected > _SHOWN_REJECTIONS:
         out.print(f"and {report.rows_rejected - _SHOWN_REJECTIONS} more; --json lists up to 1,000")

@@ -69,7 +69,7 @@ def import_bill_file(
     table.add_row("charged, given back", f"{yuan(report.charged_fen)}, {yuan(report.returned_fen)}")
     out.print(table)
     for line in report.left_out[:_SHOWN]:
-        out.print(f"line {line.line}: {line.order_sn or ''} {line.reason}", markup=False)
+        out.print(f"line {line.line}: {line.order_sn or ''} {line.reason}")
     if report.unmatched + report.rejected > _SHOWN:
         out.print(f"and {report.unmatched + report.rejected - _SHOWN} more; --json lists up to 1,000")
 

@@ -218,7 +218,7 @@ def verify_build(
         out.print(f"{found.orders:,} orders counted, {found.compared:,} compared row by row")
         out.print(f"build {found.checksum}\nlog   {found.expected}")
         for difference in found.differences:
-            out.print(difference, markup=False)
+            out.print(difference)
     if found.differences:
         raise Failed(f"Build {build_id} differs from the log.")
 

@@ -7,6 +7,7 @@ import msgspec
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from api.cli.terminal import (
     AsOf,
@@ -263,20 +264,18 @@ async def _report_at(program: Program, shop: str, period: Period, seen_from: Mom
 
 
 def print_order(found: OrderView) -> None:
-    out.print(f"[bold]{found.order_sn}[/]  {found.status}  version {found.version}")
+    out.print(Text.assemble((found.order_sn, "bold"), f"  {found.status}  version {found.version}"))
     for line in found.lines:
-        out.print(f"  {line.quantity} x {line.name} ({line.sku_id})", markup=False)
+        out.print(f"  {line.quantity} x {line.name} ({line.sku_id})")
     out.print(
         f"paid {yuan(found.paid_fen)}, group formed {shown(found.group_formed_at)}, ship by {shown(found.ship_by)}"
     )
     for hold in found.shipment_lock.holds:
         expected = hold.expected_decision
         window = f", decision {shown(expected.earliest)} to {shown(expected.latest)}" if expected else ""
-        out.print(f"[yellow]locked[/] by {hold.hold} since {shown(hold.since)}{window}")
+        out.print(Text.assemble(("locked", "yellow"), f" by {hold.hold} since {shown(hold.since)}{window}"))
     for parcel in found.parcels:
-        out.print(
-            f"parcel {parcel.carrier} {parcel.tracking_number}, uploaded {shown(parcel.uploaded_at)}", markup=False
-        )
+        out.print(f"parcel {parcel.carrier} {parcel.tracking_number}, uploaded {shown(parcel.uploaded_at)}")
     if found.deadlines:
         table = Table("deadline", "due", "met", "state")
         for deadline in found.deadlines:
@@ -284,14 +283,12 @@ def print_order(found: OrderView) -> None:
         out.print(table)
     for violation in found.violations:
         cause = f" ({violation.cause})" if violation.cause else ""
-        out.print(
-            f"[red]{violation.kind}[/]{cause} since {shown(violation.arose_at)}, {yuan(violation.penalty_fen)}, "
-            f"appeal {_dispute(violation)}"
-        )
+        since = f"{cause} since {shown(violation.arose_at)}, {yuan(violation.penalty_fen)}"
+        out.print(Text.assemble((violation.kind, "red"), f"{since}, appeal {_dispute(violation)}"))
     for complaint in found.complaints:
         evidence = f": {complaint.evidence}" if complaint.evidence else ""
-        out.print(f"complaint of {complaint.finding}, {complaint.outcome or 'open'}{evidence}", markup=False)
+        out.print(f"complaint of {complaint.finding}, {complaint.outcome or 'open'}{evidence}")
     for anomaly in found.anomalies:
-        out.print(f"anomaly {anomaly.code}: {anomaly.expected} here, {anomaly.seen} there", markup=False)
+        out.print(f"anomaly {anomaly.code}: {anomaly.expected} here, {anomaly.seen} there")
     allowed = [action.action for action in found.allowed_actions if action.allowed]
     out.print(f"allowed: {', '.join(allowed) or 'nothing'}")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from api.cli.backtesting import backtest, work
 from api.cli.terminal import Failed, Json, book, out, print_json, shown
@@ -55,7 +56,8 @@ def _show(rules: RuleSet, *, as_json: bool) -> None:
     if as_json:
         print_json(rules)
         return
-    out.print(f"[bold]{rules.name}[/]  {rules.title}, in force from {shown(rules.effective_from)}")
+    title = f"  {rules.title}, in force from {shown(rules.effective_from)}"
+    out.print(Text.assemble((rules.name, "bold"), title))
     table = Table("rule", "value", "source", "confidence")
     for section, values in _sections(rules).items():
         source, confidence = values.pop("source"), values.pop("confidence")

@@ -7,6 +7,7 @@ import typer
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from rich.table import Table
+from rich.text import Text
 
 from api.cli.terminal import Failed, Json, ShopArgument, out, print_json, shown, with_program, yuan
 from api.program import Program
@@ -82,18 +83,19 @@ def sku(shop: ShopArgument, sku_id: SkuArgument, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    out.print(f"[bold]{found.sku_id}[/]  {_pieces(found.sellable)} to sell  version {found.version}")
+    sellable = f"  {_pieces(found.sellable)} to sell  version {found.version}"
+    out.print(Text.assemble((found.sku_id, "bold"), sellable))
     for step in found.because:
-        out.print(f"  {step.quantity:+6d}  {step.detail}", markup=False)
+        out.print(f"  {step.quantity:+6d}  {step.detail}")
     out.print(
         f"set on the platform: {_pieces(found.suggested_stock)} ({found.pending} in groups that may still form)"
     )
     if found.case_id:
         out.print(f"case {found.case_id} is open, {found.at_risk_orders} orders at risk")
     if found.delist_due_at:
-        out.print(f"[red]to be off the shelf[/] since {shown(found.delist_due_at)}")
+        out.print(Text.assemble(("to be off the shelf", "red"), f" since {shown(found.delist_due_at)}"))
     for warning in found.warnings:
-        out.print(f"[yellow]{warning.code}[/] {warning.detail}")
+        out.print(Text.assemble((warning.code, "yellow"), f" {warning.detail}"))
 
 
 def cases(
@@ -165,9 +167,8 @@ def case(shop: ShopArgument, case_id: CaseArgument, as_json: Json = False) -> No
         print_json({"case": found, "orders": orders, "messages": messages})
         return
     closed = f", closed {shown(found.closed_at)}" if found.closed_at else f", {yuan(found.at_stake_fen)} at stake"
-    out.print(
-        f"[bold]{found.case_id}[/]  {found.state}  opened {shown(found.opened_at)} by {found.opened_by}{closed}"
-    )
+    opened = f"  {found.state}  opened {shown(found.opened_at)} by {found.opened_by}{closed}"
+    out.print(Text.assemble((found.case_id, "bold"), opened))
     out.print(
         f"off the shelf: {found.delist.state} (due {shown(found.delist.due_at)}, {shown(found.delist.met_at)})"
     )
@@ -183,7 +184,7 @@ def case(shop: ShopArgument, case_id: CaseArgument, as_json: Json = False) -> No
         )
     out.print(table)
     for message in messages:
-        out.print(f"{message.order_sn} {message.title}: {message.text}", markup=False)
+        out.print(f"{message.order_sn} {message.title}: {message.text}")
 
 
 def _caught_up(shop: str, read: Callable[[AsyncConnection[TupleRow], RuleBook], Awaitable[T]]) -> T:

@@ -143,7 +143,7 @@ def _print_report(report: ApplicationReport, *, dry_run: bool) -> None:
     out.print(table)
     told = [row for row in report.rows if row.outcome in ("refused", "rejected")]
     for row in told[:_SHOWN]:
-        out.print(f"line {row.line}: {row.order_sn or ''} {row.code}: {row.detail}", markup=False)
+        out.print(f"line {row.line}: {row.order_sn or ''} {row.code}: {row.detail}")
     if report.refused + report.rejected > min(len(told), _SHOWN):
         more = report.refused + report.rejected - min(len(told), _SHOWN)
         out.print(f"and {more} more; --results writes every row into a file")

@@ -6,11 +6,12 @@ import re
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import date, datetime
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from api.program import Program, database
 from api.queries import parse_day, parse_moment
@@ -22,8 +23,21 @@ from infrastructure.settings import Settings
 _WIDE = 160
 """Columns of a table that goes into a file or a pipe."""
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
-err = Console(stderr=True, highlight=False)
+_CONTROLS = dict.fromkeys({*range(0x20), *range(0x7F, 0xA0)} - {ord("\n"), ord("\t")}, "\N{REPLACEMENT CHARACTER}")
+
+
+class Plain(Console):
+    """Shows text as it is: by brackets or control characters nobody who told us something has a say in that."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(text.translate(_CONTROLS), **options)
+
+
+out = Plain(width=None if sys.stdout.isatty() else _WIDE)
+err = Plain(stderr=True)
 
 T = TypeVar("T")
 
@@ -36,7 +50,7 @@ class Failed(Exception):
 
 def complain(message: str) -> None:
     """Say what went wrong, in one line: what it names can be copied from it."""
-    err.print(f"shiplock: {message}", markup=False, style="red", soft_wrap=True)
+    err.print(f"shiplock: {message}", style="red", soft_wrap=True)
 
 
 def print_json(body: object) -> None:

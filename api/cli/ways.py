@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from api.cli.terminal import (
     Failed,
@@ -63,7 +64,7 @@ def way_out(
     out.print(f"Whatever is done, {yuan(found.standing_fen)} stands already.")
 
 
-def _possible(option: Option) -> str:
+def _possible(option: Option) -> str | Text:
     if option.never:
-        return f"[red]never:[/] {option.because}"
+        return Text.assemble(("never:", "red"), f" {option.because}")
     return "yes" if option.possible else f"no: {option.because}"

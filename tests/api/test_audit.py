@@ -203,6 +203,18 @@ def test_a_log_that_was_changed_fails_loudly(shiplock: Shiplock, settings: Setti
     assert item["first_bad_position"] == 3
 
 
+def test_who_changed_a_log_has_no_say_in_what_a_terminal_shows(
+    shiplock: Shiplock, settings: Settings, tmp_path: Path
+) -> None:
+    assert settings.database_url
+    changed = r"UPDATE event SET type = E'Order\x1b[2J\x1b[HPlaced' WHERE position = 3"
+    SignedLog(settings.database_url, tmp_path).tamper(changed)
+    found = shiplock("verify", SHOP)
+    assert "position 3" in found.stdout
+    assert "Order\ufffd[2J" in found.stdout
+    assert "\x1b" not in found.stdout + shiplock("checkpoint", SHOP).stderr
+
+
 def test_what_makes_no_sense_is_status_2_and_what_fails_says_why(shiplock: Shiplock, tmp_path: Path) -> None:
     for status, said, arguments in (
         (2, "--all", ["verify"]),

@@ -10,6 +10,12 @@ from typing import Any
 
 import pytest
 
+from domain.order import commands as c
+from domain.sku import commands as s
+from infrastructure.command_path import CommandPath, TellSku
+from infrastructure.database.pool import Pool
+from tests.orders import done, on_database, order_sn, tell
+
 SHOP = "100000001"
 SAMPLE = Path(__file__).parents[1] / "infrastructure/pinduoduo/samples/orders_export_2020.csv"
 
@@ -103,6 +109,32 @@ def test_the_ways_out_of_an_order_are_priced(shiplock: Shiplock) -> None:
     missing = shiplock("way-out", SHOP, "none")
     assert missing.returncode == 1
     assert "no order none" in missing.stderr
+
+
+def test_what_is_told_in_brackets_is_text(shiplock: Shiplock, database_url: str) -> None:
+    bracketed = "[/b] [red]gone [link=x]"
+
+    async def fill(pool: Pool, path: CommandPath) -> None:
+        line = c.OrderedLine(bracketed, "520003", bracketed, 1, 12900)
+        await done(
+            path,
+            tell(order_sn(1), c.Place(lines=(line,), paid_fen=12900, note=bracketed)),
+            tell(order_sn(1), c.FormGroup()),
+            tell(order_sn(1), c.PlaceHold(hold="manual", reason=bracketed)),
+            TellSku(SHOP, bracketed, s.CountStock(on_hand=1), "test"),
+        )
+
+    on_database(database_url, fill)
+    for arguments in (
+        ("history", SHOP, order_sn(1)),
+        ("order", SHOP, order_sn(1)),
+        ("diff", SHOP, order_sn(1), "0", "3"),
+        ("skus", SHOP),
+        ("sku", SHOP, bracketed),
+    ):
+        told = shiplock(*arguments)
+        assert told.returncode == 0, (arguments, told.stderr)
+        assert "[/b]" in told.stdout, arguments
 
 
 def test_a_database_that_is_not_there_is_one_sentence(shiplock: Shiplock) -> None:
