@@ -71,7 +71,7 @@ class Answers:
             )
         at = max(outcome.at, order.last_occurred_at or outcome.at)
         status = self.status(intent, outcome)
-        body = msgspec.json.encode(view(msgspec.structs.replace(order, position=0), self._book, at, outcome.skus))
+        body = msgspec.json.encode(view(msgspec.structs.replace(order, position=0), self._book, at, outcome.around))
         return Answer(status, body, order.status, order.version)
 
     def _of_sku(self, intent: TellSku, outcome: Outcome) -> Answer:

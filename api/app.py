@@ -16,6 +16,7 @@ from api.routes import (
     audit,
     cases,
     commands,
+    doubtful,
     feed,
     money,
     orders,
@@ -93,6 +94,7 @@ def create_app(
     app.router.routes.extend(commands.singles)
     app.include_router(commands.router)
     app.include_router(stockouts.router)
+    app.include_router(doubtful.router)
     app.include_router(suppliers.router)
     app.include_router(orders.router)
     app.include_router(skus.router)

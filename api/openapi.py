@@ -25,6 +25,7 @@ from domain.sku.view import SkuFacts, SkuView
 from infrastructure.audit.archive import KeyInUse
 from infrastructure.audit.proving import ConsistencyProof, InclusionProof
 from infrastructure.backtest_jobs import BacktestJob
+from infrastructure.projections.doubtful import DoubtfulShipment
 from infrastructure.projections.lists import ListedDeadline, ListedViolation, OrderSummary
 from infrastructure.projections.overview import Projection
 from infrastructure.projections.parking import Parked
@@ -129,7 +130,7 @@ _REFUSALS: dict[str, tuple[str, ...]] = {
     "record-pickup": ("not_shipped", "which_parcel", "unknown_parcel"),
     "record-delivery": ("not_shipped", "which_parcel", "unknown_parcel"),
     "confirm-receipt": ("not_shipped", "unknown_parcel"),
-    "request-stockout": ("review_already_open", "already_shipped", "not_shippable"),
+    "request-stockout": ("review_already_open", "already_shipped", "not_shippable", "conditions_not_met"),
     "complete-review": ("no_open_review",),
     "refund": ("not_paid",),
     "cancel": ("already_shipped", "order_closed"),
@@ -298,6 +299,7 @@ def bulk_responses() -> dict[int | str, dict[str, Any]]:
             "status": {"type": "integer"},
             "order_status": {"type": "string"},
             "version": {"type": "integer"},
+            "warnings": {"type": "array", "items": {"$ref": _REF.format(name="OrderWarning")}},
             "problem": {"$ref": _REF.format(name="Problem")},
         },
     }
@@ -392,7 +394,7 @@ def install(app: FastAPI) -> None:
             views = [OrderView, OrderSummary, ListedDeadline, ListedViolation, OrderDiff, StoredEventView, Problem]
             views += [DailyReport, Progress, Projection, Parked, RuleSet, BacktestRequest, BacktestJob]
             commands += [action.command for action in SKU_ACTIONS.values()]
-            views += [WayOut, Difference, PenaltySum]
+            views += [WayOut, Difference, PenaltySum, DoubtfulShipment]
             views += [SkuView, SkuFacts, CaseView, OrderInCase, Message, FilledMessage]
             views += [InclusionProof, ConsistencyProof, KeyInUse]
             views += [StockoutApplications, ApplicationReport, SupplierRecord, OpenHandover]

@@ -97,6 +97,12 @@ PROBLEMS: dict[str, Kind] = {
         "The order is with a supplier",
         "Record what became of it, or take it back with take-back-from-supplier, before another supplier has it.",
     ),
+    "conditions_not_met": Kind(
+        409,
+        "The platform would not take the application",
+        "`detail` names each condition that is missed; delist the SKU first, or apply tomorrow. The rule set's "
+        "`application.conditions` says whether such an application is refused here or only warned of.",
+    ),
     "no_supplier": Kind(
         409,
         "The order is with no supplier",

@@ -25,6 +25,7 @@ from infrastructure.database.pool import Pool, connection_pool
 from infrastructure.log.log import is_distributed
 from infrastructure.projections.rebuild import prepare
 from infrastructure.settings import Settings
+from infrastructure.surroundings import look_around
 
 log = logging.getLogger("shiplock")
 
@@ -112,6 +113,7 @@ class Program:
                 render=lambda intent, outcome: to_receipt(answers.of(intent, outcome)),
                 on_commit=wake,
                 together=not distributed,
+                look_around=look_around,
             )
             await stack.enter_async_context(path)
             beside = await stack.enter_async_context(Beside(url))

@@ -206,6 +206,15 @@ class SuppliersQuery(HandedOver, Waiting):
     pass
 
 
+class DoubtfulQuery(Waiting):
+    since: Annotated[
+        Moment | None, Field(alias="from", description="Only numbers that went up at or after this.")
+    ] = None
+    until: Annotated[
+        Moment | None, Field(alias="to", description="Only numbers that went up before this; at most 31 days.")
+    ] = None
+
+
 class ReportQuery(Query):
     since: Annotated[
         Day | None, Field(alias="from", description="The first day, in Beijing (default: six days before `to`).")

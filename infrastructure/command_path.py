@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import msgspec
 import psycopg
@@ -25,6 +25,7 @@ from domain.order.decisions import Decision, Refusal, decide
 from domain.order.observations import observe
 from domain.order.snapshot import Snapshot
 from domain.order.state import Order
+from domain.order.warnings import NOTHING_AROUND, Around
 from domain.rules.ruleset import RuleBook
 from domain.sku import decisions as sku_decisions
 from domain.sku.state import Sku
@@ -49,6 +50,7 @@ from infrastructure.receipts import (
     ask_receipts,
     free_keys,
 )
+from infrastructure.surroundings import LookAround, Surroundings, nothing_around, wanted
 
 MAX_WAITING = 10_000
 """Intents that may wait for the committer before callers are told to come back later."""
@@ -131,8 +133,8 @@ class Outcome(msgspec.Struct, frozen=True):
     ``state`` is the order or SKU afterwards, ``events`` how many were appended for this intent, ``position``
     the place of its last event in the shop's log (without events: of the last one it had) and ``at``
     the moment it was judged. ``answer`` is what ``render`` made for an intent with an idempotency key; when
-    it was given before (``replayed``) it and the position are all there is. ``skus`` are those that stockout
-    of an order was applied for.
+    it was given before (``replayed``) it and the position are all there is. ``around`` is what lay around an
+    order then.
     """
 
     state: State
@@ -142,7 +144,7 @@ class Outcome(msgspec.Struct, frozen=True):
     refusal: Refusal | None = None
     answer: bytes | None = None
     replayed: bool = False
-    skus: Mapping[str, Sku] = {}
+    around: Around = NOTHING_AROUND
 
     @property
     def order(self) -> Order:
@@ -287,6 +289,7 @@ class CommandPath:
     ``render`` makes the answer that is kept for an intent with an idempotency key, before the position is
     known; it comes back untouched when the same key is used again. ``on_commit`` is called after each
     commit that appended something. ``together`` is for databases on one server (``infrastructure.log.log``).
+    ``look_around`` reads what lies around the orders of a batch.
     """
 
     def __init__(
@@ -297,6 +300,7 @@ class CommandPath:
         render: Callable[[Told, Outcome], bytes],
         on_commit: Callable[[], None] = lambda: None,
         together: bool = True,
+        look_around: LookAround = nothing_around,
     ) -> None:
         self._pool = pool
         self._book = book
@@ -304,6 +308,7 @@ class CommandPath:
         self._render = render
         self._on_commit = on_commit
         self._together = together
+        self._look_around = look_around
         self._queue = _Queue()
         self._running_keys: set[tuple[str, str]] = set()
         self._wake = asyncio.Event()
@@ -449,13 +454,21 @@ class CommandPath:
             drafts = _drafts(await read_histories(connection, streams))
         if expired:
             await free_keys(connection, expired, now)
-        skus = await _skus(connection, batch, drafts)
+        about = [
+            wanted(entry.intent.shop_id, state, now, entry.intent.command)
+            for entry in batch
+            if isinstance(entry.intent, Tell) and isinstance(state := drafts[entry.stream].state, Order)
+        ]
+        around = _Around(
+            await _skus(connection, batch, drafts),
+            await self._look_around(connection, [each for each in about if each]),
+        )
         decided: list[tuple[_Waiting, Outcome]] = []
         for entry in batch:
             if entry.key and (kept := told_before.get(entry.key)):
                 _answer(entry, _replayed(entry.intent, kept, now))
             else:
-                decided.append((entry, self._decide(entry.intent, drafts[entry.stream], now, skus)))
+                decided.append((entry, self._decide(entry.intent, drafts[entry.stream], now, around)))
         shops: dict[str, list[Append]] = {}
         for (shop_id, stream), draft in drafts.items():
             if draft.events:
@@ -478,9 +491,10 @@ class CommandPath:
             _answer(entry, outcome)
         return lost
 
-    def _decide(self, intent: Intent, draft: _Draft, now: datetime, skus: "_Skus") -> Outcome:
+    def _decide(self, intent: Intent, draft: _Draft, now: datetime, around: "_Around") -> Outcome:
         before = len(draft.events)
         refusal = None
+        found = NOTHING_AROUND
         if isinstance(intent, Observe):
             assert isinstance(draft.state, Order)
             snapshot = intent.snapshot
@@ -491,25 +505,26 @@ class CommandPath:
             detail = f"The {draft.kind.word} is at version {draft.state.version} by now."
             refusal = Refusal("stale_version", detail)
         else:
-            decision, occurred_at = self._judge(intent, draft, now)
+            found = around.of(intent, draft.state)
+            decision, occurred_at = self._judge(intent, draft, now, found)
             if isinstance(decision, Refusal):
                 refusal = decision
             else:
                 note = intent.command.note if isinstance(intent.command.note, str) else None
                 for event in decision:
                     draft.add(event, occurred_at, now, Metadata(actor=intent.actor, note=note))
-        about = skus.applied_for(intent.shop_id, draft.state)
-        outcome = Outcome(draft.state, len(draft.events) - before, draft.state.position, now, refusal, skus=about)
+                    around.learn(intent, event, occurred_at)
+        outcome = Outcome(draft.state, len(draft.events) - before, draft.state.position, now, refusal, around=found)
         if not isinstance(intent, Observe) and intent.idempotency:
             return replace(outcome, answer=self._render(intent, outcome))
         return outcome
 
     def _judge(
-        self, intent: Told, draft: _Draft, now: datetime
+        self, intent: Told, draft: _Draft, now: datetime, around: Around
     ) -> tuple[Decision | sku_decisions.Decision, datetime]:
         if isinstance(draft.state, Sku):
             return sku_decisions.decide(draft.state, intent.command, now)
-        return decide(draft.history, draft.state, intent.command, self._book, now)
+        return decide(draft.history, draft.state, intent.command, self._book, now, around)
 
 
 class _Skus:
@@ -525,15 +540,29 @@ class _Skus:
             return draft.state
         return self._loaded.get(stream) or Sku(sku_id)
 
-    def applied_for(self, shop_id: str, state: State) -> Mapping[str, Sku]:
-        if not isinstance(state, Order) or not state.reviews:
-            return _NONE
-        return {
-            sku_id: self.of(shop_id, sku_id) for review in state.reviews for sku_id in state.applied_for(review)
-        }
+    def about(self, shop_id: str, order: Order, command: Command) -> Mapping[str, Sku]:
+        names = [sku_id for review in order.reviews for sku_id in order.applied_for(review)]
+        if type(command) is RequestStockout:
+            names += [line.sku_id for line in order.lines]
+        return {sku_id: self.of(shop_id, sku_id) for sku_id in names}
 
 
-_NONE: Mapping[str, Sku] = {}
+class _Around(NamedTuple):
+    """What lies around the orders of a batch."""
+
+    skus: _Skus
+    others: Surroundings
+
+    def of(self, intent: Told, state: State) -> Around:
+        """What lies around an order, and around what the intent may make of it."""
+        if not isinstance(state, Order):
+            return NOTHING_AROUND
+        skus = self.skus.about(intent.shop_id, state, intent.command)
+        return self.others.around(intent.shop_id, state, intent.command, skus)
+
+    def learn(self, intent: Told, event: AnyEvent, occurred_at: datetime) -> None:
+        if isinstance(intent, Tell):
+            self.others.learn(intent.shop_id, intent.order_sn, event, occurred_at)
 
 
 async def _skus(

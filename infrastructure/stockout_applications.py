@@ -4,7 +4,7 @@ A list is taken in batches. An order whose application is under review is left
 as it is: a list may be sent again after an interruption.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Literal, NamedTuple
@@ -12,18 +12,25 @@ from typing import Literal, NamedTuple
 import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 
 from domain.calendar import ExpectedDecision
 from domain.history import Metadata, Recorded
 from domain.order.commands import RequestStockout
 from domain.order.decisions import Refusal, decide
+from domain.order.events import OrderEvent
 from domain.order.state import Order, Status, evolve, fold
+from domain.order.warnings import Around, OrderWarning, warnings
 from domain.rules.ruleset import RuleBook
+from domain.sku.state import Sku
+from domain.sku.state import fold as fold_sku
 from infrastructure.command_path import CommandPath, Tell
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import read_histories
-from infrastructure.log.streams import OF_ORDER
+from infrastructure.log.streams import OF_ORDER, OF_SKU
 from infrastructure.pinduoduo.stockout_lists import Entry, Reason, Rejected
+from infrastructure.surroundings import LookAround, nothing_around, wanted
 
 BATCH = 500
 MOST_ROWS = 10_000
@@ -48,7 +55,8 @@ class Request(NamedTuple):
 class RowOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of a row: ``refused`` by the order's state, ``rejected`` because the row makes no sense.
 
-    ``expected_decision`` is the window in which the platform's decision can be expected.
+    ``expected_decision`` is the window in which the platform's decision can be expected, ``warnings`` are the
+    conditions of the platform that the application misses.
     """
 
     line: int
@@ -59,6 +67,7 @@ class RowOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
     order_status: Status | None = None
     version: int | None = None
     expected_decision: ExpectedDecision | None = None
+    warnings: tuple[OrderWarning, ...] = ()
 
 
 class ApplicationReport(msgspec.Struct):
@@ -115,7 +124,7 @@ async def request_stockouts(
             if isinstance(outcome, Exception):
                 raise outcome
             report.position = max(report.position, outcome.position)
-            told.append(_outcomes(application, outcome.order, outcome.refusal, book))
+            told.append(_outcomes(application, outcome.order, outcome.refusal, book, outcome.around))
         _report(batch, told, report, on_batch)
     return report
 
@@ -128,27 +137,41 @@ async def preview_stockouts(
     now: datetime,
     report: ApplicationReport,
     on_batch: OnBatch = lambda rows: None,
+    look_around: LookAround = nothing_around,
 ) -> ApplicationReport:
     """What ``request_stockouts`` would answer at that moment, with nothing appended."""
     would_apply: dict[str, Order] = {}
+    filed: list[tuple[str, OrderEvent, datetime]] = []
     for batch in _batches(rows, request):
         applications = [each for each in batch if isinstance(each, _Application)]
         async with pool.connection() as connection:
             histories = await read_histories(
                 connection, [(request.shop_id, OF_ORDER.stream(each.order_sn)) for each in applications]
             )
+            orders = {stream: fold(OF_ORDER.id_of(stream[1]), history) for stream, history in histories.items()}
+            skus = await _skus(connection, request.shop_id, orders.values())
+            asked = [
+                wanted(request.shop_id, orders[request.shop_id, OF_ORDER.stream(each.order_sn)], now, each.command)
+                for each in applications
+            ]
+            others = await look_around(connection, [each for each in asked if each])
+        for before in filed:
+            others.learn(request.shop_id, *before)
         told = []
         for application in applications:
             number = application.order_sn
             history = histories[request.shop_id, OF_ORDER.stream(number)]
-            order = would_apply.get(number) or fold(number, history)
-            decision, occurred_at = decide(history, order, application.command, book, now)
+            order = would_apply.get(number) or orders[request.shop_id, OF_ORDER.stream(number)]
+            around = others.around(request.shop_id, order, application.command, skus)
+            decision, occurred_at = decide(history, order, application.command, book, now, around)
             refusal = decision if isinstance(decision, Refusal) else None
             for event in () if isinstance(decision, Refusal) else decision:
                 metadata = Metadata(actor=request.actor)
                 told_of = Recorded(event, order.version + 1, order.position, occurred_at, now, metadata)
                 order = would_apply[number] = evolve(order, told_of)
-            told.append(_outcomes(application, order, refusal, book))
+                filed.append((number, event, occurred_at))
+                others.learn(request.shop_id, *filed[-1])
+            told.append(_outcomes(application, order, refusal, book, around))
         _report(batch, told, report, on_batch)
     return report
 
@@ -193,7 +216,17 @@ def _application(rows: Sequence[Entry], request: Request) -> _Application:
     return _Application(tuple(row.line for row in rows), rows[0].order_sn, command)
 
 
-def _outcomes(application: _Application, order: Order, refusal: Refusal | None, book: RuleBook) -> list[RowOutcome]:
+async def _skus(connection: AsyncConnection[TupleRow], shop_id: str, orders: Iterable[Order]) -> Mapping[str, Sku]:
+    names = {line.sku_id for order in orders for line in order.lines}
+    histories = await read_histories(connection, [(shop_id, OF_SKU.stream(name)) for name in names])
+    return {
+        OF_SKU.id_of(stream): fold_sku(OF_SKU.id_of(stream), history) for (_, stream), history in histories.items()
+    }
+
+
+def _outcomes(
+    application: _Application, order: Order, refusal: Refusal | None, book: RuleBook, around: Around
+) -> list[RowOutcome]:
     outcome: RowResult = "applied"
     if refusal is not None:
         outcome = "already_under_review" if refusal.code == "review_already_open" else "refused"
@@ -210,6 +243,7 @@ def _outcomes(application: _Application, order: Order, refusal: Refusal | None, 
         order.status if order.version else None,
         order.version or None,
         window,
+        warnings(order, book.governing(order), around) if outcome == "applied" else (),
     )
     return [replace(made, line=line) for line in application.lines]
 

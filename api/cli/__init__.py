@@ -11,6 +11,7 @@ from api.cli import (
     auditing,
     demo,
     doctor,
+    doubtful,
     importing,
     money,
     projections,
@@ -48,6 +49,7 @@ app.command()(reading.history)
 app.command()(reading.diff)
 app.command()(reading.violations)
 app.command()(reading.report)
+app.command()(doubtful.doubtful)
 app.command()(suppliers.suppliers)
 app.command()(stock.skus)
 app.command()(stock.sku)

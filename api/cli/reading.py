@@ -28,13 +28,12 @@ from api.cli.terminal import (
 from api.problems import Refused
 from api.program import Program
 from api.queries import AtAMoment, DiffQuery
-from api.routes.orders import difference_of, order_view
+from api.routes.orders import difference_of, find_order
 from api.stored import StoredEventView
 from domain.order.diff import By, OrderDiff
 from domain.order.view import OrderView, ViolationView
 from domain.rules.violations import AppealState
 from infrastructure import clock
-from infrastructure.log.loading import read_orders
 from infrastructure.log.log import ORDER, read_stream
 from infrastructure.projections.lists import ListedViolation, list_violations
 from infrastructure.projections.past import Moment, violations_at
@@ -55,11 +54,9 @@ def order(
     """One order: status, locks, deadlines, violations, and what may be done."""
 
     async def read(program: Program) -> OrderView:
-        async with program.pool.connection() as connection:
-            history = (await read_orders(connection, shop, [number]))[number]
+        at = AtAMoment(as_of=as_of, known_at=known_at, at_version=at_version)
         try:
-            at = AtAMoment(as_of=as_of, known_at=known_at, at_version=at_version)
-            return order_view(program, number, history, at)
+            return await find_order(program, shop, number, at)
         except Refused as refused:
             raise Failed(refused.detail or refused.code) from None
 
@@ -288,6 +285,8 @@ def print_order(found: OrderView) -> None:
     for complaint in found.complaints:
         evidence = f": {complaint.evidence}" if complaint.evidence else ""
         out.print(f"complaint of {complaint.finding}, {complaint.outcome or 'open'}{evidence}")
+    for warning in found.warnings:
+        out.print(f"warning {warning.code}: {warning.detail}")
     for anomaly in found.anomalies:
         out.print(f"anomaly {anomaly.code}: {anomaly.expected} here, {anomaly.seen} there")
     allowed = [action.action for action in found.allowed_actions if action.allowed]

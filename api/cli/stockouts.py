@@ -1,6 +1,7 @@
 """``request-stockouts``: a list of order numbers in, stockout applied for each, an answer for every row out."""
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime
@@ -23,6 +24,7 @@ from infrastructure.stockout_applications import (
     preview_stockouts,
     request_stockouts,
 )
+from infrastructure.surroundings import look_around
 
 _SHOWN = 20
 
@@ -36,6 +38,7 @@ _RESULT_COLUMNS = (
     "version",
     "decision_earliest",
     "decision_latest",
+    "warnings",
 )
 
 
@@ -107,7 +110,9 @@ async def _applied(
 
             if dry_run:
                 now = clock.now()
-                await preview_stockouts(reader, request, program.pool, program.book, now, report, on_batch)
+                await preview_stockouts(
+                    reader, request, program.pool, program.book, now, report, on_batch, look_around
+                )
             else:
                 await request_stockouts(reader, request, program.path, program.book, report, on_batch)
             bar.update(task, completed=reader.total_bytes)
@@ -130,6 +135,7 @@ def _cells(row: RowOutcome) -> tuple[object, ...]:
         row.version,
         shown(window.earliest) if window else None,
         shown(window.latest) if window else None,
+        " ".join(warning.detail for warning in row.warnings),
     )
 
 
@@ -141,6 +147,9 @@ def _print_report(report: ApplicationReport, *, dry_run: bool) -> None:
     table.add_row("refused", str(report.refused))
     table.add_row("rejected", str(report.rejected))
     out.print(table)
+    missed = Counter(warning.code for row in report.rows for warning in row.warnings)
+    for code, count in missed.items():
+        out.print(f"warning {code}: {count} of the rows applied for")
     told = [row for row in report.rows if row.outcome in ("refused", "rejected")]
     for row in told[:_SHOWN]:
         out.print(f"line {row.line}: {row.order_sn or ''} {row.code}: {row.detail}")

@@ -30,6 +30,7 @@ from api.program import Program
 from api.queries import ShopId
 from domain.order.commands import Command, Identifier
 from domain.order.decisions import ACTIONS
+from domain.order.warnings import OrderWarning, warnings
 from domain.sku.decisions import ACTIONS as SKU_ACTIONS
 from infrastructure.command_path import (
     Contended,
@@ -135,11 +136,12 @@ _COMMANDS: dict[tuple[str, str], msgspec.json.Decoder[Command]] = {
 
 
 class BulkOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one command: the status its own request would have had, and the problem if any."""
+    """What became of one command: the status its own request would have had, warnings, and the problem if any."""
 
     status: int
     order_status: str | None = None
     version: int | None = None
+    warnings: tuple[OrderWarning, ...] = ()
     problem: Problem | msgspec.Raw | None = None
 
 
@@ -280,11 +282,14 @@ def _bulk_outcome(program: Program, intent: Told, outcome: Outcome | Exception) 
         return BulkOutcome(found.status, problem=found), 0
     if not outcome.replayed and not outcome.refusal:
         status = program.answers.status(intent, outcome)
-        order_status = outcome.order.status if isinstance(intent, Tell) else None
-        return BulkOutcome(status, order_status, outcome.state.version), outcome.position
+        if not isinstance(intent, Tell):
+            return BulkOutcome(status, version=outcome.state.version), outcome.position
+        order = outcome.order
+        doubtful = warnings(order, program.book.governing(order), outcome.around)
+        return BulkOutcome(status, order.status, order.version, doubtful), outcome.position
     answer = program.answers.of(intent, outcome) if outcome.answer is None else from_receipt(outcome.answer)
     problem = msgspec.Raw(answer.body) if answer.status >= 400 else None
-    return BulkOutcome(answer.status, answer.order_status, answer.version, problem), outcome.position
+    return BulkOutcome(answer.status, answer.order_status, answer.version, problem=problem), outcome.position
 
 
 def as_problem(error: Exception) -> Refused | Exception:

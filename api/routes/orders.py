@@ -34,13 +34,14 @@ from domain.order.diff import OrderDiff, diff
 from domain.order.state import fold
 from domain.order.view import OrderView, view
 from infrastructure import clock
-from infrastructure.log.loading import OrderHistory, read_orders
+from infrastructure.log.loading import read_orders
 from infrastructure.log.log import ORDER, read_stream
 from infrastructure.projections import lists, past
 from infrastructure.projections.builds import reached
 from infrastructure.projections.lists import Page
 from infrastructure.projections.view import View
 from infrastructure.projections.views import DEADLINES, ORDERS, VIOLATIONS
+from infrastructure.surroundings import Surroundings, look_around, look_back, wanted
 
 router = APIRouter(tags=["queries"])
 
@@ -61,8 +62,7 @@ async def order(
     Folded from its events on every call, so it is never behind. `ETag` is the version; while no new
     event comes the body may still change as deadlines pass, so ask without `If-None-Match` for those.
     """
-    history = await _history(request, shop_id, order_sn)
-    shown = order_view(request.app.state.program, order_sn, history, moment)
+    shown = await find_order(request.app.state.program, shop_id, order_sn, moment)
     tag = f'"{shown.version}"'
     headers = {"ETag": tag, "Shiplock-Position": str(shown.position)}
     if tag in _tags(request.headers.get("if-none-match", "")):
@@ -70,12 +70,14 @@ async def order(
     return Response(msgspec.json.encode(shown), 200, headers, "application/json")
 
 
-def order_view(program: Program, order_sn: str, history: OrderHistory, moment: AtAMoment) -> OrderView:
-    """The order at a moment.
+async def find_order(program: Program, shop_id: str, order_sn: str, moment: AtAMoment) -> OrderView:
+    """The order at a moment. Raises ``Refused`` for an unknown one.
 
     Deadlines and violations are judged at ``as_of``, else at ``known_at``, else, for a version, when that
     version's latest event occurred, else now.
     """
+    async with program.pool.connection() as connection:
+        history = (await read_orders(connection, shop_id, [order_sn]))[order_sn]
     seen = visible(history.order, as_of=moment.as_of, known_at=moment.known_at, at_version=moment.at_version)
     folded = fold(order_sn, seen)
     if folded.version == 0:
@@ -88,7 +90,15 @@ def order_view(program: Program, order_sn: str, history: OrderHistory, moment: A
     as_of, known_at = moment.as_of, moment.known_at
     if moment.at_version:
         as_of, known_at = min(as_of or at, at), min(known_at or seen[-1].recorded_at, seen[-1].recorded_at)
-    return view(folded, program.book, at, history.skus_at(as_of=as_of, known_at=known_at))
+    skus = history.skus_at(as_of=as_of, known_at=known_at)
+    others = Surroundings()
+    if asked := wanted(shop_id, folded, at):
+        async with program.pool.connection() as connection:
+            if as_of is None and known_at is None:
+                others = await look_around(connection, [asked])
+            else:
+                others = await look_back(connection, asked, as_of=as_of, known_at=known_at)
+    return view(folded, program.book, at, others.around(shop_id, folded, None, skus))
 
 
 @router.get(
@@ -254,12 +264,6 @@ async def wait_for(program: Program, shop_id: str, view: View, position: int) ->
         if loop.time() > give_up:
             raise Refused("not_reached", f"The lists have reached position {current}, not yet {position}.")
         await asyncio.sleep(POLL_SECONDS)
-
-
-async def _history(request: Request, shop_id: str, order_sn: str) -> OrderHistory:
-    program: Program = request.app.state.program
-    async with program.pool.connection() as connection:
-        return (await read_orders(connection, shop_id, [order_sn]))[order_sn]
 
 
 def _version_or_time(stated: str, parameter: str) -> int | datetime:

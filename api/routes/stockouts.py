@@ -21,6 +21,7 @@ from infrastructure import stockout_applications as stockouts
 from infrastructure.pinduoduo.sheets import UnreadableSheet
 from infrastructure.pinduoduo.stockout_lists import Entry, Reason, Rejected, StockoutListReader, entries
 from infrastructure.stockout_applications import MOST_SKUS, ApplicationReport, preview_stockouts, request_stockouts
+from infrastructure.surroundings import look_around
 
 router = APIRouter(tags=["commands"])
 
@@ -82,7 +83,9 @@ async def apply(
     report = ApplicationReport()
     try:
         if dry_run:
-            await preview_stockouts(rows, asked, program.pool, program.book, clock.now(), report)
+            await preview_stockouts(
+                rows, asked, program.pool, program.book, clock.now(), report, look_around=look_around
+            )
         else:
             await request_stockouts(rows, asked, program.path, program.book, report)
     except Exception as error:

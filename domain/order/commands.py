@@ -61,7 +61,8 @@ class Place(Command, frozen=True):
     """The buyer ordered. Without ``paid_fen`` the payment is pending.
 
     ``region`` is the province the order goes to, never an address; ``open_in_festival`` the platform's tag of
-    an order whose merchant ships through a festival. Rule sets may have periods for either.
+    an order whose merchant ships through a festival. Rule sets may have periods for either. ``activity`` tells an
+    order of one of the platform's activities (活动), which it takes no stockout application for.
     """
 
     lines: Annotated[tuple[OrderedLine, ...], Meta(min_length=1, max_length=200)]
@@ -70,6 +71,7 @@ class Place(Command, frozen=True):
     goods_type: GoodsType = "ordinary"
     region: Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,20}$(?!\n)")] | None = None
     open_in_festival: bool | None = None
+    activity: bool | None = None
 
 
 class Pay(Command, frozen=True):

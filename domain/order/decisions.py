@@ -15,6 +15,7 @@ from domain.history import Recorded
 from domain.order import commands as c
 from domain.order import events as e
 from domain.order.state import Charge, Handover, Hold, Order, Parcel, fold
+from domain.order.warnings import NOTHING_AROUND, Around, missed_conditions
 from domain.rules.deadlines import ship_by
 from domain.rules.ruleset import RuleBook, RuleSet
 from domain.rules.violations import Violation, violations
@@ -58,6 +59,7 @@ def place(command: c.Place, order: Order, rules: RuleSet, at: datetime) -> Decis
             command.group_id,
             command.region,
             command.open_in_festival,
+            command.activity,
         )
         return (placed,)
     same = (lines, command.goods_type, command.group_id) == (order.lines, order.goods_type, order.group_id)
@@ -65,6 +67,7 @@ def place(command: c.Place, order: Order, rules: RuleSet, at: datetime) -> Decis
         (command.paid_fen, order.paid_fen),
         (command.region, order.region),
         (command.open_in_festival, order.open_in_festival),
+        (command.activity, order.activity),
     )
     if same and all(now in (None, before) for now, before in told):
         return ()
@@ -231,6 +234,17 @@ def request_stockout(command: c.RequestStockout, order: Order, rules: RuleSet, a
     if previous is not None and at < previous:
         return _too_early("an earlier application was decided", previous)
     return (e.StockoutRequested(command.reason, command.sku_ids),)
+
+
+def cannot_meet_conditions(
+    command: c.RequestStockout, order: Order, rules: RuleSet, at: datetime, around: Around
+) -> Refusal | None:
+    """What the platform asks of an application (DOMAIN.md §1.4) refuses it only where the rule set says so."""
+    if rules.application.conditions == "warn":
+        return None
+    sku_ids = command.sku_ids or tuple(dict.fromkeys(line.sku_id for line in order.lines))
+    missed = missed_conditions(order, sku_ids, at, rules, around)
+    return Refusal("conditions_not_met", " ".join(each.detail for each in missed)) if missed else None
 
 
 def complete_review(command: c.CompleteReview, order: Order, rules: RuleSet, at: datetime) -> Decision:
@@ -646,13 +660,19 @@ _DECISIONS = {action.command: action.decide for action in ACTIONS.values()}
 
 
 def decide(
-    history: Sequence[Recorded], order: Order, command: c.Command, book: RuleBook, now: datetime
+    history: Sequence[Recorded],
+    order: Order,
+    command: c.Command,
+    book: RuleBook,
+    now: datetime,
+    around: Around = NOTHING_AROUND,
 ) -> tuple[Decision, datetime]:
     """Judge a command against an order, and say when what it tells of occurred.
 
     ``order`` is the fold of ``history``. A command told late is judged twice, by what is known now and
     by what had happened when it says it occurred: neither a lock that is in force nor one that was in
     force then can be passed by choosing a time. What was so already at that time changes nothing.
+    ``around`` is what a stockout application depends on beyond its order.
     """
     if order.version == 0 and not isinstance(command, c.Place):
         return Refusal("unknown_order", f"There is no order {order.order_sn} in this shop."), now
@@ -662,7 +682,10 @@ def decide(
     if isinstance(occurred_at, Refusal):
         return occurred_at, now
     judge = _DECISIONS[type(command)]
-    decision = judge(command, order, book.governing(order), occurred_at)
+    rules = book.governing(order)
+    decision = judge(command, order, rules, occurred_at)
+    if isinstance(command, c.RequestStockout) and not isinstance(decision, Refusal):
+        decision = cannot_meet_conditions(command, order, rules, occurred_at, around) or decision
     told_late = order.last_occurred_at is not None and occurred_at < order.last_occurred_at
     if not told_late or isinstance(decision, Refusal) or not decision:
         return decision, occurred_at

@@ -9,6 +9,7 @@ import msgspec
 from domain.history import Recorded, visible
 from domain.order.state import fold
 from domain.order.view import view
+from domain.order.warnings import Around
 from domain.rules.ruleset import RuleBook
 from domain.sku.state import Sku
 
@@ -86,7 +87,7 @@ def _fields(
 ) -> dict[str, Any]:
     if not history:
         return {}
-    shown = msgspec.to_builtins(view(fold(order_sn, history), book, at, skus))
+    shown = msgspec.to_builtins(view(fold(order_sn, history), book, at, Around(skus)))
     return {name: value for name, value in shown.items() if name not in _NOT_COMPARED}
 
 

@@ -57,6 +57,7 @@ class OrderPlaced(Event, frozen=True):
 
     ``region`` is the province it goes to, no nearer; ``open_in_festival`` is the platform's tag (不打烊) of
     an order whose merchant ships through a festival. Where they are not known only the rules of periods differ.
+    ``activity`` says whether it is an order of one of the platform's activities (活动).
     """
 
     lines: tuple[Line, ...]
@@ -65,6 +66,7 @@ class OrderPlaced(Event, frozen=True):
     group_id: str | None = None
     region: str | None = None
     open_in_festival: bool | None = None
+    activity: bool | None = None
 
 
 @final

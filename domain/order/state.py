@@ -206,6 +206,7 @@ class Order(msgspec.Struct, gc=False):
     group_id: str | None = None
     region: str | None = None
     open_in_festival: bool | None = None
+    activity: bool | None = None
     placed_at: datetime | None = None
     paid_at: datetime | None = None
     paid_fen: int | None = None
@@ -416,6 +417,7 @@ def _apply(order: Order, recorded: Recorded) -> None:
         order.group_id = event.group_id
         order.region = event.region
         order.open_in_festival = event.open_in_festival
+        order.activity = event.activity
         order.placed_at = at
         if event.paid_fen is not None:
             order.paid_at, order.paid_fen = at, event.paid_fen

@@ -3,7 +3,7 @@
 Everything here is computed from the folded order, its rule set and the moment of asking.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -12,10 +12,10 @@ from domain.calendar import ExpectedDecision
 from domain.order.decisions import ACTIONS
 from domain.order.events import Line, ParcelLine
 from domain.order.state import Anomaly, Charge, Complaint, Handover, Hold, Order, Status
+from domain.order.warnings import NOTHING_AROUND, Around, OrderWarning, warnings
 from domain.rules.deadlines import Deadline, DeadlineKind, DeadlineState, clocks, deadlines, ship_by
 from domain.rules.ruleset import RuleBook, RuleSet, ViolationKind
 from domain.rules.violations import AppealView, StockoutCause, Violation, violations
-from domain.sku.state import Sku
 
 
 class ParcelView(msgspec.Struct, frozen=True):
@@ -95,6 +95,7 @@ class OrderView(msgspec.Struct, frozen=True):
     version: int
     position: int
     goods_type: str
+    activity: bool | None
     group_id: str | None
     lines: tuple[Line, ...]
     paid_fen: int | None
@@ -112,15 +113,13 @@ class OrderView(msgspec.Struct, frozen=True):
     complaints: tuple[Complaint, ...]
     charges: tuple[Charge, ...]
     anomalies: tuple[Anomaly, ...]
+    warnings: tuple[OrderWarning, ...]
     allowed_actions: tuple[AllowedAction, ...]
     rules: GoverningRules
 
 
-_NO_SKUS: Mapping[str, Sku] = {}
-
-
-def view(order: Order, book: RuleBook, at: datetime, skus: Mapping[str, Sku] = _NO_SKUS) -> OrderView:
-    """The order as it stands at a moment; ``skus`` are those it was applied for, as they were then."""
+def view(order: Order, book: RuleBook, at: datetime, around: Around = NOTHING_AROUND) -> OrderView:
+    """The order as it stands at a moment, with what lay around it then."""
     rules = book.governing(order)
     running = clocks(order, rules)
     standing = violations(order, rules, at, running)
@@ -130,6 +129,7 @@ def view(order: Order, book: RuleBook, at: datetime, skus: Mapping[str, Sku] = _
         version=order.version,
         position=order.position,
         goods_type=order.goods_type,
+        activity=order.activity,
         group_id=order.group_id,
         lines=order.lines,
         paid_fen=order.paid_fen,
@@ -155,11 +155,14 @@ def view(order: Order, book: RuleBook, at: datetime, skus: Mapping[str, Sku] = _
         ),
         handovers=order.handovers,
         shipment_lock=shipment_lock(order, rules),
-        deadlines=tuple([deadline_view(deadline, at) for deadline in deadlines(order, rules, running, skus)]),
+        deadlines=tuple(
+            [deadline_view(deadline, at) for deadline in deadlines(order, rules, running, around.skus)]
+        ),
         violations=tuple([violation_view(violation) for violation in standing]),
         complaints=order.complaints,
         charges=order.charges,
         anomalies=order.anomalies,
+        warnings=warnings(order, rules, around),
         allowed_actions=allowed_actions(order, standing, at),
         rules=GoverningRules(rules.name, rules.effective_from),
     )

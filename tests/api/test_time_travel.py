@@ -16,6 +16,7 @@ from domain.calendar import BEIJING
 from domain.history import Recorded
 from domain.order.state import fold
 from domain.order.view import OrderView, view
+from domain.order.warnings import Around, Use
 from domain.sku import events as s
 from domain.sku.state import Sku
 from domain.sku.state import fold as fold_sku
@@ -126,7 +127,13 @@ def seen(told: Sequence[Told], moment: Moment) -> dict[str, OrderView]:
         kind, _, name = each.stream.partition(":")
         (orders.setdefault(name, []) if kind == "order" else shelf).append(recorded)
     skus: Mapping[str, Sku] = {SKU: fold_sku(SKU, shelf)}
-    return {name: view(fold(name, history), BOOK, moment.at, skus) for name, history in sorted(orders.items())}
+    folded = {name: fold(name, history) for name, history in sorted(orders.items())}
+    uses = [
+        Use(parcel.tracking_number, name, parcel.uploaded_at)
+        for name, order in folded.items()
+        for parcel in order.parcels
+    ]
+    return {name: view(order, BOOK, moment.at, Around(skus, uses)) for name, order in folded.items()}
 
 
 def as_json(value: Any) -> Any:

@@ -176,10 +176,10 @@ def test_a_command_that_breaks_its_batch_breaks_only_itself(
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
 
-        def broken(history, order, command, book, now):  # type: ignore[no-untyped-def]
+        def broken(history, order, *told):  # type: ignore[no-untyped-def]
             if order.order_sn == order_sn(1):
                 raise ZeroDivisionError
-            return decide(history, order, command, book, now)
+            return decide(history, order, *told)
 
         monkeypatch.setattr(command_path, "decide", broken)
         outcomes = await path.submit([tell(order_sn(n), SHIP) for n in range(3)])

@@ -7,6 +7,7 @@ from infrastructure.projections.views.deadlines import DEADLINES
 from infrastructure.projections.views.delistings import DELISTINGS
 from infrastructure.projections.views.handovers import HANDOVERS
 from infrastructure.projections.views.orders import ORDERS
+from infrastructure.projections.views.parcels import PARCELS
 from infrastructure.projections.views.reservations import RESERVATIONS
 from infrastructure.projections.views.skus import SKUS
 from infrastructure.projections.views.violations import VIOLATIONS
@@ -19,6 +20,7 @@ __all__ = [
     "DELISTINGS",
     "HANDOVERS",
     "ORDERS",
+    "PARCELS",
     "RESERVATIONS",
     "SKUS",
     "VIEWS",
@@ -35,6 +37,7 @@ VIEWS: tuple[View, ...] = (
     DELISTINGS,
     HANDOVERS,
     CHARGES,
+    PARCELS,
 )
 
 BY_NAME = {view.name: view for view in VIEWS}

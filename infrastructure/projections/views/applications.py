@@ -27,7 +27,7 @@ def rows(judged: Judged) -> Iterable[Row]:
 
 APPLICATIONS = View(
     name="applications",
-    version=1,
+    version=2,
     table="application_list",
     columns=(
         Column("number", "smallint"),
@@ -40,6 +40,9 @@ APPLICATIONS = View(
         Column("decided_at", "timestamptz", optional=True),
     ),
     key=("order_sn", "shop_id", "number", "sku_id"),
-    indexes=(Index("by_sku", "(shop_id, sku_id, requested_at, order_sn, number)"),),
+    indexes=(
+        Index("by_sku", "(shop_id, sku_id, requested_at, order_sn, number)"),
+        Index("by_time", "(shop_id, requested_at)"),
+    ),
     rows=rows,
 )

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from domain.order import commands as c
 from domain.order.state import fold
 from domain.order.view import view
+from domain.order.warnings import Around
 from domain.rules.deadlines import DeadlineState
 from domain.sku import commands as s
 from infrastructure.command_path import CommandPath, TellSku
@@ -61,7 +62,7 @@ def test_lists_tell_of_every_delisting_what_the_orders_tell(
             told = {
                 (name, found.sku_id, found.due_at): found
                 for name, history in orders.items()
-                for found in view(fold(name, history.order), BOOK, at, history.skus_at()).deadlines
+                for found in view(fold(name, history.order), BOOK, at, Around(history.skus_at())).deadlines
                 if found.kind == "delist_sku"
             }
             assert told

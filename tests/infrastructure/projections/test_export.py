@@ -62,6 +62,10 @@ async def varied(pool: Pool, path: CommandPath, shop: str = SHOP) -> None:
         tell(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="=SF(1)"), shop),
         tell(order_sn(2), appeal(order_sn(2), evidence="快递单"), shop),
         tell(order_sn(4), c.Place(lines=two_lines, occurred_at=MONDAY_9 + hours(1)), shop),
+        *(
+            tell(order_sn(1), c.ReplaceTracking(carrier="SF", tracking_number=number, reason="mistyped"), shop)
+            for number in ("SF,2", 'SF"3"', "SF 4")
+        ),
     )
     await Worker(pool, BOOK).catch_up(shop)
 

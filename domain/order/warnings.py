@@ -1,0 +1,123 @@
+"""What the platform may take amiss about an order: doubtful tracking numbers, and an application it may not take.
+
+A warning refuses nothing and costs nothing. Whether a number was used before, and what else was applied for,
+other orders say; what of them matters is handed in (``Around``).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from domain.calendar import BEIJING
+from domain.order.state import Order
+from domain.rules.ruleset import RuleSet
+from domain.sku.state import Sku
+
+WarningCode = Literal["number_used_before", "frequent_replacements", "on_sale", "activity_order", "daily_limit"]
+
+
+class OrderWarning(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``order_sn`` is the other order that ``tracking_number`` was used for, ``sku_id`` a SKU that is on sale."""
+
+    code: WarningCode
+    detail: str
+    tracking_number: str | None = None
+    order_sn: str | None = None
+    sku_id: str | None = None
+
+
+class Use(msgspec.Struct, frozen=True, gc=False):
+    """A tracking number that went up for an order."""
+
+    tracking_number: str
+    order_sn: str
+    uploaded_at: datetime
+
+
+class Around(msgspec.Struct, frozen=True):
+    """What lies around an order: SKUs it was or may be applied for, uses of its numbers, and when the shop's
+    applications that the log had before this order's were filed."""
+
+    skus: Mapping[str, Sku] = {}
+    uses: Sequence[Use] = ()
+    filed: Sequence[datetime] = ()
+
+
+NOTHING_AROUND = Around()
+
+
+def warnings(order: Order, rules: RuleSet, around: Around) -> tuple[OrderWarning, ...]:
+    """Everything that is doubtful about the order's numbers and its open application."""
+    if not order.parcels and not order.reviews:
+        return ()
+    found = doubts(order, rules, around.uses)
+    if review := order.open_review:
+        requested_at = review.requested_at if review.time_known else None
+        found += missed_conditions(order, order.applied_for(review), requested_at, rules, around)
+    return tuple(found)
+
+
+def doubts(order: Order, rules: RuleSet, uses: Sequence[Use]) -> list[OrderWarning]:
+    """Numbers that another order had shortly before, and numbers that were replaced again and again (§1.5)."""
+    found = []
+    for parcel in order.current_parcels:
+        since = parcel.uploaded_at - timedelta(days=rules.tracking.reuse_days)
+        before = [
+            use
+            for use in uses
+            if use.tracking_number == parcel.tracking_number != ""
+            and use.order_sn != order.order_sn
+            and since <= use.uploaded_at <= parcel.uploaded_at
+        ]
+        if before:
+            last = max(before, key=lambda use: (use.uploaded_at, use.order_sn))
+            days = rules.tracking.reuse_days
+            detail = (
+                f"{parcel.tracking_number} went up for order {last.order_sn} at {_said(last.uploaded_at)}. "
+                f"A number that another receiver's parcel had within {days} days is taken for a false shipment."
+            )
+            found.append(
+                OrderWarning(
+                    "number_used_before", detail, tracking_number=parcel.tracking_number, order_sn=last.order_sn
+                )
+            )
+    replaced = sum(1 for parcel in order.parcels if parcel.replaced_at is not None)
+    if replaced >= rules.tracking.frequent_replacements:
+        detail = f"Tracking numbers were replaced {replaced} times; the platform may look for false shipments."
+        found.append(OrderWarning("frequent_replacements", detail))
+    return found
+
+
+def missed_conditions(
+    order: Order, sku_ids: Sequence[str], filed_at: datetime | None, rules: RuleSet, around: Around
+) -> list[OrderWarning]:
+    """What the platform asks of a stockout application and this one does not fulfil (DOMAIN.md §1.4).
+
+    ``filed_at`` is ``None`` where it isn't known; then nothing is said of that day or of the shelf.
+    """
+    asked = rules.application
+    found = []
+    if order.activity and not asked.takes_activity_orders:
+        found.append(
+            OrderWarning("activity_order", "The platform takes no application for an order of an activity.")
+        )
+    if filed_at is None:
+        return found
+    for sku_id in sku_ids if asked.requires_delisting else ():
+        if (around.skus.get(sku_id) or Sku(sku_id)).off_sale_since(filed_at) is None:
+            detail = (
+                f"SKU {sku_id} can still be bought; the platform takes an application only once it is delisted."
+            )
+            found.append(OrderWarning("on_sale", detail, sku_id=sku_id))
+    day = filed_at.astimezone(BEIJING).date()
+    before = sum(1 for at in around.filed if at <= filed_at and at.astimezone(BEIJING).date() == day)
+    if asked.daily_limit is not None and before >= asked.daily_limit:
+        detail = f"{before} applications were filed that day before; the platform takes {asked.daily_limit} a day."
+        found.append(OrderWarning("daily_limit", detail))
+    return found
+
+
+def _said(moment: datetime) -> str:
+    return moment.astimezone(BEIJING).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,32 @@
+"""``parcels``: tracking numbers, a row for each that an order has or had; what an export left blank is none."""
+
+from collections.abc import Iterable
+
+from infrastructure.projections.view import Column, Index, Judged, Row, View
+
+
+def rows(judged: Judged) -> Iterable[Row]:
+    return [
+        (number, parcel.tracking_number, parcel.uploaded_at, parcel.replaced_at is not None)
+        for number, parcel in enumerate(judged.order.parcels, start=1)
+        if parcel.tracking_number
+    ]
+
+
+PARCELS = View(
+    name="parcels",
+    version=1,
+    table="parcel_list",
+    columns=(
+        Column("number", "smallint"),
+        Column("tracking_number", "text"),
+        Column("uploaded_at", "timestamptz"),
+        Column("replaced", "boolean"),
+    ),
+    key=("order_sn", "shop_id", "number"),
+    indexes=(
+        Index("by_number", "(shop_id, tracking_number, uploaded_at, order_sn)"),
+        Index("by_time", "(shop_id, uploaded_at)"),
+    ),
+    rows=rows,
+)

@@ -1,0 +1,249 @@
+"""What lies around an order: who used its tracking numbers before, and what else was applied for that day.
+
+Views know of it, and the end of the log that they have not reached yet is read beside them. What is told in one
+batch is known to what comes after it in the batch.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime, time
+from typing import NamedTuple
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from domain.calendar import BEIJING
+from domain.history import Recorded, visible
+from domain.order import events as e
+from domain.order.commands import Command, ReplaceTracking, RequestStockout, UploadTracking
+from domain.order.state import Order
+from domain.order.warnings import Around, Use
+from domain.sku.state import Sku
+from infrastructure.log.codec import AnyEvent, UnreadableEvent, decode_event, decode_metadata
+from infrastructure.log.columns import Texts, Times
+from infrastructure.log.log import read_histories
+from infrastructure.log.streams import OF_ORDER
+from infrastructure.projections.views import APPLICATIONS, PARCELS
+
+TAIL = 2_000
+"""How many positions that views have not reached are read at the end of a log; what lies before shows later."""
+
+MOST_FILED = 2_000
+"""How many applications of a day are looked at."""
+
+_LAST_USES = 5
+"""How many uses of a number before a moment are looked at, so that another order's is among them."""
+
+_USES = f"""
+SELECT w.shop_id, p.tracking_number, p.order_sn, p.uploaded_at
+FROM unnest(%(shop_ids)b, %(numbers)b, %(until)b) AS w(shop_id, tracking_number, until)
+CROSS JOIN LATERAL (
+    SELECT tracking_number, order_sn, uploaded_at FROM {PARCELS.table} l
+    WHERE l.shop_id = w.shop_id AND l.tracking_number = w.tracking_number AND l.uploaded_at <= w.until
+    ORDER BY l.uploaded_at DESC LIMIT {_LAST_USES}
+) p
+"""
+
+_FILED = f"""
+SELECT w.shop_id, a.order_sn, a.position, a.requested_at
+FROM unnest(%(shop_ids)b, %(since)b) AS w(shop_id, since)
+CROSS JOIN LATERAL (
+    SELECT DISTINCT order_sn, position, requested_at FROM {APPLICATIONS.table} l
+    WHERE l.shop_id = w.shop_id AND l.requested_at >= w.since AND l.requested_at < w.since + interval '24 hours'
+      AND l.time_known
+    LIMIT {MOST_FILED}
+) a
+"""
+
+_TAIL = f"""
+SELECT w.shop_id, t.stream, t.position, t.version, t.type, t.schema_version, t.occurred_at, t.recorded_at,
+       t.payload, t.metadata
+FROM unnest(%(shop_ids)b) AS w(shop_id)
+JOIN shop_log h ON h.shop_id = w.shop_id
+CROSS JOIN LATERAL (
+    SELECT coalesce(min(coalesce(c.position, 0)), 0) AS position
+    FROM projection p LEFT JOIN checkpoint c ON c.reader = 'build:' || p.active AND c.shop_id = w.shop_id
+    WHERE p.name IN ('{PARCELS.name}', '{APPLICATIONS.name}')
+) seen
+CROSS JOIN LATERAL (
+    SELECT * FROM event e
+    WHERE e.shop_id = w.shop_id AND e.position > greatest(seen.position, h.position - {TAIL})
+    ORDER BY e.position LIMIT {TAIL}
+) t
+WHERE t.type IN ('TrackingUploaded', 'TrackingReplaced', 'StockoutRequested')
+"""
+
+
+class Wanted(NamedTuple):
+    """What is to be known around an order: uses of numbers until a moment, and applications of days."""
+
+    shop_id: str
+    numbers: Sequence[tuple[str, datetime]]
+    days: Sequence[datetime]
+
+
+class _Filed(NamedTuple):
+    """An application; ``position`` is its place in the log, ``None`` for one of the batch."""
+
+    order_sn: str
+    requested_at: datetime
+    position: int | None
+
+
+def wanted(shop_id: str, order: Order, now: datetime, command: Command | None = None) -> Wanted | None:
+    """What matters to an order, and to a command to it; ``None`` where nothing does, as with most."""
+    numbers = [
+        (parcel.tracking_number, parcel.uploaded_at) for parcel in order.current_parcels if parcel.tracking_number
+    ]
+    days = [_day(order.open_review.requested_at)] if order.open_review else []
+    if command is not None:
+        at = command.occurred_at if isinstance(command.occurred_at, datetime) else now
+        if isinstance(command, UploadTracking | ReplaceTracking):
+            numbers.append((command.tracking_number, max(at, order.last_occurred_at or at)))
+        elif isinstance(command, RequestStockout):
+            days.append(_day(at))
+    return Wanted(shop_id, numbers, days) if numbers or days else None
+
+
+class Surroundings:
+    """What was found, and what is learned on the way."""
+
+    def __init__(self) -> None:
+        self._uses: dict[tuple[str, str], set[tuple[str, datetime]]] = {}
+        self._filed: dict[tuple[str, datetime], dict[object, _Filed]] = {}
+
+    def learn(
+        self, shop_id: str, order_sn: str, event: object, occurred_at: datetime, position: int | None = None
+    ) -> None:
+        """An event of an order, at its place in the log if it has one yet."""
+        if isinstance(event, e.TrackingUploaded | e.TrackingReplaced):
+            self._uses.setdefault((shop_id, event.tracking_number), set()).add((order_sn, occurred_at))
+        elif isinstance(event, e.StockoutRequested):
+            self._file(shop_id, _Filed(order_sn, occurred_at, position))
+
+    def read(self, shop_id: str, order_sn: str, told: Recorded[AnyEvent]) -> None:
+        """An event of the log. An application that was merely seen was filed on a day nobody knows."""
+        if not (isinstance(told.event, e.StockoutRequested) and told.metadata.observed):
+            self.learn(shop_id, order_sn, told.event, told.occurred_at, told.position)
+
+    @property
+    def orders(self) -> set[str]:
+        """All that anything was found of."""
+        users = {order_sn for uses in self._uses.values() for order_sn, _ in uses}
+        return users | {filed.order_sn for of_day in self._filed.values() for filed in of_day.values()}
+
+    def around(self, shop_id: str, order: Order, command: Command | None, skus: Mapping[str, Sku]) -> Around:
+        """What lies around an order, or around a command to it."""
+        numbers = {parcel.tracking_number for parcel in order.current_parcels}
+        if isinstance(command, UploadTracking | ReplaceTracking):
+            numbers.add(command.tracking_number)
+        uses = [
+            Use(number, order_sn, uploaded_at)
+            for number in numbers
+            for order_sn, uploaded_at in self._uses.get((shop_id, number), ())
+        ]
+        return Around(skus, uses, self._filed_before(shop_id, order, command))
+
+    def _filed_before(self, shop_id: str, order: Order, command: Command | None) -> list[datetime]:
+        """When others were filed that the log had before the order's own, if it has one."""
+        if not self._filed:
+            return []
+        review = order.open_review
+        if review is None:
+            return [
+                filed.requested_at
+                for (of_shop, _), of_day in self._filed.items()
+                if of_shop == shop_id and isinstance(command, RequestStockout)
+                for filed in of_day.values()
+            ]
+        of_day = self._filed.get((shop_id, _day(review.requested_at)), {})
+        own = (order.order_sn, review.requested_at)
+        place = next((f.position for f in of_day.values() if (f.order_sn, f.requested_at) == own), None)
+        return [
+            filed.requested_at
+            for filed in of_day.values()
+            if (filed.order_sn, filed.requested_at) != own
+            and (place is None or (filed.position is not None and filed.position < place))
+        ]
+
+    def _file(self, shop_id: str, filed: _Filed) -> None:
+        of_day = self._filed.setdefault((shop_id, _day(filed.requested_at)), {})
+        of_day[filed.position or (filed.order_sn, filed.requested_at)] = filed
+
+    def add_rows(self, uses: Iterable[TupleRow], filed: Iterable[TupleRow], tail: Iterable[TupleRow]) -> None:
+        """What queries found."""
+        for shop_id, number, order_sn, uploaded_at in uses:
+            self._uses.setdefault((shop_id, number), set()).add((order_sn, uploaded_at))
+        for shop_id, order_sn, position, requested_at in filed:
+            self._file(shop_id, _Filed(order_sn, requested_at, position))
+        for shop_id, stream, position, version, name, schema, occurred_at, recorded_at, payload, metadata in tail:
+            try:
+                event, origin = decode_event(name, schema, payload), decode_metadata(metadata)
+            except UnreadableEvent:
+                continue
+            told = Recorded(event, version, position, occurred_at, recorded_at, origin)
+            self.read(shop_id, OF_ORDER.id_of(stream), told)
+
+
+LookAround = Callable[[AsyncConnection[TupleRow], Sequence[Wanted]], Awaitable[Surroundings]]
+
+
+async def nothing_around(connection: AsyncConnection[TupleRow], asked: Sequence[Wanted]) -> Surroundings:
+    """For who does not care, or has no views to ask."""
+    return Surroundings()
+
+
+async def look_back(
+    connection: AsyncConnection[TupleRow],
+    asked: Wanted,
+    *,
+    as_of: datetime | None = None,
+    known_at: datetime | None = None,
+) -> Surroundings:
+    """What lay around an order at another moment, from the events that may be seen from it."""
+    seen = Surroundings()
+    numbers = (await look_around(connection, [asked])).orders
+    streams = [(asked.shop_id, OF_ORDER.stream(number)) for number in numbers]
+    for (shop_id, stream), history in (await read_histories(connection, streams)).items():
+        for told in visible(history, as_of=as_of, known_at=known_at):
+            seen.read(shop_id, OF_ORDER.id_of(stream), told)
+    return seen
+
+
+async def look_around(connection: AsyncConnection[TupleRow], asked: Sequence[Wanted]) -> Surroundings:
+    """Read what is wanted, in one round trip."""
+    found = Surroundings()
+    if not asked:
+        return found
+    numbers = list({(each.shop_id, *number) for each in asked for number in each.numbers})
+    days = list({(each.shop_id, day) for each in asked for day in each.days})
+    async with connection.pipeline():
+        cursors = []
+        for query, parameters in (
+            (
+                _USES,
+                {
+                    "shop_ids": Texts([shop_id for shop_id, _, _ in numbers]),
+                    "numbers": Texts([number for _, number, _ in numbers]),
+                    "until": Times([until for _, _, until in numbers]),
+                },
+            ),
+            (
+                _FILED,
+                {
+                    "shop_ids": Texts([shop_id for shop_id, _ in days]),
+                    "since": Times([day for _, day in days]),
+                },
+            ),
+            (_TAIL, {"shop_ids": Texts(dict.fromkeys(each.shop_id for each in asked))}),
+        ):
+            cursor = connection.cursor(binary=True)
+            await cursor.execute(query, parameters)
+            cursors.append(cursor)
+    uses, filed, tail = [await cursor.fetchall() for cursor in cursors]
+    found.add_rows(uses, filed, tail)
+    return found
+
+
+def _day(at: datetime) -> datetime:
+    """When the Beijing day of a moment began."""
+    return datetime.combine(at.astimezone(BEIJING).date(), time(), BEIJING)
