@@ -235,6 +235,13 @@ class DiffQuery(Query):
     by: Annotated[By, Field(description="Between times: by what had happened, or by what the log had learned.")] = (
         "as_of"
     )
+    as_of: Annotated[
+        Moment | None,
+        Field(description="Between versions, or times of `by=known_at`: of how things stood then, at both."),
+    ] = None
+    known_at: Annotated[
+        Moment | None, Field(description="Between times of `by=as_of`: by what the log knew then, at both.")
+    ] = None
 
 
 class CheckpointQuery(Query):

@@ -102,11 +102,13 @@ def diff(
     since: Annotated[str, typer.Argument(metavar="FROM", help="A version or a time.")],
     until: Annotated[str, typer.Argument(metavar="TO", help="A version or a time.")],
     by: Annotated[By, typer.Option(help="Between times: by what had happened, or by what was known.")] = "as_of",
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
     as_json: Json = False,
 ) -> None:
     """Which event changed which field of an order between two moments."""
     first, last = (each if each.isdecimal() else moment(each).isoformat() for each in (since, until))
-    query = DiffQuery.model_validate({"from": first, "to": last, "by": by})
+    query = DiffQuery.model_validate({"from": first, "to": last, "by": by, "as_of": as_of, "known_at": known_at})
 
     async def read(program: Program) -> OrderDiff:
         try:

@@ -1,7 +1,7 @@
 """Reading orders: one at any moment, its history, what changed between two moments, and lists."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
@@ -30,9 +30,10 @@ from api.queries import (
 )
 from api.stored import StoredEventView
 from domain.history import visible
-from domain.order.diff import OrderDiff, diff
+from domain.order.diff import By, OrderDiff, diff
 from domain.order.state import fold
 from domain.order.view import OrderView, view
+from domain.sku.state import Sku
 from infrastructure import clock
 from infrastructure.log.loading import read_orders
 from infrastructure.log.log import ORDER, read_stream
@@ -129,7 +130,8 @@ async def difference(
 ) -> Response:
     """Which event changed which field between two moments, each a version or a time.
 
-    Between times by what had happened, or with `by=known_at` by what was learned.
+    Between times by what had happened, or with `by=known_at` by what was learned. The other time can be held
+    at both: `by=known_at` with `as_of` is what was learned between two times of how things stood then.
     """
     return as_json(await difference_of(request.app.state.program, shop_id, order_sn, query))
 
@@ -141,15 +143,27 @@ async def difference_of(program: Program, shop_id: str, order_sn: str, query: Di
     if not history.order:
         raise Refused("unknown_order", f"The shop has no order {order_sn}.")
     since, until = _version_or_time(query.since, "from"), _version_or_time(query.until, "to")
+    by: By = query.by
     match since, until:
         case int(), int():
-            backwards = since > until
+            backwards, by = since > until, "as_of"
+            if query.known_at:
+                raise wrong("known_at", "a version says what was known; `as_of` goes with it")
         case datetime(), datetime():
             backwards = since > until
+            if getattr(query, by):
+                other = "known_at" if by == "as_of" else "as_of"
+                raise wrong(by, f"`from` and `to` say it already; `{other}` goes with `by={by}`")
         case _:
             raise wrong("to", "`from` and `to` must both be versions or both be times")
     if backwards:
         raise wrong("to", "`to` must not be before `from`")
+
+    def skus(at: datetime) -> Mapping[str, Sku]:
+        if by == "as_of":
+            return history.skus_at(as_of=at, known_at=query.known_at)
+        return history.skus_at(as_of=query.as_of, known_at=at)
+
     return diff(
         order_sn,
         history.order,
@@ -157,7 +171,9 @@ async def difference_of(program: Program, shop_id: str, order_sn: str, query: Di
         since,
         until,
         query.by,
-        lambda at: history.skus_at(as_of=at) if query.by == "as_of" else history.skus_at(known_at=at),
+        skus,
+        as_of=query.as_of,
+        known_at=query.known_at,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from domain.calendar import END_OF_TIME
 from domain.history import Recorded, visible
 from domain.order.state import fold
 from domain.order.view import view
@@ -32,12 +33,17 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class OrderDiff(msgspec.Struct, frozen=True):
-    """The changes from one moment to a later one, event by event, then what the passing of time did."""
+    """The changes from one moment to a later one, event by event, then what the passing of time did.
+
+    ``as_of`` and ``known_at`` say what was the same at both moments, where something was.
+    """
 
     order_sn: str
     since: int | datetime = msgspec.field(name="from")
     until: int | datetime = msgspec.field(name="to")
     by: By
+    as_of: datetime | None
+    known_at: datetime | None
     changes: tuple[Change, ...]
 
 
@@ -49,22 +55,30 @@ def diff(
     until: int | datetime,
     by: By = "as_of",
     skus: Callable[[datetime], Mapping[str, Sku]] = lambda at: {},
+    *,
+    as_of: datetime | None = None,
+    known_at: datetime | None = None,
 ) -> OrderDiff:
     """The changes between two versions, or between two times: ``by`` what had happened, or what the log knew.
+
+    The other of an event's two times may be held at both moments: ``known_at`` shows what happened between two
+    times by what was known then, ``as_of`` what was learned between two times or versions of how things stood then.
 
     Every event is judged at the first moment, so what an event changed and what time changed stay apart. ``skus``
     gives the SKUs that the order was applied for as they stood at a moment; what became of them counts as time.
     """
+    history = visible(history, as_of=as_of, known_at=known_at)
     if isinstance(since, datetime) and isinstance(until, datetime):
         first, last = _seen(history, by, since), _seen(history, by, until)
-        begin, end = since, until
+        begun, ended = skus(since), skus(until)
+        begin, end = (as_of, as_of) if as_of else (since, until)
     else:
         first = [recorded for recorded in history if recorded.version <= int(str(since))]
         last = [recorded for recorded in history if recorded.version <= int(str(until))]
-        begin = end = max(recorded.occurred_at for recorded in last or history)
+        begin = end = as_of or max([recorded.occurred_at for recorded in last or history], default=END_OF_TIME)
+        begun = ended = skus(begin)
     known = {recorded.version for recorded in first}
     seen = list(first)
-    begun = skus(begin)
     before = _fields(order_sn, seen, book, begin, begun)
     changes: list[Change] = []
     for recorded in last:
@@ -74,8 +88,8 @@ def diff(
         after = _fields(order_sn, seen, book, begin, begun)
         changes += _changes(before, after, recorded)
         before = after
-    changes += _changes(before, _fields(order_sn, last, book, end, skus(end)), None)
-    return OrderDiff(order_sn, since, until, by, tuple(changes))
+    changes += _changes(before, _fields(order_sn, last, book, end, ended), None)
+    return OrderDiff(order_sn, since, until, by, as_of, known_at, tuple(changes))
 
 
 def _seen(history: Sequence[Recorded], by: By, at: datetime) -> list[Recorded]:

@@ -130,6 +130,12 @@ def test_an_order_of_another_shop_is_unknown(untouched: Api) -> None:
         (f"orders/{ORDER}/diff", {"from": "1", "to": "soon"}, "#/to"),
         (f"orders/{ORDER}/diff", {"from": "1"}, "#/to"),
         (f"orders/{ORDER}/diff", {"from": "2", "to": "1"}, "#/to"),
+        (f"orders/{ORDER}/diff", {"from": "1", "to": "2", "known_at": "2026-03-03T09:00:00Z"}, "#/known_at"),
+        (
+            f"orders/{ORDER}/diff",
+            {"from": "2026-03-02T09:00:00Z", "to": "2026-03-03T09:00:00Z", "as_of": "2026-03-03T09:00:00Z"},
+            "#/as_of",
+        ),
         (f"orders/{ORDER}/diff", {"from": "2026-03-03T09:00:00Z", "to": "2026-03-02T09:00:00Z"}, "#/to"),
         ("violations", {"kind": "theft"}, "#/kind"),
         ("deadlines", {"state": "gone"}, "#/state"),

@@ -292,6 +292,25 @@ def test_what_was_learned_between_two_moments(late_news: Api) -> None:
     assert "status" not in {change["field"] for change in nothing["changes"]}
 
 
+def test_what_was_learned_between_two_moments_of_how_things_stood_then(late_news: Api) -> None:
+    events = late_news.get(f"orders/{ORDER}/events").json()["items"]
+    between = {"from": events[-2]["recorded_at"], "to": events[-1]["recorded_at"], "by": "known_at"}
+    path = f"orders/{ORDER}/diff"
+    for hour, kinds, learned in ((46, [], False), (49, ["late_shipment"], True)):
+        as_of = (MONDAY_8 + hours(hour)).isoformat()
+        found = late_news.get(path, **between, as_of=as_of).json()
+        assert {change["event"] for change in found["changes"]} == ({"TrackingUploaded"} if learned else set())
+        assert late_news.get(path, **{"from": "2", "to": "3", "as_of": as_of}).json()["changes"] == found["changes"]
+        before = late_news.order(ORDER, as_of=as_of, known_at=between["from"])
+        assert [broken["kind"] for broken in before["violations"]] == kinds
+    taken_back = next(change for change in found["changes"] if change["field"] == "violations")
+    assert ([broken["kind"] for broken in taken_back["before"]], taken_back["after"]) == (["late_shipment"], [])
+
+    happened = {"from": (MONDAY_8 + hours(46)).isoformat(), "to": (MONDAY_8 + hours(49)).isoformat()}
+    as_known = late_news.get(path, **happened, known_at=between["from"]).json()["changes"]
+    assert {change["event"] for change in as_known} == {None}, "time passed, and made it late"
+
+
 def test_what_was_known_when_a_number_was_refused_is_known_exactly(api: Api) -> None:
     api.formed(ORDER)
     api.done(ORDER, "request-stockout", reason="oversold")

@@ -17,6 +17,7 @@ from domain.history import Metadata, Recorded, visible
 from domain.order import commands as c
 from domain.order import events as e
 from domain.order.decisions import ACTIONS, Refusal, decide
+from domain.order.diff import By, diff
 from domain.order.observations import observe
 from domain.order.snapshot import Snapshot
 from domain.order.state import Order, evolve, fold
@@ -538,6 +539,35 @@ def test_where_nothing_is_told_late_the_past_looks_as_it_looked_then(steps: list
             then = fold(ORDER_SN, visible(life.history, as_of=at))
             if then.paid_fen == life.order.paid_fen:
                 assert standing(then, book, at) == standing(life.order, book, at), f"at {at}"
+
+
+@settings(law, max_examples=200)
+@given(observed_lives(), moments, moments, st.one_of(st.none(), moments), st.booleans())
+def test_a_difference_leads_from_what_was_seen_at_one_moment_to_what_was_seen_at_the_other(
+    steps: list[Step | Look], one: datetime, other: datetime, held: datetime | None, learned: bool
+) -> None:
+    """With the other of the two times held at both moments, or left open."""
+    history = lived(steps).history
+    since, until = sorted((one, other))
+
+    def seen(at: datetime) -> dict[str, Any]:
+        as_of, known_at = (held, at) if learned else (at, held)
+        order = fold(ORDER_SN, visible(history, as_of=as_of, known_at=known_at))
+        shown = msgspec.to_builtins(view(order, BOOK, as_of or at)) if order.version else {}
+        return {
+            name: value
+            for name, value in shown.items()
+            if name not in ("version", "position") and value is not None
+        }
+
+    shown = seen(since)
+    by: By = "known_at" if learned else "as_of"
+    as_of, known_at = (held, None) if learned else (None, held)
+    for change in diff(ORDER_SN, history, BOOK, since, until, by, as_of=as_of, known_at=known_at).changes:
+        assert shown.pop(change.field, None) == change.before
+        if change.after is not None:
+            shown[change.field] = change.after
+    assert shown == seen(until)
 
 
 @law

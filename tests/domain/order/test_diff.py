@@ -1,6 +1,7 @@
 """Which event changed which field of an order, and what the passing of time did."""
 
 from datetime import datetime
+from functools import partial
 
 from domain.order.diff import Change, diff
 from tests.domain.vocabulary import (
@@ -13,6 +14,7 @@ from tests.domain.vocabulary import (
     Fact,
     Story,
     awaiting_shipment,
+    days,
     given,
     hours,
     stockout_requested,
@@ -72,6 +74,25 @@ def test_what_was_told_late_belongs_to_when_it_happened() -> None:
     found = changes(story, MONDAY_9, MONDAY_15)
     status = next(change for change in found if change.field == "status")
     assert (status.occurred_at, status.recorded_at) == (MONDAY_12, THURSDAY_9)
+
+
+def test_what_was_learned_of_how_things_stood_at_one_moment() -> None:
+    """The application was filed on Monday and told of on Thursday."""
+    story = given(awaiting_shipment()).and_(Fact(stockout_requested().event, MONDAY_12), learned_at=THURSDAY_9)
+    learned = partial(diff, ORDER_SN, story.history, story.book, SHIP_BY, THURSDAY_9, "known_at")
+    of_monday = learned(as_of=MONDAY_15).changes
+    assert ("status", "StockoutRequested") in fields(list(of_monday))
+    assert {change.event for change in of_monday} == {"StockoutRequested"}, "no time passed between"
+    assert learned(as_of=MONDAY_9).changes == (), "nothing was learned of the time before"
+
+
+def test_what_happened_by_what_was_known_at_one_moment() -> None:
+    story = given(awaiting_shipment()).and_(Fact(stockout_requested().event, MONDAY_12), learned_at=THURSDAY_9)
+    happened = partial(diff, ORDER_SN, story.history, story.book, MONDAY_9, MONDAY_15, "as_of")
+    assert "StockoutRequested" not in {change.event for change in happened(known_at=SHIP_BY).changes}
+    assert happened(known_at=THURSDAY_9).changes == happened().changes
+    nothing = diff(ORDER_SN, story.history, story.book, 1, 3, as_of=MONDAY_9 - days(1))
+    assert nothing.changes == (), "before the order was"
 
 
 def test_back_in_time_nothing_is_added() -> None:
