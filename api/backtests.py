@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 
 from api.beside import Beside
+from api.queries import FIRST, LAST
 from domain.rules.ruleset import RuleSet
 from infrastructure import backtest_jobs
 from infrastructure.backtesting import Asked
@@ -25,7 +26,10 @@ class BacktestRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     as_of: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
     def asked(self) -> Asked:
-        """Raises ``InvalidRuleSet`` and ``ValueError``."""
+        """Raises ``InvalidRuleSet`` and ``ValueError``, also for times outside 2015 to 2100."""
+        for name, at in (("from", self.since), ("to", self.until), ("as_of", self.as_of)):
+            if at is not None and not FIRST <= at <= LAST:
+                raise ValueError(f"`{name}` must be a time between 2015 and 2100")
         rules = RuleSet.parse(self.rules)
         return Asked(rules=rules, since=self.since, until=self.until, as_of=self.as_of)
 

@@ -15,8 +15,8 @@ from domain.rules.ruleset import ViolationKind
 from domain.rules.violations import AppealState
 from infrastructure.projections.lists import OrderSort
 
-_FIRST = datetime(2015, 1, 1, tzinfo=UTC)
-_LAST = datetime(2100, 1, 1, tzinfo=UTC)
+FIRST = datetime(2015, 1, 1, tzinfo=UTC)
+LAST = datetime(2100, 1, 1, tzinfo=UTC)
 _moment = msgspec.json.Decoder(Annotated[datetime, msgspec.Meta(tz=True)])
 
 
@@ -30,7 +30,7 @@ def parse_moment(stated: object) -> datetime:
         moment: datetime = _moment.decode(msgspec.json.encode(text))
     except msgspec.DecodeError:
         raise ValueError("not an RFC 3339 time with offset, such as 2026-03-02T09:00:00+08:00") from None
-    if not _FIRST <= moment <= _LAST:
+    if not FIRST <= moment <= LAST:
         raise ValueError("a time between 2015 and 2100 is needed")
     return moment.astimezone(UTC)
 
@@ -41,7 +41,7 @@ def parse_day(stated: object) -> date:
         day = msgspec.convert(str(stated).strip(), date)
     except msgspec.ValidationError:
         raise ValueError("not a day such as 2026-03-02") from None
-    if not _FIRST.date() <= day <= _LAST.date():
+    if not FIRST.date() <= day <= LAST.date():
         raise ValueError("a day between 2015 and 2100 is needed")
     return day
 

@@ -64,10 +64,11 @@ def backtest(
     as_json: Json = False,
 ) -> None:
     """Judge a shop's orders by another rule set and say what would differ. Nothing is changed."""
+    other = read_file(rules)
     try:
-        asked = Asked(rules=read_file(rules), since=since, until=until, as_of=as_of)
+        asked = Asked(rules=other, since=since, until=until, as_of=as_of)
     except ValueError as error:
-        raise Failed(str(error)) from error
+        raise typer.BadParameter(str(error), param_hint="--from") from None
     try:
         with database(settings()) as url, _written(orders_to) as write, _bar(shop) as on_progress:
             found = asyncio.run(

@@ -101,6 +101,14 @@ def test_a_shop_sees_its_own_backtests_alone(api: Api) -> None:
             "#",
             "`from` must be before `to`",
         ),
+        *(
+            (msgspec.json.encode({"rules": RULES, name: at}), "#", f"`{name}` must be a time between 2015 and 2100")
+            for name, at in (
+                ("from", "0001-01-01T00:00:00+08:00"),
+                ("to", "2014-12-31T00:00:00Z"),
+                ("as_of", "9999-12-31T23:59:59Z"),
+            )
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_place(api: Api, body: bytes, pointer: str, detail: str) -> None:

@@ -147,8 +147,18 @@ def test_a_backtest_of_other_orders_or_of_an_earlier_moment(shiplock: Shiplock, 
     assert (since["orders"], since["differing"]) == (3, 1)
     past = body(shiplock("rules", "backtest", shop, "--rules", hasty, "--as-of", "2026-03-02 12:00", "--json"))
     assert (past["orders"], past["differing"], past["as_of"]) == (3, 0, "2026-03-02T04:00:00Z")
-    turned = shiplock(*("rules", "backtest", shop, "--rules", hasty, "--from", "2026-03-03", "--to", "2026-03-02"))
-    assert str(turned.exception) == "`from` must be before `to`"
+
+
+def test_a_backtest_of_times_that_make_no_sense_is_status_2(shiplock: Shiplock, shop: str, hasty: Path) -> None:
+    for said, times in (
+        ("'soon' is not a time", ("--from", "soon")),
+        ("`from` must be before `to`", ("--from", "2026-03-03", "--to", "2026-03-02")),
+        ("`from` must be before `to`", ("--from", "2026-03-02", "--to", "2026-03-02")),
+        ("between 2015 and 2100", ("--as-of", "1999-01-01")),
+    ):
+        refused = shiplock("rules", "backtest", shop, "--rules", hasty, *times)
+        assert refused.exit_code == 2, times
+        assert said in refused.output, times
 
 
 def test_a_file_that_cannot_be_written_is_said_so(
