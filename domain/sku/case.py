@@ -1,7 +1,7 @@
 """The stockout case: from the first application for a SKU until nothing is left undecided (seed 2).
 
 A stockout application on one order opens a case for each SKU it is about, unless one is open. Every order of
-the SKU that was open then, or was formed later until the SKU was taken off the shelf or restocked, is in it,
+the SKU that was open then, or was formed later while the SKU could be bought and was not restocked, is in it,
 and so is every order that applies while it lasts. It closes when all of them are shipped or ended and the SKU
 is off the shelf or restocked. Nothing of this is stored: it follows from the applications, from what orders
 want of the SKU, and from what was told of the SKU.
@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import accumulate
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -79,8 +79,9 @@ class InCase(msgspec.Struct, frozen=True, gc=False):
 class StockoutCase(msgspec.Struct, frozen=True):
     """A case; ``time_known`` is false when the application was merely seen by ``opened_at``.
 
-    ``delisted_at`` is since when the SKU is off the shelf, ``restocked_at`` when a count covered what was owed.
-    Without either the case can't close, and every new order of the SKU falls into it.
+    ``delisted_at`` is when the SKU was first off the shelf, ``restocked_at`` when a count covered what was owed.
+    While neither holds the case can't close, and every new order of the SKU falls into it: so it is again when
+    the SKU is put back on the shelf without a restock.
     """
 
     sku_id: str
@@ -98,11 +99,6 @@ class StockoutCase(msgspec.Struct, frozen=True):
     def case_id(self) -> str:
         """The SKU and the place in the log of the application that was told first."""
         return f"{self.sku_id}:{self.number}"
-
-    @property
-    def stopped_at(self) -> datetime | None:
-        """From when on new orders of the SKU are no longer in it."""
-        return min((at for at in (self.delisted_at, self.restocked_at) if at is not None), default=None)
 
     def counts(self) -> dict[Standing, int]:
         """How many orders stand how."""
@@ -148,6 +144,38 @@ class _Owed:
         return self._came[bisect_right(self._formed, moment)] - self._went[bisect_right(self._ended, moment)]
 
 
+class _Lull(NamedTuple):
+    """A time in which no order falls into a case: the SKU is off the shelf, or restocked, which has no end."""
+
+    begin: datetime
+    end: datetime | None
+
+    def holds(self, at: datetime) -> bool:
+        """An order that is formed at its very beginning or end was bought while the SKU was for sale."""
+        return self.begin < at and (self.end is None or at < self.end)
+
+
+class _Closing:
+    """What stands against a case closing in a lull: orders in it by then that are undecided; and who was last."""
+
+    def __init__(self, lull: _Lull) -> None:
+        self.lull = lull
+        self._undecided = 0
+        self._last = lull.begin
+
+    def add(self, order: Wanted) -> None:
+        if order.ended_at is None:
+            self._undecided += 1
+        else:
+            self._last = max(self._last, order.ended_at)
+
+    @property
+    def at(self) -> datetime | None:
+        if self._undecided or (self.lull.end is not None and self._last >= self.lull.end):
+            return None
+        return self._last
+
+
 class _Group:
     """The applications of one case, as they gather."""
 
@@ -157,7 +185,8 @@ class _Group:
         self._owed = owed
         self._applications: dict[str, Application] = {}
         self._number = 0
-        self._delisted_at = fold(sku_id, told).off_sale_since(opened_at)
+        sku = fold(sku_id, told)
+        self._delisted_at = sku.off_sale_since(opened_at)
         self._restocked_at = min(
             (
                 counted.occurred_at
@@ -168,20 +197,45 @@ class _Group:
             ),
             default=None,
         )
-        stopped_at = min((at for at in (self._delisted_at, self._restocked_at) if at is not None), default=None)
-        self._stopped_at = None if stopped_at is None else max(stopped_at, opened_at)
-        self._orders = {
-            each.order_sn: each
-            for each in owed.by_order.values()
-            if each.was_open(opened_at)
-            or (each.formed_at > opened_at and (self._stopped_at is None or each.formed_at <= self._stopped_at))
-        }
-        self._undecided = sum(1 for each in self._orders.values() if each.ended_at is None)
-        self._last = max((each.ended_at for each in self._orders.values() if each.ended_at), default=opened_at)
+        lulls = [
+            _Lull(max(delisting.delisted_at, opened_at), delisting.relisted_at)
+            for delisting in sku.delistings
+            if delisting.relisted_at is None or delisting.relisted_at > opened_at
+        ]
+        if self._restocked_at is not None:
+            lulls = [lull for lull in lulls if lull.begin < self._restocked_at]
+            if lulls and (lulls[-1].end is None or lulls[-1].end >= self._restocked_at):
+                lulls[-1] = _Lull(lulls[-1].begin, None)
+            else:
+                lulls.append(_Lull(self._restocked_at, None))
+        self._closings = [_Closing(lull) for lull in lulls]
+        self._orders: dict[str, Wanted] = {}
+        self._bought_later: dict[str, Wanted] = {}
+        for each in owed.by_order.values():
+            if each.was_open(opened_at):
+                self._include(each)
+            elif each.formed_at > opened_at and not any(lull.holds(each.formed_at) for lull in lulls):
+                self._bought_later[each.order_sn] = each
+                for closing in self._closings:
+                    if each.formed_at <= closing.lull.begin:
+                        closing.add(each)
+
+    def _include(self, order: Wanted) -> None:
+        """An order that is in the case whenever it closes."""
+        self._orders[order.order_sn] = order
+        later = self._bought_later.pop(order.order_sn, None)
+        for closing in self._closings:
+            if later is None or later.formed_at > closing.lull.begin:
+                closing.add(order)
+
+    @property
+    def _closing(self) -> _Closing | None:
+        return next((closing for closing in self._closings if closing.at is not None), None)
 
     @property
     def _closed_at(self) -> datetime | None:
-        return None if self._undecided or self._stopped_at is None else max(self._stopped_at, self._last)
+        closing = self._closing
+        return closing.at if closing else None
 
     def takes(self, application: Application) -> bool:
         closed_at = self._closed_at
@@ -192,14 +246,23 @@ class _Group:
         self._number = min(self._number or application.position, application.position)
         order = self._owed.by_order.get(application.order_sn)
         if order is not None and order.order_sn not in self._orders:
-            self._orders[order.order_sn] = order
-            self._undecided += order.ended_at is None
-            self._last = max(self._last, order.ended_at or self._last)
+            self._include(order)
+
+    def _members(self) -> list[Wanted]:
+        closing = self._closing
+        return [
+            *self._orders.values(),
+            *(
+                each
+                for each in self._bought_later.values()
+                if closing is None or each.formed_at <= closing.lull.begin
+            ),
+        ]
 
     def case(self) -> StockoutCase:
         first = min(self._applications.values(), key=lambda each: (each.requested_at, each.position))
         opener = self._owed.by_order.get(first.order_sn)
-        orders = [self._in_case(order) for order in self._orders.values()]
+        orders = [self._in_case(order) for order in self._members()]
         return StockoutCase(
             sku_id=self._sku_id,
             number=self._number,

@@ -90,7 +90,8 @@ def view(sku: Sku, demand: Demand, cases: Sequence[StockoutCase], book: RuleBook
     found = sellable(sku, demand, limit, now)
     facts = SkuFacts.of(sku)
     case = cases[-1] if cases and cases[-1].closed_at is None else None
-    due_at = delisting(case, book).due_at if case and case.delisted_at is None else None
+    on_sale = case is not None and sku.listed and case.restocked_at is None
+    due_at = delisting(case, book).due_at if case and on_sale else None
     warnings = found.warnings
     if due_at is not None and due_at <= now:
         warnings = (*warnings, StockWarning("delist", "Stockout was applied for; take it off the shelf at once."))

@@ -132,3 +132,23 @@ def test_the_command_line_shows_what_the_api_shows(api: Api, database_url: str) 
     assert "1" in shiplock("skus", SHOP)
     assert "no SKU nobody" in shiplock("sku", SHOP, "nobody", status=1)
     assert "no stockout case" in shiplock("case", SHOP, "a:1", status=1)
+
+
+def test_a_sku_put_back_on_the_shelf_without_a_restock_is_to_be_taken_off_again(api: Api) -> None:
+    sold(api, "a", each=1)
+    position = api.done("o-a-0", "request-stockout", reason="oversold")["position"]
+
+    def board() -> tuple[bool, list[str], str]:
+        found = api.get("skus/a", min_position=position).json()
+        (case,) = api.get("stockout-cases", min_position=position).json()["items"]
+        return found["delist_due_at"] is not None, [each["code"] for each in found["warnings"]], case["state"]
+
+    assert board() == (True, ["not_counted", "delist"], "open")
+    position = told(api, "a", "delist", reason="out of stock")["position"]
+    assert board() == (False, [], "open")
+    told(api, "a", "relist")
+    api.done("o-a-0", "complete-review", outcome="rejected")
+    position = api.done("o-a-0", "upload-tracking", carrier="SF", tracking_number="SF1")["position"]
+    assert board() == (True, ["delist"], "open"), "all is decided, but it can be bought again"
+    position = told(api, "a", "delist", reason="out of stock")["position"]
+    assert board() == (False, [], "closed")

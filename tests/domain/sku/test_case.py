@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from domain.order.events import ReviewOutcome
 from domain.sku.case import Application, StockoutCase, Wanted, cases
 from domain.sku.reservations import ReservationState
+from domain.sku.state import fold
 from tests.domain.sku_vocabulary import SKU_ID, Told, counted, delisted, history_of, relisted
 from tests.domain.vocabulary import (
     MONDAY_8,
@@ -63,10 +64,30 @@ def test_orders_formed_later_fall_into_it_until_the_sku_is_off_the_shelf() -> No
     assert set(standings(still_for_sale)) == {"o1", "o2", "o3"}
     (stopped,) = of(*wanted, applied=(application(1),), told=(delisted(at=MONDAY_12),))
     assert set(standings(stopped)) == {"o1", "o2"}
-    assert stopped.delisted_at == stopped.stopped_at == MONDAY_12
+    assert stopped.delisted_at == MONDAY_12
     (at_once,) = of(*wanted, applied=(application(1),), told=(delisted(at=MONDAY_8),))
     assert set(standings(at_once)) == {"o1"}
     assert at_once.delisted_at == MONDAY_8
+
+
+def test_a_sku_that_is_put_back_without_a_restock_is_in_trouble_again() -> None:
+    wanted = [order(1, ended=MONDAY_13), order(2, formed=MONDAY_12), order(3, formed=MONDAY_14 + hours(1))]
+    back = (delisted(at=MONDAY_11), relisted(at=MONDAY_11 + hours(0.5)))
+    (case,) = of(wanted[0], applied=(application(1),), told=back)
+    assert case.closed_at is None, "it can be bought again when the last order is decided"
+    (case,) = of(*wanted, applied=(application(1),), told=(*back, delisted(at=MONDAY_14)))
+    assert (set(standings(case)), case.closed_at) == ({"o1", "o2"}, None)
+    sold = replace(wanted[1], ended_at=TUESDAY_9, state="shipped")
+    (case,) = of(wanted[0], sold, wanted[2], applied=(application(1),), told=(*back, delisted(at=MONDAY_14)))
+    assert (set(standings(case)), case.closed_at) == ({"o1", "o2"}, TUESDAY_9)
+    (case,) = of(*wanted, applied=(application(1),), told=(*back, counted(9, at=MONDAY_14)))
+    assert (set(standings(case)), case.restocked_at) == ({"o1", "o2"}, MONDAY_14)
+
+
+def test_a_case_that_closed_while_the_sku_was_off_the_shelf_stays_closed_when_it_is_back() -> None:
+    told = (delisted(at=MONDAY_11), relisted(at=MONDAY_14))
+    (case,) = of(order(1, ended=MONDAY_13), order(2, formed=TUESDAY_9), applied=(application(1),), told=told)
+    assert (case.closed_at, set(standings(case))) == (MONDAY_13, {"o1"})
 
 
 def test_a_later_application_joins_the_open_case() -> None:
@@ -180,8 +201,12 @@ def test_whatever_happens_cases_follow_each_other_and_lose_no_order(
     for case in found:
         assert len({each.order_sn for each in case.orders}) == len(case.orders)
         assert sum(case.counts().values()) == len(case.orders)
-        assert (case.closed_at is None) == (case.stopped_at is None or any(each.is_open for each in case.orders))
-        assert case.closed_at is None or case.closed_at >= case.opened_at
+        if case.closed_at is None:
+            continue
+        assert case.closed_at >= case.opened_at
+        assert not any(each.is_open for each in case.orders)
+        restocked = case.restocked_at is not None and case.restocked_at <= case.closed_at
+        assert restocked or not fold(SKU_ID, history_of(*told)).was_listed(case.closed_at)
     # Told in another order, or what came later taken away, the cases that were open already keep their names.
     assert of(*reversed(wanted), applied=applied[::-1], told=tuple(told)) == found
     if applied:
