@@ -10,11 +10,14 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from api.cli.terminal import (
+    AsOf,
     Failed,
     Json,
+    KnownAt,
     ShopArgument,
     day,
     err,
+    folding,
     identifier,
     moment,
     out,
@@ -28,7 +31,8 @@ from infrastructure import clock
 from infrastructure.billing import BillReport, import_bill, preview_bill
 from infrastructure.pinduoduo.bills import BillReader
 from infrastructure.pinduoduo.sheets import UnreadableSheet
-from infrastructure.projections.penalties import By, PenaltySum, penalty_sums
+from infrastructure.projections.past import Moment
+from infrastructure.projections.penalties import By, PenaltySum, penalty_sums, penalty_sums_at
 from infrastructure.projections.reconciling import list_differences
 from infrastructure.projections.reports import BadPeriod, Period
 from infrastructure.projections.worker import Worker
@@ -159,16 +163,25 @@ def penalties(
     until: Annotated[
         date | None, typer.Option("--to", parser=day, metavar="DAY", help="The last day (default: today).")
     ] = None,
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
     as_json: Json = False,
 ) -> None:
     """What broken rules cost, by order, by SKU or by day."""
     now = clock.now()
+    seen_from = Moment(as_of, known_at) if as_of or known_at else None
     try:
-        period = Period.of(since, until, now)
+        period = Period.of(since, until, seen_from.judged_at if seen_from else now)
     except BadPeriod as error:
         raise typer.BadParameter(str(error), param_hint="--from") from None
 
     async def read(program: Program) -> list[PenaltySum]:
+        if seen_from:
+            with folding(shop) as on_progress:
+                sums = await penalty_sums_at(
+                    program.url, shop, program.book, by, period, seen_from, on_progress=on_progress
+                )
+            return list(sums.items)
         await Worker(program.pool, program.book).catch_up(shop)
         found: list[PenaltySum] = []
         after = None

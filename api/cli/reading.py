@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -17,7 +16,7 @@ from api.cli.terminal import (
     OrderArgument,
     ShopArgument,
     day,
-    err,
+    folding,
     moment,
     out,
     print_json,
@@ -218,7 +217,10 @@ def report(
 
     async def read(program: Program) -> DailyReport:
         if seen_from is not None:
-            return await _report_at(program, shop, period, seen_from)
+            with folding(shop) as on_progress:
+                return await daily_report_at(
+                    program.url, shop, program.book, period, seen_from, on_progress=on_progress
+                )
         await Worker(program.pool, program.book).catch_up(shop)
         async with program.pool.connection() as connection:
             return await daily_report(connection, shop, period, now)
@@ -245,21 +247,6 @@ def report(
     total = yuan(sum(each.penalties_fen for each in found.items))
     unknown = f" and {found.unknown_penalties} whose amount isn't known" if found.unknown_penalties else ""
     out.print(f"{sum(each.orders_formed for each in found.items)} orders formed, penalties of {total}{unknown}")
-
-
-async def _report_at(program: Program, shop: str, period: Period, seen_from: Moment) -> DailyReport:
-    """Fold the whole shop, with a bar that shows how far it is."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
-        task = bar.add_task(f"events of {shop}", total=None)
-        return await daily_report_at(
-            program.url,
-            shop,
-            program.book,
-            period,
-            seen_from,
-            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
 
 
 def print_order(found: OrderView) -> None:

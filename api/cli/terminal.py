@@ -4,13 +4,15 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from api.program import Program, database
@@ -115,6 +117,15 @@ def with_program(work: Callable[[Program], Awaitable[T]]) -> T:
 
     with database(settings()) as url:
         return asyncio.run(run(url))
+
+
+@contextmanager
+def folding(shop: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar that shows how many events of a shop are folded, and of how many."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
+        task = bar.add_task(f"events of {shop}", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def shown(at: datetime | None) -> str:

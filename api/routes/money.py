@@ -1,5 +1,6 @@
 """What broken rules cost: penalties summed up, and the platform's bills beside what the rules say."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -11,9 +12,11 @@ from api.bodies import decode_cursor
 from api.program import Program
 from api.queries import Day, Moment, ShopId, Waiting
 from api.routes.orders import listed, wait_for, wrong
+from api.routes.reports import of_every_order
 from domain.rules.reconciliation import DifferenceKind
 from infrastructure import clock
-from infrastructure.projections.penalties import By, penalty_sums
+from infrastructure.projections import past
+from infrastructure.projections.penalties import By, penalty_sums, penalty_sums_at
 from infrastructure.projections.reconciling import list_differences
 from infrastructure.projections.reports import BadPeriod, Period
 from infrastructure.projections.views import CHARGES, ORDERS, VIOLATIONS
@@ -37,6 +40,8 @@ class PenaltiesQuery(Waiting):
     until: Annotated[
         Day | None, Field(alias="to", description="The last day, in Beijing (default: today); at most 92 in all.")
     ] = None
+    as_of: Annotated[Moment | None, Field(description="As things stood then, by what had happened.")] = None
+    known_at: Annotated[Moment | None, Field(description="As the log knew them then. Goes with `as_of`.")] = None
 
 
 @router.get("/v1/shops/{shop_id}/reconciliation", responses=openapi.page("Difference", "not_reached"))
@@ -73,20 +78,27 @@ async def penalties(request: Request, shop_id: ShopId, query: Annotated[Penaltie
     """What broken rules cost, by order, by SKU or by day, as it stands now.
 
     Violations count on the day they arose; those that were overturned don't. Of an order with several SKUs each
-    bears its part by value.
+    bears its part by value. At another moment the whole shop is folded from the events that may be seen from it;
+    of a large shop the command line does that.
     """
     after = decode_cursor(query.cursor, tuple[str])
     program: Program = request.app.state.program
     now = clock.now()
+    moment = past.Moment(query.as_of, query.known_at) if query.as_of or query.known_at else None
     try:
-        period = Period.of(query.since, query.until, now)
+        period = Period.of(query.since, query.until, moment.judged_at if moment else now)
     except BadPeriod as error:
         raise wrong("from", str(error)) from error
+    last = after[0] if after else None
+    if moment:
+        sums = partial(
+            penalty_sums_at, program.url, shop_id, program.book, query.by, period, moment, query.limit, last
+        )
+        page = await of_every_order(program, shop_id, "penalties", sums)
+        return listed(page.items, page.next_key)
     if query.min_position:
         for view in (VIOLATIONS, ORDERS):
             await wait_for(program, shop_id, view, query.min_position)
     async with program.pool.connection() as connection:
-        page = await penalty_sums(
-            connection, shop_id, query.by, period, now, query.limit, after[0] if after else None
-        )
+        page = await penalty_sums(connection, shop_id, query.by, period, now, query.limit, last)
     return listed(page.items, page.next_key)

@@ -1,6 +1,8 @@
 """Reports over a shop's days."""
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
@@ -13,10 +15,12 @@ from api.routes.orders import as_json, at_another_moment, wait_for, wrong
 from infrastructure import clock
 from infrastructure.log.log import read_head
 from infrastructure.projections.past import Moment
-from infrastructure.projections.reports import BadPeriod, DailyReport, Period, daily_report, daily_report_at
+from infrastructure.projections.reports import BadPeriod, Period, daily_report, daily_report_at
 from infrastructure.projections.views import ORDERS, VIOLATIONS
 
 router = APIRouter(tags=["queries"])
+
+T = TypeVar("T")
 
 MOST_EVENTS = 300_000
 """So large a shop is folded for a report while the caller waits: some seconds' work for every core."""
@@ -37,7 +41,8 @@ async def daily(request: Request, shop_id: ShopId, query: Annotated[ReportQuery,
     except BadPeriod as error:
         raise wrong("from", str(error)) from error
     if moment:
-        return as_json(await _at(program, shop_id, period, moment))
+        report = partial(daily_report_at, program.url, shop_id, program.book, period, moment)
+        return as_json(await of_every_order(program, shop_id, "report", report))
     if query.min_position:
         for view in (ORDERS, VIOLATIONS):
             await wait_for(program, shop_id, view, query.min_position)
@@ -45,13 +50,17 @@ async def daily(request: Request, shop_id: ShopId, query: Annotated[ReportQuery,
         return as_json(await daily_report(connection, shop_id, period, now))
 
 
-async def _at(program: Program, shop_id: str, period: Period, moment: Moment) -> DailyReport:
+async def of_every_order(program: Program, shop_id: str, command: str, fold: Callable[[], Awaitable[T]]) -> T:
+    """What needs every order of a shop to be folded: of one shop at a time, and not of a large one.
+
+    ``command`` of the command line does it for any shop. Raises ``Refused``.
+    """
     async with program.pool.connection() as connection:
         events = await read_head(connection, shop_id)
     if events > MOST_EVENTS:
-        detail = f"the shop has {events:,} events; `shiplock report {shop_id} --as-of` folds them, however many"
+        detail = f"the shop has {events:,} events; `shiplock {command} {shop_id} --as-of` folds them, however many"
         raise wrong("as_of", detail)
     if program.replaying.locked():
         raise Refused("overloaded", "A report of another moment is being made; only one is at a time.")
     async with program.replaying:
-        return await daily_report_at(program.url, shop_id, program.book, period, moment)
+        return await fold()

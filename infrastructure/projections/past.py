@@ -4,7 +4,7 @@ No view is asked: every order is folded from exactly the events that may be seen
 item of a list is, the views say (``rows``) and the domain.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
@@ -20,6 +20,7 @@ from domain.rules.ruleset import RuleBook, ViolationKind
 from domain.rules.violations import AppealState
 from domain.sku.state import Sku
 from infrastructure.log.loading import read_orders
+from infrastructure.log.log import positions_known_at, read_head
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.projections.lists import (
     WAITING,
@@ -32,6 +33,7 @@ from infrastructure.projections.lists import (
 from infrastructure.projections.stretches import page_of
 from infrastructure.projections.view import Judged
 from infrastructure.projections.views import ORDERS
+from infrastructure.replaying import Task, replay, stretches
 
 # From the log itself: a view may be behind, and an order may be told of long after what happened to it.
 _NUMBERS = """
@@ -158,6 +160,29 @@ async def violations_at(
         ]
 
     return await _page(connection, shop_id, book, moment, limit, after, found)
+
+
+OnProgress = Callable[[int, int], None]
+"""Told how many events are folded, and of how many."""
+
+
+async def every_order_at(
+    url: str, shop_id: str, moment: Moment, task: Task[T], on_progress: OnProgress = lambda done, total: None
+) -> AsyncIterator[T]:
+    """What a task makes of all orders of a shop as they could be seen, stretch by stretch, over all cores.
+
+    Raises ``ReplayFailed``.
+    """
+    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        head = await read_head(connection, shop_id)
+        if moment.known_at is not None:
+            head = (await positions_known_at(connection, {shop_id: head}, moment.known_at))[shop_id]
+        planned = await stretches(connection, shop_id, head)
+    done, total = 0, sum(stretch.range.events for stretch in planned)
+    async for replayed in replay(url, planned, task, as_of=moment.as_of):
+        yield replayed.result
+        done += replayed.events
+        on_progress(done, total)
 
 
 async def _page(

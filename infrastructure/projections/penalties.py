@@ -1,9 +1,12 @@
-"""Penalties summed up by order, by SKU or by day, counted from the views when asked.
+"""Penalties summed up by order, by SKU or by day: from the views when asked, for another moment from the log.
 
 A violation counts on the day it arose, as in the daily report: once it stands, and unless it was overturned.
 """
 
-from datetime import datetime, time, timedelta
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from heapq import nsmallest
 from typing import Literal
 
 import msgspec
@@ -11,8 +14,14 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from domain.calendar import BEIJING
+from domain.order.events import Line
+from domain.order.state import Order
+from domain.rules.ruleset import RuleBook
+from domain.rules.violations import Violation
 from infrastructure.projections.lists import Page
+from infrastructure.projections.past import Moment, OnProgress, every_order_at
 from infrastructure.projections.reports import Period
+from infrastructure.projections.view import Judged
 
 By = Literal["order", "sku", "day"]
 
@@ -98,3 +107,108 @@ async def penalty_sums(
     )
     found = [PenaltySum(*row) for row in await cursor.fetchall()]
     return Page(found[:limit], (found[limit - 1].key,) if len(found) > limit else None)
+
+
+# ---- at another moment --------------------------------------------------------------------------------
+
+
+class _Sum(msgspec.Struct):
+    """What is summed up of a key; the fields are those of ``PenaltySum``."""
+
+    violations: int = 0
+    penalties_fen: int = 0
+    unknown_penalties: int = 0
+
+    def add(self, other: "_Sum") -> None:
+        self.violations += other.violations
+        self.penalties_fen += other.penalties_fen
+        self.unknown_penalties += other.unknown_penalties
+
+
+@dataclass(frozen=True, slots=True)
+class _Summing:
+    """What a replay sums up of some orders: the same as ``_SUMMED`` does in rows of the views.
+
+    Of orders, which are in one stretch each, only the first ``most`` behind ``after`` are of any use.
+    """
+
+    book: RuleBook
+    by: By
+    period: Period
+    at: datetime
+    after: str
+    most: int | None
+
+    def __call__(self, orders: Iterable[Order]) -> dict[str, _Sum]:
+        sums: dict[str, _Sum] = {}
+        for order in orders:
+            for violation in Judged.by(self.book, order).violations:
+                if self._means(violation):
+                    for key, fen in self._bear(order, violation).items():
+                        if key > self.after:
+                            sums.setdefault(key, _Sum()).add(_Sum(1, fen or 0, fen is None))
+        if self.by == "order" and self.most is not None:
+            return {key: sums[key] for key in nsmallest(self.most, sums)}
+        return sums
+
+    def _means(self, violation: Violation) -> bool:
+        first, last = self.period
+        stands = violation.stands_from <= self.at and violation.arose_at <= self.at
+        return stands and violation.counts and first <= _day(violation) <= last
+
+    def _bear(self, order: Order, violation: Violation) -> Mapping[str, int | None]:
+        if self.by == "sku":
+            return borne(order.lines, violation.penalty_fen)
+        key = order.order_sn if self.by == "order" else _day(violation).isoformat()
+        return {key: violation.penalty_fen}
+
+
+def _day(violation: Violation) -> date:
+    return violation.arose_at.astimezone(BEIJING).date()
+
+
+def borne(lines: Iterable[Line], penalty_fen: int | None) -> Mapping[str, int | None]:
+    """What each SKU of an order bears of a penalty: its part by value, in whole fen and together exactly it.
+
+    Where nothing has a value pieces count. Of an order whose lines are unknown, the SKU ``unknown`` bears all.
+    """
+    values = [(line.sku_id, line.quantity * line.unit_price_fen) for line in lines]
+    if not any(value for _, value in values):
+        values = [(line.sku_id, line.quantity) for line in lines] or [("unknown", 1)]
+    if penalty_fen is None:
+        return {sku_id: None for sku_id, _ in values}
+    whole, up_to = sum(value for _, value in values), 0
+    parts: dict[str, int] = {}
+    for sku_id, value in values:
+        part = penalty_fen * (up_to + value) // whole - penalty_fen * up_to // whole
+        parts[sku_id] = parts.get(sku_id, 0) + part
+        up_to += value
+    return parts
+
+
+async def penalty_sums_at(
+    url: str,
+    shop_id: str,
+    book: RuleBook,
+    by: By,
+    period: Period,
+    moment: Moment,
+    limit: int | None = None,
+    after: str | None = None,
+    *,
+    on_progress: OnProgress = lambda done, total: None,
+) -> Page[PenaltySum]:
+    """The sums as they stood at another moment, from exactly the events that may be seen from it; by key.
+
+    The whole shop is folded, for every page of them. Raises ``ReplayFailed``.
+    """
+    most = None if limit is None else limit + 1
+    summing = _Summing(book, by, period, moment.judged_at, after or "", most)
+    sums: dict[str, _Sum] = {}
+    async for part in every_order_at(url, shop_id, moment, summing, on_progress):
+        for key, found in part.items():
+            sums.setdefault(key, _Sum()).add(found)
+    items = [PenaltySum(key, **msgspec.structs.asdict(sums[key])) for key in sorted(sums)]
+    if limit is None or len(items) <= limit:
+        return Page(items, None)
+    return Page(items[:limit], (items[limit - 1].key,))

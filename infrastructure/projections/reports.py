@@ -4,7 +4,7 @@ A day is a calendar day in Beijing. Orders count on the day their group formed, 
 arose; ``docs/reference/reports.md`` says what each figure means.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import NamedTuple, Self
@@ -17,10 +17,8 @@ from domain.calendar import BEIJING
 from domain.order.events import ViolationKind
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
-from infrastructure.log.log import positions_known_at, read_head
-from infrastructure.projections.past import Moment
+from infrastructure.projections.past import Moment, OnProgress, every_order_at
 from infrastructure.projections.view import Judged
-from infrastructure.replaying import Task, replay, stretches
 
 MOST_DAYS = 92
 """A quarter: the most that one report covers, so that its work is bounded."""
@@ -199,27 +197,17 @@ async def daily_report_at(
     period: Period,
     moment: Moment,
     *,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> DailyReport:
     """The days of a period as they stood at another moment, from exactly the events that may be seen from it.
 
-    The whole shop is folded, over all cores; ``on_progress`` is told how many events of how many are done.
-    Raises ``ReplayFailed``.
+    The whole shop is folded. Raises ``ReplayFailed``.
     """
-    async with await AsyncConnection.connect(url, autocommit=True) as connection:
-        head = await read_head(connection, shop_id)
-        if moment.known_at is not None:
-            head = (await positions_known_at(connection, {shop_id: head}, moment.known_at))[shop_id]
-        planned = await stretches(connection, shop_id, head)
-    total = sum(stretch.range.events for stretch in planned)
     days = {day: _Counts() for day in period.days}
-    done = 0
-    count: Task[dict[date, _Counts]] = _Counting(book, period, moment.judged_at)
-    async for replayed in replay(url, planned, count, as_of=moment.as_of):
-        for day, counts in replayed.result.items():
+    counting = _Counting(book, period, moment.judged_at)
+    async for counted in every_order_at(url, shop_id, moment, counting, on_progress):
+        for day, counts in counted.items():
             days[day].add(counts)
-        done += replayed.events
-        on_progress(done, total)
     items = tuple([_reported(day, counts) for day, counts in days.items()])
     return DailyReport(items, sum(day.unknown_penalties for day in items))
 

@@ -197,6 +197,17 @@ def test_a_shops_days_are_reported(shiplock: Shiplock) -> None:
     assert "orders formed, penalties of ¥" in printed.stdout.splitlines()[-1]
 
 
+def test_penalties_of_another_moment_are_those_of_the_report(shiplock: Shiplock) -> None:
+    shiplock("import", str(SAMPLE), "--shop", SHOP)
+    period = ("--from", "2026-03-01", "--to", "2026-03-31")
+    for as_of in ("2026-03-05 12:00", "2026-03-31"):
+        report = body(shiplock("report", SHOP, *period, "--as-of", as_of, "--json"))["items"]
+        for by in ("order", "sku", "day"):
+            found = body(shiplock("penalties", SHOP, "--by", by, *period, "--as-of", as_of, "--json"))["items"]
+            assert sum(each["penalties_fen"] for each in found) == sum(day["penalties_fen"] for day in report) > 0
+    assert body(shiplock("penalties", SHOP, *period, "--known-at", "2026-03-31", "--json"))["items"] == []
+
+
 def test_a_report_of_days_that_make_no_sense_is_status_2(shiplock: Shiplock) -> None:
     for period in (("--from", "soon"), ("--from", "2026-03-02", "--to", "2026-03-01"), ("--to", "2026-3-1")):
         refused = shiplock("report", SHOP, *period)

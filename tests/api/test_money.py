@@ -144,6 +144,15 @@ def test_penalties_are_summed_by_order_by_sku_and_by_day(api: Api) -> None:
     second = api.get("reports/penalties", by="order", limit=1, cursor=first["next_cursor"]).json()
     assert [first["items"][0]["key"], second["items"][0]["key"]] == [ORDER + "1", ORDER + "2"]
     assert second["next_cursor"] is None
+    soon = ago(-1)
+    for by in ("order", "sku", "day"):
+        assert penalties(api, by, as_of=soon) == penalties(api, by, known_at=soon) == penalties(api, by), by
+    again = api.get("reports/penalties", by="order", limit=1, as_of=soon).json()
+    assert again["items"] == first["items"]
+    rest = api.get("reports/penalties", by="order", limit=1, as_of=soon, cursor=again["next_cursor"]).json()
+    assert (rest["items"], rest["next_cursor"]) == (second["items"], None)
+    assert penalties(api, "order", as_of=ago(59.5)) == {}, "nothing was refunded yet"
+    assert penalties(api, "order", known_at=ago(1)) == {}, "nothing was told yet"
     assert api.get("reports/penalties", from_="2026-01-01", to="2026-12-31").status_code == 422
 
 
@@ -168,3 +177,4 @@ def test_what_skus_bear_is_exactly_what_the_order_cost(api: Api, lines: list[tup
     assert sum(item["penalties_fen"] for item in items) == violation["penalty_fen"]
     assert {item["key"] for item in items} == {line["sku_id"] for line in sent}
     assert all(item["penalties_fen"] >= 0 for item in items)
+    assert items == api.get("reports/penalties", shop=shop, by="sku", as_of=ago(-1)).json()["items"]

@@ -242,6 +242,17 @@ def test_the_report_counts_exactly_what_may_be_seen(
     for name in (*REPORTED, "penalties_fen"):
         expected = {day: counts[name] for day, counts in days.items() if counts[name] and day in reported}
         assert {day: found[name] for day, found in reported.items() if found[name]} == expected, name
+    by_day = {name: day["penalties_fen"] for name, day in days.items() if name in reported}
+    for by in ("day", "order", "sku"):
+        sums = items(
+            api, shop, "reports/penalties", moment, limit=2, by=by, **{"from": str(first), "to": str(last)}
+        )
+        assert [each["key"] for each in sums] == sorted({each["key"] for each in sums})
+        assert sum(each["penalties_fen"] for each in sums) == sum(by_day.values())
+        if by == "day":
+            assert {each["key"]: each["penalties_fen"] for each in sums if each["penalties_fen"]} == {
+                name: fen for name, fen in by_day.items() if fen
+            }
 
 
 def _day(moment: datetime) -> str:
@@ -358,3 +369,5 @@ def test_the_report_of_a_large_shop_is_left_to_the_command_line(
     refused = late_news.get("reports/daily", as_of=MONDAY_8.isoformat())
     assert refused.status_code == 422
     assert "`shiplock report 100000001 --as-of`" in refused.json()["detail"]
+    refused = late_news.get("reports/penalties", as_of=MONDAY_8.isoformat())
+    assert "`shiplock penalties 100000001 --as-of`" in refused.json()["detail"]
