@@ -19,7 +19,7 @@ from domain.order.state import Order
 from domain.order.warnings import Around, Use
 from domain.sku.state import Sku
 from infrastructure.log.codec import AnyEvent, UnreadableEvent, decode_event, decode_metadata
-from infrastructure.log.columns import Texts, Times
+from infrastructure.log.columns import Column, Texts, Times
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.projections.views import APPLICATIONS, PARCELS
@@ -169,7 +169,9 @@ class Surroundings:
         of_day = self._filed.setdefault((shop_id, _day(filed.requested_at)), {})
         of_day[filed.position or (filed.order_sn, filed.requested_at)] = filed
 
-    def add_rows(self, uses: Iterable[TupleRow], filed: Iterable[TupleRow], tail: Iterable[TupleRow]) -> None:
+    def add_rows(
+        self, tail: Iterable[TupleRow], uses: Iterable[TupleRow] = (), filed: Iterable[TupleRow] = ()
+    ) -> None:
         """What queries found."""
         for shop_id, number, order_sn, uploaded_at in uses:
             self._uses.setdefault((shop_id, number), set()).add((order_sn, uploaded_at))
@@ -216,31 +218,20 @@ async def look_around(connection: AsyncConnection[TupleRow], asked: Sequence[Wan
         return found
     numbers = list({(each.shop_id, *number) for each in asked for number in each.numbers})
     days = list({(each.shop_id, day) for each in asked for day in each.days})
+    questions: dict[str, tuple[str, dict[str, Column]]] = {
+        "tail": (_TAIL, {"shop_ids": Texts(dict.fromkeys(each.shop_id for each in asked))})
+    }
+    if numbers:
+        shop_ids, used, until = zip(*numbers, strict=True)
+        questions["uses"] = _USES, {"shop_ids": Texts(shop_ids), "numbers": Texts(used), "until": Times(until)}
+    if days:
+        shop_ids, since = zip(*days, strict=True)
+        questions["filed"] = _FILED, {"shop_ids": Texts(shop_ids), "since": Times(since)}
+    cursors = {name: connection.cursor(binary=True) for name in questions}
     async with connection.pipeline():
-        cursors = []
-        for query, parameters in (
-            (
-                _USES,
-                {
-                    "shop_ids": Texts([shop_id for shop_id, _, _ in numbers]),
-                    "numbers": Texts([number for _, number, _ in numbers]),
-                    "until": Times([until for _, _, until in numbers]),
-                },
-            ),
-            (
-                _FILED,
-                {
-                    "shop_ids": Texts([shop_id for shop_id, _ in days]),
-                    "since": Times([day for _, day in days]),
-                },
-            ),
-            (_TAIL, {"shop_ids": Texts(dict.fromkeys(each.shop_id for each in asked))}),
-        ):
-            cursor = connection.cursor(binary=True)
-            await cursor.execute(query, parameters)
-            cursors.append(cursor)
-    uses, filed, tail = [await cursor.fetchall() for cursor in cursors]
-    found.add_rows(uses, filed, tail)
+        for name, question in questions.items():
+            await cursors[name].execute(*question)
+    found.add_rows(**{name: await cursor.fetchall() for name, cursor in cursors.items()})
     return found
 
 
