@@ -33,7 +33,7 @@ from infrastructure.audit import bundle
 from infrastructure.audit.archive import Archive, LogDiffers
 from infrastructure.audit.bundle import BadBundle, CannotBundle
 from infrastructure.audit.checkpoint import Signed
-from infrastructure.audit.keys import BadKey
+from infrastructure.audit.keys import BadKey, followed
 from infrastructure.audit.note import BadNote, VerifierKey
 from infrastructure.audit.proving import prove_inclusion
 from infrastructure.audit.recomputing import Died
@@ -60,6 +60,16 @@ Shops = Annotated[
     typer.Argument(metavar="SHOP", parser=identifier, help="The shop's id; or --all.", show_default=False),
 ]
 All = Annotated[bool, typer.Option("--all", help="Every shop that has a log or a checkpoint.")]
+
+
+class _Key(msgspec.Struct):
+    handover: str | None
+
+
+class _Keys(msgspec.Struct):
+    items: list[_Key]
+
+
 Size = Annotated[
     int | None, typer.Option(min=1, metavar="SIZE", help="By the checkpoint of this size (default: the newest).")
 ]
@@ -227,6 +237,15 @@ def check_bundle(
     keys: Annotated[
         list[str] | None, typer.Option("--key", metavar="KEY", help="A verifier key you trust; may be given again.")
     ] = None,
+    handovers: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+            help="The operator's keys (GET …/audit/keys, or audit keys --json): trust those that yours leads to.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a bundle with nothing but the file: no database, no network; status 1 if it does not hold."""
@@ -234,6 +253,11 @@ def check_bundle(
         trusted = [VerifierKey.parse(key) for key in keys or ()]
     except BadNote as error:
         raise typer.BadParameter(f"--key: {error}") from None
+    if handovers:
+        notes = _handovers(handovers)
+        if not trusted:
+            raise typer.BadParameter("--handovers lead on from a key that you trust; say it with --key")
+        trusted = [each for key in trusted for each in followed(key, notes)]
     try:
         with file.open("rb") as given:
             found = bundle.check(given, trusted)
@@ -267,6 +291,16 @@ def check_bundle(
             "other means, or say it with --key.",
             style="yellow",
         )
+
+
+def _handovers(file: Path) -> list[str]:
+    try:
+        keys = msgspec.json.decode(file.read_bytes(), type=_Keys).items
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
+        raise typer.BadParameter(
+            f"--handovers: {file} has no keys as `audit keys --json` tells them: {error}"
+        ) from None
+    return [key.handover for key in keys if key.handover]
 
 
 @app.command("keys")

@@ -249,7 +249,10 @@ def _signed(header: Header, trusted: Sequence[VerifierKey]) -> Signed:
     if not signed.checkpoint.origin.endswith(f"/{header.shop_id}"):
         raise BadBundle(f"its checkpoint is of {signed.checkpoint.origin}, not of shop {header.shop_id}")
     if trusted and key not in trusted:
-        raise BadBundle(f"it is signed by {header.key}, which is not a key you trust")
+        raise BadBundle(
+            f"it is signed by {header.key}, which is not a key you trust; where the operator changed keys since, "
+            "say with --handovers how yours leads there"
+        )
     return signed
 
 

@@ -5,6 +5,8 @@ before; public keys stay, so what was signed stays verifiable. The old key's las
 *handover*, so whoever trusts the first key can follow to the present one.
 """
 
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from infrastructure import durable
 from infrastructure.audit import note
-from infrastructure.audit.note import VerifierKey
+from infrastructure.audit.note import BadNote, VerifierKey
 
 _PRIVATE = ".private.pem"
 _PUBLIC = ".public.pem"
@@ -29,6 +31,20 @@ _HANDOVER = ".handover"
 
 class BadKey(Exception):
     """A key that should be there is not, or is not usable; the message says which file and what to do."""
+
+
+def followed(trusted: VerifierKey, handovers: Iterable[str]) -> list[VerifierKey]:
+    """The keys that one of a shop's keys leads to, itself first: each has signed the next.
+
+    Nothing is taken on trust: a handover that the last of them did not sign is passed over.
+    """
+    name, _, _ = trusted.name.rpartition("/")
+    found = [trusted]
+    for handover in handovers:
+        with suppress(BadNote):
+            text, _ = note.opened(handover, [VerifierKey(name, found[-1].public)])
+            found.append(VerifierKey(trusted.name, VerifierKey.parse(text.removesuffix("\n")).public))
+    return found
 
 
 class Generation(NamedTuple):

@@ -185,6 +185,11 @@ def test_an_audit_from_end_to_end(shiplock: Shiplock, api: Api, tmp_path: Path) 
     refused = shiplock("check-bundle", tmp_path / "newer.jsonl", "--key", key)
     assert refused.returncode == 1
     assert "not a key you trust" in refused.stderr
+    keys = tmp_path / "keys.json"
+    keys.write_text(api.http.get(f"/v1/shops/{SHOP}/audit/keys").text, encoding="utf-8")
+    followed = shiplock("check-bundle", tmp_path / "newer.jsonl", "--key", key, "--handovers", keys, **nowhere)
+    assert followed.returncode == 0, followed.stderr
+    assert "on trust" not in followed.stdout
     assert shiplock("check-bundle", file, "--key", key).returncode == 0
     assert shiplock("verify", SHOP).returncode == 0
 
@@ -216,6 +221,8 @@ def test_who_changed_a_log_has_no_say_in_what_a_terminal_shows(
 
 
 def test_what_makes_no_sense_is_status_2_and_what_fails_says_why(shiplock: Shiplock, tmp_path: Path) -> None:
+    no_handovers = tmp_path / "keys.json"
+    no_handovers.write_text('{"items": []}', encoding="utf-8")
     for status, said, arguments in (
         (2, "--all", ["verify"]),
         (2, "--all", ["checkpoint", SHOP, "--all"]),
@@ -223,6 +230,8 @@ def test_what_makes_no_sense_is_status_2_and_what_fails_says_why(shiplock: Shipl
         (2, "--from", ["export", SHOP, "--from", "1"]),
         (2, "does not exist", ["check-bundle", tmp_path / "none"]),
         (2, "--key", ["check-bundle", __file__, "--key", "x"]),
+        (2, "has no keys", ["check-bundle", __file__, "--handovers", __file__]),
+        (2, "say it with --key", ["check-bundle", __file__, "--handovers", no_handovers]),
         (1, "proves nothing", ["check-bundle", __file__]),
         (1, "audit checkpoint", ["prove", SHOP, "1"]),
         (1, "Shop another has neither a log nor a checkpoint", ["verify", "another"]),

@@ -10,7 +10,7 @@ from infrastructure.audit import checkpoint, note
 from infrastructure.audit.archive import Archive
 from infrastructure.audit.checkpoint import Checkpoint, Signed
 from infrastructure.audit.checkpoints import Checkpoints
-from infrastructure.audit.keys import BadKey, Keys
+from infrastructure.audit.keys import BadKey, Keys, followed
 from infrastructure.audit.merkle import EMPTY
 from infrastructure.audit.note import VerifierKey
 
@@ -82,6 +82,25 @@ def test_whoever_trusts_the_first_key_can_follow_to_the_last(archive: Archive) -
         trusted = VerifierKey.parse(text.strip())
         assert trusted.public == generation.public
     assert trusted.public == archive.keys.signer().public_key().public_bytes_raw()
+
+
+def test_handovers_lead_from_any_key_to_all_later_ones_and_to_no_other(archive: Archive, tmp_path: Path) -> None:
+    archive.keys.signer()
+    for _ in range(3):
+        archive.keys.rotate()
+    keys = archive.keys.verifiers(SHOP)
+    handovers = [each.handover for each in archive.keys.generations() if each.handover]
+    for n, key in enumerate(keys):
+        assert followed(key, handovers) == keys[n:]
+    assert followed(keys[0], handovers[1:]) == keys[:1], "one is missing"
+    assert followed(keys[0], handovers[::-1]) == keys[:2], "in the order they were made"
+    assert followed(keys[0], ["", "x\n\n— y z\n", *handovers]) == keys
+
+    other = Keys(tmp_path / "other")
+    other.signer()
+    forged = other.rotate().handover
+    assert forged
+    assert followed(keys[0], [forged, forged.replace(other.name, archive.keys.name)]) == keys[:1]
 
 
 def test_a_lost_key_is_said_and_can_be_given_up(archive: Archive) -> None:
