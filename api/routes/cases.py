@@ -42,21 +42,7 @@ async def cases(request: Request, shop_id: ShopId, query: Annotated[CasesQuery, 
 
 
 @router.get(
-    "/v1/shops/{shop_id}/stockout-cases/{case_id}",
-    responses=openapi.ok("CaseView", "unknown_case", "not_reached"),
-)
-async def case(request: Request, shop_id: ShopId, case_id: CaseId, query: Annotated[SkuQuery, Query()]) -> Response:
-    """One case: when the SKU had to be off the shelf, how its orders stand, and what is at stake."""
-    program: Program = request.app.state.program
-    await wait_for_board(request, shop_id, query.min_position)
-    async with program.pool.connection() as connection:
-        found = await _case(connection, shop_id, case_id)
-    shown = case_view(found, program.book, clock.now())
-    return Response(msgspec.json.encode(shown), media_type="application/json")
-
-
-@router.get(
-    "/v1/shops/{shop_id}/stockout-cases/{case_id}/orders",
+    "/v1/shops/{shop_id}/stockout-cases/{case_id:path}/orders",
     responses=openapi.page("OrderInCase", "unknown_case", "not_reached"),
 )
 async def orders(
@@ -73,7 +59,7 @@ async def orders(
 
 
 @router.get(
-    "/v1/shops/{shop_id}/stockout-cases/{case_id}/messages",
+    "/v1/shops/{shop_id}/stockout-cases/{case_id:path}/messages",
     responses=openapi.page("FilledMessage", "unknown_case", "not_reached"),
 )
 async def messages(
@@ -96,6 +82,20 @@ async def messages(
 async def templates() -> Response:
     """The ready-made messages with their placeholders, by situation."""
     return listed(list(shipped_messages()), None)
+
+
+@router.get(
+    "/v1/shops/{shop_id}/stockout-cases/{case_id:path}",
+    responses=openapi.ok("CaseView", "unknown_case", "not_reached"),
+)
+async def case(request: Request, shop_id: ShopId, case_id: CaseId, query: Annotated[SkuQuery, Query()]) -> Response:
+    """One case: when the SKU had to be off the shelf, how its orders stand, and what is at stake."""
+    program: Program = request.app.state.program
+    await wait_for_board(request, shop_id, query.min_position)
+    async with program.pool.connection() as connection:
+        found = await _case(connection, shop_id, case_id)
+    shown = case_view(found, program.book, clock.now())
+    return Response(msgspec.json.encode(shown), media_type="application/json")
 
 
 async def _case(connection: AsyncConnection[TupleRow], shop_id: str, case_id: str) -> StockoutCase:

@@ -188,7 +188,11 @@ class Single:
         metrics.count("POST", f"{self._target.path}/{known}", status, began)
 
 
-singles = [Route(target.path + "/{action}", Single(target), methods=["POST"]) for target in (ORDERS, SKUS)]
+# A SKU's id may hold a slash, which arrives decoded.
+singles = [
+    Route(target.path.replace("{sku_id}", "{sku_id:path}") + "/{action}", Single(target), methods=["POST"])
+    for target in (ORDERS, SKUS)
+]
 
 
 async def _told(scope: Scope, receive: Receive, target: Target, action: str) -> tuple[Answer, bool]:

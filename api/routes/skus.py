@@ -62,20 +62,9 @@ async def skus(request: Request, shop_id: ShopId, query: Annotated[SkusQuery, Qu
     )
 
 
-@router.get("/v1/shops/{shop_id}/skus/{sku_id}", responses=openapi.ok("SkuView", "unknown_sku", "not_reached"))
-async def sku(request: Request, shop_id: ShopId, sku_id: SkuId, query: Annotated[SkuQuery, Query()]) -> Response:
-    """One SKU. What was told of it is never behind; what its orders want is as far as the lists are."""
-    program: Program = request.app.state.program
-    await wait_for_board(request, shop_id, query.min_position)
-    async with program.pool.connection() as connection:
-        found = await find_sku(connection, shop_id, program.book, clock.now(), sku_id)
-    if found is None:
-        raise Refused("unknown_sku", f"The shop has no SKU {sku_id}.")
-    headers = {"ETag": f'"{found.version}"', "Shiplock-Position": str(found.position)}
-    return Response(msgspec.json.encode(found), 200, headers, "application/json")
-
-
-@router.get("/v1/shops/{shop_id}/skus/{sku_id}/events", responses=openapi.page("StoredEventView", "unknown_sku"))
+@router.get(
+    "/v1/shops/{shop_id}/skus/{sku_id:path}/events", responses=openapi.page("StoredEventView", "unknown_sku")
+)
 async def history(request: Request, shop_id: ShopId, sku_id: SkuId, paged: Annotated[Paged, Query()]) -> Response:
     """The SKU's history, event by event; empty for one that is only known from orders."""
     after = decode_cursor(paged.cursor, tuple[int]) or (0,)
@@ -93,7 +82,7 @@ async def history(request: Request, shop_id: ShopId, sku_id: SkuId, paged: Annot
 
 
 @router.get(
-    "/v1/shops/{shop_id}/skus/{sku_id}/at-risk",
+    "/v1/shops/{shop_id}/skus/{sku_id:path}/at-risk",
     responses=openapi.page("OrderInCase", "unknown_sku", "not_reached"),
 )
 async def orders_at_risk(
@@ -112,3 +101,16 @@ async def orders_at_risk(
             raise Refused("unknown_sku", f"The shop has no SKU {sku_id}.")
         page = await at_risk(connection, shop_id, program.book, now, sku_id, query.limit, after)
     return listed(page.items, page.next_key)
+
+
+@router.get("/v1/shops/{shop_id}/skus/{sku_id:path}", responses=openapi.ok("SkuView", "unknown_sku", "not_reached"))
+async def sku(request: Request, shop_id: ShopId, sku_id: SkuId, query: Annotated[SkuQuery, Query()]) -> Response:
+    """One SKU. What was told of it is never behind; what its orders want is as far as the lists are."""
+    program: Program = request.app.state.program
+    await wait_for_board(request, shop_id, query.min_position)
+    async with program.pool.connection() as connection:
+        found = await find_sku(connection, shop_id, program.book, clock.now(), sku_id)
+    if found is None:
+        raise Refused("unknown_sku", f"The shop has no SKU {sku_id}.")
+    headers = {"ETag": f'"{found.version}"', "Shiplock-Position": str(found.position)}
+    return Response(msgspec.json.encode(found), 200, headers, "application/json")

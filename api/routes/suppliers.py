@@ -34,7 +34,25 @@ async def suppliers(request: Request, shop_id: ShopId, query: Annotated[Supplier
 
 
 @router.get(
-    "/v1/shops/{shop_id}/suppliers/{supplier_id}",
+    "/v1/shops/{shop_id}/suppliers/{supplier_id:path}/handovers",
+    responses=openapi.page("OpenHandover", "not_reached"),
+)
+async def handovers(
+    request: Request, shop_id: ShopId, supplier_id: SupplierId, query: Annotated[Waiting, Query()]
+) -> Response:
+    """The orders that a supplier is waited for, by when a number is expected; those without a time last."""
+    after = decode_cursor(query.cursor, OpenKey)
+    return await read_list(
+        request,
+        shop_id,
+        HANDOVERS,
+        query.min_position,
+        lambda connection: open_handovers(connection, shop_id, supplier_id, clock.now(), query.limit, after),
+    )
+
+
+@router.get(
+    "/v1/shops/{shop_id}/suppliers/{supplier_id:path}",
     responses=openapi.ok("SupplierRecord", "unknown_supplier", "not_reached"),
 )
 async def supplier(
@@ -51,21 +69,3 @@ async def supplier(
     if found is None:
         raise Refused("unknown_supplier", f"No order of the shop was ever handed to supplier {supplier_id}.")
     return as_json(found)
-
-
-@router.get(
-    "/v1/shops/{shop_id}/suppliers/{supplier_id}/handovers",
-    responses=openapi.page("OpenHandover", "not_reached"),
-)
-async def handovers(
-    request: Request, shop_id: ShopId, supplier_id: SupplierId, query: Annotated[Waiting, Query()]
-) -> Response:
-    """The orders that a supplier is waited for, by when a number is expected; those without a time last."""
-    after = decode_cursor(query.cursor, OpenKey)
-    return await read_list(
-        request,
-        shop_id,
-        HANDOVERS,
-        query.min_position,
-        lambda connection: open_handovers(connection, shop_id, supplier_id, clock.now(), query.limit, after),
-    )

@@ -1,8 +1,9 @@
 """SKUs over HTTP: told like orders, read with what may still be sold."""
 
 from typing import Any
+from urllib.parse import quote
 
-from tests.api.conftest import LINE, SHOP, Api
+from tests.api.conftest import LINE, SHOP, Api, ago
 
 SKU = LINE["sku_id"]
 ORDER = "260302-000000000000001"
@@ -243,3 +244,24 @@ def test_what_is_told_together_knows_of_each_other(api: Api) -> None:
     assert replayed.json()["deadlines"] == api.order(ORDER)["deadlines"]
     (delisting,) = [found for found in api.order(ORDER)["deadlines"] if found["kind"] == "delist_sku"]
     assert delisting["state"] == "met"
+
+
+def test_a_sku_a_case_and_a_supplier_may_have_a_slash_in_their_names(api: Api) -> None:
+    sku = quote("榴莲/A 1", safe="")
+    counted = api.http.post(f"/v1/shops/{SHOP}/skus/{sku}/count-stock", json={"on_hand": 1})
+    assert counted.json()["sku_id"] == "榴莲/A 1"
+    api.placed("o-1", lines=[LINE | {"sku_id": "榴莲/A 1"}])
+    api.done("o-1", "form-group", occurred_at=ago(1))
+    api.done("o-1", "hand-to-supplier", supplier_id="S/17")
+    position = api.done("o-1", "request-stockout", reason="oversold")["position"]
+    assert api.get(f"skus/{sku}", min_position=position).json()["reserved"] == 1
+    assert [event["type"] for event in api.get(f"skus/{sku}/events").json()["items"]] == ["StockCounted"]
+    assert api.get(f"skus/{sku}/at-risk").json()["items"] == []
+    (case,) = api.get("stockout-cases").json()["items"]
+    path = "stockout-cases/" + quote(case["case_id"], safe="")
+    assert api.get(path).json() == case
+    assert [order["order_sn"] for order in api.get(f"{path}/orders").json()["items"]] == ["o-1"]
+    assert api.get(f"{path}/messages").json()["items"]
+    assert api.get("suppliers/S%2F17").json()["open"] == 1
+    assert [each["order_sn"] for each in api.get("suppliers/S%2F17/handovers").json()["items"]] == ["o-1"]
+    assert api.http.post(f"/v1/shops/{SHOP}/skus//delist", json={"reason": "x"}).status_code == 422
