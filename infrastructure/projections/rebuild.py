@@ -1,8 +1,8 @@
 """Rebuilding views beside the live ones, over all cores, while writers, readers and workers go on.
 
-A build is planned in slices (``slices``), which processes take and fold, as many at a time as there are
-cores. Then keys and indexes are made, the build goes live and is brought to the heads of the logs, compared
-with the log, and may be activated (``builds.activate``).
+A build is planned in slices (``slices``), which processes take and fold, this one among them, as many at a
+time as there are cores. Then keys and indexes are made, the build goes live and is brought to the heads of the
+logs, compared with the log, and may be activated (``builds.activate``).
 
 Every step can be done again: whoever is killed at any moment, the next to work on the build goes on.
 """
@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import subprocess
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -232,36 +233,59 @@ async def _report(pool: Pool, build_id: int, on_progress: Callable[[Progress], N
 async def _fold(
     connection: AsyncConnection[TupleRow], url: str, book: RuleBook, build: Build, processes: int
 ) -> None:
-    """Let processes work through the slices; one that dies is replaced by another."""
+    """Let processes work through the slices; another that dies is replaced."""
     left = await slices.left(connection, build)
-    running: list[subprocess.Popen[bytes]] = []
+    others: list[subprocess.Popen[bytes]] = []
     died = 0
     clocked = time.monotonic()
-    try:
-        while left:
-            died += sum(1 for process in running if process.poll())
-            running = [process for process in running if process.returncode is None]
-            if died > MOST_DEATHS:
-                raise CannotDo(f"The processes that work on build {build.id} keep dying; see their errors above.")
-            while len(running) < min(processes, left):
-                running.append(slices.start(url, build, book))
-            await asyncio.sleep(POLL_SECONDS / 4)
-            elapsed, clocked = time.monotonic() - clocked, time.monotonic()
-            cursor = await connection.execute(
-                "UPDATE build SET worked_seconds = worked_seconds + %s WHERE id = %s RETURNING state",
-                (elapsed, build.id),
-            )
-            if await cursor.fetchone() != ("building",):
-                return
-            still_left = await slices.left(connection, build)
-            died = died if still_left == left else 0
-            left = still_left
-        await builds.set_state(connection, build, "indexing")
-    finally:
-        for process in running:
-            process.terminate()
-        for process in running:
-            await asyncio.to_thread(process.wait)
+    async with _own_share(url, book, build) as own:
+        try:
+            while left:
+                died += sum(1 for process in others if process.poll())
+                others = [process for process in others if process.returncode is None]
+                if died > MOST_DEATHS:
+                    raise CannotDo(
+                        f"The processes that work on build {build.id} keep dying; see their errors above."
+                    )
+                here = 0 if own.done() else 1
+                while len(others) < min(processes, left) - here:
+                    others.append(slices.start(url, build, book))
+                await asyncio.sleep(POLL_SECONDS / 4)
+                if own.done():
+                    own.result()  # or what it failed with
+                elapsed, clocked = time.monotonic() - clocked, time.monotonic()
+                cursor = await connection.execute(
+                    "UPDATE build SET worked_seconds = worked_seconds + %s WHERE id = %s RETURNING state",
+                    (elapsed, build.id),
+                )
+                if await cursor.fetchone() != ("building",):
+                    return
+                still_left = await slices.left(connection, build)
+                died = died if still_left == left else 0
+                left = still_left
+            await builds.set_state(connection, build, "indexing")
+        finally:
+            for process in others:
+                process.terminate()
+            for process in others:
+                await asyncio.to_thread(process.wait)
+
+
+@asynccontextmanager
+async def _own_share(url: str, book: RuleBook, build: Build) -> AsyncIterator["asyncio.Task[None]"]:
+    """Work on slices in a thread of this process, which is there while others have yet to start."""
+    leaving = threading.Event()
+    with psycopg.connect(url, autocommit=True) as connection:
+        own = asyncio.create_task(
+            asyncio.to_thread(slices.work, connection, url, build, book, lambda: not leaving.is_set())
+        )
+        try:
+            yield own
+        finally:
+            leaving.set()
+            while (await asyncio.wait([own], timeout=POLL_SECONDS))[1]:
+                await asyncio.to_thread(connection.cancel_safe)
+            own.exception()  # of who was cut off nobody else will ask
 
 
 # ---- from tables to a view --------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import psycopg
 from psycopg import AsyncConnection, Connection
@@ -89,19 +89,18 @@ def start(url: str, build: Build, book: RuleBook) -> "subprocess.Popen[bytes]":
     return process
 
 
-def work(url: str, build: Build, book: RuleBook) -> None:
-    """What each process does: take slices until none is left or the one who started it is gone."""
-    collector.calm()
-    parent = os.getppid()
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SET TIME ZONE 'UTC'")
-        try:
-            while os.getppid() == parent and work_once(connection, url, build, book):
-                pass
-        except Poison as poison:
-            asyncio.run(_give_up(url, build, str(poison)))
-        except psycopg.errors.UndefinedTable:
-            return  # the build was dropped meanwhile
+def work(
+    connection: Connection[TupleRow], url: str, build: Build, book: RuleBook, wanted: Callable[[], bool]
+) -> None:
+    """Take slices until none is left to take, or no more of this is wanted."""
+    connection.execute("SET TIME ZONE 'UTC'")
+    try:
+        while wanted() and work_once(connection, url, build, book):
+            pass
+    except Poison as poison:
+        asyncio.run(_give_up(url, build, str(poison)))
+    except psycopg.errors.UndefinedTable:
+        return  # the build was dropped meanwhile
 
 
 async def _give_up(url: str, build: Build, error: str) -> None:
@@ -181,5 +180,14 @@ async def _look_closer(
             applied.add_history(*pair, history)
 
 
+def main() -> None:
+    """What each process does, for as long as the one who started it is there."""
+    url, build, book = pickle.load(sys.stdin.buffer)
+    collector.calm()
+    parent = os.getppid()
+    with psycopg.connect(url, autocommit=True) as connection:
+        work(connection, url, build, book, lambda: os.getppid() == parent)
+
+
 if __name__ == "__main__":
-    work(*pickle.load(sys.stdin.buffer))
+    main()

@@ -464,14 +464,16 @@ async def gone_on_with(pool: Pool, url: str, build: Build) -> Progress:
 
 
 def test_a_process_that_dies_over_a_slice_is_replaced(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[subprocess.Popen[bytes]] = []
+    started: asyncio.Queue[subprocess.Popen[bytes]] = asyncio.Queue()
     start = slices.start
 
     def starting(url: str, build: Build, book: RuleBook) -> "subprocess.Popen[bytes]":
-        started.append(start(url, build, book))
-        return started[-1]
+        process = start(url, build, book)
+        started.put_nowait(process)
+        return process
 
     monkeypatch.setattr(slices, "start", starting)
+    monkeypatch.setattr(slices, "SLICE_EVENTS", 5)
 
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 5)
@@ -479,11 +481,11 @@ def test_a_process_that_dies_over_a_slice_is_replaced(database_url: str, monkeyp
             build = await rebuild.request(connection, VIEWS, BOOK)
             async with await AsyncConnection.connect(database_url) as in_the_way:
                 await in_the_way.execute(f"LOCK TABLE order_list_{build.id} IN SHARE MODE".encode())
-                run = asyncio.create_task(rebuild.run(pool, database_url, BOOK, build.id, processes=1))
-                await until(connection, _WAITS)
-                started[0].kill()
+                run = asyncio.create_task(rebuild.run(pool, database_url, BOOK, build.id, processes=2))
+                await until(connection, _WAITS.replace("> 0", "= 2"))
+                (await started.get()).kill()
+                await asyncio.wait_for(started.get(), 30)
             assert (await run).state == "ready"
-            assert len(started) == 2
             await Worker(pool, BOOK).catch_up(SHOP)
             assert await held(connection, build) == await held(connection, await active(connection))
 
@@ -493,17 +495,22 @@ def test_a_process_that_dies_over_a_slice_is_replaced(database_url: str, monkeyp
 def test_processes_that_keep_dying_are_not_replaced_for_ever(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nor is anything left behind of the one that does get on, or would."""
+
     def start(url: str, build: Build, book: RuleBook) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(["false"])
 
     async def work(pool: Pool, path: CommandPath) -> None:
-        await placed_and_formed(path, 1)
+        await placed_and_formed(path, 2)
         async with pool.connection() as connection:
+            monkeypatch.setattr(slices, "SLICE_EVENTS", 2)
             build = await rebuild.request(connection, VIEWS, BOOK)
-            with monkeypatch.context() as patch:
-                patch.setattr(slices, "start", start)
-                with pytest.raises(CannotDo, match="keep dying"):
-                    await rebuild.run(pool, database_url, BOOK, build.id, processes=1)
+            async with await AsyncConnection.connect(database_url) as in_the_way:
+                await in_the_way.execute(f"LOCK TABLE order_list_{build.id} IN SHARE MODE".encode())
+                with monkeypatch.context() as patch:
+                    patch.setattr(slices, "start", start)
+                    with pytest.raises(CannotDo, match="keep dying"):
+                        await rebuild.run(pool, database_url, BOOK, build.id, processes=2)
             await fold_here(database_url, build)
             assert (await rebuild.run(pool, database_url, BOOK, build.id)).state == "ready"
 
