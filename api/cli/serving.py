@@ -43,6 +43,7 @@ def serve(
 ) -> None:
     """Serve the API with a live worker; without SHIPLOCK_DATABASE_URL on the embedded database."""
     leave_on_sigterm()
+    book()  # rules that make no sense are said here in a sentence, not by a server that fails to start
     with database(settings()) as url:
         run_server(url, host, port, workers)
 

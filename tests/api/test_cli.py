@@ -150,6 +150,15 @@ def test_a_mistyped_setting_is_named(shiplock: Shiplock) -> None:
     assert "SHIPLOCK_DATABASE is not a setting" in wrong.stderr
 
 
+def test_the_program_does_not_start_on_rules_that_make_no_sense(shiplock: Shiplock, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('name = "mine"\ntitle = 3\n', encoding="utf-8")
+    for arguments in (("serve", "--port", "0"), ("worker",), ("violations", SHOP)):
+        refused = shiplock(*arguments, SHIPLOCK_RULES_DIR=str(tmp_path))
+        assert refused.returncode == 1, arguments
+        assert refused.stderr.startswith("shiplock: mine.toml: title is 3; it must be text"), arguments
+        assert len(refused.stderr.splitlines()) == 1, arguments
+
+
 def test_rules_are_shown_with_their_sources(shiplock: Shiplock) -> None:
     sets = body(shiplock("rules", "list", "--json"))
     assert [listed["name"] for listed in sets] == ["pinduoduo-2017-12", "pinduoduo-2022-08", "pinduoduo-2023-01"]
