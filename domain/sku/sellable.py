@@ -17,7 +17,7 @@ from domain.calendar import BEIJING
 from domain.sku.state import Capacity, Sku
 
 StepName = Literal["counted", "not_counted", "shipped", "made", "shipping", "reserved", "short", "delisted"]
-WarningCode = Literal["oversold", "not_counted", "delist"]
+WarningCode = Literal["oversold", "pending", "not_counted", "delist"]
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -110,6 +110,7 @@ def sellable(sku: Sku, demand: Demand, hours: int, now: datetime) -> Sellable:
     if left < 0:
         steps.append(Step("short", -left, f"{-left} are owed beyond that; less than none can't be sold."))
         left = 0
+    beyond = demand.pending - left
     if not sku.listed:
         steps.append(Step("delisted", -left, _off_the_shelf(sku)))
         left = 0
@@ -121,6 +122,14 @@ def sellable(sku: Sku, demand: Demand, hours: int, now: datetime) -> Sellable:
                 "oversold",
                 f"{oversold_by} of {demand.due} pieces due by {_said(ship_by)} can't be shipped by then. "
                 "Sell no more; make more, ship more, or apply for stockout.",
+            )
+        )
+    if beyond > 0:
+        warnings.append(
+            StockWarning(
+                "pending",
+                f"{demand.pending} pieces are paid for in groups that may still form, {beyond} more than can be "
+                "shipped then.",
             )
         )
     return Sellable(on_hand, left, tuple(steps), oversold_by, max(left - demand.pending, 0), tuple(warnings))

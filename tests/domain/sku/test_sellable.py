@@ -228,6 +228,17 @@ def test_orders_beyond_it_are_warned_of() -> None:
     assert sellable(sku_after(), NOBODY, HOURS, NOW).warnings == ()
 
 
+def test_groups_that_may_still_form_beyond_it_are_warned_of() -> None:
+    assert sellable(sku_after(stock(10)), owed(7, pending=3), HOURS, NOW).warnings == ()
+    (warning,) = sellable(sku_after(stock(10)), owed(7, pending=5), HOURS, NOW).warnings
+    assert warning.code == "pending"
+    assert "5 pieces are paid for in groups that may still form, 2 more than can be shipped then." in warning.detail
+    off = sku_after(stock(10), delisted(at=MONDAY_9))
+    assert sellable(off, owed(7, pending=3), HOURS, NOW).warnings == (), "they were bought before it was delisted"
+    both = sellable(sku_after(stock(10)), owed(12, pending=1), HOURS, NOW).warnings
+    assert [w.code for w in both] == ["oversold", "pending"]
+
+
 # ---- laws -------------------------------------------------------------------------------------------
 
 _PIECES = st.integers(0, 60)
