@@ -54,22 +54,22 @@ CROSS JOIN LATERAL (
 ) a
 """
 
+# A shop without a checkpoint for both views has been seen up to nowhere.
 _TAIL = f"""
-SELECT w.shop_id, t.stream, t.position, t.version, t.type, t.schema_version, t.occurred_at, t.recorded_at,
+SELECT h.shop_id, t.stream, t.position, t.version, t.type, t.schema_version, t.occurred_at, t.recorded_at,
        t.payload, t.metadata
-FROM unnest(%(shop_ids)b) AS w(shop_id)
-JOIN shop_log h ON h.shop_id = w.shop_id
+FROM shop_log h
 CROSS JOIN LATERAL (
-    SELECT coalesce(min(coalesce(c.position, 0)), 0) AS position
-    FROM projection p LEFT JOIN checkpoint c ON c.reader = 'build:' || p.active AND c.shop_id = w.shop_id
-    WHERE p.name IN ('{PARCELS.name}', '{APPLICATIONS.name}')
+    SELECT CASE WHEN count(*) = 2 THEN min(c.position) ELSE 0 END AS position
+    FROM checkpoint c JOIN projection p ON c.reader = 'build:' || p.active
+    WHERE c.shop_id = h.shop_id AND p.name IN ('{PARCELS.name}', '{APPLICATIONS.name}')
 ) seen
 CROSS JOIN LATERAL (
     SELECT * FROM event e
-    WHERE e.shop_id = w.shop_id AND e.position > greatest(seen.position, h.position - {TAIL})
+    WHERE e.shop_id = h.shop_id AND e.position > greatest(seen.position, h.position - {TAIL})
     ORDER BY e.position LIMIT {TAIL}
 ) t
-WHERE t.type IN ('TrackingUploaded', 'TrackingReplaced', 'StockoutRequested')
+WHERE h.shop_id = ANY (%(shop_ids)b) AND t.type IN ('TrackingUploaded', 'TrackingReplaced', 'StockoutRequested')
 """
 
 
