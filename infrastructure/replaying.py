@@ -1,7 +1,7 @@
 """Replaying a shop's orders over all cores: every history is folded once and given to a task.
 
-A log is cut into stretches of streams. Processes take one after another, fold its orders, and send back what
-the task made of them, which must be small. Nothing is written anywhere.
+A log is cut into stretches of streams. Processes take one after another, this one among them, fold its orders,
+and send back what the task made of them, which must be small. Nothing is written anywhere.
 
 Run as a program (``python -m``) this is such a process; what it has to do comes by pickles on its standard
 input, one answer to each goes to its standard output.
@@ -12,10 +12,10 @@ import gc
 import os
 import pickle
 import sys
-from asyncio import Future, create_subprocess_exec, create_task, gather, get_running_loop
+from asyncio import Future, create_subprocess_exec, create_task, gather, get_running_loop, to_thread
 from asyncio.subprocess import PIPE, Process
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from struct import Struct
 from typing import Any, BinaryIO, Generic, NamedTuple, TypeVar
@@ -81,12 +81,14 @@ async def replay(
 ) -> AsyncIterator[Replayed[R]]:
     """What a task makes of every stretch, in their order, over so many processes (default: one a core).
 
-    With ``as_of`` orders are folded from what had occurred by then. Raises ``ReplayFailed``.
+    This one does its share, in a thread: it is there already, where another has to start first. With ``as_of``
+    orders are folded from what had occurred by then. Raises ``ReplayFailed``.
     """
     answers: list[Future[tuple[R, tuple[str, ...]]]] = [get_running_loop().create_future() for _ in planned]
-    crew = _Crew(pickle.dumps((url, task, as_of)), deque(zip(planned, answers, strict=True)))
-    count = min(processes or os.cpu_count() or 1, len(planned))
-    employers = [create_task(crew.keep_employing()) for _ in range(count)]
+    crew = _Crew(url, task, as_of, deque(zip(planned, answers, strict=True)))
+    others = min(processes or os.cpu_count() or 1, len(planned)) - 1
+    employers = [create_task(crew.keep_at_work(crew.work_here))]
+    employers += [create_task(crew.keep_at_work(crew.employ)) for _ in range(others)]
     try:
         for stretch, answer in zip(planned, answers, strict=True):
             result, unreadable = await answer
@@ -102,8 +104,14 @@ async def replay(
 class _Crew:
     """The processes that work on what waits."""
 
-    def __init__(self, work_to_do: bytes, waiting: deque[tuple[Stretch, Future[Any]]]) -> None:
-        self._work_to_do = work_to_do
+    def __init__(
+        self,
+        url: str,
+        task: Task[Any],
+        as_of: datetime | None,
+        waiting: deque[tuple[Stretch, Future[Any]]],
+    ) -> None:
+        self._to_do = url, task, as_of
         self._waiting = waiting
         self._running: set[Process] = set()
         self._deaths = 0
@@ -115,38 +123,53 @@ class _Crew:
             if process.returncode is None:
                 process.terminate()
 
-    async def keep_employing(self) -> None:
-        """Have a process at work, and another should it die, until nothing waits any more."""
+    async def keep_at_work(self, somebody: Callable[[], Awaitable[None]]) -> None:
+        """Have somebody at work, and another should they fail, until nothing waits any more."""
         while self._waiting and not self._dismissed:
             try:
-                await self._employ()
+                await somebody()
             except Exception as error:
                 self._deaths += 1
                 if self._deaths >= MOST_DEATHS:
                     self._fail(error)
 
-    async def _employ(self) -> None:
-        """Let a process work through what waits. What it dies of is raised, and what it had waits again."""
+    async def work_here(self) -> None:
+        """Work through what waits in a thread of this process."""
+        url, task, as_of = self._to_do
+        with await to_thread(_connect, url) as connection:
+            await self._work_through(lambda stretch: to_thread(_worked, connection, url, stretch, task, as_of))
+
+    async def _work_through(self, work: Callable[[Stretch], Awaitable[Any]]) -> None:
+        """Give out what waits, one after another; what somebody fails over waits again."""
+        while self._waiting and not self._dismissed:
+            stretch, answer = self._waiting.popleft()
+            try:
+                found = await work(stretch)
+            except Exception:
+                self._waiting.appendleft((stretch, answer))
+                raise
+            if not answer.done():
+                answer.set_result(found)
+
+    async def employ(self) -> None:
+        """Let a process work through what waits. What it dies of is raised."""
         process = await create_subprocess_exec(sys.executable, "-m", __name__, stdin=PIPE, stdout=PIPE)
         self._running.add(process)
-        assert process.stdin
-        assert process.stdout
+        told, said = process.stdin, process.stdout
+        assert told
+        assert said
+
+        async def work(stretch: Stretch) -> Any:
+            told.write(_framed(pickle.dumps(stretch)))
+            await told.drain()
+            (length,) = _LENGTH.unpack(await said.readexactly(_LENGTH.size))
+            return pickle.loads(await said.readexactly(length))
+
         try:
-            process.stdin.write(_framed(self._work_to_do))
-            while self._waiting and not self._dismissed:
-                stretch, answer = self._waiting.popleft()
-                try:
-                    process.stdin.write(_framed(pickle.dumps(stretch)))
-                    await process.stdin.drain()
-                    (length,) = _LENGTH.unpack(await process.stdout.readexactly(_LENGTH.size))
-                    found = pickle.loads(await process.stdout.readexactly(length))
-                except Exception:
-                    self._waiting.appendleft((stretch, answer))
-                    raise
-                if not answer.done():
-                    answer.set_result(found)
+            told.write(_framed(pickle.dumps(self._to_do)))
+            await self._work_through(work)
         finally:
-            process.stdin.close()
+            told.close()
             await process.wait()
             self._running.discard(process)
 
@@ -170,13 +193,24 @@ def work(given: BinaryIO, told: BinaryIO) -> None:
     """Fold what is given until there is no more: the one who gives it is done, or gone."""
     gc.disable()  # it would look through whole histories and find nothing: they hold no cycles
     url, task, as_of = _take(given)
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SET TIME ZONE 'UTC'")
+    with _connect(url) as connection:
         while stretch := _take(given):
-            unreadable: list[str] = []
-            result = task(_orders(connection, url, stretch, as_of, unreadable))
-            told.write(_framed(pickle.dumps((result, tuple(unreadable)))))
+            told.write(_framed(pickle.dumps(_worked(connection, url, stretch, task, as_of))))
             told.flush()
+
+
+def _connect(url: str) -> Connection[TupleRow]:
+    connection = psycopg.connect(url, autocommit=True)
+    connection.execute("SET TIME ZONE 'UTC'")
+    return connection
+
+
+def _worked(
+    connection: Connection[TupleRow], url: str, stretch: Stretch, task: Task[R], as_of: datetime | None
+) -> tuple[R, tuple[str, ...]]:
+    """What the task makes of a stretch, and what could not be read."""
+    unreadable: list[str] = []
+    return task(_orders(connection, url, stretch, as_of, unreadable)), tuple(unreadable)
 
 
 def _take(given: BinaryIO) -> Any:

@@ -4,7 +4,8 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -33,11 +34,15 @@ def what_is_there(orders: Iterable[Order]) -> Seen:
 
 
 class DiesOnce(NamedTuple):
-    """Kills its process unless somebody's was killed before."""
+    """Kills its process, which is not ``spared``, unless somebody's was killed before."""
 
     mark: str
+    spared: int
 
     def work(self, orders: Iterable[Order]) -> Seen:
+        if os.getpid() == self.spared:
+            wait_for(lambda: Path(self.mark).exists())
+            return what_is_there(orders)
         try:
             os.close(os.open(self.mark, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
@@ -46,9 +51,26 @@ class DiesOnce(NamedTuple):
         raise AssertionError
 
 
-def dies(orders: Iterable[Order]) -> Seen:
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError
+class Dies(NamedTuple):
+    """Kills its process; the one that is ``spared`` waits for all who may die."""
+
+    marks: str
+    spared: int
+
+    def work(self, orders: Iterable[Order]) -> Seen:
+        if os.getpid() == self.spared:
+            wait_for(lambda: len(list(Path(self.marks).iterdir())) == replaying.MOST_DEATHS)
+            return what_is_there(orders)
+        (Path(self.marks) / str(os.getpid())).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def wait_for(there: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + 60
+    while not there():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
 
 
 def children_at_work() -> int:
@@ -130,15 +152,15 @@ def test_a_shop_without_a_log_has_nothing_to_replay(log_url: str) -> None:
 
 
 def test_a_process_that_is_killed_is_replaced_and_its_stretch_done_again(log_url: str, tmp_path: Path) -> None:
-    _, parts = replayed(log_url, DiesOnce(f"{tmp_path}/died").work)
+    _, parts = replayed(log_url, DiesOnce(f"{tmp_path}/died", os.getpid()).work)
     assert sorted(everything(parts)) == EXPECTED
 
 
 def test_when_processes_keep_dying_the_replay_fails_instead_of_trying_for_ever(
-    log_url: str, caplog: pytest.LogCaptureFixture
+    log_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(ReplayFailed, match="keep dying"):
-        replayed(log_url, dies)
+        replayed(log_url, Dies(f"{tmp_path}", os.getpid()).work)
     gc.collect()
     assert caplog.messages == [], "it is said once, by what is raised"
 
@@ -149,7 +171,7 @@ def test_whoever_stops_listening_leaves_no_process_behind(log_url: str) -> None:
             planned = await stretches(connection, SHOP, 2 * COUNT)
         parts = replay(log_url, planned, what_is_there, processes=2)
         await anext(parts)
-        assert children_at_work() == 2
+        assert children_at_work() == 1
         await parts.aclose()  # type: ignore[attr-defined]
         assert children_at_work() == 0
 
