@@ -60,8 +60,14 @@ async def placed_and_formed(path: CommandPath, count: int, shop: str = SHOP, at:
 
 
 async def something_for_every_view(path: CommandPath, count: int, shop: str = SHOP) -> None:
-    """Orders 0 to ``count`` that applied for stockout, and as many SKUs that were counted and delisted."""
+    """Orders 0 to ``count`` that applied for stockout, as many that are shipped, and SKUs counted and delisted."""
     await placed_and_formed(path, count, shop)
+    for command in (
+        c.Place(lines=(LINE,), paid_fen=12900, occurred_at=MONDAY_9),
+        c.FormGroup(occurred_at=MONDAY_9),
+        c.UploadTracking(carrier="SF", tracking_number="SF1"),
+    ):
+        await done(path, *(tell(order_sn(900 + n), command, shop) for n in range(count)))
     await done(
         path,
         *(tell(order_sn(n), c.HandToSupplier(supplier_id="S-17"), shop) for n in range(count)),

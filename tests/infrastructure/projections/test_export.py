@@ -374,7 +374,7 @@ def test_an_export_does_not_keep_a_build_from_being_activated(database_url: str,
             before = (await builds.actives(connection))["orders"].active
             found = await export(connection, ORDERS, tmp_path / "orders.csv", Format.CSV, on_progress=activate)
             assert (await builds.actives(connection))["orders"].active == build.id
-        assert (found.build, found.rows) == (before, 5)
+        assert (found.build, found.rows) == (before, 9)
 
     on_database(database_url, work)
 
@@ -430,7 +430,7 @@ def test_an_export_that_fails_leaves_nothing_and_what_was_there(
 
             await export(connection, ORDERS, before, format)
             assert files_in(tmp_path) == [before]
-            assert len(read(ORDERS, format, before)) == 5
+            assert len(read(ORDERS, format, before)) == 9
 
     on_database(database_url, work)
 
