@@ -86,8 +86,8 @@ def _calendar(now: datetime) -> Finding:
 def _archive(archive: Archive) -> Iterator[Finding]:
     try:
         generations = archive.keys.generations()
-        if generations:
-            archive.keys.signer()
+        if generations or archive.checkpoints.shops():
+            archive.signer()
     except BadKey as error:
         yield Finding("signing key", False, str(error), "See the message; docs/auditors.md says more.")
     else:

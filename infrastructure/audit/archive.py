@@ -3,11 +3,12 @@
 from typing import NamedTuple, Self
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infrastructure.audit import checkpoint
 from infrastructure.audit.checkpoint import Signed
 from infrastructure.audit.checkpoints import Checkpoints
-from infrastructure.audit.keys import Keys
+from infrastructure.audit.keys import BadKey, Keys
 from infrastructure.audit.note import BadNote
 from infrastructure.settings import Settings
 
@@ -42,6 +43,15 @@ class Archive(NamedTuple):
             Keys(settings.key_dir or settings.data_dir / "keys"),
             Checkpoints(settings.checkpoint_dir or settings.data_dir / "checkpoints"),
         )
+
+    def signer(self) -> Ed25519PrivateKey:
+        """The key that signs, made if there is none yet. Raises ``BadKey``, also where keys went missing."""
+        if not self.keys.generations() and self.checkpoints.shops():
+            raise BadKey(
+                f"There are checkpoints in {self.checkpoints.folder}, and no keys that signed them in "
+                f"{self.keys.folder}. Bring that folder back; to begin anew, move the checkpoints away."
+            )
+        return self.keys.signer()
 
     def newest(self, shop_id: str, size: int | None = None) -> Signed | None:
         """A shop's newest checkpoint, or the one of that size; raises ``LogDiffers`` if it isn't ours."""

@@ -41,7 +41,7 @@ def make_checkpoint(
     of the tiles, which must give that checkpoint's root: what was changed before is then for ``verify`` to find.
     """
     keys = archive.keys
-    key = keys.signer()
+    key = archive.signer()
     last = archive.newest(shop_id)
     small = last is None or last.checkpoint.size <= WHOLE_UP_TO
     if whole or small or last is None:

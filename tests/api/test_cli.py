@@ -176,6 +176,17 @@ def test_doctor_finds_everything_in_place_or_says_what_is_not(shiplock: Shiplock
     assert gone.returncode == 1
 
 
+def test_doctor_misses_the_keys_of_checkpoints(shiplock: Shiplock, tmp_path: Path) -> None:
+    shiplock("import", str(SAMPLE), "--shop", SHOP)
+    assert shiplock("audit", "checkpoint", SHOP).returncode == 0
+    (tmp_path / "keys").rename(tmp_path / "elsewhere")
+    found = shiplock("doctor", "--json")
+    assert found.returncode == 1
+    (bad,) = [each for each in json.loads(found.stdout)["findings"] if not each["ok"]]
+    assert "Bring that folder back" in bad["found"]
+    assert not (tmp_path / "keys").exists(), "looking makes none"
+
+
 def test_migrating_again_does_nothing(shiplock: Shiplock) -> None:
     assert body(shiplock("db", "migrate", "--json"))["applied"] == []
     assert "Nothing to do" in shiplock("db", "migrate").stderr

@@ -11,6 +11,7 @@ from domain.order import commands as c
 from infrastructure.audit import merkle, signing, tiles
 from infrastructure.audit.archive import LogDiffers
 from infrastructure.audit.checkpoint import Checkpoint, Signed
+from infrastructure.audit.keys import BadKey
 from infrastructure.audit.note import VerifierKey
 from infrastructure.audit.proving import prove_consistency, prove_inclusion
 from infrastructure.audit.signing import make_checkpoint
@@ -199,3 +200,16 @@ def test_in_a_large_log_only_what_is_new_is_read_again(log: SignedLog, monkeypat
     log.tamper("UPDATE event SET payload = payload || ' '::bytea WHERE shop_id = 'shop-0' AND position = 12")
     assert log.sign("shop-0", whole=False).checkpoint.size == 9_000
     assert log.verify("shop-0").first_bad_position == 12, "a verification reads everything"
+
+
+def test_keys_that_went_missing_are_not_made_anew(log: SignedLog) -> None:
+    """Else every shop without a checkpoint would be signed for under another name."""
+    signed, folder = log.sign(), log.archive.keys.folder
+    log.tell(1, "another")
+    folder.rename(folder.with_name("elsewhere"))
+    for shop in (SHOP, "another"):
+        with pytest.raises(BadKey, match="Bring that folder back"):
+            log.sign(shop)
+    assert not folder.exists()
+    folder.with_name("elsewhere").rename(folder)
+    assert log.sign("another").key.public == signed.key.public
