@@ -158,10 +158,12 @@ class _Lull(NamedTuple):
 class _Closing:
     """What stands against a case closing in a lull: orders in it by then that are undecided; and who was last."""
 
-    def __init__(self, lull: _Lull) -> None:
+    def __init__(self, lull: _Lull, orders: Iterable[Wanted], bought_later: Iterable[Wanted]) -> None:
         self.lull = lull
-        self._undecided = 0
-        self._last = lull.begin
+        ends = [order.ended_at for order in orders]
+        ends += [order.ended_at for order in bought_later if order.formed_at <= lull.begin]
+        self._undecided = ends.count(None)
+        self._last = max([lull.begin, *(end for end in ends if end is not None)])
 
     def add(self, order: Wanted) -> None:
         if order.ended_at is None:
@@ -208,25 +210,13 @@ class _Group:
                 lulls[-1] = _Lull(lulls[-1].begin, None)
             else:
                 lulls.append(_Lull(self._restocked_at, None))
-        self._closings = [_Closing(lull) for lull in lulls]
-        self._orders: dict[str, Wanted] = {}
-        self._bought_later: dict[str, Wanted] = {}
-        for each in owed.by_order.values():
-            if each.was_open(opened_at):
-                self._include(each)
-            elif each.formed_at > opened_at and not any(lull.holds(each.formed_at) for lull in lulls):
-                self._bought_later[each.order_sn] = each
-                for closing in self._closings:
-                    if each.formed_at <= closing.lull.begin:
-                        closing.add(each)
-
-    def _include(self, order: Wanted) -> None:
-        """An order that is in the case whenever it closes."""
-        self._orders[order.order_sn] = order
-        later = self._bought_later.pop(order.order_sn, None)
-        for closing in self._closings:
-            if later is None or later.formed_at > closing.lull.begin:
-                closing.add(order)
+        orders = owed.by_order.values()
+        self._orders = {each.order_sn: each for each in orders if each.was_open(opened_at)}
+        later = [each for each in orders if each.formed_at > opened_at]
+        for lull in lulls:
+            later = [each for each in later if not lull.holds(each.formed_at)]
+        self._bought_later = {each.order_sn: each for each in later}
+        self._closings = [_Closing(lull, self._orders.values(), later) for lull in lulls]
 
     @property
     def _closing(self) -> _Closing | None:
@@ -245,19 +235,20 @@ class _Group:
         self._applications[application.order_sn] = application
         self._number = min(self._number or application.position, application.position)
         order = self._owed.by_order.get(application.order_sn)
-        if order is not None and order.order_sn not in self._orders:
-            self._include(order)
+        if order is None or order.order_sn in self._orders:
+            return
+        self._orders[order.order_sn] = order
+        later = self._bought_later.pop(order.order_sn, None)
+        for closing in self._closings:
+            if later is None or later.formed_at > closing.lull.begin:
+                closing.add(order)
 
     def _members(self) -> list[Wanted]:
         closing = self._closing
-        return [
-            *self._orders.values(),
-            *(
-                each
-                for each in self._bought_later.values()
-                if closing is None or each.formed_at <= closing.lull.begin
-            ),
+        later = [
+            each for each in self._bought_later.values() if closing is None or each.formed_at <= closing.lull.begin
         ]
+        return [*self._orders.values(), *later]
 
     def case(self) -> StockoutCase:
         first = min(self._applications.values(), key=lambda each: (each.requested_at, each.position))
