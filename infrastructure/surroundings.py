@@ -4,8 +4,10 @@ Views know of it, and the end of the log that they have not reached yet is read 
 batch is known to what comes after it in the batch.
 """
 
+from bisect import insort
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, time
+from itertools import chain
 from typing import NamedTuple
 
 from psycopg import AsyncConnection
@@ -110,6 +112,7 @@ class Surroundings:
     def __init__(self) -> None:
         self._uses: dict[tuple[str, str], set[tuple[str, datetime]]] = {}
         self._filed: dict[tuple[str, datetime], dict[object, _Filed]] = {}
+        self._filed_at: dict[tuple[str, datetime], list[datetime]] = {}
 
     def learn(
         self, shop_id: str, order_sn: str, event: object, occurred_at: datetime, position: int | None = None
@@ -143,31 +146,31 @@ class Surroundings:
         ]
         return Around(skus, uses, self._filed_before(shop_id, order, command))
 
-    def _filed_before(self, shop_id: str, order: Order, command: Command | None) -> list[datetime]:
-        """When others were filed that the log had before the order's own, if it has one."""
-        if not self._filed:
-            return []
+    def _filed_before(self, shop_id: str, order: Order, command: Command | None) -> Sequence[datetime]:
+        """When others were filed that the log had before the order's own: all that are known, if it has none."""
         review = order.open_review
         if review is None:
-            return [
-                filed.requested_at
-                for (of_shop, _), of_day in self._filed.items()
-                if of_shop == shop_id and isinstance(command, RequestStockout)
-                for filed in of_day.values()
-            ]
+            of_shop = [at for (shop, _), at in self._filed_at.items() if shop == shop_id]
+            if not of_shop or not isinstance(command, RequestStockout):
+                return ()
+            return of_shop[0].copy() if len(of_shop) == 1 else sorted(chain.from_iterable(of_shop))
         of_day = self._filed.get((shop_id, _day(review.requested_at)), {})
         own = (order.order_sn, review.requested_at)
         place = next((f.position for f in of_day.values() if (f.order_sn, f.requested_at) == own), None)
-        return [
+        return sorted(
             filed.requested_at
             for filed in of_day.values()
             if (filed.order_sn, filed.requested_at) != own
             and (place is None or (filed.position is not None and filed.position < place))
-        ]
+        )
 
     def _file(self, shop_id: str, filed: _Filed) -> None:
-        of_day = self._filed.setdefault((shop_id, _day(filed.requested_at)), {})
-        of_day[filed.position or (filed.order_sn, filed.requested_at)] = filed
+        day = (shop_id, _day(filed.requested_at))
+        of_day = self._filed.setdefault(day, {})
+        name = filed.position or (filed.order_sn, filed.requested_at)
+        if name not in of_day:
+            insort(self._filed_at.setdefault(day, []), filed.requested_at)
+        of_day[name] = filed
 
     def add_rows(
         self, tail: Iterable[TupleRow], uses: Iterable[TupleRow] = (), filed: Iterable[TupleRow] = ()

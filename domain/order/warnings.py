@@ -4,8 +4,9 @@ A warning refuses nothing and costs nothing. Whether a number was used before, a
 other orders say; what of them matters is handed in (``Around``).
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Literal
 
 import msgspec
@@ -38,7 +39,7 @@ class Use(msgspec.Struct, frozen=True, gc=False):
 
 class Around(msgspec.Struct, frozen=True):
     """What lies around an order: SKUs it was or may be applied for, uses of its numbers, and when the shop's
-    applications that the log had before this order's were filed."""
+    applications that the log had before this order's were filed, the earliest first."""
 
     skus: Mapping[str, Sku] = {}
     uses: Sequence[Use] = ()
@@ -111,8 +112,8 @@ def missed_conditions(
                 f"SKU {sku_id} can still be bought; the platform takes an application only once it is delisted."
             )
             found.append(OrderWarning("on_sale", detail, sku_id=sku_id))
-    day = filed_at.astimezone(BEIJING).date()
-    before = sum(1 for at in around.filed if at <= filed_at and at.astimezone(BEIJING).date() == day)
+    day = datetime.combine(filed_at.astimezone(BEIJING).date(), time(), BEIJING)
+    before = bisect_right(around.filed, filed_at) - bisect_left(around.filed, day)
     if asked.daily_limit is not None and before >= asked.daily_limit:
         detail = f"{before} applications were filed that day before; the platform takes {asked.daily_limit} a day."
         found.append(OrderWarning("daily_limit", detail))

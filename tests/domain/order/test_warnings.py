@@ -136,7 +136,7 @@ def test_an_order_of_an_activity_is_warned_of() -> None:
 
 def test_the_eleventh_application_of_a_day_in_beijing_is_warned_of() -> None:
     morning, yesterday = beijing(2026, 3, 2, 0), beijing(2026, 3, 2, 0) - MICROSECOND
-    assert codes(APPLIED, Around(OFF_SALE, filed=[morning] * 9 + [yesterday] * 5)) == []
+    assert codes(APPLIED, Around(OFF_SALE, filed=[yesterday] * 5 + [morning] * 9)) == []
     (found,) = warned(APPLIED, Around(OFF_SALE, filed=[morning] * 9 + [MONDAY_12]))
     assert found.code == "daily_limit"
     assert "10 applications were filed that day before; the platform takes 10 a day." in found.detail
