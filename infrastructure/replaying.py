@@ -16,6 +16,7 @@ from asyncio import Future, create_subprocess_exec, create_task, gather, get_run
 from asyncio.subprocess import PIPE, Process
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from struct import Struct
 from typing import Any, BinaryIO, Generic, NamedTuple, TypeVar
@@ -32,6 +33,9 @@ from infrastructure.log.streams import OF_ORDER
 
 STRETCH_EVENTS = 20_000
 """About so many events are folded at once: a fraction of a second's work, and some ten megabytes."""
+
+AHEAD = 2
+"""Stretches a process is given at a time, so that it never waits for the next one."""
 
 MOST_DEATHS = 3
 """So many processes may die before a replay gives up."""
@@ -94,11 +98,22 @@ async def replay(
             result, unreadable = await answer
             yield Replayed(result, unreadable, stretch.range.events)
     finally:
-        crew.dismiss()
+        if not all(answer.done() for answer in answers):
+            crew.dismiss()
         await gather(*employers)
         for answer in answers:
             if not (answer.cancel() or answer.cancelled()):
                 answer.exception()  # the same for all that failed; nobody else asks these for it
+
+
+_Waiting = tuple[Stretch, Future[Any]]
+
+
+def _settle(taken: deque[_Waiting], found: Any) -> None:
+    """Answer what was taken first."""
+    _, answer = taken.popleft()
+    if not answer.done():
+        answer.set_result(found)
 
 
 class _Crew:
@@ -109,7 +124,7 @@ class _Crew:
         url: str,
         task: Task[Any],
         as_of: datetime | None,
-        waiting: deque[tuple[Stretch, Future[Any]]],
+        waiting: deque[_Waiting],
     ) -> None:
         self._to_do = url, task, as_of
         self._waiting = waiting
@@ -134,22 +149,12 @@ class _Crew:
                     self._fail(error)
 
     async def work_here(self) -> None:
-        """Work through what waits in a thread of this process."""
+        """Work through what waits in a thread of this process. What it fails with is raised."""
         url, task, as_of = self._to_do
-        with await to_thread(_connect, url) as connection:
-            await self._work_through(lambda stretch: to_thread(_worked, connection, url, stretch, task, as_of))
-
-    async def _work_through(self, work: Callable[[Stretch], Awaitable[Any]]) -> None:
-        """Give out what waits, one after another; what somebody fails over waits again."""
-        while self._waiting and not self._dismissed:
-            stretch, answer = self._waiting.popleft()
-            try:
-                found = await work(stretch)
-            except Exception:
-                self._waiting.appendleft((stretch, answer))
-                raise
-            if not answer.done():
-                answer.set_result(found)
+        with await to_thread(_connect, url) as connection, self._taking() as taken:
+            while self._take_one(taken):
+                found = await to_thread(_worked, connection, url, taken[0][0], task, as_of)
+                _settle(taken, found)
 
     async def employ(self) -> None:
         """Let a process work through what waits. What it dies of is raised."""
@@ -158,20 +163,37 @@ class _Crew:
         told, said = process.stdin, process.stdout
         assert told
         assert said
-
-        async def work(stretch: Stretch) -> Any:
-            told.write(_framed(pickle.dumps(stretch)))
-            await told.drain()
-            (length,) = _LENGTH.unpack(await said.readexactly(_LENGTH.size))
-            return pickle.loads(await said.readexactly(length))
-
         try:
             told.write(_framed(pickle.dumps(self._to_do)))
-            await self._work_through(work)
+            with self._taking() as taken:
+                while True:
+                    while len(taken) < AHEAD and self._take_one(taken):
+                        told.write(_framed(pickle.dumps(taken[-1][0])))
+                    if not taken:
+                        return
+                    await told.drain()
+                    (length,) = _LENGTH.unpack(await said.readexactly(_LENGTH.size))
+                    _settle(taken, pickle.loads(await said.readexactly(length)))
         finally:
             told.close()
             await process.wait()
             self._running.discard(process)
+
+    @contextmanager
+    def _taking(self) -> Iterator[deque[_Waiting]]:
+        """What somebody has taken; if they fail it waits again."""
+        taken: deque[_Waiting] = deque()
+        try:
+            yield taken
+        finally:
+            self._waiting.extendleft(reversed(taken))
+
+    def _take_one(self, taken: deque[_Waiting]) -> bool:
+        """Take what waits longest, if anything still has to be done."""
+        if self._dismissed or not self._waiting:
+            return False
+        taken.append(self._waiting.popleft())
+        return True
 
     def _fail(self, error: Exception) -> None:
         failed = ReplayFailed("The processes that replay the log keep dying; see their errors above.")
