@@ -250,9 +250,11 @@ async def _fold(
                 here = 0 if own.done() else 1
                 while len(others) < min(processes, left) - here:
                     others.append(slices.start(url, build, book))
-                await asyncio.sleep(POLL_SECONDS / 4)
                 if own.done():
                     own.result()  # or what it failed with
+                    await asyncio.sleep(POLL_SECONDS / 20)
+                else:
+                    await asyncio.wait([own], timeout=POLL_SECONDS / 4)
                 elapsed, clocked = time.monotonic() - clocked, time.monotonic()
                 cursor = await connection.execute(
                     "UPDATE build SET worked_seconds = worked_seconds + %s WHERE id = %s RETURNING state",
