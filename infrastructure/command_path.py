@@ -50,7 +50,7 @@ from infrastructure.receipts import (
     ask_receipts,
     free_keys,
 )
-from infrastructure.surroundings import LookAround, Surroundings, nothing_around, wanted
+from infrastructure.surroundings import LookAround, Surroundings, nothing_around, stands_alone, wanted
 
 MAX_WAITING = 10_000
 """Intents that may wait for the committer before callers are told to come back later."""
@@ -555,7 +555,7 @@ class _Around(NamedTuple):
 
     def of(self, intent: Told, state: State) -> Around:
         """What lies around an order, and around what the intent may make of it."""
-        if not isinstance(state, Order):
+        if not isinstance(state, Order) or stands_alone(state, intent.command):
             return NOTHING_AROUND
         skus = self.skus.about(intent.shop_id, state, intent.command)
         return self.others.around(intent.shop_id, state, intent.command, skus)

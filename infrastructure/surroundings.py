@@ -75,6 +75,10 @@ WHERE h.shop_id = ANY (%(shop_ids)b) AND t.type IN ('TrackingUploaded', 'Trackin
 """
 
 
+_REACHING_OUT = (UploadTracking, ReplaceTracking, RequestStockout)
+"""The commands that others' numbers and applications matter to."""
+
+
 class Wanted(NamedTuple):
     """What is to be known around an order: uses of numbers until a moment, and applications of days."""
 
@@ -91,8 +95,18 @@ class _Filed(NamedTuple):
     position: int | None
 
 
+def stands_alone(order: Order, command: Command | None = None) -> bool:
+    """Whether nothing around an order can matter, to it or to a command: no parcel, no application, and none to be.
+
+    It is so with most that is told, and quickly asked.
+    """
+    return not order.parcels and not order.reviews and not isinstance(command, _REACHING_OUT)
+
+
 def wanted(shop_id: str, order: Order, now: datetime, command: Command | None = None) -> Wanted | None:
     """What matters to an order, and to a command to it; ``None`` where nothing does, as with most."""
+    if stands_alone(order, command):
+        return None
     numbers = [
         (parcel.tracking_number, parcel.uploaded_at) for parcel in order.current_parcels if parcel.tracking_number
     ]
