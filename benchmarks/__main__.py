@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: everything, on an embedded database of its own; about ten minutes.
+"""``python -m benchmarks``: everything, on an embedded database of its own; about a quarter of an hour.
 
 ``--events`` says how large the large log is; ``--only`` measures one part; ``--json`` prints for programs.
 """

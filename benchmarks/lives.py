@@ -53,6 +53,8 @@ def fill(url: str, events: int, shops: int, progress: Progress | None = None, da
                     if progress and task is not None and position % 10_000 == 0:
                         progress.advance(task, 10_000)
             connection.execute("INSERT INTO shop_log VALUES (%s, %s, %s)", (shop, events // shops, at))
+        if progress and task is not None:
+            progress.update(task, completed=events)
         connection.execute("VACUUM ANALYZE event")
         connection.execute("CHECKPOINT")
     return orders
