@@ -96,6 +96,7 @@ async def backtest(
 ) -> Backtest:
     """Judge every order of a shop by the rules in force and by another set.
 
+    This process folds too, for as long as it takes; whoever serves has a program of its own do this.
     ``on_differences`` is given every order that differs, by number; otherwise only the largest are kept.
     Raises ``ReplayFailed``.
     """
@@ -110,7 +111,9 @@ async def backtest(
     tally, done = Tally(), 0
     unreadable: list[str] = []
     on_progress(Progress(0, position, 0.0))
-    parts: AsyncIterator[Replayed[Tally]] = replay(url, planned, compare, as_of=asked.as_of, processes=processes)
+    parts: AsyncIterator[Replayed[Tally]] = replay(
+        url, planned, compare, as_of=asked.as_of, processes=processes, here=True
+    )
     async for part in parts:
         if on_differences:
             on_differences(part.result.differences)

@@ -1,7 +1,7 @@
 """Replaying a shop's orders over all cores: every history is folded once and given to a task.
 
-A log is cut into stretches of streams. Processes take one after another, this one among them, fold its orders,
-and send back what the task made of them, which must be small. Nothing is written anywhere.
+A log is cut into stretches of streams. Processes take one after another, fold its orders, and send back what
+the task made of them, which must be small. Nothing is written anywhere.
 
 Run as a program (``python -m``) this is such a process; what it has to do comes by pickles on its standard
 input, one answer to each goes to its standard output.
@@ -9,6 +9,7 @@ input, one answer to each goes to its standard output.
 
 import asyncio
 import gc
+import logging
 import os
 import pickle
 import sys
@@ -30,6 +31,8 @@ from domain.order.state import Order, fold
 from infrastructure.log.histories import Range, cut, read_range
 from infrastructure.log.log import Histories, read_histories
 from infrastructure.log.streams import OF_ORDER
+
+log = logging.getLogger("shiplock.replay")
 
 STRETCH_EVENTS = 20_000
 """About so many events are folded at once: a fraction of a second's work, and some ten megabytes."""
@@ -82,17 +85,19 @@ async def replay(
     *,
     as_of: datetime | None = None,
     processes: int | None = None,
+    here: bool = False,
 ) -> AsyncIterator[Replayed[R]]:
     """What a task makes of every stretch, in their order, over so many processes (default: one a core).
 
-    This one does its share, in a thread: it is there already, where another has to start first. With ``as_of``
-    orders are folded from what had occurred by then. Raises ``ReplayFailed``.
+    ``here`` makes this one of them, which folds in a thread: it is there already, where another has to start
+    first. It is not for a program that has others to answer meanwhile. With ``as_of`` orders are folded from what
+    had occurred by then. Raises ``ReplayFailed``.
     """
     answers: list[Future[tuple[R, tuple[str, ...]]]] = [get_running_loop().create_future() for _ in planned]
     crew = _Crew(url, task, as_of, deque(zip(planned, answers, strict=True)))
-    others = min(processes or os.cpu_count() or 1, len(planned)) - 1
-    employers = [create_task(crew.keep_at_work(crew.work_here))]
-    employers += [create_task(crew.keep_at_work(crew.employ)) for _ in range(others)]
+    count = min(processes or os.cpu_count() or 1, len(planned))
+    somebody = [crew.work_here if here and n == 0 else crew.employ for n in range(count)]
+    employers = [create_task(crew.keep_at_work(each)) for each in somebody]
     try:
         for stretch, answer in zip(planned, answers, strict=True):
             result, unreadable = await answer
@@ -153,7 +158,11 @@ class _Crew:
         url, task, as_of = self._to_do
         with await to_thread(_connect, url) as connection, self._taking() as taken:
             while self._take_one(taken):
-                found = await to_thread(_worked, connection, url, taken[0][0], task, as_of)
+                try:
+                    found = await to_thread(_worked, connection, url, taken[0][0], task, as_of)
+                except Exception:
+                    log.exception("a stretch could not be replayed")  # as a process says of itself when it dies
+                    raise
                 _settle(taken, found)
 
     async def employ(self) -> None:

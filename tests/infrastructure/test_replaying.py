@@ -107,11 +107,13 @@ def replayed(
     up_to: int = 2 * COUNT + 11,
     as_of: datetime | None = None,
     processes: int | None = 2,
+    here: bool = True,
 ) -> tuple[list[Stretch], list[Replayed[Seen]]]:
     async def run() -> tuple[list[Stretch], list[Replayed[Seen]]]:
         async with await AsyncConnection.connect(url, autocommit=True) as connection:
             planned = await stretches(connection, shop, up_to)
-        return planned, [part async for part in replay(url, planned, task, as_of=as_of, processes=processes)]
+        parts = replay(url, planned, task, as_of=as_of, processes=processes, here=here)
+        return planned, [part async for part in parts]
 
     return asyncio.run(run())
 
@@ -123,17 +125,42 @@ def everything(parts: list[Replayed[Seen]]) -> Seen:
 EXPECTED = [(order_sn(n), 2 if n % 3 else 3, "awaiting_shipment" if n % 3 else "shipped") for n in range(COUNT)]
 
 
+@pytest.mark.parametrize("here", [False, True])
 @pytest.mark.parametrize("processes", [1, 2, None])
 def test_every_order_of_the_shop_is_folded_once_in_the_order_of_stretches(
-    log_url: str, processes: int | None
+    log_url: str, processes: int | None, here: bool
 ) -> None:
-    planned, parts = replayed(log_url, processes=processes)
+    planned, parts = replayed(log_url, processes=processes, here=here)
     assert len(planned) > 4
     assert len(parts) == len(planned)
     assert sorted(everything(parts)) == EXPECTED
     assert [min(part.result) for part in parts] == sorted(min(part.result) for part in parts)
     assert sum(part.events for part in parts) == 2 * COUNT + 11
     assert [part.unreadable for part in parts] == [()] * len(parts)
+
+
+def whose_work(orders: Iterable[Order]) -> Seen:
+    return [("", os.getpid(), str(len(list(orders))))]
+
+
+def test_who_serves_others_folds_nothing_itself(log_url: str) -> None:
+    _, parts = replayed(log_url, whose_work, here=False)
+    assert os.getpid() not in {process for _, process, _ in everything(parts)}
+
+
+def test_this_process_can_do_all_of_it(log_url: str) -> None:
+    _, parts = replayed(log_url, whose_work, processes=1)
+    assert {process for _, process, _ in everything(parts)} == {os.getpid()}
+
+
+def breaks(orders: Iterable[Order]) -> Seen:
+    raise ArithmeticError("it does not add up")
+
+
+def test_what_a_task_fails_with_is_said(log_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ReplayFailed, match="see their errors above"):
+        replayed(log_url, breaks, processes=1)
+    assert "it does not add up" in caplog.text
 
 
 def test_a_log_is_replayed_as_far_as_a_position(log_url: str) -> None:
@@ -169,7 +196,7 @@ def test_whoever_stops_listening_leaves_no_process_behind(log_url: str) -> None:
     async def run() -> None:
         async with await AsyncConnection.connect(log_url, autocommit=True) as connection:
             planned = await stretches(connection, SHOP, 2 * COUNT)
-        parts = replay(log_url, planned, what_is_there, processes=2)
+        parts = replay(log_url, planned, what_is_there, processes=2, here=True)
         await anext(parts)
         assert children_at_work() == 1
         await parts.aclose()  # type: ignore[attr-defined]
