@@ -94,8 +94,8 @@ async def replay(
     had occurred by then. Raises ``ReplayFailed``.
     """
     answers: list[Future[tuple[R, tuple[str, ...]]]] = [get_running_loop().create_future() for _ in planned]
-    crew = _Crew(url, task, as_of, deque(zip(planned, answers, strict=True)))
     count = min(processes or os.cpu_count() or 1, len(planned))
+    crew = _Crew(url, task, as_of, deque(zip(planned, answers, strict=True)), count)
     somebody = [crew.work_here if here and n == 0 else crew.employ for n in range(count)]
     employers = [create_task(crew.keep_at_work(each)) for each in somebody]
     try:
@@ -130,9 +130,11 @@ class _Crew:
         task: Task[Any],
         as_of: datetime | None,
         waiting: deque[_Waiting],
+        size: int,
     ) -> None:
         self._to_do = url, task, as_of
         self._waiting = waiting
+        self._size = size
         self._running: set[Process] = set()
         self._deaths = 0
         self._dismissed = False
@@ -176,7 +178,7 @@ class _Crew:
             told.write(_framed(pickle.dumps(self._to_do)))
             with self._taking() as taken:
                 while True:
-                    while len(taken) < AHEAD and self._take_one(taken):
+                    while len(taken) < self._most_ahead() and self._take_one(taken):
                         told.write(_framed(pickle.dumps(taken[-1][0])))
                     if not taken:
                         return
@@ -196,6 +198,10 @@ class _Crew:
             yield taken
         finally:
             self._waiting.extendleft(reversed(taken))
+
+    def _most_ahead(self) -> int:
+        """How many somebody may have taken: towards the end one, so that all are done at the same time."""
+        return AHEAD if len(self._waiting) > self._size else 1
 
     def _take_one(self, taken: deque[_Waiting]) -> bool:
         """Take what waits longest, if anything still has to be done."""
@@ -256,7 +262,7 @@ def _orders(
     suspects = []
     heads = {stretch.shop_id: stretch.up_to}
     since, until = stretch.range.since, stretch.range.until
-    for _, stream, history in read_range(connection, heads, since, until, [OF_ORDER], learned=False):
+    for _, stream, history in read_range(connection, heads, since, until, [OF_ORDER], placed=False):
         if history is None:
             suspects.append((stretch.shop_id, stream))
             continue
