@@ -292,7 +292,8 @@ class Order(msgspec.Struct, gc=False):
         if not self.refunds:
             return None
         total = 0
-        for refund in sorted(self.refunds, key=lambda refund: refund.at):
+        refunds = self.refunds if len(self.refunds) == 1 else sorted(self.refunds, key=lambda refund: refund.at)
+        for refund in refunds:
             if refund.amount_fen is None:
                 return refund
             total += refund.amount_fen

@@ -13,8 +13,9 @@ import msgspec
 from msgspec.structs import replace
 
 from domain.order.state import Order
+from domain.rules.deadlines import clocks
 from domain.rules.ruleset import RuleBook, RuleSet, ViolationKind
-from domain.rules.violations import StockoutCause, Violation, violations
+from domain.rules.violations import StockoutCause, Violation, plain_scan, violations, was_in_time
 
 KINDS: tuple[ViolationKind, ...] = get_args(ViolationKind)
 
@@ -84,7 +85,8 @@ class Tally(msgspec.Struct):
             self.then[kind, penalty_fen] += 1
         if before != after:
             self.differing += 1
-            self.by_kind.update({kind for kind, *_ in {*before} ^ {*after}})
+            for kind in {charge[0] for charge in {*before} ^ {*after}}:
+                self.by_kind[kind] += 1
             self.differences.append(_difference(order, began, before, after))
 
 
@@ -126,15 +128,23 @@ class Comparison(msgspec.Struct, frozen=True):
             pair = (id(rules), id(other))
             if pair not in alike:
                 alike[pair] = same_but_penalties(rules, other)
-            now = violations(order, rules, at)
+            scanned_at = plain_scan(order)
+            now = _standing(order, rules, at, scanned_at)
             if alike[pair]:
                 then = tuple([_priced_by(other, order, violation) for violation in now])
             else:
-                then = violations(order, other, at)
+                then = _standing(order, other, at, scanned_at)
             if now or then:
                 tally.add(order, began, now, then)
         tally.differences = largest(tally.differences, self.most)
         return tally
+
+
+def _standing(order: Order, rules: RuleSet, at: datetime, scanned_at: datetime | None) -> tuple[Violation, ...]:
+    """The violations that stand; of an order with a plain scan, found once for both sets, that is soon said."""
+    if scanned_at is not None and was_in_time(order, scanned_at, rules):
+        return ()
+    return violations(order, rules, at, clocks(order, rules))
 
 
 def same_but_penalties(rules: RuleSet, other: RuleSet) -> bool:

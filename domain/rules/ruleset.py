@@ -220,8 +220,11 @@ class Penalty(_Sourced, frozen=True):
         if paid_fen is None:
             only = self.steps[0] if len(self.steps) == 1 else None
             return only.flat_fen if only else None
-        reached = [step for step in self.steps if step.paid_from_fen <= paid_fen]
-        return reached[-1].amount_fen(paid_fen)
+        reached = self.steps[0]
+        for step in self.steps:
+            if step.paid_from_fen <= paid_fen:
+                reached = step
+        return reached.amount_fen(paid_fen)
 
 
 class Penalties(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -391,7 +394,7 @@ class RuleBook:
     def governing(self, order: Order) -> RuleSet:
         """The set an order is judged by: that of its group's forming, until then that of its placing."""
         since = order.group_formed_at or order.placed_at
-        return self.in_force(since) if since else self._in_force[-1]
+        return self.in_force(since) if since and self._successions else self._in_force[-1]
 
 
 def _stretches(sets: Sequence[RuleSet]) -> tuple[list[datetime], list[RuleSet]]:

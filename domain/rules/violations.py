@@ -108,14 +108,24 @@ def went_well(order: Order, rules: RuleSet) -> bool:
 
     It is so with most orders, and sooner asked than their clocks are set.
     """
+    scanned_at = plain_scan(order)
+    return scanned_at is not None and was_in_time(order, scanned_at, rules)
+
+
+def plain_scan(order: Order) -> datetime | None:
+    """When the carrier first had the one parcel of an order with which nothing else happened."""
     if order.reviews or order.refunds or order.complaints or order.cancellation or len(order.parcels) != 1:
-        return False
-    parcel = order.parcels[0]
+        return None
+    return first_scan(order, order.parcels[0])
+
+
+def was_in_time(order: Order, scanned_at: datetime, rules: RuleSet) -> bool:
+    """Whether an order with a plain scan kept the rules: then it went well."""
+    uploaded_at = order.parcels[0].uploaded_at
     due, limit = ship_by(order, rules), rules.pickup_hours(order)
-    if due is None or limit is None or parcel.uploaded_at > due or order.group_formed_at is None:
+    if due is None or limit is None or uploaded_at > due or order.group_formed_at is None:
         return False
-    scanned_at = first_scan(order, parcel)
-    return scanned_at is not None and scanned_at <= later(parcel.uploaded_at, hours(limit))
+    return scanned_at <= later(uploaded_at, hours(limit))
 
 
 def _first(breaches: list[_Breach]) -> _Breach:
