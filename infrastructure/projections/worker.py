@@ -194,7 +194,8 @@ class Worker:
         """Apply the next batch of these shops, by how much each lags; how many had something new.
 
         Those that another worker holds are left to it. An order that the database refuses is found by
-        taking the batch's orders one by one.
+        taking the batch's orders one by one, each in place of whatever rows of it are there: a checkpoint
+        that was set back finds rows from beyond it.
         """
         try:
             return await self._advance(connection, lagging)
@@ -275,7 +276,7 @@ class Worker:
             known = [
                 pair
                 for pair in pairs
-                if not histories[pair] or histories[pair][0].position <= stretches[pair[0]].done
+                if one_by_one or not histories[pair] or histories[pair][0].position <= stretches[pair[0]].done
             ]
             for build in together if known else ():
                 await delete_rows(connection, build, known)

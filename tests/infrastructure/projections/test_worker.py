@@ -15,6 +15,7 @@ from infrastructure.database.pool import Pool
 from infrastructure.log.log import read_head
 from infrastructure.projections import worker as worker_module
 from infrastructure.projections.builds import reached
+from infrastructure.projections.parking import list_parked
 from infrastructure.projections.worker import CATCH_UP_BATCH, Worker, share_out
 from infrastructure.rule_sets import shipped_rules
 from tests.infrastructure.projections.built import NO_ROWS, equal_to_the_log, rows
@@ -91,6 +92,7 @@ def test_applied_twice_is_applied_once(database_url: str) -> None:
             await connection.execute("UPDATE checkpoint SET position = 0")
             await worker.catch_up(SHOP)
             assert await rows(connection) == once
+            assert await list_parked(connection, 10) == []
 
     on_database(database_url, work)
 
