@@ -4,7 +4,7 @@ A list is taken in batches. An order whose application is under review is left
 as it is: a list may be sent again after an interruption.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Literal, NamedTuple
@@ -12,8 +12,6 @@ from typing import Literal, NamedTuple
 import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from domain.calendar import ExpectedDecision
 from domain.history import Metadata, Recorded
@@ -23,14 +21,12 @@ from domain.order.events import OrderEvent
 from domain.order.state import Order, Status, evolve, fold
 from domain.order.warnings import Around, OrderWarning, warnings
 from domain.rules.ruleset import RuleBook
-from domain.sku.state import Sku
-from domain.sku.state import fold as fold_sku
 from infrastructure.command_path import CommandPath, Tell
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import read_histories
-from infrastructure.log.streams import OF_ORDER, OF_SKU
+from infrastructure.log.streams import OF_ORDER
 from infrastructure.pinduoduo.stockout_lists import Entry, Reason, Rejected
-from infrastructure.surroundings import LookAround, nothing_around, wanted
+from infrastructure.surroundings import LookAround, nothing_around, skus_of, wanted
 
 BATCH = 500
 MOST_ROWS = 10_000
@@ -149,7 +145,7 @@ async def preview_stockouts(
                 connection, [(request.shop_id, OF_ORDER.stream(each.order_sn)) for each in applications]
             )
             orders = {stream: fold(OF_ORDER.id_of(stream[1]), history) for stream, history in histories.items()}
-            skus = await _skus(connection, request.shop_id, orders.values())
+            skus = await skus_of(connection, request.shop_id, orders.values())
             asked = [
                 wanted(request.shop_id, orders[request.shop_id, OF_ORDER.stream(each.order_sn)], now, each.command)
                 for each in applications
@@ -214,14 +210,6 @@ def _application(rows: Sequence[Entry], request: Request) -> _Application:
         reason=reason, sku_ids=tuple(named) or request.sku_ids, occurred_at=request.occurred_at or UNSET
     )
     return _Application(tuple(row.line for row in rows), rows[0].order_sn, command)
-
-
-async def _skus(connection: AsyncConnection[TupleRow], shop_id: str, orders: Iterable[Order]) -> Mapping[str, Sku]:
-    names = {line.sku_id for order in orders for line in order.lines}
-    histories = await read_histories(connection, [(shop_id, OF_SKU.stream(name)) for name in names])
-    return {
-        OF_SKU.id_of(stream): fold_sku(OF_SKU.id_of(stream), history) for (_, stream), history in histories.items()
-    }
 
 
 def _outcomes(

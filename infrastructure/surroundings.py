@@ -19,11 +19,14 @@ from domain.order import events as e
 from domain.order.commands import Command, ReplaceTracking, RequestStockout, UploadTracking
 from domain.order.state import Order
 from domain.order.warnings import Around, Use
+from domain.order.way_out import applications
+from domain.rules.ruleset import RuleBook
 from domain.sku.state import Sku
+from domain.sku.state import fold as fold_sku
 from infrastructure.log.codec import AnyEvent, UnreadableEvent, decode_event, decode_metadata
 from infrastructure.log.columns import Column, Texts, Times
 from infrastructure.log.log import read_histories
-from infrastructure.log.streams import OF_ORDER
+from infrastructure.log.streams import OF_ORDER, OF_SKU
 from infrastructure.projections.views import APPLICATIONS, PARCELS
 
 TAIL = 2_000
@@ -250,6 +253,33 @@ async def look_around(connection: AsyncConnection[TupleRow], asked: Sequence[Wan
             await cursors[name].execute(*question)
     found.add_rows(**{name: await cursor.fetchall() for name, cursor in cursors.items()})
     return found
+
+
+async def around_applications(
+    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, orders: Sequence[tuple[Order, datetime]]
+) -> list[Around]:
+    """What would lie around an application for each of these orders, where it is a way out at that moment."""
+    asked = [
+        Wanted(
+            shop_id, (), [_day(filed_at) for filed_at in applications(order, book.governing(order), at).values()]
+        )
+        for order, at in orders
+    ]
+    others = await look_around(connection, [each for each in asked if each.days])
+    skus = await skus_of(connection, shop_id, (order for order, _ in orders))
+    apply = RequestStockout(reason="oversold")
+    return [others.around(shop_id, order, apply, skus) for order, _ in orders]
+
+
+async def skus_of(
+    connection: AsyncConnection[TupleRow], shop_id: str, orders: Iterable[Order]
+) -> Mapping[str, Sku]:
+    """The SKUs of some orders as they are by now, by their ids."""
+    names = {line.sku_id for order in orders for line in order.lines}
+    histories = await read_histories(connection, [(shop_id, OF_SKU.stream(name)) for name in names])
+    return {
+        OF_SKU.id_of(stream): fold_sku(OF_SKU.id_of(stream), history) for (_, stream), history in histories.items()
+    }
 
 
 def _day(at: datetime) -> datetime:

@@ -61,6 +61,9 @@ def way_out(
                 _possible(option),
             )
         out.print(table)
+        for option in found.options:
+            for warning in option.warnings:
+                out.print(Text(f"{option.way.replace('_', ' ')}: {warning.detail}", style="yellow"))
     out.print(f"Whatever is done, {yuan(found.standing_fen)} stands already.")
 
 

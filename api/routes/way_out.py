@@ -18,6 +18,7 @@ from domain.order.way_out import WayOut, way_out
 from infrastructure import clock
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
+from infrastructure.surroundings import around_applications
 
 router = APIRouter(tags=["stock"])
 
@@ -45,6 +46,8 @@ async def way_out_of(program: Program, shop_id: str, order_sn: str, at: datetime
     stream = (shop_id, OF_ORDER.stream(order_sn))
     async with program.pool.connection() as connection:
         order = fold(order_sn, (await read_histories(connection, [stream]))[stream])
-    if order.last_occurred_at is None:
-        raise Refused("unknown_order", f"The shop has no order {order_sn}.")
-    return way_out(order, program.book.governing(order), max(at or clock.now(), order.last_occurred_at))
+        if order.last_occurred_at is None:
+            raise Refused("unknown_order", f"The shop has no order {order_sn}.")
+        at = max(at or clock.now(), order.last_occurred_at)
+        (around,) = await around_applications(connection, shop_id, program.book, [(order, at)])
+    return way_out(order, program.book.governing(order), at, around)

@@ -14,9 +14,17 @@ import msgspec
 from domain.calendar import ExpectedDecision, later
 from domain.history import Recorded
 from domain.order import events as e
-from domain.order.decisions import Refusal, cannot_refund, cannot_request_stockout, cannot_ship
+from domain.order.commands import RequestStockout
+from domain.order.decisions import (
+    Refusal,
+    cannot_meet_conditions,
+    cannot_refund,
+    cannot_request_stockout,
+    cannot_ship,
+)
 from domain.order.state import OUT_OF_STOCK, Order, evolve
 from domain.order.view import ViolationView, violation_view
+from domain.order.warnings import NOTHING_AROUND, Around, OrderWarning, missed_conditions
 from domain.rules.deadlines import clocks
 from domain.rules.ruleset import RuleSet
 from domain.rules.violations import Violation, ladder
@@ -36,8 +44,8 @@ class Option(msgspec.Struct, frozen=True):
     changes it. ``violations`` are all the order then has, those that stand already among them;
     ``penalty_fen`` is their sum, null where one depends on a payment that isn't known. A decision is played at
     the late end of ``expected_decision``, as an approval; decided at the early end it comes to
-    ``earliest_decision_fen``. ``because`` says why it is not possible now. What is ``never`` to be done is
-    listed only for its price.
+    ``earliest_decision_fen``. ``because`` says why it is not possible now, ``warnings`` which of the platform's
+    conditions an application would miss. What is ``never`` to be done is listed only for its price.
     """
 
     way: Way
@@ -50,6 +58,7 @@ class Option(msgspec.Struct, frozen=True):
     expected_decision: ExpectedDecision | None = None
     earliest_decision_fen: int | None = None
     never: bool = False
+    warnings: tuple[OrderWarning, ...] = ()
 
 
 class PricedWay(msgspec.Struct, frozen=True):
@@ -74,15 +83,15 @@ class WayOut(msgspec.Struct, frozen=True):
     because: str | None = None
 
 
-def way_out(order: Order, rules: RuleSet, at: datetime) -> WayOut:
-    """Every way out of an order at a moment."""
+def way_out(order: Order, rules: RuleSet, at: datetime, around: Around = NOTHING_AROUND) -> WayOut:
+    """Every way out of an order at a moment; what lies around it says what an application would miss."""
     standing = _sum([v for v in ladder(order, rules) if v.stands_from <= at])
     if because := _needs_none(order):
         return WayOut(order.order_sn, at, standing, (), because)
-    return WayOut(order.order_sn, at, standing, options(order, rules, at))
+    return WayOut(order.order_sn, at, standing, options(order, rules, at, around))
 
 
-def options(order: Order, rules: RuleSet, at: datetime) -> tuple[Option, ...]:
+def options(order: Order, rules: RuleSet, at: datetime, around: Around = NOTHING_AROUND) -> tuple[Option, ...]:
     """The ways out of an order that is still to be shipped, none for another."""
     if _needs_none(order):
         return ()
@@ -98,10 +107,8 @@ def options(order: Order, rules: RuleSet, at: datetime) -> tuple[Option, ...]:
         found.append(_shipping(order, rules, "ship_late", late_at, until))
     if order.open_review:
         found.append(_awaiting(order, rules, at))
-    else:
-        found.append(_applying(order, rules, "apply_now", at))
-        if due is not None and in_time:
-            found.append(_applying(order, rules, "apply_late", later(due, _AN_INSTANT)))
+    for way, filed_at in applications(order, rules, at).items():
+        found.append(_applying(order, rules, way, filed_at, around))
     refunded = (e.OrderRefunded("merchant", OUT_OF_STOCK), at)
     found.append(_option(order, rules, "refund", at, [refunded], cannot_refund(order)))
     found.sort(key=lambda option: (not option.possible, option.penalty_fen is None, option.penalty_fen or 0))
@@ -109,9 +116,22 @@ def options(order: Order, rules: RuleSet, at: datetime) -> tuple[Option, ...]:
     return tuple(found)
 
 
-def prices(order: Order, rules: RuleSet, at: datetime) -> tuple[PricedWay, ...]:
+def prices(order: Order, rules: RuleSet, at: datetime, around: Around = NOTHING_AROUND) -> tuple[PricedWay, ...]:
     """What each way out costs, in the same order."""
-    return tuple([PricedWay(each.way, each.possible, each.penalty_fen) for each in options(order, rules, at)])
+    return tuple(
+        [PricedWay(each.way, each.possible, each.penalty_fen) for each in options(order, rules, at, around)]
+    )
+
+
+def applications(order: Order, rules: RuleSet, at: datetime) -> dict[Way, datetime]:
+    """The ways out by a new application, and when each would be filed."""
+    if _needs_none(order) or order.open_review:
+        return {}
+    found: dict[Way, datetime] = {"apply_now": at}
+    due = clocks(order, rules).upload.due_at
+    if due is not None and at <= due:
+        found["apply_late"] = later(due, _AN_INSTANT)
+    return found
 
 
 def _needs_none(order: Order) -> str | None:
@@ -130,11 +150,14 @@ def _shipping(order: Order, rules: RuleSet, way: Way, at: datetime, until: datet
     return _option(order, rules, way, at, _sent(at), cannot_ship(order), until)
 
 
-def _applying(order: Order, rules: RuleSet, way: Way, at: datetime) -> Option:
+def _applying(order: Order, rules: RuleSet, way: Way, at: datetime, around: Around) -> Option:
     applied = (e.StockoutRequested("oversold"), at)
-    return _decided(
-        order, rules, way, at, [applied], rules.review.expected_decision(at), cannot_request_stockout(order)
-    )
+    refusal = cannot_request_stockout(order)
+    refusal = refusal or cannot_meet_conditions(RequestStockout(reason="oversold"), order, rules, at, around)
+    option = _decided(order, rules, way, at, [applied], rules.review.expected_decision(at), refusal)
+    sku_ids = tuple(dict.fromkeys(line.sku_id for line in order.lines))
+    missed = missed_conditions(order, sku_ids, at, rules, around)
+    return msgspec.structs.replace(option, warnings=tuple(missed))
 
 
 def _awaiting(order: Order, rules: RuleSet, at: datetime) -> Option:

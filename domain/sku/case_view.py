@@ -8,6 +8,7 @@ import msgspec
 
 from domain.order.state import Order, Status
 from domain.order.view import DeadlineView, deadline_view
+from domain.order.warnings import Around
 from domain.order.way_out import PricedWay, prices
 from domain.rules.deadlines import Deadline, contact_buyer, contact_since, delist_since, ship_by
 from domain.rules.ruleset import RuleBook
@@ -90,7 +91,9 @@ def contact(case: StockoutCase, in_case: InCase, order: Order, book: RuleBook) -
     return contact_since(order, in_case.since, case.time_known, rules, order.ending)
 
 
-def order_in_case(case: StockoutCase, in_case: InCase, order: Order, book: RuleBook, at: datetime) -> OrderInCase:
+def order_in_case(
+    case: StockoutCase, in_case: InCase, order: Order, book: RuleBook, at: datetime, around: Around
+) -> OrderInCase:
     rules = book.governing(order)
     return OrderInCase(
         order_sn=in_case.order_sn,
@@ -102,5 +105,5 @@ def order_in_case(case: StockoutCase, in_case: InCase, order: Order, book: RuleB
         paid_fen=order.paid_fen,
         stockout_fen=rules.penalty_fen("stockout", order),
         contact=deadline_view(contact(case, in_case, order, book), at),
-        ways=prices(order, rules, at),
+        ways=prices(order, rules, at, around),
     )

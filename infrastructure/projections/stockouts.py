@@ -20,6 +20,7 @@ from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.projections.lists import Page
 from infrastructure.projections.stock import cases_of
+from infrastructure.surroundings import around_applications
 
 STRETCH = 200
 """SKUs whose cases are made at once."""
@@ -171,9 +172,11 @@ async def _orders(
     shown: Sequence[InCase],
 ) -> list[OrderInCase]:
     orders = await _folded(connection, shop_id, shown)
+    moments = [max(now, order.last_occurred_at or now) for order in orders]
+    around = await around_applications(connection, shop_id, book, list(zip(orders, moments, strict=True)))
     return [
-        order_in_case(case, each, order, book, max(now, order.last_occurred_at or now))
-        for each, order in zip(shown, orders, strict=True)
+        order_in_case(case, each, order, book, at, others)
+        for each, order, at, others in zip(shown, orders, moments, around, strict=True)
     ]
 
 

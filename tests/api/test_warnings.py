@@ -209,6 +209,12 @@ def test_the_eleventh_application_of_a_day_is_warned_of_alone_in_bulk_and_by_lis
     assert codes(earlier) == []
 
 
+def applying(api: Api, number: str, at: datetime) -> Any:
+    """The way out of applying at that moment."""
+    options = api.get(f"orders/{number}/way-out", at=at).json()["options"]
+    return next(option for option in options if option["way"] == "apply_now")
+
+
 @pytest.fixture
 def strict(database_url: str, tmp_path: Path) -> Iterator[Api]:
     """The API under rules that refuse an application which misses a condition of the platform."""
@@ -231,7 +237,12 @@ def test_a_rule_set_may_refuse_what_the_platform_would(strict: Api) -> None:
     assert (refused.status_code, refused.json()["code"]) == (409, "conditions_not_met")
     assert f"SKU {SKU} can still be bought" in refused.json()["detail"]
     assert refused.json()["order_status"] == "awaiting_shipment"
+    assert not applying(strict, order_sn(1), at)["possible"]
     delist(strict, at)
+    assert applying(strict, order_sn(1), at) == applying(strict, order_sn(1), at) | {
+        "possible": True,
+        "warnings": [],
+    }
     commands = [
         {
             "order_sn": order_sn(n),
@@ -245,3 +256,13 @@ def test_a_rule_set_may_refuse_what_the_platform_would(strict: Api) -> None:
     assert [outcome["status"] for outcome in outcomes] == [200] * 10 + [409] * 2
     assert outcomes[-1]["problem"]["code"] == "conditions_not_met"
     assert "10 a day" in outcomes[-1]["problem"]["detail"]
+    assert codes(applying(strict, order_sn(11), at)) == ["daily_limit"]
+    assert applying(strict, order_sn(11), at)["because"] == outcomes[-1]["problem"]["detail"]
+    assert applying(strict, order_sn(11), at + timedelta(days=1))["possible"]
+    at_risk = strict.get(f"skus/{SKU}/at-risk", min_position=strict.order(order_sn(10))["position"]).json()["items"]
+    ways = {way["way"]: way["possible"] for order in at_risk for way in order["ways"]}
+    assert len(at_risk) == 2
+    assert (ways["apply_now"], ways["refund"]) == (
+        clock.now().astimezone(BEIJING).date() != at.astimezone(BEIJING).date(),
+        True,
+    )

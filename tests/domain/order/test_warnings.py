@@ -9,6 +9,7 @@ from domain.order import commands as c
 from domain.order.decisions import Refusal, decide
 from domain.order.events import StockoutRequested
 from domain.order.warnings import Around, OrderWarning, Use, warnings
+from domain.order.way_out import way_out
 from domain.rules.ruleset import RuleBook
 from domain.sku.state import Sku
 from tests.domain.sku_vocabulary import Told, delisted, relisted, sku_after
@@ -167,6 +168,31 @@ def test_a_missed_condition_refuses_only_where_the_rules_say_so() -> None:
             assert decision.code == "conditions_not_met"
         else:
             assert decision == (StockoutRequested("no_supply"),)
+
+
+@pytest.mark.parametrize("book", [BOOK, REFUSING], ids=["warning", "refusing"])
+@pytest.mark.parametrize(
+    ("around", "missed"),
+    [
+        (Around(OFF_SALE), []),
+        (Around(shelf()), ["on_sale"]),
+        (Around(OFF_SALE, filed=[MONDAY_12] * 10), ["daily_limit"]),
+        (Around(OFF_SALE, filed=[MONDAY_8 - timedelta(days=1)] * 10), []),
+    ],
+)
+def test_an_application_is_a_way_out_where_it_would_be_taken(
+    book: RuleBook, around: Around, missed: list[str]
+) -> None:
+    story = given(awaiting_shipment(), under=book)
+    decision, _ = decide(story.history, story.order, REQUEST_STOCKOUT, book, MONDAY_12, around)
+    ways = {option.way: option for option in way_out(story.order, story.rules, MONDAY_12, around).options}
+    now, late = ways["apply_now"], ways["apply_late"]
+    assert [warning.code for warning in now.warnings] == missed
+    assert now.possible != isinstance(decision, Refusal)
+    assert now.because == (decision.detail if isinstance(decision, Refusal) else None)
+    # By the ship-by another day has begun, with no application yet.
+    assert [warning.code for warning in late.warnings] == [code for code in missed if code != "daily_limit"]
+    assert ways["refund"].warnings == ways["ship_in_time"].warnings == ()
 
 
 def test_a_refusal_names_every_condition_that_is_missed() -> None:
