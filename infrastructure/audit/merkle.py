@@ -18,6 +18,9 @@ EMPTY = _sha256().digest()
 
 HASH_BYTES = 32
 
+_begun_node = _sha256(b"\x01").copy
+"""The hash of an inner node, begun: a copy that goes on is had in two thirds of the time of a new one."""
+
 Node = tuple[int, int]
 """A complete subtree: its level and its number among those of that level."""
 
@@ -26,7 +29,9 @@ Range = tuple[int, int]
 
 
 def parent(left: bytes, right: bytes) -> bytes:
-    return _sha256(b"\x01" + left + right).digest()
+    node = _begun_node()
+    node.update(left + right)
+    return node.digest()
 
 
 def split(size: int) -> int:
@@ -57,10 +62,14 @@ def joined(hashes: Sequence[bytes]) -> bytes:
 
 def levels(leaves: Sequence[bytes]) -> list[Sequence[bytes]]:
     """The hashes of all complete subtrees over some leaves, level by level, the leaves first."""
-    found = [leaves]
+    found, begun = [leaves], _begun_node
     while len(row := found[-1]) > 1:
-        pairs = zip(row[::2], row[1::2], strict=False)
-        found.append([_sha256(b"\x01" + left + right).digest() for left, right in pairs])
+        above = []
+        for left, right in zip(row[::2], row[1::2], strict=False):
+            node = begun()
+            node.update(left + right)
+            above.append(node.digest())
+        found.append(above)
     return found
 
 

@@ -120,7 +120,7 @@ class Rows:
     def __init__(self, connection: Connection[TupleRow], shop_id: str, start: int, end: int) -> None:
         self._connection = connection.pgconn
         shop = shop_id.encode()
-        self._head = b"\x00" + struct.pack("!i", len(shop)) + shop
+        self._begun_leaf = hashlib.sha256(b"\x00" + struct.pack("!i", len(shop)) + shop).copy
         self.closed = False
         self._connection.send_query(sql.SQL(_ROWS).format(shop_id, start, end).as_bytes(connection))
         result = self._connection.get_result()
@@ -130,14 +130,16 @@ class Rows:
 
     def take(self, count: int) -> tuple[list[bytes], list[bytes]]:
         """The next rows, fewer where there are no more, and their leaf hashes."""
-        sha256, head, receive, row = hashlib.sha256, self._head, self._connection.get_copy_data, self._next
+        begun_leaf, receive, row = self._begun_leaf, self._connection.get_copy_data, self._next
         rows: list[bytes] = []
         leaves: list[bytes] = []
         for _ in range(count):
             if len(row) <= 2:  # what ends a COPY is no longer
                 break
             rows.append(row)
-            leaves.append(sha256(head + row[2:-_HASH_FIELD]).digest())
+            leaf = begun_leaf()
+            leaf.update(row[2:-_HASH_FIELD])
+            leaves.append(leaf.digest())
             row = bytes(receive(0)[1])
         self._next = row
         return rows, leaves
