@@ -1,6 +1,6 @@
 """``import-bill``, ``reconcile`` and ``penalties``: what broken rules cost, and what the platform took."""
 
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -12,15 +12,17 @@ from rich.table import Table
 from api.cli.terminal import (
     AsOf,
     Failed,
+    FirstDay,
     Json,
     KnownAt,
+    LastDay,
     ShopArgument,
-    day,
     err,
     folding,
     identifier,
     moment,
     out,
+    period_of,
     print_json,
     with_program,
     yuan,
@@ -34,7 +36,6 @@ from infrastructure.pinduoduo.sheets import UnreadableSheet
 from infrastructure.projections.past import Moment
 from infrastructure.projections.penalties import By, PenaltySum, penalty_sums, penalty_sums_at
 from infrastructure.projections.reconciling import list_differences
-from infrastructure.projections.reports import BadPeriod, Period
 from infrastructure.projections.worker import Worker
 
 _SHOWN = 20
@@ -156,13 +157,8 @@ def reconcile(
 def penalties(
     shop: ShopArgument,
     by: Annotated[By, typer.Option(help="Sum up by order, by sku or by day.")] = "day",
-    since: Annotated[
-        date | None,
-        typer.Option("--from", parser=day, metavar="DAY", help="The first day (default: six before the last)."),
-    ] = None,
-    until: Annotated[
-        date | None, typer.Option("--to", parser=day, metavar="DAY", help="The last day (default: today).")
-    ] = None,
+    since: FirstDay = None,
+    until: LastDay = None,
     as_of: AsOf = None,
     known_at: KnownAt = None,
     as_json: Json = False,
@@ -170,10 +166,7 @@ def penalties(
     """What broken rules cost, by order, by SKU or by day."""
     now = clock.now()
     seen_from = Moment(as_of, known_at) if as_of or known_at else None
-    try:
-        period = Period.of(since, until, seen_from.judged_at if seen_from else now)
-    except BadPeriod as error:
-        raise typer.BadParameter(str(error), param_hint="--from") from None
+    period = period_of(since, until, seen_from.judged_at if seen_from else now)
 
     async def read(program: Program) -> list[PenaltySum]:
         if seen_from:

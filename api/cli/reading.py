@@ -1,6 +1,5 @@
 """``order``, ``history``, ``violations`` and ``report``: reading what the API serves, from the command line."""
 
-from datetime import date
 from typing import Annotated, Any
 
 import msgspec
@@ -11,14 +10,16 @@ from rich.text import Text
 from api.cli.terminal import (
     AsOf,
     Failed,
+    FirstDay,
     Json,
     KnownAt,
+    LastDay,
     OrderArgument,
     ShopArgument,
-    day,
     folding,
     moment,
     out,
+    period_of,
     print_json,
     shown,
     with_program,
@@ -36,7 +37,7 @@ from infrastructure import clock
 from infrastructure.log.log import ORDER, read_stream
 from infrastructure.projections.lists import ListedViolation, list_violations
 from infrastructure.projections.past import Moment, violations_at
-from infrastructure.projections.reports import BadPeriod, DailyReport, Period, daily_report, daily_report_at
+from infrastructure.projections.reports import DailyReport, daily_report, daily_report_at
 from infrastructure.projections.worker import Worker
 
 _BRIEF = 120
@@ -196,13 +197,8 @@ def _dispute(violation: ViolationView) -> str:
 
 def report(
     shop: ShopArgument,
-    since: Annotated[
-        date | None,
-        typer.Option("--from", parser=day, metavar="DAY", help="The first day (default: six before the last)."),
-    ] = None,
-    until: Annotated[
-        date | None, typer.Option("--to", parser=day, metavar="DAY", help="The last day (default: today).")
-    ] = None,
+    since: FirstDay = None,
+    until: LastDay = None,
     as_of: AsOf = None,
     known_at: KnownAt = None,
     as_json: Json = False,
@@ -210,10 +206,7 @@ def report(
     """The days of a shop in Beijing: orders formed, shipped on time, late, rules broken, penalties."""
     now = clock.now()
     seen_from = Moment(as_of, known_at) if as_of or known_at else None
-    try:
-        period = Period.of(since, until, seen_from.judged_at if seen_from else now)
-    except BadPeriod as error:
-        raise typer.BadParameter(str(error), param_hint="--from") from None
+    period = period_of(since, until, seen_from.judged_at if seen_from else now)
 
     async def read(program: Program) -> DailyReport:
         if seen_from is not None:

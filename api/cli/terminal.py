@@ -19,6 +19,7 @@ from api.program import Program, database
 from api.queries import parse_day, parse_moment
 from domain.calendar import BEIJING
 from domain.rules.ruleset import RuleBook
+from infrastructure.projections.reports import BadPeriod, Period
 from infrastructure.rule_sets import rule_book
 from infrastructure.settings import Settings
 
@@ -97,6 +98,21 @@ KnownAt = Annotated[
     datetime | None,
     typer.Option("--known-at", parser=moment, metavar="TIME", help="As the log knew it then."),
 ]
+FirstDay = Annotated[
+    date | None,
+    typer.Option("--from", parser=day, metavar="DAY", help="The first day (default: six before the last)."),
+]
+LastDay = Annotated[
+    date | None, typer.Option("--to", parser=day, metavar="DAY", help="The last day (default: today).")
+]
+
+
+def period_of(since: date | None, until: date | None, judged_at: datetime) -> Period:
+    """The days of a report, which are judged at a moment."""
+    try:
+        return Period.of(since, until, judged_at)
+    except BadPeriod as error:
+        raise typer.BadParameter(str(error), param_hint="--from") from None
 
 
 def settings() -> Settings:

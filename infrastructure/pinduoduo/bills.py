@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Literal, NamedTuple, Self
+from typing import IO, Literal, NamedTuple
 
 from domain.order.decisions import CLOCK_SKEW
 from domain.order.events import ViolationKind
@@ -27,7 +27,7 @@ from infrastructure.pinduoduo.cells import (
     moment,
     order_number,
 )
-from infrastructure.pinduoduo.sheets import Line, Sheet, UnreadableSheet
+from infrastructure.pinduoduo.sheets import Line, SheetReader, UnreadableSheet
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "order_sn": ("商户订单号", "订单号", "订单编号", "orderNo", "order_sn"),
@@ -73,32 +73,17 @@ Other = Literal["other"]
 """A line about something else than penalties."""
 
 
-class BillReader:
-    """Reads a bill as a stream: iterate once, in a ``with`` block. Raises ``UnreadableSheet``.
+class BillReader(SheetReader):
+    """Reads a bill as a stream.
 
     A line without a number of its own is known by what it says and by how many equal ones come before it, so the
     same bill read again has the same lines. Nothing can have happened after ``now`` (and ten minutes).
-    ``bytes_read`` and ``total_bytes`` tell how far it has come.
     """
 
     def __init__(self, source: Path | IO[bytes], *, now: datetime) -> None:
-        self._sheet = Sheet(source)
+        super().__init__(source)
         self._latest = now + CLOCK_SKEW
         self._equal: Counter[tuple[object, ...]] = Counter()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._sheet.close()
-
-    @property
-    def total_bytes(self) -> int:
-        return self._sheet.total_bytes
-
-    @property
-    def bytes_read(self) -> int:
-        return self._sheet.bytes_read
 
     def __iter__(self) -> Iterator[BillLine | Rejected | Other]:
         columns, lines = _after_header(iter(self._sheet))

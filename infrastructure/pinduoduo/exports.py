@@ -8,7 +8,7 @@ column and a reason; the others go in.
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -27,7 +27,7 @@ from infrastructure.pinduoduo.cells import (
     moment,
     order_number,
 )
-from infrastructure.pinduoduo.sheets import Sheet, UnreadableSheet
+from infrastructure.pinduoduo.sheets import SheetReader, UnreadableSheet
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "order_sn": ("订单号",),
@@ -95,12 +95,11 @@ class Rejected(NamedTuple):
     reason: str
 
 
-class ExportReader:
-    """Reads an export as a stream: iterate once, in a ``with`` block.
+class ExportReader(SheetReader):
+    """Reads an export as a stream.
 
     ``seen_at`` is when the export was made, ``now`` the present, beyond which (and ten minutes) nothing
-    can have happened. ``rows_read``, ``bytes_read`` and ``total_bytes`` tell how far it has come.
-    Raises ``UnreadableExport``.
+    can have happened. ``rows_read`` too tells how far it has come. Raises ``UnreadableExport``.
     """
 
     def __init__(self, path: Path, *, seen_at: datetime, now: datetime) -> None:
@@ -108,23 +107,9 @@ class ExportReader:
         self._latest = now + CLOCK_SKEW
         self.rows_read = 0
         try:
-            self._sheet = Sheet(path)
+            super().__init__(path)
         except UnreadableSheet as error:
             raise UnreadableExport(str(error)) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._sheet.close()
-
-    @property
-    def total_bytes(self) -> int:
-        return self._sheet.total_bytes
-
-    @property
-    def bytes_read(self) -> int:
-        return self._sheet.bytes_read
 
     def __iter__(self) -> Iterator[Row | Rejected]:
         try:

@@ -8,7 +8,7 @@ import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, Self
 
 import openpyxl
 from openpyxl.utils.exceptions import InvalidFileException
@@ -114,6 +114,30 @@ class Sheet:
             raise
         except Exception as error:
             raise UnreadableSheet(f"the workbook is damaged: {error}") from error
+
+
+class SheetReader:
+    """What makes rows of a sheet: iterate once, in a ``with`` block. Raises ``UnreadableSheet``.
+
+    ``bytes_read`` and ``total_bytes`` tell how far it has come.
+    """
+
+    def __init__(self, source: Path | IO[bytes]) -> None:
+        self._sheet = Sheet(source)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sheet.close()
+
+    @property
+    def total_bytes(self) -> int:
+        return self._sheet.total_bytes
+
+    @property
+    def bytes_read(self) -> int:
+        return self._sheet.bytes_read
 
 
 class _PhysicalLines:

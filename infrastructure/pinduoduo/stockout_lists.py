@@ -6,11 +6,10 @@ header. A row that makes no sense is rejected with its line and a reason; the ot
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
-from pathlib import Path
-from typing import IO, Literal, NamedTuple, Self, get_args
+from typing import Literal, NamedTuple, get_args
 
 from infrastructure.pinduoduo.cells import HEADER_WITHIN, Cells, WrongCell, columns_of, identifier, order_number
-from infrastructure.pinduoduo.sheets import Line, Sheet, UnreadableSheet
+from infrastructure.pinduoduo.sheets import Line, SheetReader, UnreadableSheet
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "order_sn": ("订单号", "订单编号", "order_sn", "order number"),
@@ -50,28 +49,8 @@ class Rejected(NamedTuple):
     reason: str
 
 
-class StockoutListReader:
-    """Reads a list as a stream: iterate once, in a ``with`` block. Raises ``UnreadableSheet``.
-
-    ``bytes_read`` and ``total_bytes`` tell how far it has come.
-    """
-
-    def __init__(self, source: Path | IO[bytes]) -> None:
-        self._sheet = Sheet(source)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._sheet.close()
-
-    @property
-    def total_bytes(self) -> int:
-        return self._sheet.total_bytes
-
-    @property
-    def bytes_read(self) -> int:
-        return self._sheet.bytes_read
+class StockoutListReader(SheetReader):
+    """Reads a list as a stream."""
 
     def __iter__(self) -> Iterator[Entry | Rejected]:
         columns, lines = _after_header(iter(self._sheet))
