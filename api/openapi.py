@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from api import problems
 from api.backtests import BacktestRequest
 from api.problems import PROBLEMS, RETRY_AFTER, Problem
+from api.rebuilds import RebuildRequest
 from api.stockouts import StockoutApplications
 from api.stored import StoredEventView
 from domain.order.commands import Command
@@ -327,10 +328,10 @@ def accepted(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
     return {202: begun} | problem_responses("invalid_request", *codes, *_ANY)
 
 
-def body(schema: str, example: dict[str, Any]) -> dict[str, Any]:
+def body(schema: str, example: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
     """The request body of a route that reads its body itself."""
     content = {"schema": {"$ref": _REF.format(name=schema)}, "examples": {"request": {"value": example}}}
-    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+    return {"requestBody": {"required": required, "content": {"application/json": content}}}
 
 
 def json_or_csv(schema: str, example: dict[str, Any], lines: str) -> dict[str, Any]:
@@ -392,7 +393,16 @@ def install(app: FastAPI) -> None:
             schema = made()
             commands = [action.command for action in ACTIONS.values()]
             views = [OrderView, OrderSummary, ListedDeadline, ListedViolation, OrderDiff, StoredEventView, Problem]
-            views += [DailyReport, Progress, Projection, Parked, RuleSet, BacktestRequest, BacktestJob]
+            views += [
+                DailyReport,
+                RebuildRequest,
+                Progress,
+                Projection,
+                Parked,
+                RuleSet,
+                BacktestRequest,
+                BacktestJob,
+            ]
             commands += [action.command for action in SKU_ACTIONS.values()]
             views += [WayOut, Difference, PenaltySum, DoubtfulShipment]
             views += [SkuView, SkuFacts, CaseView, OrderInCase, Message, FilledMessage]
@@ -404,11 +414,23 @@ def install(app: FastAPI) -> None:
                 schema["paths"][path] = command_path(action)
             for action in SKU_ACTIONS:
                 schema["paths"][f"/v1/shops/{{shop_id}}/skus/{{sku_id}}/{action}"] = sku_command_path(action)
-            schema.setdefault("components", {}).setdefault("schemas", {}).update(components)
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            schemas.update(components)
+            _forget_other_errors(schema["paths"], schemas)
             app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def _forget_other_errors(paths: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Take out what FastAPI says of invalid requests where it is not told: every error here is a problem."""
+    schemas.pop("HTTPValidationError", None)
+    schemas.pop("ValidationError", None)
+    for path in paths.values():
+        for operation in path.values():
+            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                del operation["responses"]["422"]
 
 
 _SKU_PARAMETERS: list[dict[str, Any]] = [

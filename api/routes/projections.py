@@ -1,7 +1,6 @@
 """Projections: which builds answer, rebuilding them while you watch, going back, and what is parked."""
 
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Path, Query, Request
@@ -12,6 +11,7 @@ from api.bodies import MAX_COMMAND_BYTES, decode_cursor, encode_cursor, invalid,
 from api.problems import Refused
 from api.program import Program
 from api.queries import Paged, ShopId, SkuId
+from api.rebuilds import RebuildRequest
 from domain.rules.ruleset import RuleBook
 from infrastructure import clock
 from infrastructure.projections import builds, parking, rebuild
@@ -27,36 +27,6 @@ Name = Annotated[str, Path(max_length=64, examples=["orders"], description="The 
 BuildId = Annotated[int, Path(ge=1, le=2**31 - 1, description="The rebuild's number.")]
 
 
-class RebuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to rebuild; everything may be left out.
-
-    ``views`` are built in the same pass as the one of the path. A build of the present can be activated.
-    ``to_position`` of ``shop_id``, ``known_at`` (the log as it was known then) and ``rules`` (the TOML of a rule
-    set to judge by) make one that is only read.
-    """
-
-    views: tuple[str, ...] = ()
-    shop_id: str | None = None
-    to_position: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    known_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
-    rules: Annotated[str, msgspec.Meta(max_length=100_000)] | None = None
-
-    def __post_init__(self) -> None:
-        if (self.shop_id is None) != (self.to_position is None):
-            raise ValueError("shop_id and to_position go together")
-
-    def scope(self) -> dict[str, Any]:
-        """As ``rebuild.request`` takes it."""
-        found: dict[str, Any] = {}
-        if self.shop_id is not None:
-            found |= {"shop_id": self.shop_id, "to_position": self.to_position}
-        if self.known_at is not None:
-            found["known_at"] = self.known_at.isoformat()
-        if self.rules is not None:
-            found["rules"] = self.rules
-        return found
-
-
 @router.get("", responses=openapi.page("Projection"))
 async def projections(request: Request) -> Response:
     """Every projection: which build answers, which one it can go back to, how far behind it is, and all builds."""
@@ -65,7 +35,12 @@ async def projections(request: Request) -> Response:
         return _json({"items": await overview(connection), "next_cursor": None})
 
 
-@router.post("/{name}/rebuilds", status_code=202, responses=openapi.ok("Progress", "unknown_projection"))
+@router.post(
+    "/{name}/rebuilds",
+    status_code=202,
+    responses=openapi.accepted("Progress", "unknown_projection", "too_large"),
+    openapi_extra=openapi.body("RebuildRequest", {"views": ["deadlines", "violations"]}, required=False),
+)
 async def start(request: Request, name: Name) -> Response:
     """Rebuild a projection beside the live one. One that was begun and not finished is gone on with.
 
@@ -145,7 +120,7 @@ async def rollback(request: Request, name: Name) -> Response:
 @router.delete(
     "/{name}/rebuilds/{build_id}",
     status_code=204,
-    responses=openapi.problem_responses("unknown_projection", "unknown_rebuild", "not_possible"),
+    responses=openapi.problem_responses("invalid_request", "unknown_projection", "unknown_rebuild", "not_possible"),
 )
 async def drop(request: Request, name: Name, build_id: BuildId) -> Response:
     """Remove a build and its tables; not one that answers for a projection."""
@@ -179,7 +154,7 @@ async def parked(request: Request, name: Name, paged: Annotated[Paged, Query()])
 @router.post(
     "/{name}/parked/{shop_id}/{of}/retry",
     status_code=204,
-    responses=openapi.problem_responses("unknown_projection", "not_parked"),
+    responses=openapi.problem_responses("invalid_request", "unknown_projection", "not_parked"),
 )
 async def retry(request: Request, name: Name, shop_id: ShopId, of: SkuId) -> Response:
     """Try the parked order or SKU of this id again, now and with new patience."""
@@ -194,7 +169,7 @@ async def retry(request: Request, name: Name, shop_id: ShopId, of: SkuId) -> Res
 @router.post(
     "/{name}/parked/{shop_id}/{of}/discard",
     status_code=204,
-    responses=openapi.problem_responses("unknown_projection", "not_parked"),
+    responses=openapi.problem_responses("invalid_request", "unknown_projection", "not_parked"),
 )
 async def discard(request: Request, name: Name, shop_id: ShopId, of: SkuId) -> Response:
     """Give up an event that can't be applied, and what follows it in its order or SKU; rebuilds then pass over it.

@@ -155,7 +155,8 @@ class ReviewCompleted(Event, frozen=True):
 
 @final
 class OrderRefunded(Event, frozen=True):
-    """Money went back. ``amount_fen`` absent means all of it."""
+    """Money went back. ``amount_fen`` absent means all of it. By the merchant for ``out_of_stock`` it is a stockout
+    (seed 3)."""
 
     initiated_by: RefundInitiator
     reason: str
@@ -164,7 +165,7 @@ class OrderRefunded(Event, frozen=True):
 
 @final
 class OrderCancelled(Event, frozen=True):
-    """The order was called off before it was shipped."""
+    """The order was called off before it was shipped; for ``out_of_stock``, once its group formed, a stockout."""
 
     reason: str
 

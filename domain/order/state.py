@@ -70,6 +70,13 @@ Status = Literal[
 OUT_OF_STOCK = "out_of_stock"
 """The reason of a refund or cancellation that the platform counts as a stockout (seed, DOMAIN.md §1.3 T1)."""
 
+_SAID_OTHERWISE = {OUT_OF_STOCK, "缺货", "无货", "没货", "断货"}
+
+
+def is_out_of_stock(reason: str) -> bool:
+    """Whether a reason says ``out_of_stock``, be it in people's own spelling: a stockout is none the less one."""
+    return reason.strip().lower().replace(" ", "_").replace("-", "_") in _SAID_OTHERWISE
+
 
 class Parcel(msgspec.Struct, frozen=True, gc=False):
     """A tracking number. ``scans_followed`` is false when the source that showed it carries no carrier scans."""

@@ -40,12 +40,12 @@ _NUMBER = "(played)"
 class Option(msgspec.Struct, frozen=True):
     """A way out, and what it costs.
 
-    ``at`` is the moment it is played at, ``until`` the last one at which it costs the same, null where nothing
-    changes it. ``violations`` are all the order then has, those that stand already among them;
-    ``penalty_fen`` is their sum, null where one depends on a payment that isn't known. A decision is played at
-    the late end of ``expected_decision``, as an approval; decided at the early end it comes to
-    ``earliest_decision_fen``. ``because`` says why it is not possible now, ``warnings`` which of the platform's
-    conditions an application would miss. What is ``never`` to be done is listed only for its price.
+    ``at`` is the moment it is played at, ``until`` the last one at which shipping or a refund costs the same, null
+    where nothing changes it, and where it is the platform that decides when. ``violations`` are all the order has
+    then, those that stand already among them; ``penalty_fen`` is their sum, null where one depends on a payment
+    that isn't known. A decision is played at the late end of ``expected_decision``, as an approval; decided at the
+    early end it comes to ``earliest_decision_fen``. ``because`` says why it is not possible now, ``warnings`` which
+    of the platform's conditions an application would miss. What is ``never`` to be done is shown with its price.
     """
 
     way: Way
@@ -110,7 +110,7 @@ def options(order: Order, rules: RuleSet, at: datetime, around: Around = NOTHING
     for way, filed_at in applications(order, rules, at).items():
         found.append(_applying(order, rules, way, filed_at, around))
     refunded = (e.OrderRefunded("merchant", OUT_OF_STOCK), at)
-    found.append(_option(order, rules, "refund", at, [refunded], cannot_refund(order)))
+    found.append(_option(order, rules, "refund", at, [refunded], cannot_refund(order), due if in_time else None))
     found.sort(key=lambda option: (not option.possible, option.penalty_fen is None, option.penalty_fen or 0))
     found.append(_fraud(order, rules, at))
     return tuple(found)

@@ -16,7 +16,7 @@ import msgspec
 
 from domain.calendar import hours, later
 from domain.order.events import AppealOutcome
-from domain.order.state import OUT_OF_STOCK, Ending, Order, Parcel
+from domain.order.state import Ending, Order, Parcel, is_out_of_stock
 from domain.rules.deadlines import Clocks, Deadline, clocks, first_scan, ship_by
 from domain.rules.ruleset import RuleSet, ViolationKind
 
@@ -159,10 +159,10 @@ def _stockouts(
         found += [
             _Breach(refund.at, refund.at, "merchant_refund")
             for refund in order.refunds
-            if refund.initiated_by == "merchant" and refund.reason == OUT_OF_STOCK and refund.time_known
+            if refund.initiated_by == "merchant" and is_out_of_stock(refund.reason) and refund.time_known
         ]
     cancelled = order.cancellation
-    if cancelled and cancelled.reason == OUT_OF_STOCK and order.group_formed_at and cancelled.time_known:
+    if cancelled and is_out_of_stock(cancelled.reason) and order.group_formed_at and cancelled.time_known:
         found.append(_Breach(cancelled.at, cancelled.at, "merchant_refund"))
     if unscanned and (unremedied := _unremedied(order, rules, running.ending, unscanned)):
         found.append(unremedied)

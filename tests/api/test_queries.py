@@ -273,6 +273,8 @@ def test_the_openapi_document_is_valid_and_has_examples_for_everything(api: Api)
             for response in operation.get("responses", {}).values():
                 problem = response.get("content", {}).get("application/problem+json", {})
                 shown |= problem.get("examples", {}).keys()
+            for status, response in operation["responses"].items():
+                assert status < "400" or response["content"].keys() == {"application/problem+json"}, operation
     assert set(PROBLEMS) - shown == {"method_not_allowed", "unknown_action"}
 
 

@@ -63,7 +63,7 @@ def _stand_from(violations: Sequence[Violation]) -> list[datetime | None]:
 
 ORDERS = View(
     name="orders",
-    version=2,
+    version=3,
     table="order_list",
     columns=(
         Column("version", "integer"),

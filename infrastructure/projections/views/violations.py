@@ -31,7 +31,7 @@ def rows(judged: Judged) -> Iterable[Row]:
 
 VIOLATIONS = View(
     name="violations",
-    version=2,
+    version=3,
     table="violation_list",
     columns=(
         Column("violation_id", "text"),

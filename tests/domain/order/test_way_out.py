@@ -104,7 +104,10 @@ def test_each_option_says_until_when_it_costs_the_same() -> None:
     assert option(found, "ship_in_time").until == SHIP_BY
     late = option(found, "ship_late")
     assert (late.at, late.until) == (SHIP_BY + MICROSECOND, DEEMED)
-    assert option(found, "refund").until is None
+    assert option(found, "refund").until == SHIP_BY
+    story = given(awaiting_shipment())
+    assert [option(ways(story, at), "refund").penalty_fen for at in (SHIP_BY, SHIP_BY + MICROSECOND)] == [500, 800]
+    assert option(ways(story, SHIP_BY + MICROSECOND), "refund").until is None
 
 
 def test_the_very_ship_by_is_in_time() -> None:

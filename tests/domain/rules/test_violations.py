@@ -96,6 +96,10 @@ def test_a_hold_does_not_stop_the_clock() -> None:
     ("by", "reason", "expected"),
     [
         ("merchant", "out_of_stock", ["stockout/merchant_refund"]),
+        ("merchant", " Out of stock", ["stockout/merchant_refund"]),
+        ("merchant", "out-of-stock", ["stockout/merchant_refund"]),
+        ("merchant", "缺货", ["stockout/merchant_refund"]),
+        ("merchant", "not out of stock", []),
         ("merchant", "changed_mind", []),
         ("platform", "out_of_stock", []),
         ("buyer", "changed_mind", []),
