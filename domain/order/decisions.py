@@ -297,7 +297,8 @@ def contact_buyer(command: c.ContactBuyer, order: Order, rules: RuleSet, at: dat
 
 
 def file_complaint(command: c.FileComplaint, order: Order, rules: RuleSet, at: datetime) -> Decision:
-    return cannot_complain(order) or (e.ParcelComplaintFiled(command.finding, command.evidence),)
+    number = len(order.complaints) + 1
+    return cannot_complain(order) or (e.ParcelComplaintFiled(command.finding, command.evidence, number),)
 
 
 def decide_complaint(command: c.DecideComplaint, order: Order, rules: RuleSet, at: datetime) -> Decision:

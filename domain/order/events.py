@@ -196,10 +196,11 @@ class BuyerContacted(Event, frozen=True):
 
 @final
 class ParcelComplaintFiled(Event, frozen=True):
-    """The buyer says what came was nothing, or something else."""
+    """The buyer says what came was nothing, or something else. ``number`` counts the order's complaints as told."""
 
     finding: Finding
     evidence: str | None = None
+    number: int = 1
 
 
 @final

@@ -133,11 +133,15 @@ class Cancellation(msgspec.Struct, frozen=True):
 
 
 class Complaint(msgspec.Struct, frozen=True):
-    """What the buyer says was wrong with the parcel; ``outcome`` is ``None`` while it is undecided."""
+    """What the buyer says was wrong with the parcel; ``outcome`` is ``None`` while it is undecided.
+
+    ``number`` counts complaints as they were told, so one has the same from whatever moment it is seen.
+    """
 
     filed_at: datetime
     finding: Finding
     evidence: str | None = None
+    number: int = 1
     outcome: ComplaintOutcome | None = None
     decided_at: datetime | None = None
 
@@ -474,7 +478,7 @@ def _apply(order: Order, recorded: Recorded) -> None:
         _release(order, event.hold)
         _lock_changed(order, at)
     elif type(event) is ParcelComplaintFiled:
-        order.complaints += (Complaint(at, event.finding, event.evidence),)
+        order.complaints += (Complaint(at, event.finding, event.evidence, event.number),)
     elif type(event) is ParcelComplaintDecided:
         if order.complaints:
             *others, complaint = order.complaints

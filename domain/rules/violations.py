@@ -89,8 +89,10 @@ def ladder(order: Order, rules: RuleSet, running: Clocks | None = None) -> tuple
         false = _first([breach for _, breach in unscanned])
         found.append(_violation(order, rules, "false_shipment", false))
     if order.complaints:
-        for number, fraud in enumerate(_frauds(order), start=1):
-            found.append(_violation(order, rules, "fraudulent_shipment", fraud, number))
+        found += [
+            _violation(order, rules, "fraudulent_shipment", fraud, number)
+            for number, fraud in _frauds(order).items()
+        ]
     if len(found) > 1:
         found.sort(key=lambda violation: violation.stands_from)
     return tuple(found)
@@ -183,13 +185,16 @@ def _unremedied(
     return None
 
 
-def _frauds(order: Order) -> list[_Breach]:
-    """Upheld complaints of an empty parcel or of something else than was bought (seed 4, DOMAIN.md §1.6)."""
-    return [
-        _Breach(complaint.decided_at, complaint.decided_at)
-        for complaint in order.complaints
-        if complaint.outcome == "upheld" and complaint.decided_at and complaint.finding != "other"
-    ]
+def _frauds(order: Order) -> dict[int, _Breach]:
+    """Upheld complaints of an empty parcel or of other goods than bought (seed 4, DOMAIN.md §1.6), by number."""
+    found: dict[int, _Breach] = {}
+    for complaint in order.complaints:
+        if complaint.outcome == "upheld" and complaint.decided_at and complaint.finding != "other":
+            number = complaint.number
+            while number in found:  # told before complaints had numbers
+                number += 1
+            found[number] = _Breach(complaint.decided_at, complaint.decided_at)
+    return found
 
 
 def _passed(deadline: Deadline, cause: StockoutCause | None = None) -> _Breach | None:
@@ -200,7 +205,10 @@ def _passed(deadline: Deadline, cause: StockoutCause | None = None) -> _Breach |
 
 
 def _violation(order: Order, rules: RuleSet, kind: ViolationKind, breach: _Breach, number: int = 1) -> Violation:
-    """A violation's id is the order's number and the kind: an order has one of each, but may cheat twice."""
+    """A violation's id is the order's number and the kind: an order has one of each, but may cheat twice.
+
+    A fraud has the number of its complaint, behind the first one's kind.
+    """
     suffix = kind if number == 1 else f"{kind}:{number}"
     violation_id = f"{order.order_sn}:{suffix}"
     appeal = order.appeal(violation_id)

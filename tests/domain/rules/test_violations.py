@@ -4,7 +4,9 @@ from datetime import datetime
 
 import pytest
 
-from domain.order.events import RefundInitiator
+from domain.order import commands as c
+from domain.order.decisions import Refusal
+from domain.order.events import RefundInitiator, ViolationAppealed
 from domain.rules.violations import ladder, violations
 from tests.domain.vocabulary import (
     DEEMED,
@@ -287,6 +289,28 @@ def test_who_cheats_twice_is_charged_twice_under_two_names() -> None:
         f"{ORDER_SN}:fraudulent_shipment",
         f"{ORDER_SN}:fraudulent_shipment:2",
     ]
+
+
+def test_a_fraud_that_is_told_late_has_one_name_from_whatever_moment_it_is_seen() -> None:
+    story = given(SHIPPED, complaint_filed(at=THURSDAY_9), complaint_decided("upheld", at=FRIDAY_9))
+    for command, at in (
+        (c.FileComplaint(finding="different_goods"), TUESDAY_9),
+        (c.DecideComplaint(outcome="upheld"), WEDNESDAY_9),
+    ):
+        came = story.when(command, at=at, told_at=NEXT_MONDAY_9)
+        assert not isinstance(came.decision, Refusal)
+        story = came.then(*came.decision, occurred_at=at)
+    first, second = f"{ORDER_SN}:fraudulent_shipment", f"{ORDER_SN}:fraudulent_shipment:2"
+    for moment, expected in (
+        (WEDNESDAY_9 - MICROSECOND, {}),
+        (WEDNESDAY_9, {second: WEDNESDAY_9}),
+        (FRIDAY_9, {second: WEDNESDAY_9, first: FRIDAY_9}),
+    ):
+        seen = story.as_of(moment).view.violations
+        assert {each.violation_id: each.arose_at for each in seen} == expected
+    appeal = c.AppealViolation(violation_id=second, evidence="film of the packing")
+    came = story.when(appeal, at=WEDNESDAY_9 + MICROSECOND, told_at=NEXT_MONDAY_9)
+    assert came.decision == (ViolationAppealed(second, "film of the packing"),)
 
 
 def test_a_refund_does_not_undo_fraud() -> None:
