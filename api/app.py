@@ -45,6 +45,10 @@ class Api(FastAPI):
     """The framework's application, except that single commands do not pass through its stack."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("\n"):
+            # The router's patterns would pass over it, and find what is called so without it.
+            await problems.respond(problems.problem("not_found", scope["path"]))(scope, receive, send)
+            return
         if scope["type"] == "http" and scope["method"] == "POST":
             for single in commands.singles:
                 found = single.path_regex.match(scope["path"])

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 import psycopg
@@ -260,6 +261,10 @@ class Refused(Exception):
         self.headers = dict(headers or {})
 
 
+_IN_A_PATH = "/:@!$&'()*+,;=~"
+"""What stands for itself in the path of a URI (RFC 3986)."""
+
+
 def problem(
     code: str, instance: str, detail: str | None = None, errors: tuple[FieldError, ...] | None = None
 ) -> Problem:
@@ -269,7 +274,7 @@ def problem(
         title=kind.title,
         status=kind.status,
         detail=detail or kind.advice,
-        instance=instance,
+        instance=quote(instance, safe=_IN_A_PATH),
         code=code,
         errors=errors,
     )

@@ -19,7 +19,7 @@ class RebuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     views: tuple[str, ...] = ()
-    shop_id: str | None = None
+    shop_id: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$(?!\n)")] | None = None
     to_position: Annotated[int, msgspec.Meta(ge=1)] | None = None
     known_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     rules: Annotated[str, msgspec.Meta(max_length=100_000)] | None = None

@@ -331,11 +331,35 @@ class CommandPath:
     async def submit(self, intents: Sequence[Intent]) -> list[Outcome | Exception]:
         """Judge and commit intents; each gets an outcome or the exception that stopped it, in order.
 
-        Raises ``Overloaded`` when there is no room for them; then none was taken.
+        One with the idempotency key of another before it is that request again, and is answered as one. Raises
+        ``Overloaded`` when there is no room for them; then none was taken.
         """
-        answers = self._enqueue(intents)
+        keys: dict[Key, int] = {}
+        same_as = [
+            number if (key := _key(intent)) is None else keys.setdefault(key, number)
+            for number, intent in enumerate(intents)
+        ]
+        answers = self._enqueue([intent for number, intent in enumerate(intents) if same_as[number] == number])
         await answers.complete
-        return [answer for answer in answers.given if answer is not None]
+        given = (answer for answer in answers.given if answer is not None)
+        found: list[Outcome | Exception] = []
+        for number, intent in enumerate(intents):
+            first = same_as[number]
+            found.append(
+                next(given) if first == number else await self._repeated(intent, intents[first], found[first])
+            )
+        return found
+
+    async def _repeated(self, intent: Intent, first: Intent, answer: Outcome | Exception) -> Outcome | Exception:
+        """What came of an intent with the key of one that was answered."""
+        if isinstance(answer, Exception):
+            return answer
+        if answer.answer is None:  # the key was another request's, which may be this one
+            (again,) = await self.submit([intent])
+            return again
+        assert not isinstance(first, Observe)
+        assert first.idempotency
+        return _replayed(intent, Kept(first.idempotency.fingerprint, answer.answer, answer.position), self._clock())
 
     async def tell(self, intent: Intent) -> Outcome:
         """Judge and commit one intent; raises what stopped it."""
@@ -501,7 +525,7 @@ class CommandPath:
             for seen in observe(draft.state, snapshot, self._book):
                 metadata = Metadata(actor=intent.actor, via=snapshot.via, observed=seen.observed)
                 draft.add(seen.event, seen.occurred_at, now, metadata)
-        elif intent.if_match is not None and intent.if_match != draft.state.version:
+        elif intent.if_match not in (None, draft.state.version) and _can_be_stale(intent, draft.state):
             detail = f"The {draft.kind.word} is at version {draft.state.version} by now."
             refusal = Refusal("stale_version", detail)
         else:
@@ -603,6 +627,11 @@ def _drafts(histories: Histories) -> dict[tuple[str, str], _Draft]:
         state = kind.fold(kind.id_of(stream), history)
         drafts[shop_id, stream] = _Draft(kind, history, state, state.version)
     return drafts
+
+
+def _can_be_stale(intent: Told, state: State) -> bool:
+    """Whether there is something to have changed; an order that is not there can't be told anything but to be."""
+    return state.version > 0 or not isinstance(intent, Tell) or isinstance(intent.command, Place)
 
 
 def _key(intent: Intent) -> Key | None:

@@ -11,6 +11,7 @@ from api import openapi
 from api.problems import Refused
 from api.program import Program
 from api.queries import CheckpointQuery, ConsistencyQuery, ShopId
+from api.queries import Query as Parameters
 from infrastructure.audit.archive import Archive, LogDiffers
 from infrastructure.audit.checkpoint import Signed
 from infrastructure.audit.keys import BadKey
@@ -31,7 +32,7 @@ async def checkpoint(request: Request, shop_id: ShopId, query: Annotated[Checkpo
 
 
 @router.get("/keys", responses=openapi.page("KeyInUse"))
-async def keys(request: Request, shop_id: ShopId) -> Response:
+async def keys(request: Request, shop_id: ShopId, query: Annotated[Parameters, Query()]) -> Response:
     """The public keys of the shop's checkpoints, as verifier keys of C2SP's signed notes, and what each signed."""
     archive = _archive(request)
     items = await asyncio.to_thread(archive.history, shop_id) if archive else []

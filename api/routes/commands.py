@@ -225,7 +225,13 @@ async def _told(scope: Scope, receive: Receive, target: Target, action: str) -> 
     responses=openapi.bulk_responses(),
 )
 async def bulk(request: Request, shop_id: ShopId, stated: Actor = None) -> Response:
-    """Many commands at once. They are judged in order; one that is refused never stops the others."""
+    """Many commands at once. They are judged in order; one that is refused never stops the others.
+
+    Each may have an `idempotency_key` of its own; there is none for them all.
+    """
+    if "idempotency-key" in request.headers:
+        error = FieldError("#/Idempotency-Key", "give each command its own `idempotency_key`", "header")
+        raise Refused("invalid_request", f"Idempotency-Key: {error.detail}", errors=[error])
     body = await read_body(request.receive, request.headers.get("content-length"), MAX_BULK_BYTES)
     try:
         entries = msgspec.json.decode(body, type=Bulk).commands

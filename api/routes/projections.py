@@ -99,12 +99,14 @@ async def activate_latest(request: Request, name: Name) -> Response:
     return await activate(request, name, build.id)
 
 
+@router.post("/{name}/rebuilds/{build_id}/rollback", include_in_schema=False)
+async def rollback_of(request: Request, name: Name, build_id: BuildId) -> Response:
+    """The same as ``rollback``, for who goes by the rebuild."""
+    await _progress(request, name, build_id)
+    return await rollback(request, name)
+
+
 @router.post("/{name}/rollback", responses=openapi.ok("Progress", "unknown_projection", "not_possible"))
-@router.post(
-    "/{name}/rebuilds/{build_id}/rollback",
-    responses=openapi.ok("Progress", "unknown_projection", "not_possible"),
-    include_in_schema=False,
-)
 async def rollback(request: Request, name: Name) -> Response:
     """Let the build answer again that did before."""
     _view(name)

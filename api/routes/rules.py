@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from api import openapi
@@ -11,6 +11,7 @@ from api.backtests import BacktestRequest
 from api.bodies import MAX_COMMAND_BYTES, invalid, read_body
 from api.problems import Refused
 from api.program import Program
+from api.queries import Query as Parameters
 from api.queries import ShopId
 from infrastructure import backtest_jobs
 from infrastructure.backtest_jobs import TooMany
@@ -21,7 +22,7 @@ BacktestId = Annotated[int, Path(ge=1, le=2**31 - 1, description="The backtest's
 
 
 @router.get("/v1/rules", responses=openapi.page("RuleSet"))
-async def rules(request: Request) -> Response:
+async def rules(request: Request, query: Annotated[Parameters, Query()]) -> Response:
     """The rule sets that orders are judged by, by the date from which each is in force."""
     program: Program = request.app.state.program
     return _json({"items": program.book.sets, "next_cursor": None})
@@ -56,7 +57,7 @@ async def ask(request: Request, shop_id: ShopId) -> Response:
 
 
 @router.get("/v1/shops/{shop_id}/rules/backtests", responses=openapi.page("BacktestJob"))
-async def backtests(request: Request, shop_id: ShopId) -> Response:
+async def backtests(request: Request, shop_id: ShopId, query: Annotated[Parameters, Query()]) -> Response:
     """A shop's latest backtests without their results, the newest first."""
     program: Program = request.app.state.program
     async with program.pool.connection() as connection:

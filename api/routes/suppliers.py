@@ -4,6 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 
 from api import openapi
 from api.bodies import decode_cursor
@@ -12,7 +14,15 @@ from api.program import Program
 from api.queries import ShopId, SupplierId, SupplierQuery, SuppliersQuery, Waiting
 from api.routes.orders import as_json, read_list, wait_for
 from infrastructure import clock
-from infrastructure.projections.suppliers import OpenKey, find_supplier, list_suppliers, open_handovers
+from infrastructure.projections.lists import Page
+from infrastructure.projections.suppliers import (
+    OpenHandover,
+    OpenKey,
+    find_supplier,
+    is_known,
+    list_suppliers,
+    open_handovers,
+)
 from infrastructure.projections.views import HANDOVERS
 
 router = APIRouter(tags=["suppliers"])
@@ -35,20 +45,20 @@ async def suppliers(request: Request, shop_id: ShopId, query: Annotated[Supplier
 
 @router.get(
     "/v1/shops/{shop_id}/suppliers/{supplier_id:path}/handovers",
-    responses=openapi.page("OpenHandover", "not_reached"),
+    responses=openapi.page("OpenHandover", "unknown_supplier", "not_reached"),
 )
 async def handovers(
     request: Request, shop_id: ShopId, supplier_id: SupplierId, query: Annotated[Waiting, Query()]
 ) -> Response:
     """The orders that a supplier is waited for, by when a number is expected; those without a time last."""
     after = decode_cursor(query.cursor, OpenKey)
-    return await read_list(
-        request,
-        shop_id,
-        HANDOVERS,
-        query.min_position,
-        lambda connection: open_handovers(connection, shop_id, supplier_id, clock.now(), query.limit, after),
-    )
+
+    async def read(connection: AsyncConnection[TupleRow]) -> Page[OpenHandover]:
+        if not await is_known(connection, shop_id, supplier_id):
+            raise _unknown(supplier_id)
+        return await open_handovers(connection, shop_id, supplier_id, clock.now(), query.limit, after)
+
+    return await read_list(request, shop_id, HANDOVERS, query.min_position, read)
 
 
 @router.get(
@@ -67,5 +77,9 @@ async def supplier(
             connection, shop_id, supplier_id, clock.now(), since=query.since, until=query.until
         )
     if found is None:
-        raise Refused("unknown_supplier", f"No order of the shop was ever handed to supplier {supplier_id}.")
+        raise _unknown(supplier_id)
     return as_json(found)
+
+
+def _unknown(supplier_id: str) -> Refused:
+    return Refused("unknown_supplier", f"No order of the shop was ever handed to supplier {supplier_id}.")

@@ -116,6 +116,12 @@ async def list_suppliers(
     return Page(found, (names[limit - 1],) if len(names) > limit else None)
 
 
+async def is_known(connection: AsyncConnection[TupleRow], shop_id: str, supplier_id: str) -> bool:
+    """Whether an order was ever handed to a supplier."""
+    cursor = await connection.execute(_IS_KNOWN, (shop_id, supplier_id))
+    return await cursor.fetchone() == (True,)
+
+
 async def find_supplier(
     connection: AsyncConnection[TupleRow],
     shop_id: str,
@@ -126,10 +132,9 @@ async def find_supplier(
     until: datetime | None = None,
 ) -> SupplierRecord | None:
     """One supplier, if an order was ever handed to it."""
-    cursor = connection.cursor(binary=True)
-    await cursor.execute(_IS_KNOWN, (shop_id, supplier_id))
-    if await cursor.fetchone() != (True,):
+    if not await is_known(connection, shop_id, supplier_id):
         return None
+    cursor = connection.cursor(binary=True)
     await cursor.execute(
         _COUNTS,
         {

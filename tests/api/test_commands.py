@@ -74,6 +74,9 @@ def test_a_stale_if_match_is_412_and_a_current_one_goes_through(api: Api) -> Non
     assert stale.json()["code"] == "stale_version"
     assert stale.json()["version"] == 2
     assert api.do(ORDER, "upload-tracking", headers={"If-Match": "nonsense"}, **TRACKING).status_code == 412
+    unknown = api.do("260302-0", "upload-tracking", headers={"If-Match": '"2"'}, **TRACKING)
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_order")
+    assert api.do("260302-0", "place", headers={"If-Match": '"2"'}, lines=[LINE]).status_code == 412
     assert api.do(ORDER, "upload-tracking", headers={"If-Match": '"2"'}, **TRACKING).status_code == 200
     assert events(api) == ["OrderPlaced", "GroupFormed", "TrackingUploaded"]
 
@@ -166,6 +169,19 @@ def test_a_batch_answers_in_order_and_one_refusal_stops_nothing(api: Api) -> Non
     assert outcomes[5]["version"] == 3
     assert answer.json()["position"] == 3
     assert events(api) == ["OrderPlaced", "GroupFormed", "TrackingUploaded"]
+
+
+def test_a_key_in_a_batch_is_one_commands(api: Api) -> None:
+    place = {"order_sn": ORDER, "action": "place", "lines": [LINE], "idempotency_key": "k"}
+    path = f"/v1/shops/{SHOP}/commands"
+    outcomes = api.http.post(path, json={"commands": [place] * 3 + [place | {"paid_fen": 1}]}).json()["outcomes"]
+    assert [outcome["status"] for outcome in outcomes] == [201, 201, 201, 422]
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert outcomes[3]["problem"]["code"] == "idempotency_key_reused"
+    assert events(api) == ["OrderPlaced"]
+    for_all = api.http.post(path, json={"commands": [place]}, headers={"Idempotency-Key": "k"})
+    assert for_all.status_code == 422
+    assert for_all.json()["errors"][0]["pointer"] == "#/Idempotency-Key"
 
 
 def test_a_batch_has_a_size(api: Api) -> None:

@@ -139,6 +139,8 @@ def test_an_order_of_another_shop_is_unknown(untouched: Api) -> None:
         (f"orders/{ORDER}/diff", {"from": "2026-03-03T09:00:00Z", "to": "2026-03-02T09:00:00Z"}, "#/to"),
         ("violations", {"kind": "theft"}, "#/kind"),
         ("deadlines", {"state": "gone"}, "#/state"),
+        ("rules/backtests", {"limit": "1"}, "#/limit"),
+        ("audit/keys", {"size": "1"}, "#/size"),
         ("events", {"after": "-1"}, "#/after"),
         ("events", {"types": "a;b"}, "#/types"),
     ],
@@ -169,6 +171,23 @@ def test_a_forged_cursor_gets_an_answer_or_a_problem_in_every_list(untouched: Ap
         for key, moment in itertools.product(keys, moments):
             answer = untouched.http.get(path, params={"cursor": encode_cursor(key), **moment})
             assert answer.status_code in (200, 404, 422), (path, key, answer.text)
+
+
+def test_an_id_with_a_line_break_is_not_the_one_without(api: Api) -> None:
+    api.formed("260302-1")
+    for path in ("orders/260302-1", "skus/52000301", "skus/52000301/at-risk"):
+        assert api.get(path).status_code == 200
+        assert api.get(f"{path}%0A").json()["code"] == "not_found"
+    assert api.http.post(f"/v1/shops/{SHOP}/orders/260302-1/contact-buyer%0A").json()["code"] == "not_found"
+
+
+def test_a_problem_names_its_place_as_a_uri_does(untouched: Api) -> None:
+    for path, instance in (
+        ("orders/a b", "orders/a%20b"),
+        ("orders/a%25", "orders/a%25"),
+        ("skus/货/1", "skus/%E8%B4%A7/1"),
+    ):
+        assert untouched.get(path).json()["instance"] == f"/v1/shops/{SHOP}/{instance}"
 
 
 def test_the_frameworks_own_errors_are_problems(untouched: Api) -> None:

@@ -144,13 +144,45 @@ def test_a_damaged_head_is_an_error_and_not_a_race(database_url: str) -> None:
 def test_one_key_twice_in_a_batch_runs_once(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 1)
-        first, second = await path.submit([keyed(CONTACT), keyed(CONTACT)])
+        first, second, third = await path.submit(
+            [keyed(CONTACT), keyed(CONTACT), keyed(CONTACT, fingerprint=b"other")]
+        )
         assert isinstance(first, Outcome)
-        assert isinstance(second, StillRunning)
+        assert isinstance(second, Outcome)
+        assert isinstance(third, Outcome)
+        assert (second.answer, second.position, second.replayed) == (b"told", first.position, True)
+        assert third.refusal is not None
+        assert third.refusal.code == "idempotency_key_reused"
+        assert (await types(pool)).count("BuyerContacted") == 1
         assert (await path.tell(keyed(CONTACT))).answer == b"told"
         refused = (await path.tell(keyed(CONTACT, fingerprint=b"other"))).refusal
         assert refused is not None
         assert refused.code == "idempotency_key_reused"
+
+    on_database(database_url, work)
+
+
+def test_a_key_that_was_another_requests_is_looked_up_for_each_that_has_it(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 1)
+        await path.tell(keyed(CONTACT))
+        other, same = await path.submit([keyed(CONTACT, fingerprint=b"other"), keyed(CONTACT)])
+        assert isinstance(other, Outcome)
+        assert isinstance(same, Outcome)
+        assert other.refusal is not None
+        assert (same.answer, same.replayed) == (b"told", True)
+
+    on_database(database_url, work)
+
+
+def test_a_key_is_not_answered_while_its_request_runs(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 1)
+        running = asyncio.create_task(path.tell(keyed(CONTACT)))
+        await asyncio.sleep(0)
+        with pytest.raises(StillRunning):
+            await path.tell(keyed(CONTACT))
+        assert not (await running).replayed
 
     on_database(database_url, work)
 
