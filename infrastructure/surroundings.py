@@ -18,7 +18,7 @@ from domain.history import Recorded, visible
 from domain.order import events as e
 from domain.order.commands import Command, ReplaceTracking, RequestStockout, UploadTracking
 from domain.order.state import Order
-from domain.order.warnings import Around, Use
+from domain.order.warnings import Around, Use, plain_number
 from domain.order.way_out import applications
 from domain.rules.ruleset import RuleBook
 from domain.sku.state import Sku
@@ -83,7 +83,7 @@ _REACHING_OUT = (UploadTracking, ReplaceTracking, RequestStockout)
 
 
 class Wanted(NamedTuple):
-    """What is to be known around an order: uses of numbers until a moment, and applications of days."""
+    """What is to be known around an order: uses of plain numbers until a moment, and applications of days."""
 
     shop_id: str
     numbers: Sequence[tuple[str, datetime]]
@@ -111,13 +111,15 @@ def wanted(shop_id: str, order: Order, now: datetime, command: Command | None = 
     if stands_alone(order, command):
         return None
     numbers = [
-        (parcel.tracking_number, parcel.uploaded_at) for parcel in order.current_parcels if parcel.tracking_number
+        (plain_number(parcel.tracking_number), parcel.uploaded_at)
+        for parcel in order.current_parcels
+        if parcel.tracking_number
     ]
     days = [_day(order.open_review.requested_at)] if order.open_review else []
     if command is not None:
         at = command.occurred_at if isinstance(command.occurred_at, datetime) else now
         if isinstance(command, UploadTracking | ReplaceTracking):
-            numbers.append((command.tracking_number, max(at, order.last_occurred_at or at)))
+            numbers.append((plain_number(command.tracking_number), max(at, order.last_occurred_at or at)))
         elif isinstance(command, RequestStockout):
             days.append(_day(at))
     return Wanted(shop_id, numbers, days) if numbers or days else None
@@ -136,7 +138,8 @@ class Surroundings:
     ) -> None:
         """An event of an order, at its place in the log if it has one yet."""
         if isinstance(event, e.TrackingUploaded | e.TrackingReplaced):
-            self._uses.setdefault((shop_id, event.tracking_number), set()).add((order_sn, occurred_at))
+            number = plain_number(event.tracking_number)
+            self._uses.setdefault((shop_id, number), set()).add((order_sn, occurred_at))
         elif isinstance(event, e.StockoutRequested):
             self._file(shop_id, _Filed(order_sn, occurred_at, position))
 
@@ -153,9 +156,9 @@ class Surroundings:
 
     def around(self, shop_id: str, order: Order, command: Command | None, skus: Mapping[str, Sku]) -> Around:
         """What lies around an order, or around a command to it."""
-        numbers = {parcel.tracking_number for parcel in order.current_parcels}
+        numbers = {plain_number(parcel.tracking_number) for parcel in order.current_parcels}
         if isinstance(command, UploadTracking | ReplaceTracking):
-            numbers.add(command.tracking_number)
+            numbers.add(plain_number(command.tracking_number))
         uses = [
             Use(number, order_sn, uploaded_at)
             for number in numbers

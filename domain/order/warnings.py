@@ -4,6 +4,7 @@ A warning refuses nothing and costs nothing. Whether a number was used before, a
 other orders say; what of them matters is handed in (``Around``).
 """
 
+import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
@@ -29,8 +30,13 @@ class OrderWarning(msgspec.Struct, frozen=True, omit_defaults=True):
     sku_id: str | None = None
 
 
+def plain_number(tracking_number: str) -> str:
+    """A tracking number as it is compared: half-width capitals without blanks, however it was typed."""
+    return "".join(unicodedata.normalize("NFKC", tracking_number).split()).upper()
+
+
 class Use(msgspec.Struct, frozen=True, gc=False):
-    """A tracking number that went up for an order."""
+    """A tracking number, in plain form, that went up for an order."""
 
     tracking_number: str
     order_sn: str
@@ -68,7 +74,7 @@ def doubts(order: Order, rules: RuleSet, uses: Sequence[Use]) -> list[OrderWarni
         before = [
             use
             for use in uses
-            if use.tracking_number == parcel.tracking_number != ""
+            if use.tracking_number == plain_number(parcel.tracking_number) != ""
             and use.order_sn != order.order_sn
             and since <= use.uploaded_at <= parcel.uploaded_at
         ]

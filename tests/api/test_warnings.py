@@ -61,6 +61,17 @@ def test_a_number_of_another_order_is_flagged_in_the_answer_to_its_upload_and_ev
     assert codes(elsewhere.json()) == []
 
 
+def test_it_is_flagged_however_it_is_typed(api: Api) -> None:
+    for n in (1, 2, 3):
+        api.formed(order_sn(n))
+    shown = ship(api, 1, "sf 1")
+    assert shown["parcels"][0]["tracking_number"] == "sf 1"
+    assert codes(ship(api, 2, "SF1")) == ["number_used_before"]
+    reached = ship(api, 3, "ＳＦ１")["position"]
+    doubtful = api.get("doubtful-shipments", min_position=reached).json()["items"]
+    assert [item["order_sn"] for item in doubtful] == [order_sn(2), order_sn(3)]
+
+
 def test_it_is_flagged_within_one_bulk_request(api: Api) -> None:
     for n in range(4):
         api.formed(order_sn(n))

@@ -1,21 +1,25 @@
-"""``parcels``: tracking numbers, a row for each that an order has or had; what an export left blank is none."""
+"""``parcels``: tracking numbers, a row for each that an order has or had; what an export left blank is none.
+
+A number stands there in the plain form in which numbers are compared.
+"""
 
 from collections.abc import Iterable
 
+from domain.order.warnings import plain_number
 from infrastructure.projections.view import Column, Index, Judged, Row, View
 
 
 def rows(judged: Judged) -> Iterable[Row]:
     return [
-        (number, parcel.tracking_number, parcel.uploaded_at, parcel.replaced_at is not None)
+        (number, plain, parcel.uploaded_at, parcel.replaced_at is not None)
         for number, parcel in enumerate(judged.order.parcels, start=1)
-        if parcel.tracking_number
+        if (plain := plain_number(parcel.tracking_number))
     ]
 
 
 PARCELS = View(
     name="parcels",
-    version=1,
+    version=2,
     table="parcel_list",
     columns=(
         Column("number", "smallint"),

@@ -80,6 +80,12 @@ def test_only_within_thirty_days_before(at: datetime, expected: list[str]) -> No
     assert codes(SHIPPED, used(at)) == expected
 
 
+@pytest.mark.parametrize("typed", ["sf1", " SF1 ", "SF 1", "ＳＦ１"])
+def test_a_number_is_the_same_however_it_is_typed(typed: str) -> None:
+    story = given(awaiting_shipment(), tracking_uploaded(typed, at=TUESDAY_9))
+    assert codes(story, used(MONDAY_12)) == ["number_used_before"]
+
+
 def test_neither_the_orders_own_use_nor_another_number_is() -> None:
     assert codes(SHIPPED, used(MONDAY_12, by=ORDER_SN)) == []
     assert codes(SHIPPED, used(MONDAY_12, number="SF2")) == []
