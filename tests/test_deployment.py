@@ -99,12 +99,42 @@ def test_every_link_in_the_documentation_leads_somewhere() -> None:
 
 
 def test_every_command_line_shown_in_the_documentation_is_known() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
-    known = get_group(app).commands.keys()
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     for page in pages:
-        for line in page.read_text(encoding="utf-8").splitlines():
-            if match := re.match(r"\$ shiplock ([\w-]+)", line):
-                assert match[1] in known, line
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        shown = re.findall(r"^(?:\$ )?shiplock (.+)|`[^`\n]*\bshiplock ([^`\n]+)`", text, re.MULTILINE)
+        for line in (in_block or in_text for in_block, in_text in shown):
+            assert unknown_in(line) is None, f"{page.name}: {line}"
+
+
+def test_every_command_line_of_the_reference_is_known() -> None:
+    text = (ROOT / "docs/reference/command-line.md").read_text(encoding="utf-8").partition("| setting |")[0]
+    rows = re.findall(r"^\| (`.+?`) \|", text, re.MULTILINE)
+    listed = [line for row in rows for line in re.findall(r"`([^`]+)`", row) if not line.startswith("--")]
+    assert len(listed) > 40
+    for line in listed:
+        assert unknown_in(line) is None, line
+
+
+def unknown_in(line: str) -> str | None:
+    """The first word of a command line that is no command, or the first option that its command does not have."""
+    command: Any = get_group(app)
+    words = line.split()
+    while hasattr(command, "commands"):
+        if not words or words[0] not in command.commands:
+            return words[0] if words else ""
+        command = command.commands[words.pop(0)]
+    known = {"--help"}.union(*([*parameter.opts, *parameter.secondary_opts] for parameter in command.params))
+    options = re.findall(r"(?<![\w-])--?[A-Za-z][\w-]*", " ".join(words))
+    return next((option for option in options if option not in known), None)
+
+
+def test_a_command_line_that_is_not_known_is_found() -> None:
+    assert unknown_in("projections verify 4 --everything") is None
+    assert unknown_in("audit export 100000001 --from 1 --to 1000 -o march.jsonl") is None
+    assert unknown_in("projections verfy 4") == "verfy"
+    assert unknown_in("skus 100000001 --all") == "--all"
+    assert unknown_in("audit export 100000001 -x march.jsonl") == "-x"
 
 
 def test_the_program_needs_nothing_that_only_tests_have() -> None:
