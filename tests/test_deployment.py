@@ -14,7 +14,12 @@ from typer.testing import CliRunner
 
 from api.cli import app
 from api.problems import PROBLEMS
-from domain.order.events import OrderEvent
+from domain.order import decisions
+from domain.order.commands import Command
+from domain.order.events import Finding, HoldKind, OrderEvent, ShipByReason
+from domain.order.state import Status
+from domain.rules.deadlines import DeadlineKind, DeadlineState
+from domain.sku import decisions as sku_decisions
 from infrastructure.settings import KNOWN
 
 ROOT = Path(__file__).parents[1]
@@ -88,6 +93,19 @@ def test_every_problem_event_and_setting_is_documented() -> None:
     settings = (ROOT / "docs/reference/command-line.md").read_text(encoding="utf-8")
     for setting in KNOWN:
         assert f"`{setting}`" in settings, setting
+
+
+def test_every_action_status_and_deadline_is_documented() -> None:
+    page = (ROOT / "docs/reference/actions.md").read_text(encoding="utf-8")
+    common = {field.name for field in msgspec.structs.fields(Command)}
+    for name, action in (decisions.ACTIONS | sku_decisions.ACTIONS).items():
+        own = [field for field in msgspec.structs.fields(action.command) if field.name not in common]
+        fields = ", ".join(f"`{field.name}{'' if field.required else '?'}`" for field in own)
+        assert f"| `{name}` | {fields or '-'} |" in page, name
+    for name in get_args(Status) + get_args(HoldKind) + get_args(DeadlineKind) + get_args(DeadlineState):
+        assert f"\n| `{name}` | " in page, name
+    for name in get_args(Finding) + get_args(ShipByReason):
+        assert f"`{name}`" in page, name
 
 
 def test_every_link_in_the_documentation_leads_somewhere() -> None:
