@@ -215,7 +215,7 @@ def verify_build(
     if as_json:
         print_json(found._asdict())
     else:
-        out.print(f"{found.orders:,} orders counted, {found.compared:,} compared row by row")
+        out.print(_compared(found.orders, found.compared))
         out.print(f"build {found.checksum}\nlog   {found.expected}")
         for difference in found.differences:
             out.print(difference)
@@ -338,11 +338,17 @@ def _tell(found: rebuild.Progress, *, as_json: bool, activated: bool = False) ->
     out.print(f"Build {found.id} of {', '.join(found.views)}: {found.total:,} events folded{rate}.")
     if found.verification:
         checked = found.verification
-        out.print(f"Verified: {checked['orders']:,} orders counted, {checked['compared']:,} compared row by row.")
+        out.print(f"Verified: {_compared(checked['orders'], checked['compared'])}.")
     if activated:
         out.print("It is active.")
     elif found.live:
         out.print(f"Activate it with: shiplock projections activate {found.views[0]} --build {found.id}")
+
+
+def _compared(orders: int, compared: int) -> str:
+    """What a verification looked at; a build without the list of orders holds none to be counted."""
+    counted = f"{orders:,} orders are listed, " if orders else ""
+    return f"{counted}{compared:,} orders and SKUs were compared row by row"
 
 
 def _flipped(build_id: int, name: str, *, as_json: bool) -> None:

@@ -175,7 +175,7 @@ def test_the_command_line_rebuilds_activates_and_goes_back(api: Api, database_ur
     api.placed("260302-1")
     (before,) = {item["active"] for item in shiplock(database_url, "projections", "list", "--json")["items"]}
     said = shiplock(database_url, "projections", "rebuild", "--all", "--activate")
-    assert "Verified: 1 orders counted" in said
+    assert "Verified: 1 orders are listed, 1 orders and SKUs were compared row by row." in said
     assert "It is active." in said
     now = overview(api)["orders"]["active"]
     assert now != before
@@ -184,6 +184,8 @@ def test_the_command_line_rebuilds_activates_and_goes_back(api: Api, database_ur
         "name": "orders",
         "active": before,
     }
+    said = shiplock(database_url, "projections", "rebuild", "violations")
+    assert "Verified: 1 orders and SKUs were compared row by row." in said
     past = shiplock(
         database_url, "projections", "rebuild", "orders", "--shop", SHOP, "--to-position", "1", "--json"
     )
