@@ -8,6 +8,7 @@ import msgspec
 from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from domain.calendar import BEIJING
 from domain.order.diff import By
 from domain.order.state import Status
 from domain.rules.deadlines import DeadlineKind, DeadlineState
@@ -15,8 +16,8 @@ from domain.rules.ruleset import ViolationKind
 from domain.rules.violations import AppealState
 from infrastructure.projections.lists import OrderSort
 
-FIRST = datetime(2015, 1, 1, tzinfo=UTC)
-LAST = datetime(2100, 1, 1, tzinfo=UTC)
+FIRST = datetime(2015, 1, 1, tzinfo=BEIJING)
+LAST = datetime(2100, 1, 1, tzinfo=BEIJING)
 _moment = msgspec.json.Decoder(Annotated[datetime, msgspec.Meta(tz=True)])
 
 

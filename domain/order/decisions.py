@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from domain.calendar import BEIJING
 from domain.history import Recorded
 from domain.order import commands as c
 from domain.order import events as e
@@ -20,7 +21,7 @@ from domain.rules.deadlines import ship_by
 from domain.rules.ruleset import RuleBook, RuleSet
 from domain.rules.violations import Violation, violations
 
-EARLIEST = datetime(2015, 1, 1, tzinfo=UTC)
+EARLIEST = datetime(2015, 1, 1, tzinfo=BEIJING)
 """The platform was founded in 2015; no fulfilment fact is older."""
 
 CLOCK_SKEW = timedelta(minutes=10)

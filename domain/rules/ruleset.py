@@ -14,14 +14,14 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from domain.calendar import ExpectedDecision, days, end_of_day, expected_decision, hours, later
+from domain.calendar import BEIJING, ExpectedDecision, days, end_of_day, expected_decision, hours, later
 from domain.order.events import GoodsType
 from domain.order.events import ViolationKind as ViolationKind
 from domain.order.state import Order
 from domain.rules.reading import read
 
-_FIRST = datetime(2015, 1, 1, tzinfo=UTC)
-_LAST = datetime(2100, 1, 1, tzinfo=UTC)
+_FIRST = datetime(2015, 1, 1, tzinfo=BEIJING)
+_LAST = datetime(2100, 1, 1, tzinfo=BEIJING)
 
 _Text = Annotated[
     str,

@@ -60,7 +60,7 @@ def refused(answer: Any, status: int, code: str, pointer: str | None = None) -> 
         (json.dumps(PLACE | {"lines": [{"sku_id": "1"}]}).encode(), "#/lines/0/goods_id"),
         (json.dumps(PLACE | {"occurred_at": "yesterday"}).encode(), "#/occurred_at"),
         (json.dumps(PLACE | {"occurred_at": "2026-03-02T09:00:00"}).encode(), "#/occurred_at"),
-        (json.dumps(PLACE | {"occurred_at": "2014-12-31T23:59:59Z"}).encode(), "#/occurred_at"),
+        (json.dumps(PLACE | {"occurred_at": "2014-12-31T23:59:59+08:00"}).encode(), "#/occurred_at"),
         (json.dumps(PLACE | {"occurred_at": "2999-01-01T00:00:00Z"}).encode(), "#/occurred_at"),
         (json.dumps(PLACE | {"occurred_at": "0001-01-01T00:00:00+14:00"}).encode(), "#/occurred_at"),
         (json.dumps(PLACE | {"occurred_at": 1772413200}).encode(), "#/occurred_at"),
