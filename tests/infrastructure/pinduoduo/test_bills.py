@@ -99,6 +99,47 @@ def test_a_line_that_makes_no_sense_is_rejected_with_its_reason(line: str, reaso
     assert isinstance(good, BillLine)
 
 
+RETURN = "260302-1,2026-03-06 03:00:00,3.00,,其他,其他收入-申诉补回"
+ONE_COLUMN = "orderNo,billTime,amount,deductReason"
+CHARGE = "260302-1,2026-03-06 03:00,3.0,延迟发货"
+
+
+@pytest.mark.parametrize(
+    ("header", "normal", "reversal", "reason"),
+    [
+        (HEADER, RETURN, RETURN.replace("3.00", "-3.00"), "收入金额(+元): '-3.00' goes the other way"),
+        (HEADER, RETURN, RETURN.replace("3.00,", ",-3.00"), "支出金额(-元): '-3.00' goes the other way"),
+        (HEADER, LATE, LATE.replace("-3.00", "3.00"), "writes charges with a minus (line 2)"),
+        (HEADER, LATE.replace("-3.00", "3.00"), LATE, "writes charges without a minus (line 2)"),
+        (HEADER, LATE, LATE.replace(",-3.00", "3.00,"), "收入金额(+元): '3.00' goes the other way"),
+        (HEADER, LATE, LATE.replace(",-3.00", "3.00,-3.00"), "收入金额(+元): '3.00' goes the other way"),
+        (ONE_COLUMN, CHARGE, CHARGE.replace("3.0", "-3.0"), "金额(元): '-3.0' goes the other way"),
+        (ONE_COLUMN, CHARGE.replace("3.0", "-3.0"), CHARGE, "金额(元): '3.0' goes the other way"),
+        (
+            ONE_COLUMN,
+            CHARGE.replace("延迟发货", "申诉补回"),
+            CHARGE.replace("3.0,延迟发货", "-3.0,申诉补回"),
+            "'-3.0' goes the other way",
+        ),
+    ],
+)
+def test_what_goes_the_other_way_than_its_business_says_is_rejected(
+    header: str, normal: str, reversal: str, reason: str
+) -> None:
+    taken, rejected, again = read(normal, reversal, normal, header=header)
+    assert isinstance(taken, BillLine)
+    assert isinstance(again, BillLine)
+    assert (taken.amount_fen, again.amount_fen) == (300, 300)
+    assert isinstance(rejected, Rejected)
+    assert reason in rejected.reason
+
+
+@pytest.mark.parametrize("nothing", ["0.00", "-", "--", "/"])
+def test_a_column_that_has_nothing_to_say_says_nothing(nothing: str) -> None:
+    (found,) = read(LATE.replace(",-3.00", f"{nothing},-3.00"))
+    assert isinstance(found, BillLine)
+
+
 def test_a_file_without_a_bills_header_is_refused_with_what_is_missing() -> None:
     with pytest.raises(UnreadableSheet, match=r"no header of a bill was found: 发生时间、业务描述、支出金额"):
         read("1,2", header="订单号,something")
