@@ -13,12 +13,12 @@ from tests.api.conftest import LINE, SHOP, Api, ago
 ROOT = Path(__file__).parents[2]
 
 
-def sold(api: Api, *sku_ids: str, each: int = 2) -> None:
+def sold(api: Api, *sku_ids: str, each: int = 2, hours_ago: float = 5) -> None:
     for sku_id in sku_ids:
         for n in range(each):
             order_sn = f"o-{sku_id}-{n}"
-            api.placed(order_sn, at=ago(5), lines=[LINE | {"sku_id": sku_id}])
-            api.done(order_sn, "form-group", occurred_at=ago(5))
+            api.placed(order_sn, at=ago(hours_ago), lines=[LINE | {"sku_id": sku_id}])
+            api.done(order_sn, "form-group", occurred_at=ago(hours_ago))
 
 
 def told(api: Api, sku_id: str, action: str, **body: Any) -> Any:
@@ -83,6 +83,25 @@ def test_a_case_has_its_orders_with_prices_and_until_when_to_speak_to_the_buyers
     assert [order["contact"]["state"] for order in orders] == ["pending", "pending", "met"]
     (case,) = every(api, "stockout-cases")
     assert (case["contacted"], case["orders"], case["decided"]) == (1, 3, 0)
+
+
+def test_what_was_said_or_missed_before_an_order_applied_stays_so(api: Api) -> None:
+    sold(api, "a", each=3, hours_ago=60)
+    api.done("o-a-0", "request-stockout", reason="oversold", occurred_at=ago(40))
+    api.done("o-a-1", "contact-buyer", channel="chat", message="您好", occurred_at=ago(35))
+    (case,) = every(api, "stockout-cases")
+    before = every(api, f"stockout-cases/{case['case_id']}/orders")
+    for number in (1, 2):
+        api.done(f"o-a-{number}", "request-stockout", reason="oversold")
+    after = every(api, f"stockout-cases/{case['case_id']}/orders")
+    assert [order["contact"]["state"] for order in before] == ["missed", "met", "missed"]
+    assert [(order["standing"], order["since"], order["contact"]) for order in after] == [
+        ("applied", order["since"], order["contact"]) for order in before
+    ]
+    (case,) = every(api, "stockout-cases")
+    assert case["contacted"] == 1
+    own = [found for found in api.order("o-a-1")["deadlines"] if found["kind"] == "contact_buyer"]
+    assert [found["state"] for found in own] == ["met"], "a word before the application counts"
 
 
 def test_messages_fit_how_an_order_stands(api: Api) -> None:
