@@ -118,6 +118,34 @@ def test_messages_fit_how_an_order_stands(api: Api) -> None:
     assert all("{order_sn}" in template["text"] for template in templates)
 
 
+def test_no_message_promises_to_ship_an_order_that_is_under_review_for_another_sku(api: Api) -> None:
+    goods = [LINE | {"sku_id": sku_id, "name": f"goods {sku_id}"} for sku_id in "ab"]
+    for order_sn in ("both", "other"):
+        api.placed(order_sn, at=ago(5), lines=goods)
+        api.done(order_sn, "form-group", occurred_at=ago(5))
+    api.done("other", "request-stockout", reason="oversold", sku_ids=["b"])
+    api.done("both", "request-stockout", reason="oversold", sku_ids=["a"])
+
+    def told_to_both() -> dict[str, list[tuple[str, str]]]:
+        return {
+            case["sku_id"]: [
+                (text["situation"], text["text"])
+                for text in every(api, f"stockout-cases/{case['case_id']}/messages")
+                if text["order_sn"] == "both"
+            ]
+            for case in every(api, "stockout-cases")
+        }
+
+    locked = told_to_both()
+    assert [situation for situation, _ in locked["b"]] == ["applied"]
+    assert "goods a" in locked["b"][0][1], "it says what was applied for"
+    assert locked["a"] == locked["b"]
+    api.done("both", "complete-review", outcome="rejected")
+    assert "at_risk" in dict(told_to_both()["b"])
+    api.done("both", "request-stockout", reason="oversold", sku_ids=["b"])
+    assert [situation for situation, _ in told_to_both()["a"]] == ["applied"]
+
+
 def test_the_command_line_shows_what_the_api_shows(api: Api, database_url: str) -> None:
     sold(api, "a", each=2)
     told(api, "a", "count-stock", on_hand=1)
