@@ -273,11 +273,13 @@ def _contact(
 def supplier_tracking(order: Order, handover: Handover, ending: Ending | None) -> Deadline:
     """A supplier's tracking number by when it was expected (一件代发); no rule of the platform hangs on it.
 
-    An order that came back in time is waived.
+    An order that came back in time, or was up by then under other numbers than the supplier's, is waived.
     """
-    came_back = handover.came_back_at
-    if came_back is not None and (ending is None or came_back <= ending.at):
-        ending = Ending(came_back, True)
+    over_at, over_time_known = handover.came_back_at, True
+    if over_at is None and handover.tracking_at is None:
+        over_at, over_time_known = handover.shipped_otherwise_at, handover.tracking_time_known
+    if over_at is not None and (ending is None or over_at <= ending.at):
+        ending = Ending(over_at, over_time_known)
     due, met_at = handover.expected_tracking_at, handover.tracking_at
     settled = None if due is None else _settled(due, met_at, order, ending, handover.tracking_time_known)
     return Deadline("supplier_tracking", due, met_at, settled, supplier_id=handover.supplier_id)
