@@ -86,6 +86,13 @@ class _Written(NamedTuple):
     with_minus: bool
 
 
+class _Numbered(NamedTuple):
+    """Where a line's own number stands first, and for which order."""
+
+    line: int
+    order_sn: str
+
+
 class BillReader(SheetReader):
     """Reads a bill as a stream.
 
@@ -102,6 +109,7 @@ class BillReader(SheetReader):
         self._latest = now + CLOCK_SKEW
         self._equal: Counter[tuple[object, ...]] = Counter()
         self._first_charges: dict[str, _Written] = {}
+        self._numbered: dict[str, _Numbered] = {}
 
     def __iter__(self) -> Iterator[BillLine | Rejected | Other]:
         columns, lines = _after_header(iter(self._sheet))
@@ -124,7 +132,7 @@ class BillReader(SheetReader):
             if at is None:
                 raise WrongCell("at", "the time is missing")
             fen = self._amount(number, cells, kind)
-            line_id = identifier(cells, "line_id", 100) or self._made_up(order_sn, kind, at, fen)
+            line_id = self._stated(number, cells, order_sn) or self._made_up(order_sn, kind, at, fen)
         except WrongCell as wrong:
             return Rejected(number, f"{COLUMNS[wrong.field][0]}: {wrong.reason}")
         return BillLine(number, order_sn, kind, fen, at, line_id)
@@ -149,6 +157,16 @@ class BillReader(SheetReader):
             reason = _REVERSED.format(text=cells.text(field))
             raise WrongCell(field, f"{reason}; the bill writes charges {sign} a minus (line {first.line})")
         return abs(fen)
+
+    def _stated(self, number: int, cells: Cells, order_sn: str) -> str:
+        """The number of its own that the line has, if it has one: one number is one line, of one order."""
+        line_id = identifier(cells, "line_id", 100)
+        if line_id:
+            first = self._numbered.setdefault(line_id, _Numbered(number, order_sn))
+            if first.order_sn != order_sn:
+                reason = f"{line_id} is of order {first.order_sn} already (line {first.line})"
+                raise WrongCell("line_id", reason)
+        return line_id
 
     def _made_up(self, *said: object) -> str:
         self._equal[said] += 1

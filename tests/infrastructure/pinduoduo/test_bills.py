@@ -79,6 +79,22 @@ def test_a_line_is_known_by_its_number_or_by_what_it_says() -> None:
 
 
 @pytest.mark.parametrize(
+    ("amount", "fen"), [("-3", 300), ("-3.", 300), ("-.5", 50), ("-3.500", 350), ('"-¥1,003.00"', 100_300)]
+)
+def test_amounts_are_read_as_people_write_them(amount: str, fen: int) -> None:
+    (found,) = read(LATE.replace("-3.00", amount))
+    assert isinstance(found, BillLine)
+    assert found.amount_fen == fen
+
+
+def test_a_number_that_is_of_another_order_already_is_rejected() -> None:
+    lines = [f"T-17,{LATE}", f"T-17,{LATE.replace('260302-1', '260302-2')}", f"T-17,{LATE}"]
+    first, other, again = read(*lines, header=f"流水号,{HEADER}")
+    assert first == again._replace(line=2)  # type: ignore[union-attr]
+    assert other == Rejected(3, "流水号: T-17 is of order 260302-1 already (line 2)")
+
+
+@pytest.mark.parametrize(
     ("line", "reason"),
     [
         (LATE.replace("260302-1", ""), "商户订单号: the order number is missing"),
@@ -89,6 +105,10 @@ def test_a_line_is_known_by_its_number_or_by_what_it_says() -> None:
         (LATE.replace("-3.00", "three"), "支出金额(-元): 'three' is not an amount in yuan"),
         (LATE.replace("-3.00", "0"), "the amount is missing"),
         (LATE.replace("-3.00", "3.005"), "is not an amount in yuan"),
+        (LATE.replace("-3.00", "1e3"), "'1e3' is not an amount in yuan"),
+        (LATE.replace("-3.00", "٣"), "'٣' is not an amount in yuan"),
+        (LATE.replace("-3.00", "3_0"), "'3_0' is not an amount in yuan"),
+        (LATE.replace("-3.00", "Infinity"), "is not an amount in yuan"),
     ],
 )
 def test_a_line_that_makes_no_sense_is_rejected_with_its_reason(line: str, reason: str) -> None:
