@@ -88,7 +88,8 @@ async def import_bill(
     shop_id: str,
     path: CommandPath,
     report: BillReport,
-    progress: Progress,
+    progress: Progress = lambda report: None,
+    actor: str = ACTOR,
 ) -> BillReport:
     """Record every line; ``progress`` is called after each batch with the counts so far.
 
@@ -96,7 +97,7 @@ async def import_bill(
     be brought in again.
     """
     for batch in _batches(lines, report):
-        intents = [Tell(shop_id, line.order_sn, _command(line), ACTOR) for line in batch]
+        intents = [Tell(shop_id, line.order_sn, _command(line), actor) for line in batch]
         for line, outcome in zip(batch, await path.submit(intents), strict=True):
             if isinstance(outcome, Exception):
                 raise outcome
@@ -112,7 +113,7 @@ async def preview_bill(
     pool: Pool,
     book: RuleBook,
     report: BillReport,
-    progress: Progress,
+    progress: Progress = lambda report: None,
 ) -> BillReport:
     """What ``import_bill`` would do, with nothing appended; later lines know what earlier ones would append."""
     would_be: dict[str, list[Recorded]] = {}

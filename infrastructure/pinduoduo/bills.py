@@ -27,7 +27,7 @@ from infrastructure.pinduoduo.cells import (
     moment,
     order_number,
 )
-from infrastructure.pinduoduo.sheets import Line, SheetReader, UnreadableSheet
+from infrastructure.pinduoduo.sheets import LARGEST_UNPACKED, Line, SheetReader, UnreadableSheet
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "order_sn": ("商户订单号", "订单号", "订单编号", "orderNo", "order_sn"),
@@ -104,8 +104,8 @@ class BillReader(SheetReader):
     such a line is rejected.
     """
 
-    def __init__(self, source: Path | IO[bytes], *, now: datetime) -> None:
-        super().__init__(source)
+    def __init__(self, source: Path | IO[bytes], *, now: datetime, most_unpacked: int = LARGEST_UNPACKED) -> None:
+        super().__init__(source, most_unpacked)
         self._latest = now + CLOCK_SKEW
         self._equal: Counter[tuple[object, ...]] = Counter()
         self._first_charges: dict[str, _Written] = {}

@@ -48,12 +48,10 @@ def test_a_preview_knows_of_the_lines_above(database_url: str, monkeypatch: pyte
         for _ in range(2):
             async with pool.connection() as connection:
                 head = await read_head(connection, SHOP)
-            preview = await preview_bill(
-                bill(*lines), SHOP, pool, shipped_rules(), BillReport(), lambda report: None
-            )
+            preview = await preview_bill(bill(*lines), SHOP, pool, shipped_rules(), BillReport())
             async with pool.connection() as connection:
                 assert await read_head(connection, SHOP) == head
-            report = await import_bill(bill(*lines), SHOP, path, BillReport(), lambda report: None)
+            report = await import_bill(bill(*lines), SHOP, path, BillReport())
             preview.position = report.position
             assert preview == report
             assert (report.charges + report.returns + report.known, report.rejected) == (6, 3)
