@@ -14,6 +14,7 @@ from api.metrics import Metered
 from api.program import Program, database
 from api.routes import (
     audit,
+    bills,
     cases,
     commands,
     doubtful,
@@ -106,6 +107,7 @@ def create_app(
     app.include_router(way_out.router)
     app.include_router(reports.router)
     app.include_router(money.router)
+    app.include_router(bills.router)
     app.include_router(feed.router)
     app.include_router(projections.router)
     app.include_router(rules.router)

@@ -69,6 +69,12 @@ def invalid(error: Exception, prefix: str = "#") -> Refused:
     return Refused("invalid_request", f"{pointer}: {detail}", errors=[FieldError(pointer, detail)])
 
 
+def wrong(pointer: str, detail: str, found_in: str = "body") -> Refused:
+    """A part of a request that makes no sense."""
+    error = FieldError(pointer, detail, found_in)
+    return Refused("invalid_request", f"{pointer}: {detail}", errors=[error])
+
+
 def fingerprint(of: str, action: str, command: Command) -> bytes:
     """What makes two requests the same request: of which order or SKU, the action, and what was asked."""
     said = b"\x00".join((of.encode(), action.encode(), msgspec.json.encode(command)))

@@ -26,6 +26,7 @@ from domain.sku.view import SkuFacts, SkuView
 from infrastructure.audit.archive import KeyInUse
 from infrastructure.audit.proving import ConsistencyProof, InclusionProof
 from infrastructure.backtest_jobs import BacktestJob
+from infrastructure.billing import BillReport
 from infrastructure.projections.doubtful import DoubtfulShipment
 from infrastructure.projections.lists import ListedDeadline, ListedViolation, OrderSummary
 from infrastructure.projections.overview import Projection
@@ -35,6 +36,9 @@ from infrastructure.projections.rebuild import Progress
 from infrastructure.projections.reports import DailyReport
 from infrastructure.projections.suppliers import OpenHandover, SupplierRecord
 from infrastructure.stockout_applications import ApplicationReport
+
+CSV = "text/csv"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 _REF = "#/components/schemas/{name}"
 
@@ -337,11 +341,20 @@ def body(schema: str, example: dict[str, Any], *, required: bool = True) -> dict
 def json_or_csv(schema: str, example: dict[str, Any], lines: str) -> dict[str, Any]:
     """The request body of a route that also takes a table as a file."""
     made = body(schema, example)
-    made["requestBody"]["content"]["text/csv"] = {
+    made["requestBody"]["content"][CSV] = {
         "schema": {"type": "string"},
         "examples": {"request": {"value": lines}},
     }
     return made
+
+
+def a_sheet(lines: str) -> dict[str, Any]:
+    """The request body of a route that takes a table as a file."""
+    content = {
+        CSV: {"schema": {"type": "string"}, "examples": {"request": {"value": lines}}},
+        XLSX: {"schema": {"type": "string", "format": "binary"}},
+    }
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def text(description: str, *codes: str) -> dict[int | str, dict[str, Any]]:
@@ -404,7 +417,7 @@ def install(app: FastAPI) -> None:
                 BacktestJob,
             ]
             commands += [action.command for action in SKU_ACTIONS.values()]
-            views += [WayOut, Difference, PenaltySum, DoubtfulShipment]
+            views += [WayOut, Difference, PenaltySum, BillReport, DoubtfulShipment]
             views += [SkuView, SkuFacts, CaseView, OrderInCase, Message, FilledMessage]
             views += [InclusionProof, ConsistencyProof, KeyInUse]
             views += [StockoutApplications, ApplicationReport, SupplierRecord, OpenHandover]

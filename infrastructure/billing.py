@@ -10,6 +10,7 @@ from itertools import islice
 import msgspec
 from msgspec.structs import replace
 
+from domain.history import Metadata, Recorded
 from domain.order.commands import RecordCharge, RecordReturn
 from domain.order.decisions import Refusal, decide
 from domain.order.state import fold
@@ -87,7 +88,8 @@ async def import_bill(
     shop_id: str,
     path: CommandPath,
     report: BillReport,
-    progress: Progress,
+    progress: Progress = lambda report: None,
+    actor: str = ACTOR,
 ) -> BillReport:
     """Record every line; ``progress`` is called after each batch with the counts so far.
 
@@ -95,7 +97,7 @@ async def import_bill(
     be brought in again.
     """
     for batch in _batches(lines, report):
-        intents = [Tell(shop_id, line.order_sn, _command(line), ACTOR) for line in batch]
+        intents = [Tell(shop_id, line.order_sn, _command(line), actor) for line in batch]
         for line, outcome in zip(batch, await path.submit(intents), strict=True):
             if isinstance(outcome, Exception):
                 raise outcome
@@ -111,21 +113,27 @@ async def preview_bill(
     pool: Pool,
     book: RuleBook,
     report: BillReport,
-    progress: Progress,
+    progress: Progress = lambda report: None,
 ) -> BillReport:
-    """What ``import_bill`` would do, with nothing appended."""
+    """What ``import_bill`` would do, with nothing appended; later lines know what earlier ones would append."""
+    would_be: dict[str, list[Recorded]] = {}
     now = clock.now()
     for batch in _batches(lines, report):
         async with pool.connection() as connection:
             streams = [(shop_id, OF_ORDER.stream(line.order_sn)) for line in batch]
             histories = await read_histories(connection, streams)
         for line, stream in zip(batch, streams, strict=True):
-            order = fold(line.order_sn, histories[stream])
-            decision, _ = decide(histories[stream], order, _command(line), book, now)
+            history = [*histories[stream], *would_be.get(line.order_sn, ())]
+            order = fold(line.order_sn, history)
+            decision, occurred_at = decide(history, order, _command(line), book, now)
             if isinstance(decision, Refusal):
                 report.count(line, decision, 0)
-            else:
-                report.count(line, None, len(decision))
+                continue
+            would_be.setdefault(line.order_sn, []).extend(
+                Recorded(event, version, order.position, occurred_at, now, Metadata(actor=ACTOR))
+                for version, event in enumerate(decision, start=order.version + 1)
+            )
+            report.count(line, None, len(decision))
         progress(report)
     return report
 

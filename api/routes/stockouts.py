@@ -9,8 +9,7 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from api import openapi
-from api.bodies import actor, invalid, read_body
-from api.problems import FieldError, Refused
+from api.bodies import actor, invalid, read_body, wrong
 from api.program import Program
 from api.queries import Moment, ShopId
 from api.queries import Query as Parameters
@@ -26,8 +25,6 @@ from infrastructure.surroundings import look_around
 router = APIRouter(tags=["commands"])
 
 MAX_BYTES = 1 << 20
-
-CSV = "text/csv"
 
 
 class OfAFile(Parameters):
@@ -66,7 +63,7 @@ async def apply(
     """
     body = await read_body(request.receive, request.headers.get("content-length"), MAX_BYTES)
     given_by = actor(stated)
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == CSV:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == openapi.CSV:
         rows = _rows(body)
         asked = stockouts.Request(shop_id, given_by, query.reason, tuple(query.sku_id), query.occurred_at)
         dry_run = query.dry_run
@@ -105,16 +102,13 @@ def _rows(body: bytes) -> list[Entry | Rejected]:
                     raise UnreadableSheet(f"it has more than {MOST_ORDERS:,} rows; send it in parts")
                 rows.append(row)
     except UnreadableSheet as error:
-        raise _wrong("#", str(error)) from error
+        raise wrong("#", str(error)) from error
     return rows
 
 
 def _only_with_csv(query: OfAFile) -> None:
     """A parameter that has no effect is a mistake."""
     for name in query.model_fields_set:
-        raise _wrong(f"#/{name}", f"with a JSON body this is a field of it; send {CSV} to give it here", "query")
-
-
-def _wrong(pointer: str, detail: str, found_in: str = "body") -> Refused:
-    error = FieldError(pointer, detail, found_in)
-    return Refused("invalid_request", f"{pointer}: {detail}", errors=[error])
+        raise wrong(
+            f"#/{name}", f"with a JSON body this is a field of it; send {openapi.CSV} to give it here", "query"
+        )

@@ -366,7 +366,7 @@ def cannot_ship(order: Order) -> Refusal | None:
         return Refusal("not_shippable", "The group has not formed yet.")
     if any(not parcel.lines for parcel in order.current_parcels):
         return Refusal("already_shipped", "A tracking number is up already; replace it instead.")
-    if order.current_parcels and not any(left > 0 for left in _left_to_pack(order).values()):
+    if order.current_parcels and not any(left > 0 for left in order.left_to_pack().values()):
         return Refusal("already_shipped", "Everything is packed; replace a tracking number instead.")
     return None
 
@@ -389,8 +389,8 @@ def cannot_come_back(order: Order) -> Refusal | None:
     held = order.with_supplier
     if held is None:
         return _with_nobody()
-    if held.tracking_at is not None:
-        return Refusal("already_shipped", f"A tracking number is up since {_said(held.tracking_at)}.")
+    if shipped_at := held.tracking_at or held.shipped_otherwise_at:
+        return Refusal("already_shipped", f"A tracking number is up since {_said(shipped_at)}.")
     return _closed(order)
 
 
@@ -543,24 +543,13 @@ def _does_not_fit(command: c.UploadTracking, order: Order) -> Refusal | None:
         )
     if order.current_parcels and not command.lines:
         return Refusal("already_shipped", "Part of the order is on its way; say in `lines` what is in this parcel.")
-    left = _left_to_pack(order)
+    left = order.left_to_pack()
     for wanted in command.lines:
         left[wanted.sku_id] = left.get(wanted.sku_id, 0) - wanted.quantity
         if left[wanted.sku_id] < 0:
             detail = f"The order has not that many of SKU {wanted.sku_id} left to pack."
             return Refusal("invalid_request", detail, "/lines")
     return None
-
-
-def _left_to_pack(order: Order) -> dict[str, int]:
-    """Pieces of each SKU that no parcel holds yet."""
-    left: dict[str, int] = {}
-    for line in order.lines:
-        left[line.sku_id] = left.get(line.sku_id, 0) + line.quantity
-    for parcel in order.current_parcels:
-        for packed in parcel.lines:
-            left[packed.sku_id] = left.get(packed.sku_id, 0) - packed.quantity
-    return left
 
 
 def _parcel_meant(order: Order, tracking_number: str | None) -> Parcel | Refusal:

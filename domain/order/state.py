@@ -158,9 +158,11 @@ class Appeal(msgspec.Struct, frozen=True):
 
 
 class Handover(msgspec.Struct, frozen=True):
-    """An order with a supplier: until a tracking number is up, the supplier has no stock, or it is taken back.
+    """An order with a supplier: until the supplier's number is up, the supplier has no stock, or it is taken back.
 
-    ``reason`` is why it came back. ``tracking_time_known`` is false when ``tracking_at`` is only an upper bound.
+    It is over as well when all of the order is up under numbers that the supplier did not send
+    (``shipped_otherwise_at``). ``reason`` is why it came back. ``tracking_time_known`` is false when the moment of
+    the number that ended it is only an upper bound.
     """
 
     supplier_id: str
@@ -171,6 +173,7 @@ class Handover(msgspec.Struct, frozen=True):
     out_of_stock_at: datetime | None = None
     taken_back_at: datetime | None = None
     reason: str | None = None
+    shipped_otherwise_at: datetime | None = None
 
     @property
     def came_back_at(self) -> datetime | None:
@@ -271,6 +274,24 @@ class Order(msgspec.Struct, gc=False):
     @property
     def current_parcels(self) -> tuple[Parcel, ...]:
         return tuple([parcel for parcel in self.parcels if parcel.replaced_at is None])
+
+    def left_to_pack(self) -> dict[str, int]:
+        """Pieces of each SKU that no parcel holds yet, where the parcels say what is in them."""
+        left: dict[str, int] = {}
+        for line in self.lines:
+            left[line.sku_id] = left.get(line.sku_id, 0) + line.quantity
+        for parcel in self.current_parcels:
+            for packed in parcel.lines:
+                left[packed.sku_id] = left.get(packed.sku_id, 0) - packed.quantity
+        return left
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether all pieces are in parcels; one that does not say what is in it holds them all."""
+        parcels = self.current_parcels
+        if not all(parcel.lines for parcel in parcels):
+            return True
+        return bool(parcels) and not any(left > 0 for left in self.left_to_pack().values())
 
     @property
     def first_parcel(self) -> Parcel | None:
@@ -517,15 +538,21 @@ def _ship(
 ) -> None:
     known, scanned = not recorded.metadata.observed, recorded.metadata.via == "command"
     order.parcels += (Parcel(event.carrier, event.tracking_number, recorded.occurred_at, known, scanned, lines),)
-    if order.handovers:
-        _supplied(order, recorded.occurred_at, known)
+    if order.with_supplier:
+        supplier_id = event.supplier_id if isinstance(event, TrackingUploaded) else None
+        _supplied(order, order.with_supplier, supplier_id, recorded.occurred_at, known)
 
 
-def _supplied(order: Order, at: datetime, known: bool) -> None:
-    """The first number is the one a supplier was waited for, whoever told of it."""
-    *earlier, last = order.handovers
-    if last.came_back_at is None and (last.tracking_at is None or at < last.tracking_at):
-        order.handovers = (*earlier, replace(last, tracking_at=at, tracking_time_known=known))
+def _supplied(order: Order, held: Handover, supplier_id: str | None, at: datetime, known: bool) -> None:
+    """A supplier is waited for until its first number, or until others carry all of the order."""
+    if supplier_id == held.supplier_id:
+        if held.tracking_at is None or at < held.tracking_at:
+            held = replace(held, tracking_at=at, tracking_time_known=known)
+    elif held.tracking_at is None and order.is_packed:
+        last = max(order.current_parcels, key=lambda parcel: parcel.uploaded_at)
+        if held.shipped_otherwise_at is None or last.uploaded_at < held.shipped_otherwise_at:
+            held = replace(held, shipped_otherwise_at=last.uploaded_at, tracking_time_known=last.time_known)
+    order.handovers = (*order.handovers[:-1], held)
 
 
 def _come_back(order: Order, supplier_id: str, reason: str, **at: datetime) -> None:

@@ -5,7 +5,7 @@ not depend on the moment of asking, so that views may store it; ``Deadline.state
 A deadline is inclusive: what happens at its very instant is in time, one microsecond later is not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -235,19 +235,37 @@ def delist_since(
 
 
 def contact_buyer(order: Order, rules: RuleSet, ending: Ending | None) -> Deadline:
-    """The buyer is to be comforted once the merchant applied (seed 2)."""
+    """The buyer is to be comforted, and the platform applied to (seed 2).
+
+    Due in the hours of the rules from the application; a buyer who was spoken to before has been comforted, too.
+    """
     first = order.reviews[0]
-    return contact_since(order, first.requested_at, first.time_known, rules, ending)
+    return _contact(order, order.contacts, first.requested_at, first.time_known, rules, ending)
 
 
 def contact_since(
     order: Order, since: datetime, time_known: bool, rules: RuleSet, ending: Ending | None
 ) -> Deadline:
-    """A ``contact_buyer`` that runs since an application, on this order or on another of the same SKU."""
+    """A ``contact_buyer`` that runs since an application on another order of the same SKU.
+
+    Only what is said from then on counts, for before it there was nothing to say; an application on this order
+    does not begin it anew.
+    """
+    contacts = [at for at in order.contacts if at >= since] if time_known else order.contacts
+    return _contact(order, contacts, since, time_known, rules, ending)
+
+
+def _contact(
+    order: Order,
+    contacts: Iterable[datetime],
+    since: datetime,
+    time_known: bool,
+    rules: RuleSet,
+    ending: Ending | None,
+) -> Deadline:
+    contacted_at = min(contacts, default=None)
     if not time_known:
-        contacted_at = min(order.contacts, default=None)
         return Deadline("contact_buyer", None, contacted_at, "met" if contacted_at else "unknown")
-    contacted_at = min([at for at in order.contacts if at >= since], default=None)
     due = later(since, hours(rules.contact_buyer.hours))
     return Deadline("contact_buyer", due, contacted_at, _settled(due, contacted_at, order, ending))
 
@@ -255,11 +273,13 @@ def contact_since(
 def supplier_tracking(order: Order, handover: Handover, ending: Ending | None) -> Deadline:
     """A supplier's tracking number by when it was expected (一件代发); no rule of the platform hangs on it.
 
-    An order that came back in time is waived.
+    An order that came back in time, or was up by then under other numbers than the supplier's, is waived.
     """
-    came_back = handover.came_back_at
-    if came_back is not None and (ending is None or came_back <= ending.at):
-        ending = Ending(came_back, True)
+    over_at, over_time_known = handover.came_back_at, True
+    if over_at is None and handover.tracking_at is None:
+        over_at, over_time_known = handover.shipped_otherwise_at, handover.tracking_time_known
+    if over_at is not None and (ending is None or over_at <= ending.at):
+        ending = Ending(over_at, over_time_known)
     due, met_at = handover.expected_tracking_at, handover.tracking_at
     settled = None if due is None else _settled(due, met_at, order, ending, handover.tracking_time_known)
     return Deadline("supplier_tracking", due, met_at, settled, supplier_id=handover.supplier_id)

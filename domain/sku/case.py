@@ -61,7 +61,11 @@ class Wanted(msgspec.Struct, frozen=True, gc=False):
 
 
 class InCase(msgspec.Struct, frozen=True, gc=False):
-    """An order in a case: since when, how it stands, whether its buyer was spoken to since, what is at stake."""
+    """An order in a case: since when, how it stands, whether its buyer was spoken to, what is at stake.
+
+    ``by_application`` says that its own application brought it in. Another fell in, and its buyer is to be spoken
+    to since then, whether it applies later or not.
+    """
 
     order_sn: str
     quantity: int
@@ -70,6 +74,7 @@ class InCase(msgspec.Struct, frozen=True, gc=False):
     contacted: bool
     ship_by: datetime | None
     cost_fen: int
+    by_application: bool
 
     @property
     def is_open(self) -> bool:
@@ -123,7 +128,7 @@ def cases(
     groups: list[_Group] = []
     for application in sorted(applications, key=lambda each: (each.requested_at, each.position)):
         if not groups or not groups[-1].takes(application):
-            groups.append(_Group(sku_id, told, application.requested_at, owed))
+            groups.append(_Group(sku_id, told, application, owed))
         groups[-1].add(application)
     return [group.case() for group in groups]
 
@@ -181,11 +186,13 @@ class _Closing:
 class _Group:
     """The applications of one case, as they gather."""
 
-    def __init__(self, sku_id: str, told: Sequence[Recorded[SkuEvent]], opened_at: datetime, owed: _Owed) -> None:
+    def __init__(self, sku_id: str, told: Sequence[Recorded[SkuEvent]], opener: Application, owed: _Owed) -> None:
         self._sku_id = sku_id
-        self._opened_at = opened_at
+        self._opener = opener
+        self._opened_at = opened_at = opener.requested_at
         self._owed = owed
         self._applications: dict[str, Application] = {}
+        self._brought_in_at = {opener.order_sn: opened_at}
         self._number = 0
         sku = fold(sku_id, told)
         self._delisted_at = sku.off_sale_since(opened_at)
@@ -239,6 +246,8 @@ class _Group:
             return
         self._orders[order.order_sn] = order
         later = self._bought_later.pop(order.order_sn, None)
+        if later is None or later.formed_at > application.requested_at:
+            self._brought_in_at.setdefault(order.order_sn, application.requested_at)
         for closing in self._closings:
             if later is None or later.formed_at > closing.lull.begin:
                 closing.add(order)
@@ -251,16 +260,15 @@ class _Group:
         return [*self._orders.values(), *later]
 
     def case(self) -> StockoutCase:
-        first = min(self._applications.values(), key=lambda each: (each.requested_at, each.position))
-        opener = self._owed.by_order.get(first.order_sn)
+        opener = self._owed.by_order.get(self._opener.order_sn)
         orders = [self._in_case(order) for order in self._members()]
         return StockoutCase(
             sku_id=self._sku_id,
             number=self._number,
             opened_at=self._opened_at,
-            opened_by=first.order_sn,
+            opened_by=self._opener.order_sn,
             opened_by_formed_at=opener.formed_at if opener else self._opened_at,
-            time_known=first.time_known,
+            time_known=self._opener.time_known,
             delisted_at=self._delisted_at,
             restocked_at=self._restocked_at,
             closed_at=self._closed_at,
@@ -268,11 +276,20 @@ class _Group:
         )
 
     def _in_case(self, order: Wanted) -> InCase:
-        application = self._applications.get(order.order_sn)
-        since = application.requested_at if application else max(self._opened_at, order.formed_at)
-        contacted = order.contacted_at is not None and order.contacted_at >= since
-        standing = _standing(order, application)
-        return InCase(order.order_sn, order.quantity, since, standing, contacted, order.ship_by, order.cost_fen)
+        standing = _standing(order, self._applications.get(order.order_sn))
+        brought_in_at = self._brought_in_at.get(order.order_sn)
+        since = brought_in_at or max(self._opened_at, order.formed_at)
+        contacted = order.contacted_at is not None and (brought_in_at is not None or order.contacted_at >= since)
+        return InCase(
+            order_sn=order.order_sn,
+            quantity=order.quantity,
+            since=since,
+            standing=standing,
+            contacted=contacted,
+            ship_by=order.ship_by,
+            cost_fen=order.cost_fen,
+            by_application=brought_in_at is not None,
+        )
 
 
 def _standing(order: Wanted, application: Application | None) -> Standing:

@@ -21,8 +21,8 @@ class CaseView(msgspec.Struct, frozen=True):
     """A stockout case at a moment.
 
     ``counts`` says how many of its ``orders`` stand how; ``decided`` are those that are shipped or ended,
-    ``contacted`` those whose buyer was spoken to since the order fell into the case. ``at_stake_fen`` is what
-    stockouts of those still open would cost.
+    ``contacted`` those whose buyer was spoken to since the order fell into the case, or at all if its own
+    application brought it in. ``at_stake_fen`` is what stockouts of those still open would cost.
     """
 
     case_id: str
@@ -84,9 +84,9 @@ def case_view(case: StockoutCase, book: RuleBook, at: datetime) -> CaseView:
 
 
 def contact(case: StockoutCase, in_case: InCase, order: Order, book: RuleBook) -> Deadline:
-    """When the buyer is to be spoken to: for an order that applied since then, for another since it fell in."""
+    """When the buyer is to be spoken to: since the order fell in, or since it applied if that brought it in."""
     rules = book.governing(order)
-    if order.reviews:
+    if in_case.by_application and order.reviews:
         return contact_buyer(order, rules, order.ending)
     return contact_since(order, in_case.since, case.time_known, rules, order.ending)
 

@@ -1,6 +1,7 @@
 """Ready-made messages to buyers in a stockout, in Chinese, with placeholders (seed 2: comfort the buyers)."""
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -48,6 +49,21 @@ class _Book(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def parse(document: str) -> tuple[Message, ...]:
     """The messages of a TOML document. Raises ``msgspec.ValidationError``."""
     return msgspec.toml.decode(document, type=_Book).messages
+
+
+def fitting(
+    messages: Iterable[Message], standing: Standing, order: Order, sku_id: str, ship_by: datetime | None
+) -> list[FilledMessage]:
+    """What may be told to the buyer of an order that stands so in a case of the SKU.
+
+    A review of other SKUs locks the whole order (seed 1), so no message may promise to ship it: its buyer is told
+    what was applied for, as in the case of those.
+    """
+    review = order.open_review
+    if review is not None and standing in ("at_risk", "rejected"):
+        under_review = order.applied_for(review)
+        standing, sku_id = "applied", sku_id if sku_id in under_review else under_review[0]
+    return [fill(message, order, sku_id, ship_by) for message in messages if standing in message.standings]
 
 
 def fill(message: Message, order: Order, sku_id: str, ship_by: datetime | None) -> FilledMessage:

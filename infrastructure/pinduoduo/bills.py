@@ -27,7 +27,7 @@ from infrastructure.pinduoduo.cells import (
     moment,
     order_number,
 )
-from infrastructure.pinduoduo.sheets import Line, SheetReader, UnreadableSheet
+from infrastructure.pinduoduo.sheets import LARGEST_UNPACKED, Line, SheetReader, UnreadableSheet
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "order_sn": ("商户订单号", "订单号", "订单编号", "orderNo", "order_sn"),
@@ -73,17 +73,43 @@ Other = Literal["other"]
 """A line about something else than penalties."""
 
 
+_REVERSED = (
+    "{text!r} goes the other way than the line says, so it reverses another; "
+    "tell the order what came of it by record-charge or record-return"
+)
+
+
+class _Written(NamedTuple):
+    """How a column writes charges, and the line that shows it."""
+
+    line: int
+    with_minus: bool
+
+
+class _Numbered(NamedTuple):
+    """Where a line's own number stands first, and for which order."""
+
+    line: int
+    order_sn: str
+
+
 class BillReader(SheetReader):
     """Reads a bill as a stream.
 
     A line without a number of its own is known by what it says and by how many equal ones come before it, so the
     same bill read again has the same lines. Nothing can have happened after ``now`` (and ten minutes).
+
+    Money given back is written without a minus, money taken with a minus or without, as the bill's first charge has
+    it. A line of the other sign reverses one of these. What a bill calls that is not known (DOMAIN.md §1.8), so
+    such a line is rejected.
     """
 
-    def __init__(self, source: Path | IO[bytes], *, now: datetime) -> None:
-        super().__init__(source)
+    def __init__(self, source: Path | IO[bytes], *, now: datetime, most_unpacked: int = LARGEST_UNPACKED) -> None:
+        super().__init__(source, most_unpacked)
         self._latest = now + CLOCK_SKEW
         self._equal: Counter[tuple[object, ...]] = Counter()
+        self._first_charges: dict[str, _Written] = {}
+        self._numbered: dict[str, _Numbered] = {}
 
     def __iter__(self) -> Iterator[BillLine | Rejected | Other]:
         columns, lines = _after_header(iter(self._sheet))
@@ -105,11 +131,42 @@ class BillReader(SheetReader):
             at = moment(cells, "at", self._latest)
             if at is None:
                 raise WrongCell("at", "the time is missing")
-            fen = _amount(cells, kind)
-            line_id = identifier(cells, "line_id", 100) or self._made_up(order_sn, kind, at, fen)
+            fen = self._amount(number, cells, kind)
+            line_id = self._stated(number, cells, order_sn) or self._made_up(order_sn, kind, at, fen)
         except WrongCell as wrong:
             return Rejected(number, f"{COLUMNS[wrong.field][0]}: {wrong.reason}")
         return BillLine(number, order_sn, kind, fen, at, line_id)
+
+    def _amount(self, number: int, cells: Cells, kind: ViolationKind | None) -> int:
+        """What was taken or given, without its sign. The first charge of a column says how it writes charges."""
+        field, opposite = ("income", "expense") if kind is None else ("expense", "income")
+        if _moves_money(cells, opposite):
+            raise WrongCell(opposite, _REVERSED.format(text=cells.text(opposite)))
+        if not cells.text(field):
+            field = "amount"
+        fen = amount_fen(cells, field, signed=True)
+        if not fen:
+            raise WrongCell(field if cells.has(field) else "amount", "the amount is missing")
+        if kind is None:
+            if fen < 0:
+                raise WrongCell(field, _REVERSED.format(text=cells.text(field)))
+            return fen
+        first = self._first_charges.setdefault(field, _Written(number, fen < 0))
+        if first.with_minus != (fen < 0):
+            sign = "with" if first.with_minus else "without"
+            reason = _REVERSED.format(text=cells.text(field))
+            raise WrongCell(field, f"{reason}; the bill writes charges {sign} a minus (line {first.line})")
+        return abs(fen)
+
+    def _stated(self, number: int, cells: Cells, order_sn: str) -> str:
+        """The number of its own that the line has, if it has one: one number is one line, of one order."""
+        line_id = identifier(cells, "line_id", 100)
+        if line_id:
+            first = self._numbered.setdefault(line_id, _Numbered(number, order_sn))
+            if first.order_sn != order_sn:
+                reason = f"{line_id} is of order {first.order_sn} already (line {first.line})"
+                raise WrongCell("line_id", reason)
+        return line_id
 
     def _made_up(self, *said: object) -> str:
         self._equal[said] += 1
@@ -117,15 +174,11 @@ class BillReader(SheetReader):
         return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-{self._equal[said]}"
 
 
-def _amount(cells: Cells, kind: ViolationKind | None) -> int:
-    """What was taken or given, without its sign: bills write expenses with a minus or without."""
-    field = "income" if kind is None else "expense"
-    if not cells.has(field) or not cells.text(field):
-        field = "amount"
-    fen = amount_fen(cells, field, signed=True)
-    if not fen:
-        raise WrongCell(field if cells.has(field) else "amount", "the amount is missing")
-    return abs(fen)
+def _moves_money(cells: Cells, field: str) -> bool:
+    try:
+        return bool(amount_fen(cells, field, signed=True))
+    except WrongCell:
+        return False  # people write all sorts of things into a cell that has nothing to say
 
 
 def _after_header(lines: Iterator[Line]) -> tuple[dict[str, int], Iterator[Line]]:

@@ -6,7 +6,7 @@ Cells are stripped, for exported ones carry tabs and marks that nobody sees.
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from domain.calendar import BEIJING
 from domain.order.decisions import EARLIEST
@@ -17,6 +17,7 @@ HEADER_WITHIN = 20
 
 _ORDER_SN = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 _DAMAGED_NUMBER = re.compile(r"[0-9.]+[Ee]\+?[0-9]+")
+_YUAN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 _TIME = re.compile(
     r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?(Z|[+-]\d{2}:\d{2})?"
 )
@@ -130,14 +131,14 @@ def _parsed(field: str, text: str) -> datetime:
 
 
 def amount_fen(cells: Cells, field: str, *, signed: bool = False) -> int | None:
-    """A cell of yuan with at most two decimals, as fen; ``None`` if there is none. Raises ``WrongCell``."""
+    """A cell of yuan in plain digits, with at most two decimals, as fen; ``None`` if there is none.
+
+    Raises ``WrongCell``.
+    """
     text = cells.text(field).replace("¥", "").replace("￥", "").replace(",", "").strip()
     if not text:
         return None
-    try:
-        fen = Decimal(text) * 100 if len(text) < 20 else Decimal("NaN")
-    except InvalidOperation:
-        fen = Decimal("NaN")
-    if not fen.is_finite() or (fen < 0 and not signed) or abs(fen) > 10**12 or fen != fen.to_integral_value():
+    fen = Decimal(text) * 100 if len(text) < 20 and _YUAN.fullmatch(text) else None
+    if fen is None or (fen < 0 and not signed) or abs(fen) > 10**12 or fen != fen.to_integral_value():
         raise WrongCell(field, f"{text[:50]!r} is not an amount in yuan")
     return int(fen)

@@ -1,7 +1,8 @@
 """Bringing an order export into a shop's log, through the one door for all writes.
 
-The file is read as a stream and observed in batches, so memory does not grow with it. What is known
-already appends nothing: importing a file again, or after a crash, is safe.
+The file is read as a stream and observed in batches, so memory does not grow with it; only a preview keeps what
+the orders of the file would become. What is known already appends nothing: importing a file again, or after a
+crash, is safe.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -9,14 +10,17 @@ from itertools import islice
 
 import msgspec
 
+from domain.history import Metadata, Recorded
 from domain.order.observations import observe
-from domain.order.state import fold
+from domain.order.state import Order, evolve, fold
 from domain.rules.ruleset import RuleBook
+from infrastructure import clock
 from infrastructure.command_path import CommandPath, Observe
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import ORDER, read_histories
 from infrastructure.pinduoduo.exports import Rejected, Row
 
+ACTOR = "import"
 BATCH = 500
 MOST_REASONS = 1_000
 """Rejected rows that a report names one by one; the rest are only counted."""
@@ -73,7 +77,7 @@ async def import_rows(
     importing the file again goes on from there.
     """
     for batch in _batches(rows, report):
-        outcomes = await path.submit([Observe(shop_id, row.snapshot, "import") for row in batch])
+        outcomes = await path.submit([Observe(shop_id, row.snapshot, ACTOR) for row in batch])
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
@@ -91,7 +95,9 @@ async def preview_rows(
     report: ImportReport,
     progress: Callable[[ImportReport], None],
 ) -> ImportReport:
-    """What ``import_rows`` would do, with nothing appended."""
+    """What ``import_rows`` would do, with nothing appended; later rows know what earlier ones would append."""
+    would_be: dict[str, Order] = {}
+    now = clock.now()
     for batch in _batches(rows, report):
         async with pool.connection() as connection:
             histories = await read_histories(
@@ -99,9 +105,14 @@ async def preview_rows(
             )
         for row in batch:
             number = row.snapshot.order_sn
-            order = fold(number, histories[shop_id, ORDER + number])
-            events = len(observe(order, row.snapshot, book))
-            report.count(was_new=order.version == 0, events=events)
+            order = would_be.get(number) or fold(number, histories[shop_id, ORDER + number])
+            was_new = order.version == 0
+            observations = observe(order, row.snapshot, book)
+            for seen in observations:
+                metadata = Metadata(actor=ACTOR, via=row.snapshot.via, observed=seen.observed)
+                recorded = Recorded(seen.event, order.version + 1, order.position, seen.occurred_at, now, metadata)
+                order = would_be[number] = evolve(order, recorded)
+            report.count(was_new=was_new, events=len(observations))
         progress(report)
     return report
 

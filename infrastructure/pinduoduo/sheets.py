@@ -40,10 +40,12 @@ class Line(NamedTuple):
 class Sheet:
     """A file, or what was sent of one, open for reading: iterate over it once for its lines.
 
-    ``total_bytes`` and ``bytes_read`` tell how far the reading has come.
+    ``total_bytes`` and ``bytes_read`` tell how far the reading has come. A workbook may unpack to ``most_unpacked``
+    bytes.
     """
 
-    def __init__(self, source: Path | IO[bytes]) -> None:
+    def __init__(self, source: Path | IO[bytes], most_unpacked: int = LARGEST_UNPACKED) -> None:
+        self._most_unpacked = most_unpacked
         self._file = source.open("rb") if isinstance(source, Path) else source
         self.total_bytes = self._file.seek(0, os.SEEK_END)
         self._file.seek(0)
@@ -91,7 +93,10 @@ class Sheet:
         try:
             with zipfile.ZipFile(self._file) as archive:
                 sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
-            if sum(sizes.values()) > LARGEST_UNPACKED or sizes.get("xl/sharedStrings.xml", 0) > LARGEST_SHARED_TEXT:
+            if (
+                sum(sizes.values()) > self._most_unpacked
+                or sizes.get("xl/sharedStrings.xml", 0) > LARGEST_SHARED_TEXT
+            ):
                 raise UnreadableSheet("the workbook unpacks to more than can be read; split it, or save it as .csv")
             book = openpyxl.load_workbook(self._file, read_only=True, data_only=True)
         except UnreadableSheet:
@@ -122,8 +127,8 @@ class SheetReader:
     ``bytes_read`` and ``total_bytes`` tell how far it has come.
     """
 
-    def __init__(self, source: Path | IO[bytes]) -> None:
-        self._sheet = Sheet(source)
+    def __init__(self, source: Path | IO[bytes], most_unpacked: int = LARGEST_UNPACKED) -> None:
+        self._sheet = Sheet(source, most_unpacked)
 
     def __enter__(self) -> Self:
         return self

@@ -15,7 +15,7 @@ from domain.rules.deadlines import ship_by
 from domain.rules.ruleset import RuleBook
 from domain.sku.case import InCase, StockoutCase
 from domain.sku.case_view import CaseView, OrderInCase, case_view, order_in_case
-from domain.sku.messages import FilledMessage, Message, fill
+from domain.sku.messages import FilledMessage, Message, fitting
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.projections.lists import Page
@@ -146,10 +146,11 @@ async def messages_of(
     orders = await _folded(connection, shop_id, shown)
     return Page(
         [
-            fill(message, order, case.sku_id, ship_by(order, book.governing(order)))
+            message
             for each, order in zip(shown, orders, strict=True)
-            for message in messages
-            if each.standing in message.standings
+            for message in fitting(
+                messages, each.standing, order, case.sku_id, ship_by(order, book.governing(order))
+            )
         ],
         next_key,
     )

@@ -59,10 +59,11 @@ OpenKey = tuple[datetime, str, int]
 class SupplierRecord(msgspec.Struct, frozen=True):
     """What became of the orders handed to a supplier.
 
-    Each is ``open``, or its number came (``tracked``), or it came back (``out_of_stock``, ``taken_back``), or the
-    order ended otherwise. ``on_time`` and ``late`` count those with an expected time: whose number was there by
-    then, and whose was not; open ones that are past it (``overdue``) are late. ``on_time_share`` is on time of
-    these two, ``stockout_share`` out of stock of those and the tracked; null where there are none.
+    Each is ``open``, or the supplier's number came (``tracked``), or it came back (``out_of_stock``,
+    ``taken_back``), or the order ended otherwise, be it shipped under other numbers. ``on_time`` and ``late`` count
+    those with an expected time: whose number was there by then, and whose was not; open ones that are past it
+    (``overdue``) are late. ``on_time_share`` is on time of these two, ``stockout_share`` out of stock of those and
+    the tracked; null where there are none.
     """
 
     supplier_id: str

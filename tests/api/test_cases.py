@@ -13,12 +13,12 @@ from tests.api.conftest import LINE, SHOP, Api, ago
 ROOT = Path(__file__).parents[2]
 
 
-def sold(api: Api, *sku_ids: str, each: int = 2) -> None:
+def sold(api: Api, *sku_ids: str, each: int = 2, hours_ago: float = 5) -> None:
     for sku_id in sku_ids:
         for n in range(each):
             order_sn = f"o-{sku_id}-{n}"
-            api.placed(order_sn, at=ago(5), lines=[LINE | {"sku_id": sku_id}])
-            api.done(order_sn, "form-group", occurred_at=ago(5))
+            api.placed(order_sn, at=ago(hours_ago), lines=[LINE | {"sku_id": sku_id}])
+            api.done(order_sn, "form-group", occurred_at=ago(hours_ago))
 
 
 def told(api: Api, sku_id: str, action: str, **body: Any) -> Any:
@@ -85,6 +85,25 @@ def test_a_case_has_its_orders_with_prices_and_until_when_to_speak_to_the_buyers
     assert (case["contacted"], case["orders"], case["decided"]) == (1, 3, 0)
 
 
+def test_what_was_said_or_missed_before_an_order_applied_stays_so(api: Api) -> None:
+    sold(api, "a", each=3, hours_ago=60)
+    api.done("o-a-0", "request-stockout", reason="oversold", occurred_at=ago(40))
+    api.done("o-a-1", "contact-buyer", channel="chat", message="您好", occurred_at=ago(35))
+    (case,) = every(api, "stockout-cases")
+    before = every(api, f"stockout-cases/{case['case_id']}/orders")
+    for number in (1, 2):
+        api.done(f"o-a-{number}", "request-stockout", reason="oversold")
+    after = every(api, f"stockout-cases/{case['case_id']}/orders")
+    assert [order["contact"]["state"] for order in before] == ["missed", "met", "missed"]
+    assert [(order["standing"], order["since"], order["contact"]) for order in after] == [
+        ("applied", order["since"], order["contact"]) for order in before
+    ]
+    (case,) = every(api, "stockout-cases")
+    assert case["contacted"] == 1
+    own = [found for found in api.order("o-a-1")["deadlines"] if found["kind"] == "contact_buyer"]
+    assert [found["state"] for found in own] == ["met"], "a word before the application counts"
+
+
 def test_messages_fit_how_an_order_stands(api: Api) -> None:
     sold(api, "a", each=2)
     api.done("o-a-0", "request-stockout", reason="oversold")
@@ -97,6 +116,34 @@ def test_messages_fit_how_an_order_stands(api: Api) -> None:
     templates = api.http.get("/v1/messages").json()["items"]
     assert {template["situation"] for template in templates} == set(Situation.__args__)  # type: ignore[attr-defined]
     assert all("{order_sn}" in template["text"] for template in templates)
+
+
+def test_no_message_promises_to_ship_an_order_that_is_under_review_for_another_sku(api: Api) -> None:
+    goods = [LINE | {"sku_id": sku_id, "name": f"goods {sku_id}"} for sku_id in "ab"]
+    for order_sn in ("both", "other"):
+        api.placed(order_sn, at=ago(5), lines=goods)
+        api.done(order_sn, "form-group", occurred_at=ago(5))
+    api.done("other", "request-stockout", reason="oversold", sku_ids=["b"])
+    api.done("both", "request-stockout", reason="oversold", sku_ids=["a"])
+
+    def told_to_both() -> dict[str, list[tuple[str, str]]]:
+        return {
+            case["sku_id"]: [
+                (text["situation"], text["text"])
+                for text in every(api, f"stockout-cases/{case['case_id']}/messages")
+                if text["order_sn"] == "both"
+            ]
+            for case in every(api, "stockout-cases")
+        }
+
+    locked = told_to_both()
+    assert [situation for situation, _ in locked["b"]] == ["applied"]
+    assert "goods a" in locked["b"][0][1], "it says what was applied for"
+    assert locked["a"] == locked["b"]
+    api.done("both", "complete-review", outcome="rejected")
+    assert "at_risk" in dict(told_to_both()["b"])
+    api.done("both", "request-stockout", reason="oversold", sku_ids=["b"])
+    assert [situation for situation, _ in told_to_both()["a"]] == ["applied"]
 
 
 def test_the_command_line_shows_what_the_api_shows(api: Api, database_url: str) -> None:

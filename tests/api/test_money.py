@@ -1,9 +1,12 @@
 """Bills, reconciliation and penalties over HTTP and the command line, on a real database."""
 
 import asyncio
+import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -59,6 +62,90 @@ def test_a_bill_is_looked_at_first_and_its_strange_lines_are_told(
     again = shiplock(database_url, tmp_path, *arguments)
     assert (again["charges"], again["known"]) == (0, 2)
     assert len(api.order(ORDER + "1")["charges"]) == 2
+
+
+BILL_HEADER = "商户订单号,发生时间,收入金额（+元）,支出金额（-元）,业务描述,流水号"
+AS_CSV = {"Content-Type": "text/csv; charset=utf-8"}
+AS_XLSX = {"Content-Type": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
+
+
+def bill_of(*lines: str) -> bytes:
+    return "\n".join([BILL_HEADER, *lines]).encode()
+
+
+def test_a_bill_sent_over_http_is_answered_as_the_command_line_does(
+    database_url: str, tmp_path: Path, api: Api
+) -> None:
+    api.formed(ORDER + "1", at=ago(100))
+    on = ago(76)
+    bill = bill_of(
+        f"{ORDER}1,{on:%Y-%m-%d} 23:59:59,,-3.00,售后费用-延迟发货,L1",
+        f"{ORDER}1,{on:%Y-%m-%d} 23:59:59,,-3.00,售后费用-延迟发货,L1",
+        f"{ORDER}9,{on:%Y-%m-%d} 23:59:59,,-3.00,售后费用-延迟发货,L2",
+        f"{ORDER}1,someday,,-3.00,售后费用-延迟发货,L3",
+        f"{ORDER}1,{on:%Y-%m-%d} 23:59:59,9.90,,交易收入,L4",
+    )
+    path = f"/v1/shops/{SHOP}/bills"
+    preview = api.http.post(path, params={"dry_run": "true"}, content=bill, headers=AS_CSV)
+    assert preview.status_code == 200, preview.text
+    assert "shiplock-position" not in preview.headers
+    assert api.order(ORDER + "1")["charges"] == []
+    answer = api.http.post(path, content=bill, headers=AS_CSV | {"Shiplock-Actor": "anna"})
+    assert answer.status_code == 200, answer.text
+    report = answer.json()
+    assert report | {"position": 0} == preview.json()
+    assert answer.headers["shiplock-position"] == str(report["position"])
+    names = ("lines_read", "charges", "known", "other", "unmatched", "rejected")
+    assert [report[name] for name in names] == [5, 1, 1, 1, 1, 1]
+    assert {line["line"]: line["code"] for line in report["left_out"]} == {4: "unknown_order", 5: None}
+    events = api.get(f"orders/{ORDER}1/events").json()["items"]
+    assert (events[-1]["type"], events[-1]["actor"]) == ("PenaltyCharged", "anna")
+    file = tmp_path / "bill.csv"
+    file.write_bytes(bill)
+    by_command_line = shiplock(database_url, tmp_path, "import-bill", str(file), "--shop", SHOP)
+    again = api.http.post(path, content=bill, headers=AS_CSV).json()
+    assert again == by_command_line
+    assert (again["charges"], again["known"]) == (0, 2)
+
+
+def test_a_bill_sent_as_a_workbook_is_read_like_one_sent_as_csv(api: Api) -> None:
+    api.formed(ORDER + "1", at=ago(100))
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(["orderNo", "billTime", "amount", "deductReason"])
+    sheet.append([f"{ORDER}1", f"{ago(76):%Y-%m-%d} 23:59:59", 3, "延迟发货_扣款"])
+    file = BytesIO()
+    book.save(file)
+    answer = api.http.post(f"/v1/shops/{SHOP}/bills", content=file.getvalue(), headers=AS_XLSX)
+    assert (answer.status_code, answer.json()["charges"]) == (200, 1), answer.text
+
+
+def test_what_is_no_bill_is_refused_whole(api: Api) -> None:
+    path = f"/v1/shops/{SHOP}/bills"
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/worksheets/sheet1.xml", b" " * (17 << 20))
+    line = f"{ORDER}1,2026-03-06 03:00:00,,-3.00,延迟发货,"
+    for content, told in (
+        (b"", "the file is empty"),
+        (b"a,b\nc,d", "no header of a bill was found"),
+        (b"PK\x03\x04", "not a whole one"),
+        (packed.getvalue(), "unpacks to more than can be read"),
+        (bill_of(*["1,,,,," for _ in range(10_001)]), "more than 10,000 lines"),
+    ):
+        answer = api.http.post(path, content=content, headers=AS_CSV)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), content[:20]
+        assert told in answer.json()["errors"][0]["detail"]
+    assert api.http.post(path, content=b"x" * ((1 << 20) + 1), headers=AS_CSV).status_code == 413
+    others: list[dict[str, Any]] = [{"files": {"file": bill_of(line)}}, {"json": {}}, {"content": bill_of(line)}]
+    for sent in others:
+        answer = api.http.post(path, **sent)
+        assert answer.status_code == 422, sent
+        assert answer.json()["errors"][0]["pointer"] == "#/Content-Type"
+    mistyped = api.http.post(path, params={"dryrun": "true"}, content=bill_of(line), headers=AS_CSV)
+    assert mistyped.json()["errors"][0]["pointer"] == "#/dryrun"
+    assert api.http.post("/v1/shops/a b/bills", content=bill_of(line), headers=AS_CSV).status_code == 422
 
 
 def differences(api: Api, **parameters: Any) -> list[Any]:

@@ -33,7 +33,7 @@ def rows(judged: Judged) -> Iterable[Row]:
 
 DEADLINES = View(
     name="deadlines",
-    version=3,
+    version=4,
     table="deadline_list",
     columns=(
         Column("number", "smallint"),

@@ -32,12 +32,12 @@ def _end(handover: Handover, order: Order) -> str | None:
         return "taken_back"
     if handover.tracking_at:
         return "tracked"
-    return "order_ended" if order.ending else None
+    return "order_ended" if order.ending or handover.shipped_otherwise_at else None
 
 
 HANDOVERS = View(
     name="handovers",
-    version=1,
+    version=2,
     table="handover_list",
     columns=(
         Column("number", "smallint"),

@@ -35,6 +35,7 @@ from tests.domain.vocabulary import (
     stockout_requested,
     supplier_out_of_stock,
     taken_back_from_supplier,
+    tracking_replaced,
     tracking_uploaded,
 )
 
@@ -143,13 +144,34 @@ def test_a_supplier_may_send_several_parcels() -> None:
     story.at(FRIDAY_9).has_deadline("supplier_tracking", met_at=MONDAY_12, state="met")
 
 
-def test_a_number_that_the_merchant_uploads_or_the_platform_shows_ends_the_wait_too() -> None:
+def test_a_number_that_is_not_the_suppliers_ends_the_wait_and_is_not_their_delivery() -> None:
     by_hand = given(SUPPLIED).when(UPLOAD_SF1, at=MONDAY_12).then(e.TrackingUploaded("SF", "SF1"))
-    by_hand.at(FRIDAY_9).has_deadline("supplier_tracking", met_at=MONDAY_12, state="met")
     seen = given(SUPPLIED).sees(
         shown("shipped", seen_at=FRIDAY_9, shipped_at=MONDAY_12, carrier="SF", tracking_number="SF1")
     )
-    seen.story_after.at(FRIDAY_9).has_deadline("supplier_tracking", met_at=MONDAY_12, state="met")
+    for story in (by_hand, seen.story_after):
+        moment = story.at(FRIDAY_9).has_deadline("supplier_tracking", state="waived")
+        (handover,) = moment.view.handovers
+        assert (handover.tracking_at, handover.shipped_otherwise_at) == (None, MONDAY_12)
+        story.when(TAKE_BACK, at=FRIDAY_9).rejects("already_shipped")
+        torn = story.and_(tracking_replaced("SF1", "SF2", at=TUESDAY_9 + hours(1)))
+        torn.at(FRIDAY_9).has_deadline("supplier_tracking", state="waived")
+    too_late = given(SUPPLIED, tracking_uploaded(at=TUESDAY_9 + hours(1)))
+    too_late.at(FRIDAY_9).has_deadline("supplier_tracking", state="missed")
+
+
+def test_a_supplier_is_waited_for_until_others_carry_all_of_the_order() -> None:
+    first, second = e.ParcelLine("SKU-1", 2), e.ParcelLine("SKU-2", 1)
+    ours = tracking_uploaded("OWN1", at=MONDAY_12, lines=(first,))
+    story = given(placed(lines=TWO_SKUS), group_formed(), handed_to_supplier(), ours)
+    story.at(MONDAY_13).has_deadline("supplier_tracking", state="pending")
+    theirs = c.RecordSupplierTracking(carrier="SF", tracking_number="SF1", lines=(c.PackedLine("SKU-2", 1),))
+    supplied = story.when(theirs, at=MONDAY_13).then(e.TrackingUploaded("SF", "SF1", (second,), "S-17"))
+    supplied.at(FRIDAY_9).has_deadline("supplier_tracking", state="met", met_at=MONDAY_13)
+    torn = supplied.and_(tracking_replaced("SF1", "SF2", at=TUESDAY_9 + hours(1)))
+    torn.at(FRIDAY_9).has_deadline("supplier_tracking", state="met", met_at=MONDAY_13)
+    alone = story.and_(tracking_uploaded("OWN2", at=MONDAY_13, lines=(second,)))
+    assert alone.at(FRIDAY_9).view.handovers[0].shipped_otherwise_at == MONDAY_13
 
 
 # ---- time -------------------------------------------------------------------------------------------
@@ -157,7 +179,7 @@ def test_a_number_that_the_merchant_uploads_or_the_platform_shows_ends_the_wait_
 
 def test_a_number_is_in_time_at_the_moment_it_was_expected_and_a_microsecond_later_not() -> None:
     for late, state in ((0 * MICROSECOND, "met"), (MICROSECOND, "missed")):
-        story = given(SUPPLIED, tracking_uploaded(at=TUESDAY_9 + late))
+        story = given(SUPPLIED, Fact(supplied_number(), TUESDAY_9 + late))
         story.at(FRIDAY_9).has_deadline("supplier_tracking", state=state).has_violations("false_shipment")
     given(SUPPLIED).at(TUESDAY_9).has_deadline("supplier_tracking", state="pending")
     given(SUPPLIED).at(TUESDAY_9 + MICROSECOND).has_deadline("supplier_tracking", state="missed")

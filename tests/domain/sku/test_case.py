@@ -151,11 +151,40 @@ def test_who_was_spoken_to_since_then() -> None:
         applied=(application(1),),
     )  # fmt: skip
     assert {each.order_sn: each.contacted for each in case.orders} == {
-        "o1": False,
+        "o1": True,
         "o2": True,
         "o3": False,
         "o4": False,
     }
+
+
+def test_an_order_that_applies_stays_in_the_case_since_it_fell_in() -> None:
+    wanted = [order(1), order(2, contacted=MONDAY_11), order(3), order(4, formed=MONDAY_11)]
+    wanted.append(order(5, formed=MONDAY_13, contacted=MONDAY_13))
+    before = (application(1),)
+    off = (delisted(at=MONDAY_12),)
+    then = (*before, *(application(number, at=MONDAY_14) for number in (2, 3, 4, 5)))
+    (at_risk,) = of(*wanted, applied=before, told=off)
+    (applied,) = of(*wanted, applied=then, told=off)
+    for case, fifth in ((at_risk, []), (applied, [("o5", MONDAY_14, True, True)])):
+        assert [(each.order_sn, each.since, each.contacted, each.by_application) for each in case.orders] == [
+            ("o1", MONDAY_10, False, True),
+            ("o2", MONDAY_10, True, False),
+            ("o3", MONDAY_10, False, False),
+            ("o4", MONDAY_11, False, False),
+            *fifth,
+        ]
+
+
+def test_an_order_that_applies_again_does_not_begin_anew() -> None:
+    rejected = application(1, outcome="rejected")
+    again = Application("o1", 110, MONDAY_13)
+    (case,) = of(order(1), order(2), applied=(rejected, application(2, at=MONDAY_12), again))
+    assert (case.opened_by, case.opened_at, case.time_known) == ("o1", MONDAY_10, True)
+    assert [(each.order_sn, each.since, each.standing) for each in case.orders] == [
+        ("o1", MONDAY_10, "applied"),
+        ("o2", MONDAY_10, "applied"),
+    ]
 
 
 _TIMES = st.integers(0, 60).map(lambda n: MONDAY_8 + hours(n))

@@ -79,6 +79,22 @@ def test_a_line_is_known_by_its_number_or_by_what_it_says() -> None:
 
 
 @pytest.mark.parametrize(
+    ("amount", "fen"), [("-3", 300), ("-3.", 300), ("-.5", 50), ("-3.500", 350), ('"-¥1,003.00"', 100_300)]
+)
+def test_amounts_are_read_as_people_write_them(amount: str, fen: int) -> None:
+    (found,) = read(LATE.replace("-3.00", amount))
+    assert isinstance(found, BillLine)
+    assert found.amount_fen == fen
+
+
+def test_a_number_that_is_of_another_order_already_is_rejected() -> None:
+    lines = [f"T-17,{LATE}", f"T-17,{LATE.replace('260302-1', '260302-2')}", f"T-17,{LATE}"]
+    first, other, again = read(*lines, header=f"流水号,{HEADER}")
+    assert first == again._replace(line=2)  # type: ignore[union-attr]
+    assert other == Rejected(3, "流水号: T-17 is of order 260302-1 already (line 2)")
+
+
+@pytest.mark.parametrize(
     ("line", "reason"),
     [
         (LATE.replace("260302-1", ""), "商户订单号: the order number is missing"),
@@ -89,6 +105,10 @@ def test_a_line_is_known_by_its_number_or_by_what_it_says() -> None:
         (LATE.replace("-3.00", "three"), "支出金额(-元): 'three' is not an amount in yuan"),
         (LATE.replace("-3.00", "0"), "the amount is missing"),
         (LATE.replace("-3.00", "3.005"), "is not an amount in yuan"),
+        (LATE.replace("-3.00", "1e3"), "'1e3' is not an amount in yuan"),
+        (LATE.replace("-3.00", "٣"), "'٣' is not an amount in yuan"),
+        (LATE.replace("-3.00", "3_0"), "'3_0' is not an amount in yuan"),
+        (LATE.replace("-3.00", "Infinity"), "is not an amount in yuan"),
     ],
 )
 def test_a_line_that_makes_no_sense_is_rejected_with_its_reason(line: str, reason: str) -> None:
@@ -97,6 +117,47 @@ def test_a_line_that_makes_no_sense_is_rejected_with_its_reason(line: str, reaso
     assert bad.line == 2
     assert reason in bad.reason
     assert isinstance(good, BillLine)
+
+
+RETURN = "260302-1,2026-03-06 03:00:00,3.00,,其他,其他收入-申诉补回"
+ONE_COLUMN = "orderNo,billTime,amount,deductReason"
+CHARGE = "260302-1,2026-03-06 03:00,3.0,延迟发货"
+
+
+@pytest.mark.parametrize(
+    ("header", "normal", "reversal", "reason"),
+    [
+        (HEADER, RETURN, RETURN.replace("3.00", "-3.00"), "收入金额(+元): '-3.00' goes the other way"),
+        (HEADER, RETURN, RETURN.replace("3.00,", ",-3.00"), "支出金额(-元): '-3.00' goes the other way"),
+        (HEADER, LATE, LATE.replace("-3.00", "3.00"), "writes charges with a minus (line 2)"),
+        (HEADER, LATE.replace("-3.00", "3.00"), LATE, "writes charges without a minus (line 2)"),
+        (HEADER, LATE, LATE.replace(",-3.00", "3.00,"), "收入金额(+元): '3.00' goes the other way"),
+        (HEADER, LATE, LATE.replace(",-3.00", "3.00,-3.00"), "收入金额(+元): '3.00' goes the other way"),
+        (ONE_COLUMN, CHARGE, CHARGE.replace("3.0", "-3.0"), "金额(元): '-3.0' goes the other way"),
+        (ONE_COLUMN, CHARGE.replace("3.0", "-3.0"), CHARGE, "金额(元): '3.0' goes the other way"),
+        (
+            ONE_COLUMN,
+            CHARGE.replace("延迟发货", "申诉补回"),
+            CHARGE.replace("3.0,延迟发货", "-3.0,申诉补回"),
+            "'-3.0' goes the other way",
+        ),
+    ],
+)
+def test_what_goes_the_other_way_than_its_business_says_is_rejected(
+    header: str, normal: str, reversal: str, reason: str
+) -> None:
+    taken, rejected, again = read(normal, reversal, normal, header=header)
+    assert isinstance(taken, BillLine)
+    assert isinstance(again, BillLine)
+    assert (taken.amount_fen, again.amount_fen) == (300, 300)
+    assert isinstance(rejected, Rejected)
+    assert reason in rejected.reason
+
+
+@pytest.mark.parametrize("nothing", ["0.00", "-", "--", "/"])
+def test_a_column_that_has_nothing_to_say_says_nothing(nothing: str) -> None:
+    (found,) = read(LATE.replace(",-3.00", f"{nothing},-3.00"))
+    assert isinstance(found, BillLine)
 
 
 def test_a_file_without_a_bills_header_is_refused_with_what_is_missing() -> None:

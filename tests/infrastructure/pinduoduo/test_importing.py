@@ -13,6 +13,7 @@ from domain.order.view import OrderView, view
 from infrastructure.command_path import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import ORDER, read_head, read_histories
+from infrastructure.pinduoduo import importing
 from infrastructure.pinduoduo.exports import ExportReader
 from infrastructure.pinduoduo.importing import ImportReport, import_rows, preview_rows
 from infrastructure.rule_sets import shipped_rules
@@ -108,6 +109,43 @@ def test_a_preview_says_the_same_and_appends_nothing(database_url: str) -> None:
             assert await read_head(connection, SHOP) == 0
         real = await imported(path, file)
         assert (preview.orders_new, preview.events_appended) == (real.orders_new, real.events_appended)
+
+    on_database(database_url, work)
+
+
+HEADER = (
+    "订单号,商品,商品数量(件),样式ID,订单状态,用户实付金额(元),支付时间,拼单成功时间,发货时间,快递单号,快递公司"
+)
+
+
+@pytest.mark.parametrize("batch", [500, 2])
+def test_a_preview_knows_of_the_rows_above(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(importing, "BATCH", batch)
+    waiting = "{0},durian,1,s1,待发货,43.00,2026-03-02 09:00:00,2026-03-02 10:00:00,,,"
+    shipped = (
+        "{0},durian,1,s1,已发货，待签收,43.00,2026-03-02 09:00:00,2026-03-02 10:00:00,2026-03-03 10:00:00,{1},SF"
+    )
+    rows = [
+        *(waiting.format(number) for number in "abc"),
+        waiting.format("a"),
+        shipped.format("b", "SF1"),
+        shipped.format("b", "SF1"),
+        shipped.format("b", "SF2"),
+        waiting.format("b"),
+    ]
+    file = tmp_path / "export.csv"
+    file.write_text("\n".join([HEADER, *rows]), encoding="utf-8")
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        for new in (3, 0):
+            with ExportReader(file, seen_at=EXPORTED, now=EXPORTED) as reader:
+                preview = await preview_rows(reader, SHOP, pool, BOOK, ImportReport(), lambda report: None)
+                preview.rows_read = reader.rows_read
+            real = await imported(path, file)
+            assert preview == real
+            assert real.orders_new == new
 
     on_database(database_url, work)
 

@@ -32,6 +32,10 @@ def tracking(at: datetime) -> c.Command:
     return c.RecordSupplierTracking(carrier="SF", tracking_number="SF1", occurred_at=at)
 
 
+def own(at: datetime) -> c.Command:
+    return c.UploadTracking(carrier="SF", tracking_number="SF2", occurred_at=at)
+
+
 def sold_out(at: datetime) -> c.Command:
     return c.RecordSupplierStockout(reason="sold out", occurred_at=at)
 
@@ -44,6 +48,8 @@ LIVES: tuple[tuple[c.Command, ...], ...] = (
     (hand("S-17"), sold_out(after(25))),
     (hand("S-17"), c.TakeBackFromSupplier(reason="too slow", occurred_at=after(3))),
     (hand("S-17"), c.Cancel(reason="changed_mind", occurred_at=after(3))),
+    (hand("S-17"), own(after(3))),
+    (hand("S-17"), own(after(25))),
     (hand("S-17"),),
     (hand("S-17", due=after(50)),),
     (hand("S-17", due=None),),
@@ -69,16 +75,16 @@ def test_suppliers_are_counted_by_what_became_of_each_order(database_url: str) -
             assert page.items == [
                 SupplierRecord(
                     "S-17",
-                    handovers=10,
+                    handovers=12,
                     tracked=3,
                     on_time=1,
-                    late=3,  # half an hour late, out of stock after it, and still open
+                    late=4,  # half an hour late, out of stock or shipped otherwise after it, and still open
                     out_of_stock=2,
                     taken_back=1,
-                    order_ended=1,
+                    order_ended=3,
                     open=3,
                     overdue=1,
-                    on_time_share=0.25,
+                    on_time_share=0.2,
                     stockout_share=0.4,
                 ),
                 SupplierRecord("S-18", 1, 0, 0, 0, 0, 0, 0, 1, 0, None, None),
@@ -88,9 +94,9 @@ def test_suppliers_are_counted_by_what_became_of_each_order(database_url: str) -
             assert await find_supplier(connection, "100000002", "S-17", LATER) is None
             waiting = await open_handovers(connection, SHOP, "S-17", LATER, 50)
             assert [(each.order_sn, each.expected_tracking_at, each.overdue) for each in waiting.items] == [
-                (order_sn(7), DUE, True),
-                (order_sn(8), after(50), False),
-                (order_sn(9), None, False),
+                (order_sn(9), DUE, True),
+                (order_sn(10), after(50), False),
+                (order_sn(11), None, False),
             ]
 
     on_database(database_url, work)
