@@ -83,7 +83,7 @@ def _since(url: str, shop_id: str, last: Checkpoint) -> tuple[int, bytes]:
         stretches = [found.stretch for found in Run(shop_id, start, head, [last.size]).stretches(connection)]
     for stretch in stretches:
         if stretch.findings:
-            position, detail = stretch.findings[0]
+            position, detail, _ = stretch.findings[0]
             raise LogDiffers(f"The log of shop {shop_id} was tampered with; position {position}: {detail}.")
     for renewed in (False, True):
         tree = asyncio.run(_begun(url, shop_id, start, last, renewed=renewed))

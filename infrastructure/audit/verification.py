@@ -20,7 +20,7 @@ from infrastructure.audit.checkpoints import Kept
 from infrastructure.audit.merkle import Growing
 from infrastructure.audit.note import BadNote, VerifierKey
 from infrastructure.audit.recomputing import Run, connect, recomputed, runs
-from infrastructure.audit.stretch import Streams, Stretch
+from infrastructure.audit.stretch import Finding, Streams, Stretch, missing
 from infrastructure.clock import EPOCH
 
 MOST_PROBLEMS = 100
@@ -81,6 +81,7 @@ class _Log:
         self._versions: dict[bytes, int] = {}
         self._recorded = -(1 << 63)
         self._last_good = 0
+        self._gaps: list[Finding] = []
         self.signed = self._opened(kept, archive.keys.verifiers(shop_id))
         if lowest is not None and lowest < 1:
             self.positions.append(Problem("an event stands before the first position", position=lowest))
@@ -111,7 +112,8 @@ class _Log:
 
     def add(self, stretch: Stretch) -> None:
         """Take in what the next stretch gave."""
-        self.positions += [Problem(found.detail, position=found.position) for found in stretch.findings]
+        for found in stretch.findings:
+            self._note(found)
         first, latest = stretch.recorded
         if first < self._recorded:
             detail = "it says it was recorded before the event that precedes it"
@@ -132,6 +134,15 @@ class _Log:
             for size in [size for size in self.signed if stretch.start < size <= stretch.end]:
                 if size not in stretch.cuts:
                     self._compare(size, None)
+
+    def _note(self, found: Finding) -> None:
+        """Keep what was found; a gap that goes on where the last one ended is the same."""
+        if found.missing_to is None:
+            self.positions.append(Problem(found.detail, position=found.position))
+        elif self._gaps and self._gaps[-1].missing_to == found.position - 1:
+            self._gaps[-1] = missing(self._gaps[-1].position, found.missing_to)
+        else:
+            self._gaps.append(found)
 
     def follow(self, streams: Streams, since: int, until: int, connection: Connection[TupleRow]) -> None:
         """See that the streams of a run go on where those before it ended."""
@@ -171,7 +182,8 @@ class _Log:
         self._look_at_the_head()
         for size in self.signed.keys() & {0}:
             self._compare(size, Growing().root())
-        positions = sorted(self.positions, key=lambda found: found.position or 0)
+        gaps = [Problem(gap.detail, position=gap.position) for gap in self._gaps]
+        positions = sorted(gaps + self.positions, key=lambda found: found.position or 0)
         checkpoints = sorted(self.checkpoints, key=lambda found: found.checkpoint or 0)
         return Verified(
             shop_id=self.shop_id,
