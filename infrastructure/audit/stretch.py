@@ -317,7 +317,7 @@ def _one_by_one(
         elif before is not None and version != before + 1:
             findings.append(Finding(position, f"it is version {version} of {stream}, after version {before}"))
         streams.last[name] = version
-        moment = struct.unpack("!q", recorded)[0] + _SHIFT
+        moment = micros(recorded)
         if moment < latest:
             findings.append(Finding(position, "it says it was recorded before the event that precedes it"))
         first, latest = moment if latest == -(1 << 63) else first, moment
@@ -338,6 +338,11 @@ def missing(since: int, until: int) -> Finding:
     """That there are no events from one position to another."""
     others = "" if since == until else f", and so is every event to position {until}"
     return Finding(since, f"it is missing{others}", until)
+
+
+def micros(sent: bytes) -> int:
+    """A time as PostgreSQL sends it, whatever it is, in microseconds."""
+    return int(struct.unpack("!q", sent)[0]) + _SHIFT
 
 
 def _moment(sent: bytes) -> datetime:

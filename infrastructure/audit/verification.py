@@ -8,7 +8,6 @@ trusted: not the stored leaf hashes, and not the tiles.
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 
 import msgspec
 from psycopg import Connection
@@ -20,15 +19,17 @@ from infrastructure.audit.checkpoints import Kept
 from infrastructure.audit.merkle import Growing
 from infrastructure.audit.note import BadNote, VerifierKey
 from infrastructure.audit.recomputing import Run, connect, recomputed, runs
-from infrastructure.audit.stretch import Finding, Streams, Stretch, missing
-from infrastructure.clock import EPOCH
+from infrastructure.audit.stretch import Finding, Streams, Stretch, micros, missing
 
 MOST_PROBLEMS = 100
 """So many are told of a shop; ``intact`` and the first ones are what counts."""
 
+OTHER_TIME = "the head of the log says that it was recorded at another time"
+
+# The time as its bytes: a head that was tampered with may hold one that is no datetime.
 _HEAD = """
-SELECT (SELECT position FROM shop_log WHERE shop_id = %(shop)s),
-       (SELECT recorded_at FROM shop_log WHERE shop_id = %(shop)s),
+SELECT (SELECT max(position) FROM shop_log WHERE shop_id = %(shop)s),
+       (SELECT timestamptz_send(max(recorded_at)) FROM shop_log WHERE shop_id = %(shop)s),
        (SELECT min(position) FROM event WHERE shop_id = %(shop)s),
        (SELECT max(position) FROM event WHERE shop_id = %(shop)s)
 """
@@ -75,7 +76,8 @@ class _Log:
         self.kept = len(kept)
         row = connection.execute(_HEAD, {"shop": shop_id}).fetchone()
         assert row
-        self.head, self.head_recorded_at, lowest, highest = row
+        self.head, recorded_at, lowest, highest = row
+        self.head_recorded = micros(recorded_at) if recorded_at else None
         self.size: int = highest or 0
         self._tree: Growing | None = Growing()
         self._versions: dict[bytes, int] = {}
@@ -205,14 +207,8 @@ class _Log:
         elif head < self.size:
             detail = f"it stands behind the head of the log, which says that there are {head}"
             self.positions.append(Problem(detail, position=head + 1))
-        elif head and self._micros(self.head_recorded_at) != self._recorded:
-            detail = "the head of the log says that it was recorded at another time"
-            self.positions.append(Problem(detail, position=head))
-
-    @staticmethod
-    def _micros(at: datetime) -> int:
-        since = at - EPOCH
-        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+        elif head and self.head_recorded != self._recorded:
+            self.positions.append(Problem(OTHER_TIME, position=head))
 
 
 def verify(
