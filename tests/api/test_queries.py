@@ -93,6 +93,17 @@ def test_a_diff_says_which_event_changed_which_field(api: Api) -> None:
     assert late["after"][0]["kind"] == "late_shipment"
 
 
+def test_time_passes_between_versions_too(api: Api) -> None:
+    api.formed(ORDER, at=ago(100))
+    api.done(ORDER, "contact-buyer", channel="chat", message="late", occurred_at=ago(10))
+    changes = api.get(f"orders/{ORDER}/diff", from_="2", to="3").json()["changes"]
+    assert {change["event"] for change in changes} == {None}
+    for field in ("violations", "deadlines"):
+        (change,) = (change for change in changes if change["field"] == field)
+        assert change["before"] == api.order(ORDER, at_version=2)[field]
+        assert change["after"] == api.order(ORDER, at_version=3)[field]
+
+
 def test_the_history_pages_by_version(api: Api) -> None:
     api.formed(ORDER)
     for n in range(5):
