@@ -50,21 +50,30 @@ def diff(order_sn: str, book: RuleBook, since: Seen, until: Seen) -> tuple[Chang
     """The changes that lead from an order as it is seen from one moment to how it is seen from another.
 
     Every event is judged at the first moment, so what an event changed and what time changed stay apart. What
-    became of the SKUs that the order was applied for counts as time.
+    became of other orders, and of the SKUs that the order was applied for, counts as time.
     """
     known = {recorded.version for recorded in since.history}
     seen = list(since.history)
     before = _fields(order_sn, seen, book, since.at, since.around)
+    around = _around_events(since, until)
     changes: list[Change] = []
     for recorded in until.history:
         if recorded.version in known:
             continue
         seen = sorted([*seen, recorded], key=lambda event: event.version)
-        after = _fields(order_sn, seen, book, since.at, since.around)
+        after = _fields(order_sn, seen, book, since.at, around)
         changes += _changes(before, after, recorded)
         before = after
     changes += _changes(before, _fields(order_sn, until.history, book, until.at, until.around), None)
     return tuple(changes)
+
+
+def _around_events(since: Seen, until: Seen) -> Around:
+    """What lies around the order as events are added: as at first, and what only came to matter by an event."""
+    looked_up = {parcel.tracking_number for parcel in since.order.current_parcels}
+    uses = [use for use in until.around.uses if use.tracking_number not in looked_up]
+    filed = since.around.filed if since.order.open_review else until.around.filed
+    return Around(since.around.skus, [*since.around.uses, *uses], filed)
 
 
 def _fields(
