@@ -1,7 +1,7 @@
 """Reading orders: one at any moment, its history, what changed between two moments, and lists."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
@@ -29,6 +29,7 @@ from api.queries import (
     parse_moment,
 )
 from api.stored import StoredEventView
+from domain.history import Recorded
 from domain.order.diff import By, OrderDiff, diff
 from domain.order.seen import Seen, seen_from
 from domain.order.view import OrderView, view
@@ -70,9 +71,11 @@ async def order(
 
 
 async def find_order(program: Program, shop_id: str, order_sn: str, moment: AtAMoment) -> OrderView:
-    """The order at a moment. Raises ``Refused`` for an unknown one."""
+    """The order at a moment. Raises ``Refused`` for an unknown one, and for a version that it does not have."""
     async with program.pool.connection() as connection:
         history = (await read_orders(connection, shop_id, [order_sn]))[order_sn]
+    if history.order:
+        _must_exist(moment.at_version, history.order, "at_version")
     seen = await _seen_from(program, shop_id, order_sn, history, moment)
     if not seen.history:
         when = " by then" if history.order else ""
@@ -147,6 +150,8 @@ async def difference_of(program: Program, shop_id: str, order_sn: str, query: Di
     by: By = query.by
     match since, until:
         case int(), int():
+            _must_exist(since, history.order, "from")
+            _must_exist(until, history.order, "to")
             backwards, by = since > until, "as_of"
             if query.known_at:
                 raise wrong("known_at", "a version says what was known; `as_of` goes with it")
@@ -274,8 +279,15 @@ async def wait_for(program: Program, shop_id: str, view: View, position: int) ->
         await asyncio.sleep(POLL_SECONDS)
 
 
+def _must_exist(version: int | None, history: Sequence[Recorded], parameter: str) -> None:
+    """Raises ``Refused`` for a version that the order does not have yet."""
+    last = history[-1].version
+    if version is not None and version > last:
+        raise wrong(parameter, f"the order has no version {version}; its last one is {last}")
+
+
 def _version_or_time(stated: str, parameter: str) -> int | datetime:
-    if stated.isdecimal():
+    if stated.isascii() and stated.isdecimal():
         return int(stated)
     try:
         return parse_moment(stated)
