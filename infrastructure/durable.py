@@ -1,17 +1,23 @@
 """Files that are there whole or not at all, and still there after the machine lost its power."""
 
 import fcntl
+import glob
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from infrastructure import clock
+
+LEFT_SECONDS = 3600
+"""A part that nobody has written to for so long is of a program that died."""
 
 
 def write(file: Path, content: bytes, *, mode: int, replace: bool = False) -> None:
     """Raises ``FileExistsError`` where there is such a file already, unless it may be replaced."""
-    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    part = _beside(file)
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as into:
             into.write(content)
@@ -30,7 +36,7 @@ def write(file: Path, content: bytes, *, mode: int, replace: bool = False) -> No
 def replacing(file: Path) -> Iterator[BinaryIO]:
     """A new file beside ``file`` that takes its name in the end, and is gone if it does not come to that."""
     stated, file = file, file.resolve()
-    part = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    part = _beside(file)
     try:
         try:
             into = part.open("xb")
@@ -60,6 +66,15 @@ def alone(folder: Path) -> Iterator[None]:
     with (folder / ".lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _beside(file: Path) -> Path:
+    """A new name beside a file, for what is not whole yet; what was left there by programs that died is removed."""
+    for part in file.parent.glob(f".{glob.escape(file.name)}.{'[0-9a-f]' * 8}"):
+        with suppress(OSError):  # it is gone already, or another user's
+            if part.stat().st_mtime < clock.now().timestamp() - LEFT_SECONDS:
+                part.unlink()
+    return file.with_name(f".{file.name}.{secrets.token_hex(4)}")
 
 
 def _sync(place: Path) -> None:

@@ -340,6 +340,8 @@ def _told_plainly() -> Iterator[None]:
         yield
     except (LogDiffers, BadKey, CannotBundle, Died) as error:
         raise Failed(str(error)) from error
+    except psycopg.DataError as error:
+        raise Failed(f"The log has what can't be read; look with: shiplock audit verify --all ({error})") from error
     except OSError as error:
         raise Failed(f"{error.filename or 'A file'}: {error.strerror or error}") from error
 

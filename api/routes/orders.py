@@ -1,7 +1,7 @@
 """Reading orders: one at any moment, its history, what changed between two moments, and lists."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
@@ -29,13 +29,12 @@ from api.queries import (
     parse_moment,
 )
 from api.stored import StoredEventView
-from domain.history import visible
+from domain.history import Recorded
 from domain.order.diff import By, OrderDiff, diff
-from domain.order.state import fold
+from domain.order.seen import Seen, seen_from
 from domain.order.view import OrderView, view
-from domain.sku.state import Sku
 from infrastructure import clock
-from infrastructure.log.loading import read_orders
+from infrastructure.log.loading import OrderHistory, read_orders
 from infrastructure.log.log import ORDER, read_stream
 from infrastructure.projections import lists, past
 from infrastructure.projections.builds import reached
@@ -72,34 +71,39 @@ async def order(
 
 
 async def find_order(program: Program, shop_id: str, order_sn: str, moment: AtAMoment) -> OrderView:
-    """The order at a moment. Raises ``Refused`` for an unknown one.
-
-    Deadlines and violations are judged at ``as_of``, else at ``known_at``, else, for a version, when that
-    version's latest event occurred, else now.
-    """
+    """The order at a moment. Raises ``Refused`` for an unknown one, and for a version that it does not have."""
     async with program.pool.connection() as connection:
         history = (await read_orders(connection, shop_id, [order_sn]))[order_sn]
-    seen = visible(history.order, as_of=moment.as_of, known_at=moment.known_at, at_version=moment.at_version)
-    folded = fold(order_sn, seen)
-    if folded.version == 0:
-        when = "" if seen == history.order else " by then"
+    if history.order:
+        _must_exist(moment.at_version, history.order, "at_version")
+    seen = await _seen_from(program, shop_id, order_sn, history, moment)
+    if not seen.history:
+        when = " by then" if history.order else ""
         raise Refused("unknown_order", f"The shop has no order {order_sn}{when}.")
-    latest = folded.last_occurred_at or clock.now()
-    at = moment.as_of or moment.known_at
-    if at is None:
-        at = latest if moment.at_version else max(clock.now(), latest)
-    as_of, known_at = moment.as_of, moment.known_at
-    if moment.at_version:
-        as_of, known_at = min(as_of or at, at), min(known_at or seen[-1].recorded_at, seen[-1].recorded_at)
-    skus = history.skus_at(as_of=as_of, known_at=known_at)
+    return view(seen.order, program.book, seen.at, seen.around)
+
+
+async def _seen_from(
+    program: Program, shop_id: str, order_sn: str, history: OrderHistory, moment: AtAMoment
+) -> Seen:
+    """The order from a moment, with what lay around it then."""
+    seen = seen_from(
+        order_sn,
+        history.order,
+        clock.now(),
+        as_of=moment.as_of,
+        known_at=moment.known_at,
+        at_version=moment.at_version,
+    )
+    skus = history.skus_at(as_of=seen.as_of, known_at=seen.known_at)
     others = Surroundings()
-    if asked := wanted(shop_id, folded, at):
+    if asked := wanted(shop_id, seen.order, seen.at):
         async with program.pool.connection() as connection:
-            if as_of is None and known_at is None:
+            if seen.as_of is None and seen.known_at is None:
                 others = await look_around(connection, [asked])
             else:
-                others = await look_back(connection, asked, as_of=as_of, known_at=known_at)
-    return view(folded, program.book, at, others.around(shop_id, folded, None, skus))
+                others = await look_back(connection, asked, as_of=seen.as_of, known_at=seen.known_at)
+    return seen._replace(around=others.around(shop_id, seen.order, None, skus))
 
 
 @router.get(
@@ -146,6 +150,8 @@ async def difference_of(program: Program, shop_id: str, order_sn: str, query: Di
     by: By = query.by
     match since, until:
         case int(), int():
+            _must_exist(since, history.order, "from")
+            _must_exist(until, history.order, "to")
             backwards, by = since > until, "as_of"
             if query.known_at:
                 raise wrong("known_at", "a version says what was known; `as_of` goes with it")
@@ -159,22 +165,13 @@ async def difference_of(program: Program, shop_id: str, order_sn: str, query: Di
     if backwards:
         raise wrong("to", "`to` must not be before `from`")
 
-    def skus(at: datetime) -> Mapping[str, Sku]:
-        if by == "as_of":
-            return history.skus_at(as_of=at, known_at=query.known_at)
-        return history.skus_at(as_of=query.as_of, known_at=at)
+    def moment(end: int | datetime) -> AtAMoment:
+        told = {"at_version": end} if isinstance(end, int) else {by: end}
+        return AtAMoment.model_construct(**(query.model_dump(include={"as_of", "known_at"}) | told))
 
-    return diff(
-        order_sn,
-        history.order,
-        program.book,
-        since,
-        until,
-        query.by,
-        skus,
-        as_of=query.as_of,
-        known_at=query.known_at,
-    )
+    first, last = [await _seen_from(program, shop_id, order_sn, history, moment(end)) for end in (since, until)]
+    changes = diff(order_sn, program.book, first, last)
+    return OrderDiff(order_sn, since, until, query.by, query.as_of, query.known_at, changes)
 
 
 @router.get("/v1/shops/{shop_id}/orders", responses=openapi.page("OrderSummary", "not_reached"))
@@ -282,8 +279,15 @@ async def wait_for(program: Program, shop_id: str, view: View, position: int) ->
         await asyncio.sleep(POLL_SECONDS)
 
 
+def _must_exist(version: int | None, history: Sequence[Recorded], parameter: str) -> None:
+    """Raises ``Refused`` for a version that the order does not have yet."""
+    last = history[-1].version
+    if version is not None and version > last:
+        raise wrong(parameter, f"the order has no version {version}; its last one is {last}")
+
+
 def _version_or_time(stated: str, parameter: str) -> int | datetime:
-    if stated.isdecimal():
+    if stated.isascii() and stated.isdecimal():
         return int(stated)
     try:
         return parse_moment(stated)

@@ -1,18 +1,17 @@
 """Which event changed which field of an order between two moments."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 
-from domain.calendar import END_OF_TIME
-from domain.history import Recorded, visible
+from domain.history import Recorded
+from domain.order.seen import Seen
 from domain.order.state import fold
 from domain.order.view import view
 from domain.order.warnings import Around
 from domain.rules.ruleset import RuleBook
-from domain.sku.state import Sku
 
 By = Literal["as_of", "known_at"]
 """Which of an event's two times decides whether it may be seen."""
@@ -47,61 +46,42 @@ class OrderDiff(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...]
 
 
-def diff(
-    order_sn: str,
-    history: Sequence[Recorded],
-    book: RuleBook,
-    since: int | datetime,
-    until: int | datetime,
-    by: By = "as_of",
-    skus: Callable[[datetime], Mapping[str, Sku]] = lambda at: {},
-    *,
-    as_of: datetime | None = None,
-    known_at: datetime | None = None,
-) -> OrderDiff:
-    """The changes between two versions, or between two times: ``by`` what had happened, or what the log knew.
+def diff(order_sn: str, book: RuleBook, since: Seen, until: Seen) -> tuple[Change, ...]:
+    """The changes that lead from an order as it is seen from one moment to how it is seen from another.
 
-    The other of an event's two times may be held at both moments: ``known_at`` shows what happened between two
-    times by what was known then, ``as_of`` what was learned between two times or versions of how things stood then.
-
-    Every event is judged at the first moment, so what an event changed and what time changed stay apart. ``skus``
-    gives the SKUs that the order was applied for as they stood at a moment; what became of them counts as time.
+    Every event is judged at the first moment, so what an event changed and what time changed stay apart. What
+    became of other orders, and of the SKUs that the order was applied for, counts as time.
     """
-    history = visible(history, as_of=as_of, known_at=known_at)
-    if isinstance(since, datetime) and isinstance(until, datetime):
-        first, last = _seen(history, by, since), _seen(history, by, until)
-        begun, ended = skus(since), skus(until)
-        begin, end = (as_of, as_of) if as_of else (since, until)
-    else:
-        first = [recorded for recorded in history if recorded.version <= int(str(since))]
-        last = [recorded for recorded in history if recorded.version <= int(str(until))]
-        begin = end = as_of or max([recorded.occurred_at for recorded in last or history], default=END_OF_TIME)
-        begun = ended = skus(begin)
-    known = {recorded.version for recorded in first}
-    seen = list(first)
-    before = _fields(order_sn, seen, book, begin, begun)
+    known = {recorded.version for recorded in since.history}
+    seen = list(since.history)
+    before = _fields(order_sn, seen, book, since.at, since.around)
+    around = _around_events(since, until)
     changes: list[Change] = []
-    for recorded in last:
+    for recorded in until.history:
         if recorded.version in known:
             continue
         seen = sorted([*seen, recorded], key=lambda event: event.version)
-        after = _fields(order_sn, seen, book, begin, begun)
+        after = _fields(order_sn, seen, book, since.at, around)
         changes += _changes(before, after, recorded)
         before = after
-    changes += _changes(before, _fields(order_sn, last, book, end, ended), None)
-    return OrderDiff(order_sn, since, until, by, as_of, known_at, tuple(changes))
+    changes += _changes(before, _fields(order_sn, until.history, book, until.at, until.around), None)
+    return tuple(changes)
 
 
-def _seen(history: Sequence[Recorded], by: By, at: datetime) -> list[Recorded]:
-    return visible(history, as_of=at) if by == "as_of" else visible(history, known_at=at)
+def _around_events(since: Seen, until: Seen) -> Around:
+    """What lies around the order as events are added: as at first, and what only came to matter by an event."""
+    looked_up = {parcel.tracking_number for parcel in since.order.current_parcels}
+    uses = [use for use in until.around.uses if use.tracking_number not in looked_up]
+    filed = since.around.filed if since.order.open_review else until.around.filed
+    return Around(since.around.skus, [*since.around.uses, *uses], filed)
 
 
 def _fields(
-    order_sn: str, history: Sequence[Recorded], book: RuleBook, at: datetime, skus: Mapping[str, Sku]
+    order_sn: str, history: Sequence[Recorded], book: RuleBook, at: datetime, around: Around
 ) -> dict[str, Any]:
     if not history:
         return {}
-    shown = msgspec.to_builtins(view(fold(order_sn, history), book, at, Around(skus)))
+    shown = msgspec.to_builtins(view(fold(order_sn, history), book, at, around))
     return {name: value for name, value in shown.items() if name not in _NOT_COMPARED}
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from infrastructure import durable
 from infrastructure.audit.checkpoint import Signed
 
+_SHOP = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 _FILE = re.compile(r"([0-9]{12,})-([0-9a-f]{8})\.checkpoint")
 _LARGEST = 10_000
 """Bytes of a note that is read; one with a signature has some two hundred."""
@@ -41,10 +42,14 @@ class Checkpoints:
             return []
         return sorted(place.name for place in self.folder.iterdir() if place.is_dir() and self.of(place.name))
 
+    def takes(self, shop_id: str) -> bool:
+        """Whether a shop can have any: an id that was put into the database by hand may be no name of a folder."""
+        return _SHOP.fullmatch(shop_id) is not None
+
     def of(self, shop_id: str) -> list[Kept]:
         """A shop's checkpoints, by size."""
         place = self.folder / shop_id
-        if not place.is_dir():
+        if not self.takes(shop_id) or not place.is_dir():
             return []
         found = ((_FILE.fullmatch(file.name), file) for file in place.iterdir())
         return sorted(Kept(int(match[1]), match[2], file) for match, file in found if match)

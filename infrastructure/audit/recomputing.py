@@ -25,8 +25,15 @@ from infrastructure.audit.stretch import STRETCH_EVENTS, Rows, Streams, Stretch,
 RUN_EVENTS = 1 << 16
 """The most events of one shop that are recomputed in one go; so much is known of the streams of one run."""
 
+MOST_RUNS = 1 << 10
+"""A log is cut into no more runs, however far its last position is said to be."""
+
 SMALL = 1 << 16
 """So many events are recomputed in the time it takes to start a process."""
+
+_NEXT = """
+SELECT position FROM event WHERE shop_id = %s AND position > %s AND position <= %s ORDER BY position LIMIT 1
+"""
 
 
 class Run(NamedTuple):
@@ -41,16 +48,26 @@ class Run(NamedTuple):
         """Its stretches, recomputed; until the last one came the connection is taken."""
         streams = Streams({}, {})
         rows = Rows(connection, self.shop_id, self.start, self.end)
-        for start in range(self.start, self.end, STRETCH_EVENTS):
+        start = self.start
+        while start < self.end:
             end = min(start + STRETCH_EVENTS, self.end)
-            cuts = [size for size in self.sizes if start < size <= end]
             if again := rows.closed:  # something was odd, and may be again soon
+                end = max(end, self._empty_to(connection, start))
                 rows = Rows(connection, self.shop_id, start, end)
+            cuts = [size for size in self.sizes if start < size <= end]
             stretch = recompute(connection, self.shop_id, start, end, cuts, streams, rows)
             last = end == self.end
             if again or last:
                 rows.close()
             yield Recomputed(stretch, streams if last else None)
+            start = end
+
+    def _empty_to(self, connection: Connection[TupleRow], start: int) -> int:
+        """Up to where no event stands behind ``start``, in whole stretches, so that a gap of any width is one."""
+        row = connection.execute(_NEXT, (self.shop_id, start, self.end)).fetchone()
+        if row is None:
+            return self.end
+        return start + (int(row[0]) - 1 - start) // STRETCH_EVENTS * STRETCH_EVENTS
 
 
 class Recomputed(NamedTuple):
@@ -62,7 +79,7 @@ class Recomputed(NamedTuple):
 
 def runs(shop_id: str, size: int, sizes: Sequence[int], processes: int) -> Iterator[Run]:
     """A log in runs of about the same length, as many as to give every process its share."""
-    count = -(-size // RUN_EVENTS)
+    count = min(-(-size // RUN_EVENTS), MOST_RUNS)
     if size > SMALL:
         count = -(-count // processes) * processes
     length = -(-size // (max(count, 1) * STRETCH_EVENTS)) * STRETCH_EVENTS

@@ -13,8 +13,8 @@ from infrastructure.audit.archive import Archive, LogDiffers
 from infrastructure.audit.checkpoint import Checkpoint, Signed
 from infrastructure.audit.merkle import Growing
 from infrastructure.audit.recomputing import Run, connect
-from infrastructure.audit.stretch import STRETCH_EVENTS
-from infrastructure.audit.verification import OnProgress, verify
+from infrastructure.audit.stretch import STRETCH_EVENTS, micros
+from infrastructure.audit.verification import OTHER_TIME, OnProgress, verify
 
 WHOLE_UP_TO = 100_000
 """A log of no more events is recomputed whole for every checkpoint: a fraction of a second."""
@@ -40,6 +40,10 @@ def make_checkpoint(
     With ``whole`` every event is recomputed first. Without, in a large log, those since the last checkpoint, on top
     of the tiles, which must give that checkpoint's root: what was changed before is then for ``verify`` to find.
     """
+    if not archive.checkpoints.takes(shop_id):
+        raise LogDiffers(
+            f"{shop_id!r} is no id that a shop can have: its events were not recorded by this program."
+        )
     keys = archive.keys
     key = archive.signer()
     last = archive.newest(shop_id)
@@ -67,7 +71,7 @@ def _whole(url: str, shop_id: str, archive: Archive, on_progress: OnProgress) ->
     (found,) = verify(url, [shop_id], archive, on_progress=on_progress)
     if found.problems or found.root is None:
         first = found.problems[0]
-        where = f"position {first.position}" if first.position else f"checkpoint {first.checkpoint}"
+        where = f"checkpoint {first.checkpoint}" if first.position is None else f"position {first.position}"
         raise LogDiffers(f"The log of shop {shop_id} was tampered with; {where}: {first.detail}.")
     return found.events, bytes.fromhex(found.root)
 
@@ -76,15 +80,19 @@ def _since(url: str, shop_id: str, last: Checkpoint) -> tuple[int, bytes]:
     """The log's size and root, from the tiles and the events since the last checkpoint."""
     start = last.size // STRETCH_EVENTS * STRETCH_EVENTS
     with connect(url) as connection:
-        row = connection.execute("SELECT position FROM shop_log WHERE shop_id = %s", (shop_id,)).fetchone()
+        row = connection.execute(
+            "SELECT position, timestamptz_send(recorded_at) FROM shop_log WHERE shop_id = %s", (shop_id,)
+        ).fetchone()
         head: int = row[0] if row else 0
         if head < last.size:
             raise LogDiffers(f"Checkpoint {last.size} of shop {shop_id} is larger than its log, which has {head}.")
         stretches = [found.stretch for found in Run(shop_id, start, head, [last.size]).stretches(connection)]
     for stretch in stretches:
         if stretch.findings:
-            position, detail = stretch.findings[0]
+            position, detail, _ = stretch.findings[0]
             raise LogDiffers(f"The log of shop {shop_id} was tampered with; position {position}: {detail}.")
+    if row and stretches and stretches[-1].recorded[1] != micros(row[1]):
+        raise LogDiffers(f"The log of shop {shop_id} was tampered with; position {head}: {OTHER_TIME}.")
     for renewed in (False, True):
         tree = asyncio.run(_begun(url, shop_id, start, last, renewed=renewed))
         held = last.size == start and tree.root() == last.root

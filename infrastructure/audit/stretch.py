@@ -68,10 +68,11 @@ Nodes = list[tuple[int, bytes]]
 
 
 class Finding(NamedTuple):
-    """Something that is wrong at a position."""
+    """Something that is wrong at a position, or from there on: events are missing up to ``missing_to``."""
 
     position: int
     detail: str
+    missing_to: int | None = None
 
 
 class Streams(NamedTuple):
@@ -274,14 +275,14 @@ def _one_by_one(
     findings: list[Finding] = []
     leaves: list[bytes] = []
     expected, whole = stretch.start + 1, True
-    first, latest = 0, -(1 << 63)
+    first, latest = (1 << 63) - 1, -(1 << 63)
     cursor = connection.cursor(binary=True)
     cursor.execute(_ROWS_ONE_BY_ONE, (stretch.shop_id, stretch.start, stretch.end))
     for position, stream, version, event_id, kind, schema, occurred, recorded, payload, metadata, stored in cursor:
         if position != expected:
             whole = False
             findings.append(
-                Finding(expected, _missing(expected, position - 1))
+                missing(expected, position - 1)
                 if position > expected
                 else Finding(position, "the position occurs twice")
             )
@@ -316,10 +317,10 @@ def _one_by_one(
         elif before is not None and version != before + 1:
             findings.append(Finding(position, f"it is version {version} of {stream}, after version {before}"))
         streams.last[name] = version
-        moment = struct.unpack("!q", recorded)[0] + _SHIFT
+        moment = micros(recorded)
         if moment < latest:
             findings.append(Finding(position, "it says it was recorded before the event that precedes it"))
-        first, latest = first or moment, moment
+        first, latest = moment if latest == -(1 << 63) else first, moment
         try:
             if stream.startswith(tuple(kind.prefix for kind in KINDS)):
                 decode_event(kind, schema, payload)
@@ -328,13 +329,20 @@ def _one_by_one(
             findings.append(Finding(position, f"it can't be read: {error}"))
     if expected <= stretch.end:
         whole = False
-        findings.append(Finding(expected, _missing(expected, stretch.end)))
+        findings.append(missing(expected, stretch.end))
     stretch = stretch._replace(findings=findings[:MOST_FINDINGS], recorded=(first, latest))
     return _with_nodes(stretch, leaves, cuts) if whole else stretch
 
 
-def _missing(since: int, until: int) -> str:
-    return "it is missing" if since == until else f"it is missing, and so is every event to position {until}"
+def missing(since: int, until: int) -> Finding:
+    """That there are no events from one position to another."""
+    others = "" if since == until else f", and so is every event to position {until}"
+    return Finding(since, f"it is missing{others}", until)
+
+
+def micros(sent: bytes) -> int:
+    """A time as PostgreSQL sends it, whatever it is, in microseconds."""
+    return int(struct.unpack("!q", sent)[0]) + _SHIFT
 
 
 def _moment(sent: bytes) -> datetime:

@@ -8,7 +8,6 @@ trusted: not the stored leaf hashes, and not the tiles.
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 
 import msgspec
 from psycopg import Connection
@@ -20,15 +19,17 @@ from infrastructure.audit.checkpoints import Kept
 from infrastructure.audit.merkle import Growing
 from infrastructure.audit.note import BadNote, VerifierKey
 from infrastructure.audit.recomputing import Run, connect, recomputed, runs
-from infrastructure.audit.stretch import Streams, Stretch
-from infrastructure.clock import EPOCH
+from infrastructure.audit.stretch import Finding, Streams, Stretch, micros, missing
 
 MOST_PROBLEMS = 100
 """So many are told of a shop; ``intact`` and the first ones are what counts."""
 
+OTHER_TIME = "the head of the log says that it was recorded at another time"
+
+# The time as its bytes: a head that was tampered with may hold one that is no datetime.
 _HEAD = """
-SELECT (SELECT position FROM shop_log WHERE shop_id = %(shop)s),
-       (SELECT recorded_at FROM shop_log WHERE shop_id = %(shop)s),
+SELECT (SELECT max(position) FROM shop_log WHERE shop_id = %(shop)s),
+       (SELECT timestamptz_send(max(recorded_at)) FROM shop_log WHERE shop_id = %(shop)s),
        (SELECT min(position) FROM event WHERE shop_id = %(shop)s),
        (SELECT max(position) FROM event WHERE shop_id = %(shop)s)
 """
@@ -75,12 +76,14 @@ class _Log:
         self.kept = len(kept)
         row = connection.execute(_HEAD, {"shop": shop_id}).fetchone()
         assert row
-        self.head, self.head_recorded_at, lowest, highest = row
+        self.head, recorded_at, lowest, highest = row
+        self.head_recorded = micros(recorded_at) if recorded_at else None
         self.size: int = highest or 0
         self._tree: Growing | None = Growing()
         self._versions: dict[bytes, int] = {}
         self._recorded = -(1 << 63)
         self._last_good = 0
+        self._gaps: list[Finding] = []
         self.signed = self._opened(kept, archive.keys.verifiers(shop_id))
         if lowest is not None and lowest < 1:
             self.positions.append(Problem("an event stands before the first position", position=lowest))
@@ -111,7 +114,8 @@ class _Log:
 
     def add(self, stretch: Stretch) -> None:
         """Take in what the next stretch gave."""
-        self.positions += [Problem(found.detail, position=found.position) for found in stretch.findings]
+        for found in stretch.findings:
+            self._note(found)
         first, latest = stretch.recorded
         if first < self._recorded:
             detail = "it says it was recorded before the event that precedes it"
@@ -132,6 +136,15 @@ class _Log:
             for size in [size for size in self.signed if stretch.start < size <= stretch.end]:
                 if size not in stretch.cuts:
                     self._compare(size, None)
+
+    def _note(self, found: Finding) -> None:
+        """Keep what was found; a gap that goes on where the last one ended is the same."""
+        if found.missing_to is None:
+            self.positions.append(Problem(found.detail, position=found.position))
+        elif self._gaps and self._gaps[-1].missing_to == found.position - 1:
+            self._gaps[-1] = missing(self._gaps[-1].position, found.missing_to)
+        else:
+            self._gaps.append(found)
 
     def follow(self, streams: Streams, since: int, until: int, connection: Connection[TupleRow]) -> None:
         """See that the streams of a run go on where those before it ended."""
@@ -171,7 +184,8 @@ class _Log:
         self._look_at_the_head()
         for size in self.signed.keys() & {0}:
             self._compare(size, Growing().root())
-        positions = sorted(self.positions, key=lambda found: found.position or 0)
+        gaps = [Problem(gap.detail, position=gap.position) for gap in self._gaps]
+        positions = sorted(gaps + self.positions, key=lambda found: found.position or 0)
         checkpoints = sorted(self.checkpoints, key=lambda found: found.checkpoint or 0)
         return Verified(
             shop_id=self.shop_id,
@@ -193,14 +207,8 @@ class _Log:
         elif head < self.size:
             detail = f"it stands behind the head of the log, which says that there are {head}"
             self.positions.append(Problem(detail, position=head + 1))
-        elif head and self._micros(self.head_recorded_at) != self._recorded:
-            detail = "the head of the log says that it was recorded at another time"
-            self.positions.append(Problem(detail, position=head))
-
-    @staticmethod
-    def _micros(at: datetime) -> int:
-        since = at - EPOCH
-        return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+        elif head and self.head_recorded != self._recorded:
+            self.positions.append(Problem(OTHER_TIME, position=head))
 
 
 def verify(

@@ -21,7 +21,7 @@ from infrastructure.audit.checkpoint import Signed
 from infrastructure.audit.note import VerifierKey
 from infrastructure.audit.signing import make_checkpoint
 from infrastructure.settings import Settings
-from tests.api.conftest import SHOP, Api
+from tests.api.conftest import LINE, SHOP, Api
 from tests.api.test_queries import number
 from tests.infrastructure.audit.signed import SignedLog
 
@@ -192,6 +192,56 @@ def test_an_audit_from_end_to_end(shiplock: Shiplock, api: Api, tmp_path: Path) 
     assert "on trust" not in followed.stdout
     assert shiplock("check-bundle", file, "--key", key).returncode == 0
     assert shiplock("verify", SHOP).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE shop_log SET recorded_at = 'infinity'", "the head of the log says"),
+        ("UPDATE shop_log SET recorded_at = '2000-01-01 BC'", "the head of the log says"),
+        ("DELETE FROM shop_log", "behind the head of the log"),
+        ("UPDATE event SET occurred_at = 'infinity'", "no event that was recorded"),
+        ("UPDATE event SET recorded_at = '2000-01-01 BC'", "no event that was recorded"),
+    ],
+)
+def test_what_was_done_to_one_shop_hides_no_other(
+    shiplock: Shiplock, api: Api, settings: Settings, tmp_path: Path, statement: str, said: str
+) -> None:
+    other = "100000002"
+    for n in range(2):
+        api.do(number(n), "place", shop=other, lines=[LINE], paid_fen=1)
+    for shop, position in ((SHOP, 4), (other, 2)):
+        api.get("orders", shop=shop, min_position=position)  # the worker reads them before they are changed
+    assert settings.database_url
+    SignedLog(settings.database_url, tmp_path).tamper(f"{statement} WHERE shop_id = '{SHOP}'")
+    found = shiplock("verify", "--all", "--json")
+    assert found.returncode == 1, found.stderr
+    bad, sound = json.loads(found.stdout)["items"]
+    assert (bad["shop_id"], bad["intact"]) == (SHOP, False)
+    assert said in bad["problems"][0]["detail"]
+    assert (sound["shop_id"], sound["intact"], sound["events"]) == (other, True, 2)
+    for quick in ((), ("--quick",)):
+        refused = shiplock("checkpoint", "--all", "--json", *quick)
+        assert refused.returncode == 1
+        assert f"The log of shop {SHOP} was tampered with" in refused.stderr
+        assert said in " ".join(refused.stderr.split())
+        assert "Traceback" not in refused.stderr
+        assert [each["shop_id"] for each in json.loads(refused.stdout)["items"]] == [other]
+
+
+def test_what_cannot_be_read_is_not_exported(
+    shiplock: Shiplock, api: Api, settings: Settings, tmp_path: Path
+) -> None:
+    shiplock("checkpoint", SHOP)
+    api.get("orders", min_position=4)
+    assert settings.database_url
+    SignedLog(settings.database_url, tmp_path).tamper("UPDATE event SET occurred_at = '2000-01-01 BC'")
+    for what in ((number(1),), ("--from", 1, "--to", 2)):
+        refused = shiplock("export", SHOP, *what, "-o", tmp_path / "bundle.jsonl")
+        assert refused.returncode == 1
+        assert "audit verify" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert not list(tmp_path.glob("*bundle*"))
 
 
 def test_a_log_that_was_changed_fails_loudly(shiplock: Shiplock, settings: Settings, tmp_path: Path) -> None:

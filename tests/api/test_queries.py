@@ -93,6 +93,29 @@ def test_a_diff_says_which_event_changed_which_field(api: Api) -> None:
     assert late["after"][0]["kind"] == "late_shipment"
 
 
+def test_a_version_that_is_not_there_yet_is_refused_by_the_last_one_there_is(api: Api) -> None:
+    api.formed(ORDER)
+    for path, query in (
+        (f"orders/{ORDER}", {"at_version": "7"}),
+        (f"orders/{ORDER}/diff", {"from_": "1", "to": "7"}),
+    ):
+        problem = api.get(path, **query).json()
+        assert problem["code"] == "invalid_request"
+        assert "no version 7; its last one is 2" in problem["detail"]
+    assert api.get("orders/260302-404", at_version="7").json()["code"] == "unknown_order"
+
+
+def test_time_passes_between_versions_too(api: Api) -> None:
+    api.formed(ORDER, at=ago(100))
+    api.done(ORDER, "contact-buyer", channel="chat", message="late", occurred_at=ago(10))
+    changes = api.get(f"orders/{ORDER}/diff", from_="2", to="3").json()["changes"]
+    assert {change["event"] for change in changes} == {None}
+    for field in ("violations", "deadlines"):
+        (change,) = (change for change in changes if change["field"] == field)
+        assert change["before"] == api.order(ORDER, at_version=2)[field]
+        assert change["after"] == api.order(ORDER, at_version=3)[field]
+
+
 def test_the_history_pages_by_version(api: Api) -> None:
     api.formed(ORDER)
     for n in range(5):

@@ -190,11 +190,11 @@ def test_an_order_and_every_list_are_a_fold_of_exactly_what_may_be_seen(
     orders = items(api, shop, "orders", moment, limit=2)
     assert [order["order_sn"] for order in orders] == list(expected)
     for order, whole in zip(orders, expected.values(), strict=True):
-        shown = as_json(whole)
-        numbers = [parcel["tracking_number"] for parcel in shown["parcels"] if parcel["replaced_at"] is None]
+        full = as_json(whole)
+        numbers = [parcel["tracking_number"] for parcel in full["parcels"] if parcel["replaced_at"] is None]
         assert order.pop("tracking_numbers") == numbers
-        assert order.pop("anomalies") == len(shown["anomalies"])
-        assert order == {name: shown[name] for name in order}
+        assert order.pop("anomalies") == len(full["anomalies"])
+        assert order == {name: full[name] for name in order}
 
     for path, name in (("deadlines", "deadlines"), ("violations", "violations")):
         found = items(api, shop, path, moment, limit=3)
@@ -207,6 +207,49 @@ def test_an_order_and_every_list_are_a_fold_of_exactly_what_may_be_seen(
             assert items(api, shop, path, moment, state=state) == [e for e in found if e["state"] == state]
         for kind in {each["kind"] for each in found}:
             assert items(api, shop, path, moment, kind=kind) == [e for e in found if e["kind"] == kind]
+
+
+def shown(api: Api, shop: str, number: str, **moment: Any) -> dict[str, Any]:
+    """The order as it is shown, nothing where it isn't; without what a difference leaves out."""
+    if moment.get("at_version") == 0:
+        return {}
+    answer = api.get(f"orders/{number}", shop=shop, **moment)
+    found: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
+    return {
+        name: value for name, value in found.items() if name not in ("version", "position") and value is not None
+    }
+
+
+@settings(travel, max_examples=60)
+@given(several_lives, delistings, st.tuples(moments, moments), st.one_of(st.none(), moments), st.data())
+def test_a_difference_leads_from_the_order_as_it_is_shown_at_one_end_to_how_it_is_shown_at_the_other(
+    api: Api,
+    database_url: str,
+    lives: list[list[Step | Look]],
+    shelf: list[tuple[int, int, bool]],
+    times: tuple[datetime, datetime],
+    held: datetime | None,
+    data: st.DataObject,
+) -> None:
+    told = history_of(lives, shelf)
+    shop = asked(api, database_url, told)
+    last = {each.stream.removeprefix("order:"): each.version for each in told if each.stream.startswith("order:")}
+    for number, version in last.items():
+        kind, other = data.draw(
+            st.sampled_from([("at_version", "as_of"), ("as_of", "known_at"), ("known_at", "as_of")])
+        )
+        versions = st.lists(st.integers(0, version), min_size=2, max_size=2).map(sorted)
+        ends = data.draw(versions) if kind == "at_version" else [at.isoformat() for at in sorted(times)]
+        both = {other: held.isoformat()} if held else {}
+        by = {} if kind == "at_version" else {"by": kind}
+        answer = api.get(f"orders/{number}/diff", shop=shop, from_=str(ends[0]), to=str(ends[1]), **by, **both)
+        assert answer.status_code == 200, answer.text
+        fields, until = (shown(api, shop, number, **{kind: end}, **both) for end in ends)
+        for change in answer.json()["changes"]:
+            assert fields.pop(change["field"], None) == change["before"]
+            if change["after"] is not None:
+                fields[change["field"]] = change["after"]
+        assert fields == until
 
 
 REPORTED = ("orders_formed", "shipped_on_time", "late", "stockouts", "false_shipments", "fraudulent_shipments")

@@ -116,6 +116,26 @@ def test_a_number_is_looked_up_as_it_was_at_any_moment(api: Api) -> None:
     assert codes(api.order(order_sn(2), at_version=before["version"])) == []
 
 
+def test_a_difference_tells_of_a_number_that_another_order_had(api: Api) -> None:
+    for n in (1, 2):
+        api.formed(order_sn(n), at=ago(30))
+    ship(api, 1, occurred_at=ago(20))
+    warned = ship(api, 2, occurred_at=ago(10))["warnings"]
+    path = f"orders/{order_sn(2)}/diff"
+    asked: list[dict[str, Any]] = [
+        {"from_": "2", "to": "3"},
+        {"from_": ago(25), "to": ago(5)},
+        {"from_": ago(15), "to": clock.now()},
+        {"from_": ago(1), "to": clock.now(), "by": "known_at"},
+    ]
+    for query in asked:
+        *_, change = (each for each in api.get(path, **query).json()["changes"] if each["field"] == "warnings")
+        assert change["event"] == "TrackingUploaded", query
+        assert change["after"] == warned
+    late = api.get(path, from_=ago(9), to=ago(8)).json()["changes"]
+    assert "warnings" not in {change["field"] for change in late}
+
+
 def test_doubtful_shipments_are_listed_also_those_of_an_export(api: Api, database_url: str, tmp_path: Path) -> None:
     sample = files("infrastructure.pinduoduo.sample") / "orders_export_2023.csv"
     rows = list(csv.DictReader(sample.read_text(encoding="gb18030").splitlines()))

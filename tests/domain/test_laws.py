@@ -17,8 +17,9 @@ from domain.history import Metadata, Recorded, visible
 from domain.order import commands as c
 from domain.order import events as e
 from domain.order.decisions import ACTIONS, Refusal, decide
-from domain.order.diff import By, diff
+from domain.order.diff import diff
 from domain.order.observations import observe
+from domain.order.seen import Seen, seen_from
 from domain.order.snapshot import Snapshot
 from domain.order.state import Order, evolve, fold
 from domain.order.view import view
@@ -541,33 +542,37 @@ def test_where_nothing_is_told_late_the_past_looks_as_it_looked_then(steps: list
                 assert standing(then, book, at) == standing(life.order, book, at), f"at {at}"
 
 
-@settings(law, max_examples=200)
-@given(observed_lives(), moments, moments, st.one_of(st.none(), moments), st.booleans())
-def test_a_difference_leads_from_what_was_seen_at_one_moment_to_what_was_seen_at_the_other(
-    steps: list[Step | Look], one: datetime, other: datetime, held: datetime | None, learned: bool
-) -> None:
-    """With the other of the two times held at both moments, or left open."""
-    history = lived(steps).history
-    since, until = sorted((one, other))
+versions = st.integers(0, 14)
+ends = st.one_of(
+    st.tuples(*[st.fixed_dictionaries({"as_of": moments}, optional={"known_at": moments})] * 2),
+    st.tuples(*[st.fixed_dictionaries({"known_at": moments}, optional={"as_of": moments})] * 2),
+    st.tuples(*[st.fixed_dictionaries({"at_version": versions}, optional={"as_of": moments})] * 2),
+)
+"""Two moments that an order may be seen from."""
 
-    def seen(at: datetime) -> dict[str, Any]:
-        as_of, known_at = (held, at) if learned else (at, held)
-        order = fold(ORDER_SN, visible(history, as_of=as_of, known_at=known_at))
-        shown = msgspec.to_builtins(view(order, BOOK, as_of or at)) if order.version else {}
+
+@settings(law, max_examples=300)
+@given(observed_lives(), ends)
+def test_a_difference_leads_from_what_was_seen_at_one_moment_to_what_was_seen_at_the_other(
+    steps: list[Step | Look], ends: tuple[dict[str, Any], dict[str, Any]]
+) -> None:
+    history = lived(steps).history
+    since, until = (seen_from(ORDER_SN, history, MONDAY_8, **end) for end in ends)
+
+    def fields(seen: Seen) -> dict[str, Any]:
+        shown = msgspec.to_builtins(view(seen.order, BOOK, seen.at)) if seen.history else {}
         return {
             name: value
             for name, value in shown.items()
             if name not in ("version", "position") and value is not None
         }
 
-    shown = seen(since)
-    by: By = "known_at" if learned else "as_of"
-    as_of, known_at = (held, None) if learned else (None, held)
-    for change in diff(ORDER_SN, history, BOOK, since, until, by, as_of=as_of, known_at=known_at).changes:
+    shown = fields(since)
+    for change in diff(ORDER_SN, BOOK, since, until):
         assert shown.pop(change.field, None) == change.before
         if change.after is not None:
             shown[change.field] = change.after
-    assert shown == seen(until)
+    assert shown == fields(until)
 
 
 @law

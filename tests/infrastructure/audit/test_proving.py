@@ -172,6 +172,8 @@ def test_a_checkpoint_goes_on_where_the_last_one_ended(
         "UPDATE event SET payload = payload || ' '::bytea WHERE position = 12",
         "DELETE FROM event WHERE position > 20; UPDATE shop_log SET position = 20",
         "DELETE FROM event WHERE position = 3",
+        "UPDATE shop_log SET recorded_at = 'infinity'",
+        "UPDATE shop_log SET recorded_at = '2000-01-01 BC'",
     ],
 )
 @pytest.mark.parametrize("after", ["", REHASH + "DELETE FROM tile"])
@@ -185,6 +187,15 @@ def test_a_log_that_was_changed_gets_no_checkpoint(
     with pytest.raises(LogDiffers):
         log.sign(whole=whole)
     assert [kept.size for kept in log.archive.checkpoints.of(SHOP)] == [30]
+
+
+@pytest.mark.parametrize("shop", ["../aside", "/tmp", "", "x" * 300])
+def test_a_shop_that_was_made_up_gets_no_checkpoint_and_no_folder(log: SignedLog, shop: str) -> None:
+    log.tamper(f"UPDATE event SET shop_id = '{shop}'; UPDATE shop_log SET shop_id = '{shop}'; {REHASH}")
+    assert log.verify(shop).intact
+    with pytest.raises(LogDiffers, match="no id"):
+        log.sign(shop)
+    assert log.archive.checkpoints.shops() == []
 
 
 def test_in_a_large_log_only_what_is_new_is_read_again(log: SignedLog, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,12 @@
 """Verification: recomputed from events alone, over any number of processes, and precise about what is wrong."""
 
+import time
+
 import pytest
 
 from benchmarks import lives
-from infrastructure.audit import recomputing, stretch
+from infrastructure.audit import recomputing, signing, stretch
+from infrastructure.audit.archive import LogDiffers
 from infrastructure.audit.checkpoints import Checkpoints
 from infrastructure.audit.signing import make_checkpoint
 from infrastructure.audit.verification import verify
@@ -108,6 +111,16 @@ def test_a_process_that_dies_is_no_verification(log: SignedLog, monkeypatch: pyt
         ("DELETE FROM event WHERE position = 1", 1, "missing"),
         ("UPDATE shop_log SET position = 28", 29, "behind the head"),
         ("UPDATE shop_log SET recorded_at = now()", 30, "another time"),
+        ("UPDATE shop_log SET recorded_at = 'infinity'", 30, "another time"),
+        ("UPDATE shop_log SET recorded_at = '-infinity'", 30, "another time"),
+        ("UPDATE shop_log SET recorded_at = '2000-01-01 BC'", 30, "another time"),
+        ("UPDATE shop_log SET recorded_at = '294270-01-01'", 30, "another time"),
+        (
+            "ALTER TABLE shop_log ALTER recorded_at DROP NOT NULL; UPDATE shop_log SET recorded_at = NULL",
+            30,
+            "another time",
+        ),
+        ("UPDATE event SET recorded_at = '2000-01-01 BC' WHERE position = 30", 30, "recorded"),
         ("DELETE FROM shop_log", 1, "behind the head"),
         ("UPDATE event SET position = 0 WHERE position = 8", 0, "before the first"),
     ],
@@ -121,11 +134,56 @@ def test_what_was_made_to_look_right_still_shows(log: SignedLog, statement: str,
     assert said in found.problems[0].detail
 
 
+@pytest.mark.parametrize("far", [2_000, 10_000_000, 9_000_000_000_000_000_000, (1 << 63) - 1])
+@pytest.mark.parametrize("head", [False, True])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_event_moved_far_away_is_soon_missed(log: SignedLog, far: int, *, head: bool, processes: int) -> None:
+    log.sign()
+    log.tamper(f"UPDATE event SET position = {far} WHERE position = 30;" + REHASH)
+    if head:
+        log.tamper(f"UPDATE shop_log SET position = {far}")
+    since = time.monotonic()
+    found = log.verify(processes=processes)
+    assert time.monotonic() - since < 20, "no matter how far"
+    assert (found.events, found.root, found.first_bad_position) == (far, None, 30)
+    assert found.problems[0].detail == f"it is missing, and so is every event to position {far - 1}"
+    assert found.first_broken_checkpoint == 30
+    with pytest.raises(LogDiffers, match="position 30"):
+        log.sign()
+
+
+@pytest.mark.usefixtures("small")
+def test_a_gap_is_one_problem_and_what_stands_behind_it_is_looked_at(log: SignedLog) -> None:
+    log.sign()
+    log.tamper(
+        f"""UPDATE event SET position = position + 1000 WHERE position > 10; UPDATE shop_log SET position = 1030;
+            {REHASH} UPDATE event SET leaf_hash = 'x' WHERE position = 1025"""
+    )
+    found = [problem for problem in log.verify().problems if problem.position]
+    assert [problem.position for problem in found if "missing" in problem.detail] == [11]
+    assert "every event to position 1010" in found[0].detail
+    assert [problem.position for problem in found if "leaf hash" in problem.detail] == [1025]
+
+
+def test_a_head_that_is_far_away_misses_what_is_said_to_follow(
+    log: SignedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signing, "WHOLE_UP_TO", 10)
+    log.sign()
+    log.tamper("UPDATE shop_log SET position = 9000000000000000000")
+    assert log.verify().first_bad_position == 31
+    for whole in (True, False):
+        with pytest.raises(LogDiffers, match="position 31: it is missing"):
+            log.sign(whole=whole)
+
+
 @pytest.mark.parametrize(
     "statement",
     [
         "UPDATE event SET occurred_at = 'infinity' WHERE position = 5",
         "UPDATE event SET occurred_at = '294270-01-01' WHERE position = 5",
+        "UPDATE event SET recorded_at = 'infinity' WHERE position = 5",
+        "UPDATE event SET recorded_at = '2000-01-01 BC' WHERE position = 5",
         "UPDATE event SET leaf_hash = 'short' WHERE position = 5",
         "ALTER TABLE event ALTER payload DROP NOT NULL; UPDATE event SET payload = NULL WHERE position = 5",
         "ALTER TABLE event ALTER occurred_at DROP NOT NULL; UPDATE event SET occurred_at = NULL WHERE position = 5",
