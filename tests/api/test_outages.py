@@ -24,8 +24,14 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
         yield server
 
 
-def postmaster(server: EmbeddedServer, folder: Path) -> int:
-    return int((folder / "postgresql" / "postmaster.pid").read_text().splitlines()[0])
+def strike_down(folder: Path, within: float = 20.0) -> None:
+    """Have the server drop everything, and wait until it has: a last command may pass while it does."""
+    running = folder / "postgresql" / "postmaster.pid"
+    os.kill(int(running.read_text().splitlines()[0]), signal.SIGQUIT)
+    deadline = time.monotonic() + within
+    while running.exists():
+        assert time.monotonic() < deadline, "the server did not stop"
+        time.sleep(0.01)
 
 
 def answered(api: Api, within: float = 20.0) -> None:
@@ -41,7 +47,7 @@ def test_a_database_that_goes_away_gives_503_and_comes_back(own_server: Embedded
         api = Api(http)
         api.formed(ORDER)
 
-        os.kill(postmaster(own_server, tmp_path), signal.SIGQUIT)
+        strike_down(tmp_path)
         for answer in (
             api.do(ORDER, "upload-tracking", carrier="SF", tracking_number="SF1"),
             api.get(f"orders/{ORDER}"),

@@ -163,7 +163,8 @@ def _check_order(order: str, calls: Sequence[Call], stored: Sequence[StoredEvent
 
 def _judge(intent: Tell, order_sn: str, seen: Sequence[Recorded], now: datetime) -> tuple[Decision, datetime]:
     order = fold(order_sn, seen)
-    if intent.if_match is not None and intent.if_match != order.version:
+    is_there = order.version > 0 or isinstance(intent.command, c.Place)
+    if is_there and intent.if_match is not None and intent.if_match != order.version:
         return Refusal("stale_version", f"The order is at version {order.version} by now."), now
     return decide(seen, order, intent.command, BOOK, now)
 
