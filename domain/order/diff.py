@@ -10,7 +10,7 @@ from domain.history import Recorded
 from domain.order.seen import Seen
 from domain.order.state import fold
 from domain.order.view import view
-from domain.order.warnings import Around
+from domain.order.warnings import Around, plain_number
 from domain.rules.ruleset import RuleBook
 
 By = Literal["as_of", "known_at"]
@@ -70,7 +70,7 @@ def diff(order_sn: str, book: RuleBook, since: Seen, until: Seen) -> tuple[Chang
 
 def _around_events(since: Seen, until: Seen) -> Around:
     """What lies around the order as events are added: as at first, and what only came to matter by an event."""
-    looked_up = {parcel.tracking_number for parcel in since.order.current_parcels}
+    looked_up = {plain_number(parcel.tracking_number) for parcel in since.order.current_parcels}
     uses = [use for use in until.around.uses if use.tracking_number not in looked_up]
     filed = since.around.filed if since.order.open_review else until.around.filed
     return Around(since.around.skus, [*since.around.uses, *uses], filed)

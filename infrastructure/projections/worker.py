@@ -52,6 +52,9 @@ A batch that comes after a pause is written at once, and a full one takes longer
 """
 
 IDLE_SECONDS = 0.25
+REST_SECONDS = 30.0
+"""So long a shop is left alone whose log can't be read as it stands in the database."""
+
 TIDY_SECONDS = 60.0
 
 # By chance: who is left out when more shops lag than a round takes has the same chance in the next one.
@@ -115,6 +118,7 @@ class Worker:
         self._tidy_at = 0.0
         self._stopping = False
         self._quiet_since: str | None = None
+        self._resting: dict[str, float] = {}
 
     def wake(self) -> None:
         """Something was appended; to be called in the worker's event loop."""
@@ -169,9 +173,30 @@ class Worker:
         async with self._pool.connection() as connection:
             lagging = await self._lagging(connection)
             retrying = await parking.shops_to_retry(connection, clock.now(), SHOPS_PER_ROUND)
-            if not lagging and not retrying:
+            now = asyncio.get_running_loop().time()
+            self._resting = {shop: until for shop, until in self._resting.items() if until > now}
+            work = {
+                shop: lag
+                for shop, lag in (dict.fromkeys(retrying, 0) | lagging).items()
+                if shop not in self._resting
+            }
+            if not work:
                 return False
-            return await self.advance(connection, dict.fromkeys(retrying, 0) | lagging) > 0
+            try:
+                return await self.advance(connection, work) > 0
+            except psycopg.DataError:
+                return await self._advance_each(connection, work) > 0
+
+    async def _advance_each(self, connection: AsyncConnection[TupleRow], lagging: Mapping[str, int]) -> int:
+        """Apply the next batch of each of these shops by itself: one that can't be read stops itself alone."""
+        advanced = 0
+        for shop, lag in lagging.items():
+            try:
+                advanced += await self.advance(connection, {shop: lag})
+            except psycopg.DataError as error:
+                log.error("the log of shop %s can't be read, it rests: %s", shop, error)
+                self._resting[shop] = asyncio.get_running_loop().time() + REST_SECONDS
+        return advanced
 
     async def _lagging(self, connection: AsyncConnection[TupleRow]) -> dict[str, int]:
         """Shops that lag, and by how much.

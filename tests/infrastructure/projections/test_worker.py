@@ -97,6 +97,27 @@ def test_applied_twice_is_applied_once(database_url: str) -> None:
     on_database(database_url, work)
 
 
+def test_a_log_that_cannot_be_read_holds_up_no_other_shop(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        for shop in ("damaged", SHOP):
+            await placed_and_formed(path, 3, shop)
+        worker = Worker(pool, BOOK)
+        async with pool.connection() as connection:
+            async with connection.transaction():
+                await connection.execute("SET LOCAL session_replication_role = replica")
+                await connection.execute(
+                    "UPDATE event SET occurred_at = 'infinity' WHERE shop_id = 'damaged' AND position = 2"
+                )
+            assert await worker.catch_up_once()
+            assert await reached(connection, SHOP, "orders") == await read_head(connection, SHOP)
+            assert await reached(connection, "damaged", "orders") == 0
+            assert not await worker.catch_up_once()  # it rests
+            with pytest.raises(psycopg.DataError):
+                await worker.catch_up("damaged")
+
+    on_database(database_url, work)
+
+
 @pytest.mark.parametrize("together", [True, False], ids=["one server", "distributed"])
 def test_many_workers_share_the_work_without_doubling_any(database_url: str, together: bool) -> None:
     shops = [f"shop-{n}" for n in range(6)]
