@@ -88,7 +88,17 @@ async def _rows(
 
 
 async def extend(connection: AsyncConnection[TupleRow], shop_id: str, size: int) -> None:
-    """Make the tiles that are missing of the first ``size`` events. Raises ``Incomplete`` where events are."""
+    """Make the tiles that are missing of the first ``size`` events; where some between were lost, all.
+
+    Raises ``Incomplete`` where events are missing.
+    """
+    try:
+        await _extend(connection, shop_id, size)
+    except Incomplete:
+        await renew(connection, shop_id, size)
+
+
+async def _extend(connection: AsyncConnection[TupleRow], shop_id: str, size: int) -> None:
     level = 1
     while complete := size >> _BITS * level:
         stored = await _stored(connection, shop_id, level)
@@ -131,7 +141,7 @@ async def renew(connection: AsyncConnection[TupleRow], shop_id: str, size: int) 
     """Make all tiles of a shop anew. Raises ``Incomplete`` where events are missing."""
     async with connection.transaction():
         await connection.execute("DELETE FROM tile WHERE shop_id = %s", (shop_id,))
-        await extend(connection, shop_id, size)
+        await _extend(connection, shop_id, size)
 
 
 def _hashes(joined: bytes) -> list[bytes]:
