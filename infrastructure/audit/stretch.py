@@ -9,6 +9,7 @@ import hashlib
 import struct
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import msgspec
@@ -55,6 +56,7 @@ FROM event WHERE shop_id = %s AND position > %s AND position <= %s ORDER BY posi
 _POSTGRES_EPOCH = EPOCH + timedelta(days=10_957)
 _SHIFT = 10_957 * 86_400 * 1_000_000
 _COPY_HEAD = 19
+_COPY_END = 2
 _HASH_FIELD = 4 + HASH_BYTES
 _STREAM_SIZE = 2 + (4 + 8) + 3
 _TYPE_SIZE = _STREAM_SIZE + 1 + (4 + 8) + (4 + 16) + 3
@@ -130,19 +132,20 @@ class Rows:
         self._next = bytes(self._connection.get_copy_data(0)[1])[_COPY_HEAD:]
 
     def take(self, count: int) -> tuple[list[bytes], list[bytes]]:
-        """The next rows, fewer where there are no more, and their leaf hashes."""
-        begun_leaf, receive, row = self._begun_leaf, self._connection.get_copy_data, self._next
-        rows: list[bytes] = []
-        leaves: list[bytes] = []
-        for _ in range(count):
-            if len(row) <= 2:  # what ends a COPY is no longer
-                break
-            rows.append(row)
+        """The next rows and their leaf hashes. Raises ``_Odd`` where there are fewer."""
+        begun_leaf, rows, leaves = self._begun_leaf, [self._next], []
+        self._next = b""
+        try:
+            rows += [bytes(row) for _, row in map(self._connection.get_copy_data, repeat(0, count))]
+        except psycopg.OperationalError as error:  # nothing comes behind the end, and if the connection is lost
+            raise _Odd from error
+        if len(rows[-2]) <= _COPY_END:
+            raise _Odd
+        self._next = rows.pop()
+        for row in rows:
             leaf = begun_leaf()
             leaf.update(row[2:-_HASH_FIELD])
             leaves.append(leaf.digest())
-            row = bytes(receive(0)[1])
-        self._next = row
         return rows, leaves
 
     def close(self) -> None:
@@ -203,9 +206,9 @@ def _check(stretch: Stretch, rows: Sequence[bytes], leaves: Sequence[bytes], str
     for row in rows:
         # The last bytes of two sizes say how the row is laid out. Names of 256 bytes and more make it look odd.
         stream_size = row[_STREAM_SIZE]
-        unpack, payload_begins = layouts[stream_size, row[_TYPE_SIZE + stream_size]]
+        unpack, payload_begins = layouts[stream_size << 8 | row[_TYPE_SIZE + stream_size]]
         found = unpack(row)
-        payload_ends = payload_begins + found[-1]
+        payload_ends = payload_begins + found[6]
         fields.append(found)
         payloads.append(row[payload_begins:payload_ends])
         origins.add(row[payload_ends:-_HASH_FIELD])
@@ -220,12 +223,14 @@ def _check(stretch: Stretch, rows: Sequence[bytes], leaves: Sequence[bytes], str
 def _follow(streams: Streams, names: Sequence[bytes], versions: Sequence[int]) -> None:
     """Add events to what is known of streams. Raises ``_Odd`` where a version is not the next, and adds none."""
     known = streams.last
-    for place, (name, version) in enumerate(zip(names, versions, strict=True)):
+    left = zip(names, versions, strict=True)
+    for name, version in left:
         before = known.get(name)
         if before is None:
             if version != 1:
                 streams.continued[name] = version
         elif version != before + 1:
+            place = len(names) - len(list(left)) - 1
             _forget(streams, names[:place], versions[:place])
             raise _Odd
         known[name] = version
@@ -252,11 +257,11 @@ def _read(types: Sequence[bytes], schemas: Sequence[int], payloads: Sequence[byt
         raise _Odd
 
 
-class _Layouts(dict[tuple[int, int], _Layout]):
-    """By the sizes of the names of stream and type."""
+class _Layouts(dict[int, _Layout]):
+    """By the sizes of the names of stream and type, each a byte."""
 
-    def __missing__(self, sizes: tuple[int, int]) -> _Layout:
-        stream_size, type_size = sizes
+    def __missing__(self, sizes: int) -> _Layout:
+        stream_size, type_size = divmod(sizes, 256)
         layout = struct.Struct(f"!6xq4x{stream_size}s4xq24x{type_size}s4xq4x8x4xqi")
         self[sizes] = layout.unpack_from, layout.size
         return self[sizes]

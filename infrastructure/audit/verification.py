@@ -8,6 +8,7 @@ trusted: not the stored leaf hashes, and not the tiles.
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 
 import msgspec
 from psycopg import Connection
@@ -151,8 +152,10 @@ class _Log:
         known = self._versions
         wrong = [
             (stream, version)
-            for stream, version in streams.continued.items()
-            if version != known.get(stream, 0) + 1
+            for (stream, version), before in zip(
+                streams.continued.items(), map(known.get, streams.continued, repeat(0)), strict=True
+            )
+            if version != before + 1
         ]
         wrong += [(stream, 1) for stream in known.keys() & streams.last.keys() if stream not in streams.continued]
         for stream, version in wrong:
