@@ -80,8 +80,7 @@ def _grow(empty: str, full: str, events: int) -> Iterable[Result]:
 
 
 def _shown(measure: Callable[[Progress], Iterable[Result]]) -> Iterable[Result]:
-    with Progress(console=said) as progress:
-        yield from measure(progress)
+    yield from measure(Progress(console=said))
 
 
 if __name__ == "__main__":

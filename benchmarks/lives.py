@@ -4,6 +4,7 @@ import hashlib
 import heapq
 import random
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -31,12 +32,13 @@ def fill(url: str, events: int, shops: int, progress: Progress | None = None, da
     """Give each of so many shops its share of the events; how many orders that makes.
 
     They span about so many ``days``, where given: then a small log is that of small shops, and not one in which
-    most orders have only begun. Otherwise each shop has an order every twenty seconds.
+    most orders have only begun. Otherwise each shop has an order every twenty seconds. The bar is shown meanwhile
+    and no longer: one that is drawn again and again takes its share of what is measured afterwards.
     """
     between = timedelta(days=days) * shops * EVENTS_OF_AN_ORDER / events if days else BETWEEN_ORDERS
     task = progress.add_task(f"a log of {events:,} events", total=events) if progress else None
     orders = 0
-    with psycopg.connect(url, autocommit=True) as connection:
+    with progress or nullcontext(), psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
         for number in range(shops):
             shop = f"shop-{number}"
