@@ -363,7 +363,10 @@ class CommandPath:
 
     async def tell(self, intent: Intent) -> Outcome:
         """Judge and commit one intent; raises what stopped it."""
-        (answer,) = await self.submit([intent])
+        answers = self._enqueue([intent])
+        await answers.complete
+        (answer,) = answers.given
+        assert answer
         if isinstance(answer, Exception):
             raise answer
         return answer
