@@ -10,7 +10,7 @@ import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from api.problems import FieldError, Refused
+from api.problems import FieldError, Refused, wrong
 from domain.order.commands import Command
 from domain.rules.reading import InvalidRuleSet
 from infrastructure.command_path import IdempotencyKey
@@ -69,12 +69,6 @@ def invalid(error: Exception, prefix: str = "#") -> Refused:
     return Refused("invalid_request", f"{pointer}: {detail}", errors=[FieldError(pointer, detail)])
 
 
-def wrong(pointer: str, detail: str, found_in: str = "body") -> Refused:
-    """A part of a request that makes no sense."""
-    error = FieldError(pointer, detail, found_in)
-    return Refused("invalid_request", f"{pointer}: {detail}", errors=[error])
-
-
 def fingerprint(of: str, action: str, command: Command) -> bytes:
     """What makes two requests the same request: of which order or SKU, the action, and what was asked."""
     said = b"\x00".join((of.encode(), action.encode(), msgspec.json.encode(command)))
@@ -85,16 +79,14 @@ def identifier(stated: str, name: str) -> str:
     """A shop's id or an order's number from the path."""
     if _IDENTIFIER.fullmatch(stated):
         return stated
-    error = FieldError(f"#/{name}", "letters, digits, - and _, at most 64", "path")
-    raise Refused("invalid_request", f"{name}: {error.detail}", errors=[error])
+    raise wrong(name, "letters, digits, - and _, at most 64", "path")
 
 
 def sku_identifier(stated: str) -> str:
     """A SKU's id from the path: merchants make up their own."""
     if _SKU_ID.fullmatch(stated):
         return stated
-    error = FieldError("#/sku_id", "1 to 64 characters, none of them control characters", "path")
-    raise Refused("invalid_request", f"sku_id: {error.detail}", errors=[error])
+    raise wrong("sku_id", "1 to 64 characters, none of them control characters", "path")
 
 
 def actor(stated: str | None) -> str:
@@ -103,8 +95,7 @@ def actor(stated: str | None) -> str:
         return "api"
     if len(stated) <= 100 and stated.isprintable():
         return stated
-    error = FieldError("#/Shiplock-Actor", "at most 100 printable characters", "header")
-    raise Refused("invalid_request", f"Shiplock-Actor: {error.detail}", errors=[error])
+    raise wrong("Shiplock-Actor", "at most 100 printable characters", "header")
 
 
 def idempotency_key(stated: str | None, of: str, action: str, command: Command) -> IdempotencyKey | None:
@@ -115,8 +106,7 @@ def idempotency_key(stated: str | None, of: str, action: str, command: Command) 
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if not 1 <= len(key) <= 255 or not key.isprintable():
-        error = FieldError("#/Idempotency-Key", "1 to 255 printable characters, bare or quoted", "header")
-        raise Refused("invalid_request", f"Idempotency-Key: {error.detail}", errors=[error])
+        raise wrong("Idempotency-Key", "1 to 255 printable characters, bare or quoted", "header")
     return IdempotencyKey(key, fingerprint(of, action, command))
 
 
@@ -149,5 +139,4 @@ def decode_cursor(cursor: str | None, kind: Any) -> Any:
             raise ValueError("no text in the database holds a NUL")
         return key
     except (binascii.Error, ValueError, msgspec.DecodeError) as error:
-        wrong = FieldError("#/cursor", "not a cursor of this list", "query")
-        raise Refused("invalid_request", f"cursor: {wrong.detail}", errors=[wrong]) from error
+        raise wrong("cursor", "not a cursor of this list") from error

@@ -261,6 +261,12 @@ class Refused(Exception):
         self.headers = dict(headers or {})
 
 
+def wrong(name: str, detail: str, found_in: str = "query") -> Refused:
+    """A parameter, header or part of a body that makes no sense; without a name it is the body as a whole."""
+    error = FieldError(f"#/{name}" if name else "#", detail, found_in)
+    return Refused("invalid_request", f"{name}: {detail}" if name else detail, errors=[error])
+
+
 _IN_A_PATH = "/:@!$&'()*+,;=~"
 """What stands for itself in the path of a URI (RFC 3986)."""
 

@@ -10,7 +10,8 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from api import openapi
-from api.bodies import actor, read_body, wrong
+from api.bodies import actor, read_body
+from api.problems import wrong
 from api.program import Program
 from api.queries import Query as Parameters
 from api.queries import ShopId
@@ -54,7 +55,7 @@ async def bills(
     try:
         lines = await asyncio.to_thread(_lines, body)
     except UnreadableSheet as error:
-        raise wrong("#", str(error)) from error
+        raise wrong("", str(error), "body") from error
     program: Program = request.app.state.program
     report = BillReport()
     try:
@@ -83,4 +84,4 @@ def _lines(body: bytes) -> list[BillLine | Rejected | Other]:
 def _is_a_sheet(content_type: str) -> None:
     """Which of the two it is, its content tells; a form that holds the file, or JSON, is neither."""
     if content_type.partition(";")[0].strip().lower() not in (openapi.CSV, openapi.XLSX):
-        raise wrong("#/Content-Type", f"send the file itself, as {openapi.CSV} or {openapi.XLSX}", "header")
+        raise wrong("Content-Type", f"send the file itself, as {openapi.CSV} or {openapi.XLSX}", "header")

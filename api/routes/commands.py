@@ -25,7 +25,7 @@ from api.bodies import (
     read_body,
     sku_identifier,
 )
-from api.problems import FieldError, Problem, Refused
+from api.problems import FieldError, Problem, Refused, wrong
 from api.program import Program
 from api.queries import ShopId
 from domain.order.commands import Command, Identifier
@@ -230,8 +230,7 @@ async def bulk(request: Request, shop_id: ShopId, stated: Actor = None) -> Respo
     Each may have an `idempotency_key` of its own; there is none for them all.
     """
     if "idempotency-key" in request.headers:
-        error = FieldError("#/Idempotency-Key", "give each command its own `idempotency_key`", "header")
-        raise Refused("invalid_request", f"Idempotency-Key: {error.detail}", errors=[error])
+        raise wrong("Idempotency-Key", "give each command its own `idempotency_key`", "header")
     body = await read_body(request.receive, request.headers.get("content-length"), MAX_BULK_BYTES)
     try:
         entries = msgspec.json.decode(body, type=Bulk).commands
@@ -269,8 +268,8 @@ def _intent(shop_id: str, teller: str, entry: msgspec.Raw, pointer: str) -> Told
         assert told is not None
         if head.action not in target.actions:
             known = f"{target.plural} know {', '.join(target.actions)}"
-            wrong = FieldError(f"{pointer}/action", f"no such action; {known}")
-            raise Refused("invalid_request", f"{wrong.pointer}: {wrong.detail}", errors=[wrong])
+            error = FieldError(f"{pointer}/action", f"no such action; {known}")
+            raise Refused("invalid_request", f"{error.pointer}: {error.detail}", errors=[error])
         found = _COMMANDS[target.id_name, head.action].decode(entry)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise invalid(error, pointer) from error

@@ -8,9 +8,10 @@ from fastapi.responses import Response
 
 from api import openapi
 from api.bodies import decode_cursor
+from api.problems import wrong
 from api.program import Program
 from api.queries import DoubtfulQuery, ShopId
-from api.routes.orders import read_list, wrong
+from api.routes.orders import read_list
 from infrastructure import clock
 from infrastructure.projections.doubtful import list_doubtful
 from infrastructure.projections.views import PARCELS

@@ -10,7 +10,7 @@ from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import format_sse_event
 
 from api import openapi
-from api.problems import FieldError, Refused
+from api.problems import wrong
 from api.program import Program
 from api.queries import FeedQuery, ShopId
 from api.stored import StoredEventView
@@ -79,6 +79,5 @@ def _last_event_id(request: Request) -> int | None:
     if stated is None:
         return None
     if not stated.isdecimal() or len(stated) > 18:
-        error = FieldError("#/Last-Event-ID", "not a position of this stream", "header")
-        raise Refused("invalid_request", f"Last-Event-ID: {error.detail}", errors=[error])
+        raise wrong("Last-Event-ID", "not a position of this stream", "header")
     return int(stated)

@@ -9,9 +9,10 @@ from pydantic import Field
 
 from api import openapi
 from api.bodies import decode_cursor
+from api.problems import wrong
 from api.program import Program
 from api.queries import Day, Moment, ShopId, Waiting
-from api.routes.orders import listed, wait_for, wrong
+from api.routes.orders import listed, wait_for
 from api.routes.reports import of_every_order
 from domain.rules.reconciliation import DifferenceKind
 from infrastructure import clock

@@ -13,7 +13,7 @@ from psycopg.rows import TupleRow
 
 from api import openapi
 from api.bodies import decode_cursor, encode_cursor
-from api.problems import FieldError, Refused
+from api.problems import Refused, wrong
 from api.program import Program
 from api.queries import (
     AtAMoment,
@@ -293,12 +293,6 @@ def _version_or_time(stated: str, parameter: str) -> int | datetime:
         return parse_moment(stated)
     except ValueError as error:
         raise wrong(parameter, f"neither a version nor a time: {error}") from error
-
-
-def wrong(parameter: str, detail: str) -> Refused:
-    """A query parameter that makes no sense."""
-    errors = [FieldError(f"#/{parameter}", detail, "query")]
-    return Refused("invalid_request", f"{parameter}: {detail}", errors=errors)
 
 
 def _tags(stated: str) -> set[str]:

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from api import openapi
-from api.problems import Refused
+from api.problems import Refused, wrong
 from api.program import Program
 from api.queries import ReportQuery, ShopId
-from api.routes.orders import as_json, at_another_moment, wait_for, wrong
+from api.routes.orders import as_json, at_another_moment, wait_for
 from infrastructure import clock
 from infrastructure.log.log import read_head
 from infrastructure.projections.past import Moment

@@ -9,7 +9,8 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from api import openapi
-from api.bodies import actor, invalid, read_body, wrong
+from api.bodies import actor, invalid, read_body
+from api.problems import wrong
 from api.program import Program
 from api.queries import Moment, ShopId
 from api.queries import Query as Parameters
@@ -102,13 +103,11 @@ def _rows(body: bytes) -> list[Entry | Rejected]:
                     raise UnreadableSheet(f"it has more than {MOST_ORDERS:,} rows; send it in parts")
                 rows.append(row)
     except UnreadableSheet as error:
-        raise wrong("#", str(error)) from error
+        raise wrong("", str(error), "body") from error
     return rows
 
 
 def _only_with_csv(query: OfAFile) -> None:
     """A parameter that has no effect is a mistake."""
     for name in query.model_fields_set:
-        raise wrong(
-            f"#/{name}", f"with a JSON body this is a field of it; send {openapi.CSV} to give it here", "query"
-        )
+        raise wrong(name, f"with a JSON body this is a field of it; send {openapi.CSV} to give it here")
