@@ -352,14 +352,19 @@ class CommandPath:
 
     async def _repeated(self, intent: Intent, first: Intent, answer: Outcome | Exception) -> Outcome | Exception:
         """What came of an intent with the key of one that was answered."""
+        assert not isinstance(intent, Observe)
+        assert not isinstance(first, Observe)
+        assert intent.idempotency
+        assert first.idempotency
         if isinstance(answer, Exception):
             return answer
-        if answer.answer is None:  # the key was another request's, which may be this one
-            (again,) = await self.submit([intent])
-            return again
-        assert not isinstance(first, Observe)
-        assert first.idempotency
-        return _replayed(intent, Kept(first.idempotency.fingerprint, answer.answer, answer.position), self._clock())
+        if answer.answer is not None:
+            kept = Kept(first.idempotency.fingerprint, answer.answer, answer.position)
+            return _replayed(intent, kept, self._clock())
+        if intent.idempotency.fingerprint == first.idempotency.fingerprint:
+            return answer
+        (again,) = await self.submit([intent])  # the key was another request's, which may be this one
+        return again
 
     async def tell(self, intent: Intent) -> Outcome:
         """Judge and commit one intent; raises what stopped it."""

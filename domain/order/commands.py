@@ -169,8 +169,10 @@ class CompleteReview(Command, frozen=True):
 
 
 class Refund(Command, frozen=True):
-    """Money goes back; without ``amount_fen`` all of it. By the merchant, with the reason ``out_of_stock``, it is a
-    stockout."""
+    """Money goes back; without ``amount_fen`` all of it.
+
+    By the merchant, with the reason ``out_of_stock``, it is a stockout.
+    """
 
     initiated_by: Literal["merchant", "buyer", "platform"]
     reason: Word
@@ -178,8 +180,10 @@ class Refund(Command, frozen=True):
 
 
 class Cancel(Command, frozen=True):
-    """Call the order off before it is shipped. With the reason ``out_of_stock``, once its group formed, it is a
-    stockout."""
+    """Call the order off before it is shipped.
+
+    With the reason ``out_of_stock``, once its group formed, it is a stockout.
+    """
 
     reason: Word
 

@@ -155,8 +155,10 @@ class ReviewCompleted(Event, frozen=True):
 
 @final
 class OrderRefunded(Event, frozen=True):
-    """Money went back. ``amount_fen`` absent means all of it. By the merchant for ``out_of_stock`` it is a stockout
-    (seed 3)."""
+    """Money went back. ``amount_fen`` absent means all of it.
+
+    By the merchant for ``out_of_stock`` it is a stockout (seed 3).
+    """
 
     initiated_by: RefundInitiator
     reason: str
