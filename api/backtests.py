@@ -6,11 +6,11 @@ from typing import Annotated, Any
 import msgspec
 
 from api.beside import Beside
-from api.queries import FIRST, LAST
+from api.http.parameters import FIRST, LAST
 from domain.rules.ruleset import RuleSet
-from infrastructure import backtest_jobs
-from infrastructure.backtesting import Asked
 from infrastructure.database.pool import Pool
+from infrastructure.jobs import backtests as backtest_jobs
+from infrastructure.queries.backtest import Asked
 
 
 class BacktestRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -9,23 +9,23 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
-from api.answers import Answers, to_receipt
 from api.backtests import Backtests
 from api.beside import Beside
 from api.checkpointing import keep_making
+from api.http.responses import Answers, to_receipt
 from api.rebuilds import Rebuilds
 from api.workers import Start, Wake
 from domain.rules.ruleset import RuleBook
-from infrastructure import clock
 from infrastructure.audit.archive import Archive
-from infrastructure.command_path import CommandPath
+from infrastructure.commands.command_path import CommandPath
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import is_current, migrate
 from infrastructure.database.pool import Pool, connection_pool
 from infrastructure.log.log import is_distributed
 from infrastructure.projections.rebuild import prepare
-from infrastructure.settings import Settings
-from infrastructure.surroundings import look_around
+from infrastructure.queries.related_facts import look_around
+from infrastructure.runtime import clock
+from infrastructure.runtime.settings import Settings
 
 log = logging.getLogger("shiplock")
 

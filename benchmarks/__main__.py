@@ -16,9 +16,9 @@ from rich.progress import Progress
 
 from benchmarks import appending, backtesting, growing, importing, reading, rebuilding, serving, verifying
 from benchmarks.table import Result, show
-from infrastructure import collector
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import migrate
+from infrastructure.runtime import garbage_collection
 
 said = Console(stderr=True)
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     asked = parser.parse_args()
     results: list[Result] = []
-    collector.calm()
+    garbage_collection.calm()
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer.start(Path(folder)) as server:
 
         def fresh(name: str) -> str:

@@ -22,13 +22,13 @@ from benchmarks.table import Result, plural
 from domain.history import Metadata
 from domain.order.commands import OrderedLine, Place
 from domain.order.events import GroupFormed, Line, OrderPlaced
-from infrastructure import clock
-from infrastructure.command_path import CommandPath, Tell
+from infrastructure.commands.command_path import CommandPath, Tell
 from infrastructure.database.cluster import binaries
 from infrastructure.database.pool import connection_pool
 from infrastructure.log.log import Append, append, new_event
 from infrastructure.log.recorders import ShopApplicationRecorder
-from infrastructure.rule_sets import shipped_rules
+from infrastructure.runtime import clock
+from infrastructure.runtime.rule_sets import shipped_rules
 
 NOW = datetime(2026, 3, 2, 1, tzinfo=UTC)
 STREAMS = 500

@@ -12,9 +12,9 @@ from benchmarks import lives
 from benchmarks.rebuilding import raw_copy
 from benchmarks.table import Result
 from domain.rules.ruleset import GoodsHours, PenaltyStep, RuleSet
-from infrastructure import clock
-from infrastructure.backtesting import Asked, Backtest, backtest
-from infrastructure.rule_sets import shipped_rules
+from infrastructure.queries.backtest import Asked, Backtest, backtest
+from infrastructure.runtime import clock
+from infrastructure.runtime.rule_sets import shipped_rules
 
 EVENTS = 1_000_000
 TURNS = 3

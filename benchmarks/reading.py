@@ -17,12 +17,12 @@ from benchmarks.serving import ORDER, serving
 from benchmarks.table import Result
 from domain.order.commands import Command
 from domain.sku.commands import CountStock, Delist, SetCapacity
-from infrastructure import clock
-from infrastructure.command_path import CommandPath, TellSku
+from infrastructure.commands.command_path import CommandPath, TellSku
 from infrastructure.database.pool import connection_pool
 from infrastructure.projections import rebuild
 from infrastructure.projections.worker import Worker
-from infrastructure.rule_sets import shipped_rules
+from infrastructure.runtime import clock
+from infrastructure.runtime.rule_sets import shipped_rules
 
 SECONDS = 20.0
 EVENTS_A_SECOND = 1_000

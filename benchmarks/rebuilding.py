@@ -20,7 +20,7 @@ from infrastructure.database.pool import connection_pool
 from infrastructure.projections import builds, rebuild
 from infrastructure.projections.view import View
 from infrastructure.projections.views import DEADLINES, ORDERS, VIEWS, VIOLATIONS
-from infrastructure.rule_sets import shipped_rules
+from infrastructure.runtime.rule_sets import shipped_rules
 
 SHOPS = 4
 DAYS = 30

@@ -33,7 +33,7 @@ from infrastructure.database.migrate import migrate
 from infrastructure.database.pool import connection_pool
 from infrastructure.projections.views import VIEWS
 from infrastructure.projections.worker import Worker
-from infrastructure.rule_sets import shipped_rules
+from infrastructure.runtime.rule_sets import shipped_rules
 
 out = Console(highlight=False)
 

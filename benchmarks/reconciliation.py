@@ -27,11 +27,11 @@ from api.program import Program
 from domain.calendar import BEIJING
 from domain.order import commands as c
 from domain.rules.ruleset import ViolationKind
-from infrastructure import clock
-from infrastructure.command_path import Tell
+from infrastructure.commands.command_path import Tell
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import migrate
-from infrastructure.rule_sets import shipped_rules
+from infrastructure.runtime import clock
+from infrastructure.runtime.rule_sets import shipped_rules
 
 SHOP = "100000001"
 LINES = 1_000

@@ -21,8 +21,8 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 from pydantic import BaseModel
 
-from api.app import serving_app
 from api.cli.serving import SERVER
+from api.http.app import serving_app
 from benchmarks.table import Result, plural
 
 SECONDS = 2.5

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from starlette.testclient import TestClient
 
-from api.app import create_app
+from api.http.app import create_app
 from domain.calendar import BEIJING
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import migrate

@@ -15,7 +15,7 @@ from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import migrate
 from infrastructure.database.pool import connection_pool
 from infrastructure.projections.rebuild import prepare
-from infrastructure.rule_sets import shipped_rules
+from infrastructure.runtime.rule_sets import shipped_rules
 
 settings.register_profile("shiplock", deadline=None)
 settings.load_profile("shiplock")

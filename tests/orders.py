@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from domain.order import commands as c
 from domain.sku import commands as s
-from infrastructure import clock
-from infrastructure.command_path import CommandPath, Outcome, Tell, TellSku, Told
+from infrastructure.commands.command_path import CommandPath, Outcome, Tell, TellSku, Told
 from infrastructure.database.pool import Pool, connection_pool
-from infrastructure.rule_sets import shipped_rules
+from infrastructure.runtime import clock
+from infrastructure.runtime.rule_sets import shipped_rules
 
 T = TypeVar("T")
 

@@ -13,14 +13,14 @@ from typer.main import get_group
 from typer.testing import CliRunner
 
 from api.cli import app
-from api.problems import PROBLEMS
+from api.http.problems import PROBLEMS
 from domain.order import decisions
 from domain.order.commands import Command
+from domain.order.deadlines import DeadlineKind, DeadlineState
 from domain.order.events import Finding, HoldKind, OrderEvent, ShipByReason
 from domain.order.state import Status
-from domain.rules.deadlines import DeadlineKind, DeadlineState
 from domain.sku import decisions as sku_decisions
-from infrastructure.settings import KNOWN
+from infrastructure.runtime.settings import KNOWN
 
 ROOT = Path(__file__).parents[1]
 

@@ -25,12 +25,12 @@ from api.cli import (
 )
 from api.cli.terminal import Failed, complain
 from domain.rules.reading import InvalidRuleSet
-from infrastructure import collector
-from infrastructure.command_path import Unavailable
+from infrastructure.commands.command_path import Unavailable
 from infrastructure.database.embedded import EmbeddedServerFailed
 from infrastructure.database.migrate import WrongDatabase
 from infrastructure.projections.builds import CannotDo
-from infrastructure.settings import BadSetting, UnknownSetting
+from infrastructure.runtime import garbage_collection
+from infrastructure.runtime.settings import BadSetting, UnknownSetting
 
 app = typer.Typer(
     name="shiplock",
@@ -69,7 +69,7 @@ app.add_typer(serving.db, name="db")
 
 def main() -> None:
     """Run the command line and turn what can go wrong outside into one clear sentence and status 1."""
-    collector.calm()
+    garbage_collection.calm()
     try:
         app()
     except (

@@ -30,13 +30,14 @@ from api.cli.terminal import (
     yuan,
 )
 from api.program import database
-from domain.rules.backtest import Charged, OrderDifference
-from infrastructure import backtesting, clock
-from infrastructure.backtest_jobs import work_off
-from infrastructure.backtesting import Asked, Backtest, Compared, Progress
-from infrastructure.durable import replacing
-from infrastructure.replaying import ReplayFailed
-from infrastructure.rule_sets import read_file
+from domain.money.backtest import Charged, OrderDifference
+from infrastructure.jobs.backtests import work_off
+from infrastructure.log.replay import ReplayFailed
+from infrastructure.queries import backtest as backtesting
+from infrastructure.queries.backtest import Asked, Backtest, Compared, Progress
+from infrastructure.runtime import clock
+from infrastructure.runtime.atomic_files import replacing
+from infrastructure.runtime.rule_sets import read_file
 
 SHOWN = 10
 """Orders printed for people; all of them go to a file."""

@@ -15,11 +15,11 @@ from api.workers import worker_thread
 from domain.order import commands as c
 from domain.order.view import OrderView
 from domain.sku import commands as s
-from infrastructure import clock
-from infrastructure.command_path import Tell, TellSku
+from infrastructure.commands.command_path import Tell, TellSku
 from infrastructure.pinduoduo.sample import SAMPLE_EXPORT, SAMPLE_EXPORTED_AT
-from infrastructure.projections.stock import list_skus
 from infrastructure.projections.worker import Worker
+from infrastructure.queries.stock import list_skus
+from infrastructure.runtime import clock
 
 SHOP = "100000001"
 

@@ -17,12 +17,12 @@ from api.cli.terminal import Json, out, print_json, settings
 from api.program import database
 from domain.calendar import is_working_day
 from domain.rules.reading import InvalidRuleSet
-from infrastructure import clock
 from infrastructure.audit.archive import Archive
 from infrastructure.audit.keys import BadKey
 from infrastructure.database.embedded import EmbeddedServerFailed, binaries
 from infrastructure.database.migrate import WrongDatabase, applied, revisions
-from infrastructure.rule_sets import rule_book
+from infrastructure.runtime import clock
+from infrastructure.runtime.rule_sets import rule_book
 
 SMALLEST_DISK = 1 << 30
 LARGEST_SKEW_SECONDS = 5.0

@@ -8,9 +8,9 @@ from rich.table import Table
 
 from api.cli.terminal import Failed, Json, ShopArgument, moment, out, print_json, shown, with_program
 from api.program import Program
-from infrastructure import clock
-from infrastructure.projections.doubtful import DoubtfulShipment, list_doubtful
 from infrastructure.projections.worker import Worker
+from infrastructure.queries.doubtful import DoubtfulShipment, list_doubtful
+from infrastructure.runtime import clock
 
 _DAYS = 31
 

@@ -10,9 +10,9 @@ from rich.table import Table
 
 from api.cli.terminal import Failed, Json, err, identifier, moment, out, print_json, with_program
 from api.program import Program
-from infrastructure import clock
+from infrastructure.imports.orders import ImportReport, import_rows, preview_rows
 from infrastructure.pinduoduo.exports import ExportReader, UnreadableExport
-from infrastructure.pinduoduo.importing import ImportReport, import_rows, preview_rows
+from infrastructure.runtime import clock
 
 _SHOWN_REJECTIONS = 20
 

@@ -28,15 +28,15 @@ from api.cli.terminal import (
     yuan,
 )
 from api.program import Program
-from domain.rules.reconciliation import Difference, DifferenceKind
-from infrastructure import clock
-from infrastructure.billing import BillReport, import_bill, preview_bill
+from domain.money.reconciliation import Difference, DifferenceKind
+from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.imports.bills import BillReport, import_bill, preview_bill
 from infrastructure.pinduoduo.bills import BillReader
-from infrastructure.pinduoduo.sheets import UnreadableSheet
-from infrastructure.projections.past import Moment
-from infrastructure.projections.penalties import By, PenaltySum, penalty_sums, penalty_sums_at
-from infrastructure.projections.reconciling import list_differences
 from infrastructure.projections.worker import Worker
+from infrastructure.queries.as_of import Moment
+from infrastructure.queries.penalties import By, PenaltySum, penalty_sums, penalty_sums_at
+from infrastructure.queries.reconciliation import list_differences
+from infrastructure.runtime import clock
 
 _SHOWN = 20
 _PAGE = 500

@@ -26,13 +26,13 @@ from api.cli.terminal import (
 )
 from api.program import database
 from domain.rules.ruleset import RuleBook
-from infrastructure import clock
 from infrastructure.database.pool import Pool, connection_pool
 from infrastructure.projections import builds, parking, rebuild
 from infrastructure.projections.builds import Build, CannotDo
-from infrastructure.projections.overview import Projection, overview
 from infrastructure.projections.verification import SAMPLE, Verification, verify
 from infrastructure.projections.views import VIEWS
+from infrastructure.queries.projections import Projection, overview
+from infrastructure.runtime import clock
 
 app = typer.Typer(help="The views of the log: rebuild them, activate, go back.", no_args_is_help=True)
 app.command()(export)

@@ -25,20 +25,20 @@ from api.cli.terminal import (
     with_program,
     yuan,
 )
-from api.problems import Refused
+from api.http.parameters import AtAMoment, DiffQuery
+from api.http.problems import Refused
+from api.http.routes.orders import difference_of, find_order
 from api.program import Program
-from api.queries import AtAMoment, DiffQuery
-from api.routes.orders import difference_of, find_order
-from api.stored import StoredEventView
 from domain.order.diff import By, OrderDiff
 from domain.order.view import OrderView, ViolationView
-from domain.rules.violations import AppealState
-from infrastructure import clock
+from domain.order.violations import AppealState
 from infrastructure.log.log import ORDER, read_stream
-from infrastructure.projections.lists import ListedViolation, list_violations
-from infrastructure.projections.past import Moment, violations_at
-from infrastructure.projections.reports import DailyReport, daily_report, daily_report_at
 from infrastructure.projections.worker import Worker
+from infrastructure.queries.as_of import Moment, violations_at
+from infrastructure.queries.event_json import StoredEventView
+from infrastructure.queries.lists import ListedViolation, list_violations
+from infrastructure.queries.reports import DailyReport, daily_report, daily_report_at
+from infrastructure.runtime import clock
 
 _BRIEF = 120
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from api.cli.backtesting import backtest, work
 from api.cli.terminal import Failed, Json, book, out, print_json, shown
 from domain.rules.ruleset import RuleSet
-from infrastructure.rule_sets import read_file
+from infrastructure.runtime.rule_sets import read_file
 
 app = typer.Typer(help="The rule sets orders are judged by.", no_args_is_help=True)
 app.command("backtest")(backtest)

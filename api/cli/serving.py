@@ -12,8 +12,8 @@ import typer
 import uvicorn
 import uvloop
 
-from api.app import serving_app
 from api.cli.terminal import book, err, print_json, settings
+from api.http.app import serving_app
 from api.program import Program, database
 from api.workers import follow_stdin
 from infrastructure.database.migrate import applied, migrate, revisions
@@ -58,7 +58,7 @@ def run_server(url: str, host: str, port: int, workers: int = 1) -> None:
         return
     os.environ["SHIPLOCK_DATABASE_URL"] = url
     uvicorn.run(
-        "api.app:from_environment",
+        "api.http.app:from_environment",
         factory=True,
         host=host,
         port=port,

@@ -12,14 +12,14 @@ from rich.text import Text
 from api.cli.terminal import Failed, Json, ShopArgument, out, print_json, shown, with_program, yuan
 from api.program import Program
 from domain.rules.ruleset import RuleBook
-from domain.sku.case_view import CaseView, OrderInCase, case_view
-from domain.sku.messages import FilledMessage
-from domain.sku.view import SkuView
-from infrastructure import clock
-from infrastructure.messages import shipped_messages
-from infrastructure.projections.stock import find_sku, list_skus
-from infrastructure.projections.stockouts import CaseKey, find_case, list_cases, messages_of, orders_of
+from domain.stock.view import SkuView
+from domain.stockout.case_view import CaseView, OrderInCase, case_view
+from domain.stockout.messages import FilledMessage
 from infrastructure.projections.worker import Worker
+from infrastructure.queries.stock import find_sku, list_skus
+from infrastructure.queries.stockout_cases import CaseKey, find_case, list_cases, messages_of, orders_of
+from infrastructure.runtime import clock
+from infrastructure.runtime.message_templates import shipped_messages
 
 PAGE = 200
 

@@ -14,17 +14,17 @@ from rich.table import Table
 
 from api.cli.terminal import Failed, Json, err, identifier, moment, out, print_json, shown, with_program
 from api.program import Program
-from infrastructure import clock
-from infrastructure.pinduoduo.sheets import UnreadableSheet
-from infrastructure.pinduoduo.stockout_lists import REASONS, Reason, StockoutListReader
-from infrastructure.stockout_applications import (
+from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.imports.stockout_applications import (
     ApplicationReport,
     Request,
     RowOutcome,
     preview_stockouts,
     request_stockouts,
 )
-from infrastructure.surroundings import look_around
+from infrastructure.imports.stockout_lists import REASONS, Reason, StockoutListReader
+from infrastructure.queries.related_facts import look_around
+from infrastructure.runtime import clock
 
 _SHOWN = 20
 

@@ -8,9 +8,9 @@ from rich.table import Table
 
 from api.cli.terminal import Json, ShopArgument, moment, out, print_json, with_program
 from api.program import Program
-from infrastructure import clock
-from infrastructure.projections.suppliers import SupplierRecord, list_suppliers
 from infrastructure.projections.worker import Worker
+from infrastructure.queries.suppliers import SupplierRecord, list_suppliers
+from infrastructure.runtime import clock
 
 
 def suppliers(

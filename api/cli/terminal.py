@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from api.http.parameters import parse_day, parse_moment
 from api.program import Program, database
-from api.queries import parse_day, parse_moment
 from domain.calendar import BEIJING
 from domain.rules.ruleset import RuleBook
-from infrastructure.projections.reports import BadPeriod, Period
-from infrastructure.rule_sets import rule_book
-from infrastructure.settings import Settings
+from infrastructure.queries.reports import BadPeriod, Period
+from infrastructure.runtime.rule_sets import rule_book
+from infrastructure.runtime.settings import Settings
 
 _WIDE = 160
 """Columns of a table that goes into a file or a pipe."""

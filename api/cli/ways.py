@@ -19,10 +19,10 @@ from api.cli.terminal import (
     with_program,
     yuan,
 )
-from api.problems import Refused
+from api.http.problems import Refused
+from api.http.routes.way_out import way_out_of
 from api.program import Program
-from api.routes.way_out import way_out_of
-from domain.order.way_out import Option, WayOut
+from domain.stockout.way_out import Option, WayOut
 
 
 def way_out(

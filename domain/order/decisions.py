@@ -15,11 +15,11 @@ from domain.calendar import BEIJING
 from domain.history import Recorded
 from domain.order import commands as c
 from domain.order import events as e
+from domain.order.deadlines import ship_by
 from domain.order.state import Charge, Handover, Hold, Order, Parcel, fold
+from domain.order.violations import Violation, violations
 from domain.order.warnings import NOTHING_AROUND, Around, missed_conditions
-from domain.rules.deadlines import ship_by
 from domain.rules.ruleset import RuleBook, RuleSet
-from domain.rules.violations import Violation, violations
 
 EARLIEST = datetime(2015, 1, 1, tzinfo=BEIJING)
 """The platform was founded in 2015; no fulfilment fact is older."""

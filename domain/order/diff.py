@@ -7,11 +7,11 @@ from typing import Any, Literal
 import msgspec
 
 from domain.history import Recorded
-from domain.order.seen import Seen
 from domain.order.state import fold
 from domain.order.view import view
 from domain.order.warnings import Around, plain_number
 from domain.rules.ruleset import RuleBook
+from domain.viewpoint import Seen
 
 By = Literal["as_of", "known_at"]
 """Which of an event's two times decides whether it may be seen."""

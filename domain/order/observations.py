@@ -15,9 +15,9 @@ from datetime import datetime
 import msgspec
 
 from domain.order import events as e
+from domain.order.deadlines import ship_by
 from domain.order.snapshot import Snapshot
 from domain.order.state import Order
-from domain.rules.deadlines import ship_by
 from domain.rules.ruleset import RuleBook
 
 

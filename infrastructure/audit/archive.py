@@ -10,7 +10,7 @@ from infrastructure.audit.checkpoint import Signed
 from infrastructure.audit.checkpoints import Checkpoints
 from infrastructure.audit.keys import BadKey, Keys
 from infrastructure.audit.note import BadNote
-from infrastructure.settings import Settings
+from infrastructure.runtime.settings import Settings
 
 
 class LogDiffers(Exception):

@@ -16,7 +16,6 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from infrastructure import durable
 from infrastructure.audit import checkpoint, merkle, note
 from infrastructure.audit.archive import LogDiffers
 from infrastructure.audit.checkpoint import Signed
@@ -25,6 +24,7 @@ from infrastructure.audit.proving import prove_inclusion
 from infrastructure.log.canonical import canonical_bytes, leaf_hash
 from infrastructure.log.log import StoredEvent, read_feed, read_stream
 from infrastructure.log.streams import ORDER
+from infrastructure.runtime import atomic_files
 
 _LARGEST_LINE = 16 << 20
 _BATCH = 500
@@ -154,7 +154,7 @@ async def _write(
     signed: Signed,
     file: Path,
 ) -> None:
-    with durable.replacing(file) as into:
+    with atomic_files.replacing(file) as into:
         into.write(_line(header))
         async for stored in batches:
             proofs = await prove_inclusion(connection, header.shop_id, [each.position for each in stored], signed)

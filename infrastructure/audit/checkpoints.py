@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from infrastructure import durable
 from infrastructure.audit.checkpoint import Signed
+from infrastructure.runtime import atomic_files
 
 _SHOP = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 _FILE = re.compile(r"([0-9]{12,})-([0-9a-f]{8})\.checkpoint")
@@ -63,9 +63,9 @@ class Checkpoints:
         """Keep one more. One that is there already stays; raises ``FileExistsError`` if it says something else."""
         size, key_id = signed.checkpoint.size, signed.key.key_id.hex()
         kept = Kept(size, key_id, self.folder / shop_id / f"{size:012d}-{key_id}.checkpoint")
-        durable.make_folder(kept.file.parent)
+        atomic_files.make_folder(kept.file.parent)
         try:
-            durable.write(kept.file, signed.note.encode(), mode=0o444)
+            atomic_files.write(kept.file, signed.note.encode(), mode=0o444)
         except FileExistsError:
             if kept.note() != signed.note:
                 raise

@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from infrastructure import durable
 from infrastructure.audit import note
 from infrastructure.audit.note import BadNote, VerifierKey
+from infrastructure.runtime import atomic_files
 
 _PRIVATE = ".private.pem"
 _PUBLIC = ".public.pem"
@@ -116,16 +116,16 @@ class Keys:
 
     def _make(self, number: int, key: Ed25519PrivateKey, handover: str | None) -> None:
         """The public key comes last: what was begun before it is there counts for nothing and is done again."""
-        durable.make_folder(self.folder, mode=0o700)
+        atomic_files.make_folder(self.folder, mode=0o700)
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        with durable.alone(self.folder):
+        with atomic_files.alone(self.folder):
             if self._file(number, _PUBLIC).exists():
                 return
-            durable.write(self._file(number, _PRIVATE), private, mode=0o600, replace=True)
+            atomic_files.write(self._file(number, _PRIVATE), private, mode=0o600, replace=True)
             if handover:
-                durable.write(self._file(number, _HANDOVER), handover.encode(), mode=0o644, replace=True)
-            durable.write(self._file(number, _PUBLIC), public, mode=0o644)
+                atomic_files.write(self._file(number, _HANDOVER), handover.encode(), mode=0o644, replace=True)
+            atomic_files.write(self._file(number, _PUBLIC), public, mode=0o644)
 
     def _public(self, number: int) -> bytes:
         file = self._file(number, _PUBLIC)

@@ -19,8 +19,8 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from infrastructure import collector
 from infrastructure.audit.stretch import STRETCH_EVENTS, Rows, Streams, Stretch, recompute
+from infrastructure.runtime import garbage_collection
 
 RUN_EVENTS = 1 << 16
 """The most events of one shop that are recomputed in one go; so much is known of the streams of one run."""
@@ -191,7 +191,7 @@ class _Worker:
 
 def work(url: str, share: Sequence[Run]) -> None:
     """What each process does."""
-    collector.calm()
+    garbage_collection.calm()
     with connect(url) as connection:
         for run in share:
             for found in run.stretches(connection):

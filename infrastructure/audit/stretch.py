@@ -18,7 +18,6 @@ from psycopg import Connection, pq, sql
 from psycopg.rows import TupleRow
 
 from infrastructure.audit.merkle import HASH_BYTES, complete, levels
-from infrastructure.clock import EPOCH
 from infrastructure.log.canonical import canonical_bytes, leaf_hash
 from infrastructure.log.codec import (
     TYPES,
@@ -29,6 +28,7 @@ from infrastructure.log.codec import (
     decode_metadata,
 )
 from infrastructure.log.streams import KINDS
+from infrastructure.runtime.clock import EPOCH
 
 STRETCH_EVENTS = 1 << 10
 """Events that are recomputed at once: a complete subtree of the log, and no more memory than stays at hand."""

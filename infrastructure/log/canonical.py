@@ -10,7 +10,7 @@ import struct
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from infrastructure.clock import EPOCH
+from infrastructure.runtime.clock import EPOCH
 
 _MICROSECOND = timedelta(microseconds=1)
 

@@ -45,9 +45,9 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 
 from domain.history import Recorded
 from domain.order.state import Order, evolve
-from infrastructure import clock
 from infrastructure.log.codec import UnreadableEvent, decode_event, decode_metadata
 from infrastructure.log.log import APPEND, ORDER, Append, NewEvent, append_parameters
+from infrastructure.runtime import clock
 
 RecorderPool = ConnectionPool[Connection[TupleRow]]
 

@@ -15,7 +15,7 @@ from typing import IO, Literal, NamedTuple
 
 from domain.order.decisions import CLOCK_SKEW
 from domain.order.events import ViolationKind
-from infrastructure.pinduoduo.cells import (
+from infrastructure.files.cells import (
     HALF_WIDTH,
     HEADER_WITHIN,
     NO_BLANKS,
@@ -27,7 +27,7 @@ from infrastructure.pinduoduo.cells import (
     moment,
     order_number,
 )
-from infrastructure.pinduoduo.sheets import LARGEST_UNPACKED, Line, SheetReader, UnreadableSheet
+from infrastructure.files.sheets import LARGEST_UNPACKED, Line, SheetReader, UnreadableSheet
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "order_sn": ("商户订单号", "订单号", "订单编号", "orderNo", "order_sn"),

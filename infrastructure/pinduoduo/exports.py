@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from domain.order.decisions import CLOCK_SKEW, FURTHEST_SHIP_BY
 from domain.order.events import Line
 from domain.order.snapshot import Phase, Snapshot
-from infrastructure.pinduoduo.cells import (
+from infrastructure.files.cells import (
     HALF_WIDTH,
     HEADER_WITHIN,
     NO_BLANKS,
@@ -27,7 +27,7 @@ from infrastructure.pinduoduo.cells import (
     moment,
     order_number,
 )
-from infrastructure.pinduoduo.sheets import SheetReader, UnreadableSheet
+from infrastructure.files.sheets import SheetReader, UnreadableSheet
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "order_sn": ("订单号",),

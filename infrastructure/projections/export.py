@@ -12,10 +12,10 @@ import msgspec
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
-from infrastructure import durable
 from infrastructure.projections import builds
 from infrastructure.projections.builds import CannotDo, table_of
 from infrastructure.projections.view import FAR_FUTURE, Column, View
+from infrastructure.runtime import atomic_files
 
 ROW_GROUP = 20_000
 """Rows of a Parquet row group, which is also how many are in memory at once."""
@@ -72,7 +72,7 @@ async def export(
 
     Raises ``CannotDo`` where there is nothing to export from, and ``OSError`` where nothing can be written.
     """
-    with durable.replacing(file) as into:
+    with atomic_files.replacing(file) as into:
         async with connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             chosen = await _source(connection, view, build_id)

@@ -24,7 +24,6 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from domain.rules.ruleset import RuleBook
-from infrastructure import clock
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import positions_known_at, read_heads
 from infrastructure.projections import builds, parking, slices
@@ -32,6 +31,7 @@ from infrastructure.projections.builds import Build, CannotDo, State
 from infrastructure.projections.verification import verify
 from infrastructure.projections.view import View
 from infrastructure.projections.worker import Worker
+from infrastructure.runtime import clock
 
 log = logging.getLogger("shiplock.rebuild")
 

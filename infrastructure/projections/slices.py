@@ -20,13 +20,13 @@ from psycopg import AsyncConnection, Connection
 from psycopg.rows import TupleRow
 
 from domain.rules.ruleset import RuleBook
-from infrastructure import clock, collector
 from infrastructure.log.histories import cut, read_range
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import kind_of
 from infrastructure.projections import builds, parking
-from infrastructure.projections.applying import REFUSED, Applied, Encoded, copy_statement, copy_stream
 from infrastructure.projections.builds import Build
+from infrastructure.projections.rows import REFUSED, Applied, Encoded, copy_statement, copy_stream
+from infrastructure.runtime import clock, garbage_collection
 
 log = logging.getLogger("shiplock.rebuild")
 
@@ -183,7 +183,7 @@ async def _look_closer(
 def main() -> None:
     """What each process does, for as long as the one who started it is there."""
     url, build, book = pickle.load(sys.stdin.buffer)
-    collector.calm()
+    garbage_collection.calm()
     parent = os.getppid()
     with psycopg.connect(url, autocommit=True) as connection:
         work(connection, url, build, book, lambda: os.getppid() == parent)

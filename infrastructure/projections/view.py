@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
+from domain.order.deadlines import Clocks, clocks
 from domain.order.state import Order
-from domain.rules.deadlines import Clocks, clocks
+from domain.order.violations import Violation, ladder
 from domain.rules.ruleset import RuleBook, RuleSet
-from domain.rules.violations import Violation, ladder
 from infrastructure.log.streams import OF_ORDER, Kind, State
 
 Row = tuple[Any, ...]

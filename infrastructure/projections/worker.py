@@ -21,17 +21,17 @@ from psycopg.rows import TupleRow
 from psycopg_pool import PoolTimeout
 
 from domain.rules.ruleset import RuleBook
-from infrastructure import clock
+from infrastructure.commands.receipts import forget_receipts
 from infrastructure.database.pool import Pool
 from infrastructure.log.columns import Bigints, Texts
 from infrastructure.log.histories import read_streams
 from infrastructure.log.log import Histories, is_distributed, read_head, read_histories
 from infrastructure.log.streams import patterns
 from infrastructure.projections import builds, parking
-from infrastructure.projections.applying import REFUSED, Applied, copy_rows, copy_stream, delete_rows
 from infrastructure.projections.builds import Build
+from infrastructure.projections.rows import REFUSED, Applied, copy_rows, copy_stream, delete_rows
 from infrastructure.projections.view import Row, View
-from infrastructure.receipts import forget_receipts
+from infrastructure.runtime import clock
 
 log = logging.getLogger("shiplock.worker")
 

@@ -11,8 +11,8 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
-from api.app import create_app
-from infrastructure import clock
+from api.http.app import create_app
+from infrastructure.runtime import clock
 
 SHOP = "100000001"
 LINE = {

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
+from api.http.app import create_app
 from infrastructure.audit import checkpoint, merkle
 from infrastructure.audit.archive import Archive
 from infrastructure.audit.checkpoint import Signed
 from infrastructure.audit.note import VerifierKey
 from infrastructure.audit.signing import make_checkpoint
-from infrastructure.settings import Settings
+from infrastructure.runtime.settings import Settings
 from tests.api.conftest import LINE, SHOP, Api
 from tests.api.test_queries import number
 from tests.infrastructure.audit.signed import SignedLog

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 import domain.rules
-from infrastructure import backtest_jobs
+from infrastructure.jobs import backtests as backtest_jobs
 from tests.api.conftest import SHOP, Api, ago
 
 SETS = Path(domain.rules.__path__[0]) / "sets"

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from domain.sku.messages import Situation
+from domain.stockout.messages import Situation
 from tests.api.conftest import LINE, SHOP, Api, ago
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ import pytest
 
 from domain.order import commands as c
 from domain.sku import commands as s
-from infrastructure.command_path import CommandPath, TellSku
+from infrastructure.commands.command_path import CommandPath, TellSku
 from infrastructure.database.pool import Pool
 from tests.orders import done, on_database, order_sn, tell
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.reconciliation import SHOP, made_up, make_shop, reconciled, shiplock
-from infrastructure import clock
+from infrastructure.runtime import clock
 from tests.api.conftest import LINE, Api, ago
 
 ORDER = "260302-00000000000000"

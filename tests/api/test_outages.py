@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
+from api.http.app import create_app
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import migrate
 from tests.api.conftest import Api

@@ -1,7 +1,7 @@
 """A SKU sells beyond its stock, and how a shop gets out of it: the story of ``benchmarks/story.py``, held to it."""
 
 from benchmarks.story import APPROVED, ON_HAND, ORDERS, REJECTED, SKU, Story, asking, number
-from infrastructure import clock
+from infrastructure.runtime import clock
 from tests.api.conftest import Api
 
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from infrastructure import clock
+from infrastructure.runtime import clock
 from tests.api.conftest import SHOP, Api, ago
 from tests.api.test_cli import Shiplock, body
 from tests.api.test_cli import shiplock as shiplock

@@ -21,7 +21,7 @@ from domain.sku import events as s
 from domain.sku.state import Sku
 from domain.sku.state import fold as fold_sku
 from infrastructure.log.log import Append, append, new_event
-from infrastructure.rule_sets import shipped_rules
+from infrastructure.runtime.rule_sets import shipped_rules
 from tests.api.conftest import Api
 from tests.domain.test_laws import Look, Step, lived, observed_lives
 from tests.domain.vocabulary import MONDAY_8, hours
@@ -408,7 +408,7 @@ def test_a_report_of_now_and_one_as_of_now_are_the_same(late_news: Api) -> None:
 def test_the_report_of_a_large_shop_is_left_to_the_command_line(
     late_news: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.routes.reports.MOST_EVENTS", 1)
+    monkeypatch.setattr("api.http.routes.reports.MOST_EVENTS", 1)
     refused = late_news.get("reports/daily", as_of=MONDAY_8.isoformat())
     assert refused.status_code == 422
     assert "`shiplock report 100000001 --as-of`" in refused.json()["detail"]

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from api.app import create_app
+from api.http.app import create_app
 from benchmarks.reconciliation import shiplock
 from domain.calendar import BEIJING
-from infrastructure import clock
-from infrastructure.settings import Settings
+from infrastructure.runtime import clock
+from infrastructure.runtime.settings import Settings
 from tests.api.conftest import LINE, SHOP, Api, ago
 
 SKU = LINE["sku_id"]

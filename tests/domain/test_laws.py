@@ -19,12 +19,12 @@ from domain.order import events as e
 from domain.order.decisions import ACTIONS, Refusal, decide
 from domain.order.diff import diff
 from domain.order.observations import observe
-from domain.order.seen import Seen, seen_from
 from domain.order.snapshot import Snapshot
 from domain.order.state import Order, evolve, fold
 from domain.order.view import view
+from domain.order.violations import ladder, violations
 from domain.rules.ruleset import RuleBook
-from domain.rules.violations import ladder, violations
+from domain.viewpoint import Seen, seen_from
 from tests.domain.vocabulary import (
     BOOK,
     MICROSECOND,

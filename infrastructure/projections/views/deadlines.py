@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import get_args
 
-from domain.rules.deadlines import DeadlineKind, DeadlineState, deadlines
+from domain.order.deadlines import DeadlineKind, DeadlineState, deadlines
 from infrastructure.projections.view import FAR_FUTURE, Column, Index, Judged, Row, View
 
 KINDS: tuple[DeadlineKind, ...] = get_args(DeadlineKind)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
+from domain.order.deadlines import supplier_tracking
 from domain.order.state import Handover, Order
-from domain.rules.deadlines import supplier_tracking
 from infrastructure.projections.view import FAR_FUTURE, Column, Index, Judged, Row, View
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from domain.sku.reservations import reservations
+from domain.order.reservations import reservations
 from infrastructure.projections.view import FAR_FUTURE, Column, Index, Judged, Row, View
 
 

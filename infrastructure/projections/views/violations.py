@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from domain.rules.violations import AppealView
+from domain.order.violations import AppealView
 from infrastructure.projections.view import Column, Index, Judged, Row, View
 
 _encode = msgspec.json.Encoder().encode

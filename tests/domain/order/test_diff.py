@@ -5,10 +5,10 @@ from functools import partial
 
 from domain.history import Recorded
 from domain.order.diff import Change, diff
-from domain.order.seen import Seen, seen_from
 from domain.order.warnings import NOTHING_AROUND, Around, Use
 from domain.sku.events import SkuDelisted
 from domain.sku.state import fold as fold_sku
+from domain.viewpoint import Seen, seen_from
 from tests.domain.vocabulary import (
     MONDAY_8,
     MONDAY_9,

@@ -9,9 +9,9 @@ from domain.order import commands as c
 from domain.order.decisions import Refusal, decide
 from domain.order.events import StockoutRequested
 from domain.order.warnings import Around, OrderWarning, Use, warnings
-from domain.order.way_out import way_out
 from domain.rules.ruleset import RuleBook
 from domain.sku.state import Sku
+from domain.stockout.way_out import way_out
 from tests.domain.sku_vocabulary import Told, delisted, relisted, sku_after
 from tests.domain.vocabulary import (
     BOOK,

@@ -6,8 +6,8 @@ from io import BytesIO
 import openpyxl
 import pytest
 
+from infrastructure.files.sheets import UnreadableSheet
 from infrastructure.pinduoduo.bills import BillLine, BillReader, Other, Rejected
-from infrastructure.pinduoduo.sheets import UnreadableSheet
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 HEADER = "商户订单号,发生时间,收入金额（+元）,支出金额（-元）,账务类型,业务描述"

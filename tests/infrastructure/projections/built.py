@@ -17,7 +17,7 @@ from domain.order import commands as c
 from domain.rules.ruleset import RuleBook
 from domain.sku import commands as s
 from domain.sku.decisions import ACTIONS as SKU_ACTIONS
-from infrastructure.command_path import CommandPath, TellSku, Told
+from infrastructure.commands.command_path import CommandPath, TellSku, Told
 from infrastructure.database.pool import Pool
 from infrastructure.log.streams import kind_of
 from infrastructure.projections import builds, rebuild, slices
@@ -25,7 +25,7 @@ from infrastructure.projections.builds import Build, table_of
 from infrastructure.projections.verification import verify
 from infrastructure.projections.view import Row, View, judged
 from infrastructure.projections.views import VIEWS
-from infrastructure.rule_sets import shipped_rules
+from infrastructure.runtime.rule_sets import shipped_rules
 from tests.orders import LINE, MONDAY_9, SHOP, appeal, order_sn, tell
 
 BOOK = shipped_rules()

@@ -15,14 +15,14 @@ from psycopg.rows import TupleRow
 
 from domain.order import commands as c
 from domain.rules.ruleset import RuleBook
-from infrastructure import clock
-from infrastructure.command_path import CommandPath
+from infrastructure.commands.command_path import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import read_heads
 from infrastructure.projections import builds, rebuild
 from infrastructure.projections.builds import Build, CannotDo, State
 from infrastructure.projections.views import ORDERS, VIEWS, VIOLATIONS
 from infrastructure.projections.worker import Worker
+from infrastructure.runtime import clock
 from tests.infrastructure.projections.built import (
     BOOK,
     active,
@@ -460,7 +460,7 @@ ACTIVATE = """
 import asyncio, sys
 from infrastructure.database.pool import connection_pool
 from infrastructure.projections import builds
-from infrastructure.rule_sets import shipped_rules
+from infrastructure.runtime.rule_sets import shipped_rules
 
 async def main(url, build_id):
     async with connection_pool(url, size=1) as pool, pool.connection() as connection:

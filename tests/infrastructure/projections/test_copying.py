@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from infrastructure.projections.applying import Encoded
+from infrastructure.projections.rows import Encoded
 from infrastructure.projections.view import FAR_FUTURE, Column, Judged, Row, View
 
 _TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20) | st.sampled_from(

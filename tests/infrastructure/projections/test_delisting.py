@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from domain.order import commands as c
+from domain.order.deadlines import DeadlineState
 from domain.order.state import fold
 from domain.order.view import view
 from domain.order.warnings import Around
-from domain.rules.deadlines import DeadlineState
 from domain.sku import commands as s
-from infrastructure.command_path import CommandPath, TellSku
+from infrastructure.commands.command_path import CommandPath, TellSku
 from infrastructure.database.pool import Pool
 from infrastructure.log.loading import read_orders
-from infrastructure.projections.lists import Page, list_deadlines
 from infrastructure.projections.worker import Worker
+from infrastructure.queries.lists import Page, list_deadlines
 from tests.infrastructure.projections.built import BOOK
 from tests.orders import LINE, MONDAY_9, done, on_database, order_sn, tell
 

@@ -21,17 +21,17 @@ from psycopg.rows import TupleRow
 from pyarrow import parquet
 
 from domain.order import commands as c
-from infrastructure import clock
-from infrastructure.command_path import CommandPath
+from infrastructure.commands.command_path import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.projections import builds
 from infrastructure.projections import export as exporting
-from infrastructure.projections.applying import copy_types
 from infrastructure.projections.builds import CannotDo, table_of
 from infrastructure.projections.export import Exported, Format, export
+from infrastructure.projections.rows import copy_types
 from infrastructure.projections.view import FAR_FUTURE, Column, Judged, Row, View
 from infrastructure.projections.views import DEADLINES, ORDERS, VIEWS, VIOLATIONS
 from infrastructure.projections.worker import Worker
+from infrastructure.runtime import clock
 from tests.domain.vocabulary import hours
 from tests.infrastructure.projections.built import BOOK, rebuilt
 from tests.orders import (

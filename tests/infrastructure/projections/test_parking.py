@@ -12,8 +12,7 @@ from psycopg.rows import TupleRow
 from domain.history import Metadata
 from domain.order import commands as c
 from domain.order import events as e
-from infrastructure import clock
-from infrastructure.command_path import CommandPath
+from infrastructure.commands.command_path import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import ORDER, Append, NewEvent, append, new_event, read_head
 from infrastructure.log.streams import SKU
@@ -25,6 +24,7 @@ from infrastructure.projections.verification import verify
 from infrastructure.projections.view import Judged, Row
 from infrastructure.projections.views import BY_NAME, ORDERS, VIEWS
 from infrastructure.projections.worker import Worker
+from infrastructure.runtime import clock
 from tests.infrastructure.projections.built import (
     BOOK,
     NO_ROWS,

@@ -21,8 +21,7 @@ from psycopg.rows import TupleRow
 from domain.history import visible
 from domain.order import commands as c
 from domain.rules.ruleset import RuleBook
-from infrastructure import clock
-from infrastructure.command_path import CommandPath
+from infrastructure.commands.command_path import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import ORDER, Histories, read_head, read_histories
 from infrastructure.projections import builds, rebuild, slices
@@ -31,6 +30,7 @@ from infrastructure.projections.rebuild import Progress
 from infrastructure.projections.verification import verify
 from infrastructure.projections.views import DEADLINES, ORDERS, VIEWS, VIOLATIONS
 from infrastructure.projections.worker import Worker
+from infrastructure.runtime import clock
 from tests.infrastructure.projections.built import (
     BOOK,
     LIVES,
@@ -330,7 +330,7 @@ import asyncio, sys
 from psycopg.pq import TransactionStatus
 from infrastructure.database.pool import connection_pool
 from infrastructure.projections import builds, rebuild, slices
-from infrastructure.rule_sets import shipped_rules
+from infrastructure.runtime.rule_sets import shipped_rules
 
 async def stand_still(*_, **__):
     print("there", flush=True)

@@ -14,16 +14,16 @@ from domain.history import Metadata, Recorded
 from domain.order import events as e
 from domain.order.state import fold
 from domain.rules.ruleset import RuleBook
-from infrastructure import clock
-from infrastructure.command_path import CommandPath
+from infrastructure.commands.command_path import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.log.codec import AnyEvent
 from infrastructure.log.streams import OF_ORDER, Kind
 from infrastructure.projections import builds
-from infrastructure.projections.applying import Encoded
+from infrastructure.projections.rows import Encoded
 from infrastructure.projections.view import Judged, Row, View, judged
 from infrastructure.projections.views import BY_NAME, DEADLINES, ORDERS, VIEWS, VIOLATIONS
 from infrastructure.projections.views.deadlines import LANES
+from infrastructure.runtime import clock
 from tests.infrastructure.log.test_codec import EVENTS, SKU_EVENTS
 from tests.infrastructure.projections.built import BOOK, active
 from tests.orders import MONDAY_9, on_database

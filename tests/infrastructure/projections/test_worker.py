@@ -10,14 +10,14 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from domain.order import commands as c
-from infrastructure.command_path import CommandPath
+from infrastructure.commands.command_path import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import read_head
 from infrastructure.projections import worker as worker_module
 from infrastructure.projections.builds import reached
 from infrastructure.projections.parking import list_parked
 from infrastructure.projections.worker import CATCH_UP_BATCH, Worker, share_out
-from infrastructure.rule_sets import shipped_rules
+from infrastructure.runtime.rule_sets import shipped_rules
 from tests.infrastructure.projections.built import NO_ROWS, equal_to_the_log, rows
 from tests.orders import SHOP, done, on_database, order_sn, placed_and_formed, tell
 

@@ -15,7 +15,7 @@ CREATE TABLE backtest (
     result         bytea,
     PRIMARY KEY (shop_id, id)
 );
-COMMENT ON COLUMN backtest.asked IS 'JSON: the rule set to judge by, and which orders (infrastructure/backtesting.py).';
+COMMENT ON COLUMN backtest.asked IS 'JSON: the rule set to judge by, and which orders (infrastructure/queries/backtest.py).';
 COMMENT ON COLUMN backtest.begun IS 'How often it was begun: whoever is killed, the next begins again.';
 COMMENT ON COLUMN backtest.total IS 'How many events there are to fold, and done how many are.';
 

@@ -1,0 +1,131 @@
+"""The HTTP application: routes, problems, and the program they work with."""
+
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_swagger import patch_fastapi
+from starlette.types import Receive, Scope, Send
+
+from api.http import openapi, problems
+from api.http.metering import Metered
+from api.http.routes import (
+    audit,
+    bills,
+    commands,
+    doubtful,
+    feed,
+    money,
+    orders,
+    projections,
+    reports,
+    rules,
+    service,
+    skus,
+    stockout_applications,
+    stockout_cases,
+    suppliers,
+    way_out,
+)
+from api.program import Program, database
+from api.workers import Start, worker_process, worker_thread
+from infrastructure.audit.archive import Archive
+from infrastructure.runtime import garbage_collection
+from infrastructure.runtime.rule_sets import rule_book
+from infrastructure.runtime.settings import Settings
+
+DESCRIPTION = """
+The system of record for a Pinduoduo shop's fulfilment: which orders may ship, what locks them, which
+clocks run, which rules were broken and what that costs, at any moment of their history.
+"""
+
+
+class Api(FastAPI):
+    """The framework's application, except that single commands do not pass through its stack."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("\n"):
+            # The router's patterns would pass over it, and find what is called so without it.
+            await problems.respond(problems.problem("not_found", scope["path"]))(scope, receive, send)
+            return
+        if scope["type"] == "http" and scope["method"] == "POST":
+            for single in commands.singles:
+                found = single.path_regex.match(scope["path"])
+                if found:
+                    scope["app"] = self
+                    scope["path_params"] = found.groupdict()
+                    await single.app(scope, receive, send)
+                    return
+        await super().__call__(scope, receive, send)
+
+
+def create_app(
+    url: str | None = None, *, settings: Settings | None = None, worker: Start | None = worker_thread
+) -> FastAPI:
+    """The application on a migrated database; without ``url``, on the one the settings name.
+
+    Without ``settings`` it judges by the shipped rule sets alone, and there are no checkpoints.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with contextlib.ExitStack() as stack:
+            found = url
+            if found is None:
+                assert settings is not None
+                found = stack.enter_context(database(settings))
+            async with Program.running(
+                found,
+                rule_book(settings.rules_dir if settings else None),
+                worker=worker,
+                archive=Archive.of(settings) if settings else None,
+                checkpoint_seconds=settings.checkpoint_seconds if settings else 0,
+            ) as app.state.program:
+                await app.state.program.go_on()
+                yield
+
+    app = Api(
+        title="Shiplock",
+        description=DESCRIPTION,
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    patch_fastapi(app, redirect_from_root_to_docs=False)  # /docs with its own scripts: a shop may be offline
+    app.router.routes.extend(commands.singles)
+    app.include_router(commands.router)
+    app.include_router(stockout_applications.router)
+    app.include_router(doubtful.router)
+    app.include_router(suppliers.router)
+    app.include_router(orders.router)
+    app.include_router(skus.router)
+    app.include_router(stockout_cases.router)
+    app.include_router(way_out.router)
+    app.include_router(reports.router)
+    app.include_router(money.router)
+    app.include_router(bills.router)
+    app.include_router(feed.router)
+    app.include_router(projections.router)
+    app.include_router(rules.router)
+    app.include_router(audit.router)
+    app.include_router(service.router)
+    problems.install(app)
+    openapi.install(app)
+    app.add_middleware(Metered)
+    return app
+
+
+def serving_app(url: str | None = None, *, settings: Settings | None = None) -> FastAPI:
+    """The application for a process that does nothing but serve it, its worker in a process beside it."""
+    app = create_app(url, settings=settings, worker=worker_process)
+    garbage_collection.calm()
+    return app
+
+
+def from_environment() -> FastAPI:
+    """The application by the environment's settings, for servers that start several processes."""
+    return serving_app(settings=Settings.from_environment(os.environ))

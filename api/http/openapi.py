@@ -1,0 +1,467 @@
+"""The OpenAPI document: schemas made from the structs the program really uses, an example for each
+command and for each problem."""
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+
+from api.backtests import BacktestRequest
+from api.http import problems
+from api.http.problems import PROBLEMS, RETRY_AFTER, Problem
+from api.http.stockout_applications import StockoutApplications
+from api.rebuilds import RebuildRequest
+from domain.money.reconciliation import Difference
+from domain.order.commands import Command
+from domain.order.decisions import ACTIONS
+from domain.order.diff import OrderDiff
+from domain.order.view import OrderView
+from domain.rules.ruleset import RuleSet
+from domain.sku.decisions import ACTIONS as SKU_ACTIONS
+from domain.stock.view import SkuFacts, SkuView
+from domain.stockout.case_view import CaseView, OrderInCase
+from domain.stockout.messages import FilledMessage, Message
+from domain.stockout.way_out import WayOut
+from infrastructure.audit.archive import KeyInUse
+from infrastructure.audit.proving import ConsistencyProof, InclusionProof
+from infrastructure.imports.bills import BillReport
+from infrastructure.imports.stockout_applications import ApplicationReport
+from infrastructure.jobs.backtests import BacktestJob
+from infrastructure.projections.parking import Parked
+from infrastructure.projections.rebuild import Progress
+from infrastructure.queries.doubtful import DoubtfulShipment
+from infrastructure.queries.event_json import StoredEventView
+from infrastructure.queries.lists import ListedDeadline, ListedViolation, OrderSummary
+from infrastructure.queries.penalties import PenaltySum
+from infrastructure.queries.projections import Projection
+from infrastructure.queries.reports import DailyReport
+from infrastructure.queries.suppliers import OpenHandover, SupplierRecord
+
+CSV = "text/csv"
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+_REF = "#/components/schemas/{name}"
+
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "place": {
+        "lines": [
+            {
+                "sku_id": "52000301",
+                "goods_id": "520003",
+                "name": "泰国金枕榴莲 1个",
+                "quantity": 1,
+                "unit_price_fen": 12900,
+            }
+        ],
+        "paid_fen": 12900,
+        "occurred_at": "2026-03-02T09:00:00+08:00",
+    },
+    "pay": {"paid_fen": 12900},
+    "form-group": {"ship_by": "2026-03-04T09:05:00+08:00", "occurred_at": "2026-03-02T09:05:00+08:00"},
+    "fail-group": {},
+    "change-ship-by": {"ship_by": "2026-03-06T09:05:00+08:00", "reason": "region"},
+    "upload-tracking": {"carrier": "顺丰速运", "tracking_number": "SF7975425451911"},
+    "replace-tracking": {
+        "carrier": "中通快递",
+        "tracking_number": "JT2179977024207",
+        "reason": "carrier lost the label",
+    },
+    "hand-to-supplier": {"supplier_id": "S-17", "expected_tracking_at": "2026-03-03T18:00:00+08:00"},
+    "record-supplier-tracking": {"carrier": "顺丰速运", "tracking_number": "SF7975425451911"},
+    "record-supplier-stockout": {"reason": "no stock before Monday"},
+    "take-back-from-supplier": {"reason": "another one is faster"},
+    "record-pickup": {"tracking_number": "SF7975425451911"},
+    "record-delivery": {"tracking_number": "SF7975425451911"},
+    "confirm-receipt": {},
+    "request-stockout": {"reason": "oversold", "sku_ids": ["52000301"]},
+    "complete-review": {"outcome": "rejected"},
+    "refund": {"initiated_by": "buyer", "reason": "changed_mind", "amount_fen": 12900},
+    "cancel": {"reason": "changed_mind"},
+    "place-hold": {"hold": "manual", "reason": "address looks wrong"},
+    "release-hold": {"hold": "manual", "reason": "address confirmed"},
+    "contact-buyer": {"channel": "chat", "message": "您好，您购买的商品暂时缺货，我们正在处理。"},
+    "file-complaint": {"finding": "different_goods", "evidence": "photo 1"},
+    "decide-complaint": {"outcome": "dismissed"},
+    "appeal": {
+        "violation_id": "180831-481803633911509:late_shipment",
+        "evidence": "carrier's pickup slip",
+        "appeal_by": "2026-03-11T23:59:59+08:00",
+    },
+    "decide-appeal": {"violation_id": "180831-481803633911509:late_shipment", "outcome": "overturned"},
+    "record-charge": {
+        "kind": "late_shipment",
+        "amount_fen": 300,
+        "line_id": "20260306-000017",
+        "occurred_at": "2026-03-06T03:00:00+08:00",
+    },
+    "record-return": {
+        "amount_fen": 300,
+        "line_id": "20260320-000004",
+        "occurred_at": "2026-03-20T03:00:00+08:00",
+    },
+}
+
+_SKU_EXAMPLES: dict[str, dict[str, Any]] = {
+    "count-stock": {"on_hand": 120, "occurred_at": "2026-03-02T09:00:00+08:00"},
+    "set-capacity": {"production_per_day": 50, "shipping_per_day": 80},
+    "delist": {"reason": "out of stock"},
+    "relist": {},
+}
+
+_ANY_COMMAND = ("invalid_request", "unknown_order", "history_full", "stale_version", "too_large")
+_ANY_KEYED = ("idempotency_key_reused", "still_running")
+_ANY = ("overloaded", "unavailable", "internal_error")
+
+_REFUSALS: dict[str, tuple[str, ...]] = {
+    "place": ("order_exists",),
+    "pay": ("already_paid", "order_closed"),
+    "form-group": ("group_already_formed", "order_closed"),
+    "fail-group": ("group_already_formed", "order_closed"),
+    "change-ship-by": ("not_shippable", "ship_by_passed", "order_closed"),
+    "upload-tracking": ("order_locked", "already_shipped", "not_shippable"),
+    "replace-tracking": (
+        "order_locked",
+        "not_shipped",
+        "which_parcel",
+        "unknown_parcel",
+        "already_delivered",
+        "already_replaced",
+        "order_closed",
+    ),
+    "hand-to-supplier": ("order_locked", "already_shipped", "not_shippable", "with_supplier"),
+    "record-supplier-tracking": ("order_locked", "already_shipped", "not_shippable", "no_supplier"),
+    "record-supplier-stockout": ("no_supplier", "already_shipped", "order_closed"),
+    "take-back-from-supplier": ("no_supplier", "already_shipped", "order_closed"),
+    "record-pickup": ("not_shipped", "which_parcel", "unknown_parcel"),
+    "record-delivery": ("not_shipped", "which_parcel", "unknown_parcel"),
+    "confirm-receipt": ("not_shipped", "unknown_parcel"),
+    "request-stockout": ("review_already_open", "already_shipped", "not_shippable", "conditions_not_met"),
+    "complete-review": ("no_open_review",),
+    "refund": ("not_paid",),
+    "cancel": ("already_shipped", "order_closed"),
+    "place-hold": ("order_closed",),
+    "release-hold": ("no_such_hold",),
+    "contact-buyer": (),
+    "file-complaint": ("not_shipped", "complaint_already_open"),
+    "decide-complaint": ("no_open_complaint",),
+    "appeal": ("unknown_violation", "already_appealed", "appeal_too_late"),
+    "decide-appeal": ("no_open_appeal",),
+    "record-charge": ("line_already_told",),
+    "record-return": ("line_already_told",),
+}
+
+_ORDER_HEADERS = {
+    "ETag": {"description": "The version of the order or SKU.", "schema": {"type": "string"}},
+    "Shiplock-Position": {
+        "description": "The position in the shop's log; pass it as min_position to read your own write in lists.",
+        "schema": {"type": "integer"},
+    },
+    "Idempotent-Replayed": {
+        "description": "true when the answer was given before for this Idempotency-Key.",
+        "schema": {"type": "string"},
+    },
+}
+
+
+_COMMAND_PARAMETERS: list[dict[str, Any]] = [
+    {
+        "name": "shop_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$"},
+        "example": "100000001",
+    },
+    {
+        "name": "order_sn",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$"},
+        "example": "180831-481803633911509",
+    },
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "A name for this attempt; the same key gives the same answer and changes nothing again.",
+        "schema": {"type": "string", "maxLength": 257},
+    },
+    {
+        "name": "If-Match",
+        "in": "header",
+        "description": "Only if the order is at this version.",
+        "schema": {"type": "string"},
+        "example": '"3"',
+    },
+    {
+        "name": "Shiplock-Actor",
+        "in": "header",
+        "description": "Who gives the command; kept with its events. Default: api.",
+        "schema": {"type": "string", "maxLength": 100},
+    },
+]
+
+
+def command_path(action: str) -> dict[str, Any]:
+    """The path of a command; all of them are one route, so FastAPI does not describe them itself."""
+    kind = ACTIONS[action].command
+    content = {
+        "schema": {"$ref": _REF.format(name=kind.__name__)},
+        "examples": {action: {"value": _EXAMPLES[action]}},
+    }
+    return _command(action, kind, content, _COMMAND_PARAMETERS, command_responses(action))
+
+
+def sku_command_path(action: str) -> dict[str, Any]:
+    """The same for a command to a SKU."""
+    kind = SKU_ACTIONS[action].command
+    content = {
+        "schema": {"$ref": _REF.format(name=kind.__name__)},
+        "examples": {action: {"value": _SKU_EXAMPLES[action]}},
+    }
+    done = _content("SkuFacts", "What is known of the SKU after the command; nothing changed if it was so already.")
+    done["headers"] = _ORDER_HEADERS
+    codes = ("invalid_request", "history_full", "stale_version", "too_large", *_ANY_KEYED, *_ANY)
+    responses: dict[int | str, dict[str, Any]] = {200: done}
+    return _command(action, kind, content, _SKU_PARAMETERS, responses | problem_responses(*codes))
+
+
+def _command(
+    action: str,
+    kind: type[Command],
+    content: dict[str, Any],
+    parameters: list[dict[str, Any]],
+    responses: dict[int | str, dict[str, Any]],
+) -> dict[str, Any]:
+    operation = {
+        "tags": ["commands"],
+        "summary": action.replace("-", " ").capitalize(),
+        "description": kind.__doc__,
+        "operationId": action,
+        "parameters": parameters,
+        "requestBody": {
+            "required": any(field.required for field in msgspec.structs.fields(kind)),
+            "content": {"application/json": content},
+        },
+        "responses": {str(status): response for status, response in responses.items()},
+    }
+    return {"post": operation}
+
+
+def command_responses(action: str) -> dict[int | str, dict[str, Any]]:
+    done = _content("OrderView", "The order after the command; nothing changed if it was so already.")
+    done["headers"] = _ORDER_HEADERS
+    status = 201 if action == "place" else 200
+    codes = (*_ANY_COMMAND, *_REFUSALS[action], *_ANY_KEYED, *_ANY)
+    if action == "place":
+        codes = tuple(code for code in codes if code != "unknown_order")
+        return {201: done, 200: {**done, "description": "The same order was placed before."}} | problem_responses(
+            *codes
+        )
+    return {status: done} | problem_responses(*codes)
+
+
+def bulk() -> dict[str, Any]:
+    entry = {
+        "type": "object",
+        "required": ["action"],
+        "oneOf": [{"required": ["order_sn"]}, {"required": ["sku_id"]}],
+        "properties": {
+            "order_sn": {"type": "string"},
+            "sku_id": {"type": "string", "maxLength": 64},
+            "action": {"enum": [*ACTIONS, *SKU_ACTIONS]},
+            "idempotency_key": {"type": "string", "maxLength": 255},
+        },
+        "additionalProperties": True,
+        "description": "An order or a SKU, an action, and the fields of that action's own body.",
+    }
+    commands = {"type": "array", "items": entry, "minItems": 1, "maxItems": 1000}
+    schema = {
+        "type": "object",
+        "required": ["commands"],
+        "properties": {"commands": commands},
+        "additionalProperties": False,
+    }
+    sample = {
+        "commands": [
+            {"order_sn": "180831-481803633911509", "action": "form-group"},
+            {
+                "order_sn": "180831-481803633911509",
+                "action": "upload-tracking",
+                "idempotency_key": "print-job-7-line-3",
+                **_EXAMPLES["upload-tracking"],
+            },
+            {"sku_id": "52000301", "action": "count-stock", "on_hand": 120},
+        ]
+    }
+    content = {"schema": schema, "examples": {"bulk": {"value": sample}}}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def bulk_responses() -> dict[int | str, dict[str, Any]]:
+    outcome = {
+        "type": "object",
+        "required": ["status"],
+        "properties": {
+            "status": {"type": "integer"},
+            "order_status": {"type": "string"},
+            "version": {"type": "integer"},
+            "warnings": {"type": "array", "items": {"$ref": _REF.format(name="OrderWarning")}},
+            "problem": {"$ref": _REF.format(name="Problem")},
+        },
+    }
+    schema = {
+        "type": "object",
+        "required": ["outcomes", "position"],
+        "properties": {"outcomes": {"type": "array", "items": outcome}, "position": {"type": "integer"}},
+    }
+    done = {
+        "description": "An outcome for each command, in the same order.",
+        "content": {"application/json": {"schema": schema}},
+    }
+    return {200: done} | problem_responses("invalid_request", "too_large", *_ANY)
+
+
+def ok(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
+    """The responses of a query for one thing."""
+    return {200: _content(schema, "Found.")} | problem_responses("invalid_request", *codes, *_ANY)
+
+
+def accepted(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
+    """The responses of a request for work that takes its time."""
+    begun = _content(schema, "It is begun.")
+    begun["headers"] = {"Location": {"description": "Where to watch it.", "schema": {"type": "string"}}}
+    return {202: begun} | problem_responses("invalid_request", *codes, *_ANY)
+
+
+def body(schema: str, example: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
+    """The request body of a route that reads its body itself."""
+    content = {"schema": {"$ref": _REF.format(name=schema)}, "examples": {"request": {"value": example}}}
+    return {"requestBody": {"required": required, "content": {"application/json": content}}}
+
+
+def json_or_csv(schema: str, example: dict[str, Any], lines: str) -> dict[str, Any]:
+    """The request body of a route that also takes a table as a file."""
+    made = body(schema, example)
+    made["requestBody"]["content"][CSV] = {
+        "schema": {"type": "string"},
+        "examples": {"request": {"value": lines}},
+    }
+    return made
+
+
+def a_sheet(lines: str) -> dict[str, Any]:
+    """The request body of a route that takes a table as a file."""
+    content = {
+        CSV: {"schema": {"type": "string"}, "examples": {"request": {"value": lines}}},
+        XLSX: {"schema": {"type": "string", "format": "binary"}},
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def text(description: str, *codes: str) -> dict[int | str, dict[str, Any]]:
+    """The responses of a query that is answered with plain text."""
+    found = {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}
+    return {200: found} | problem_responses("invalid_request", *codes, *_ANY)
+
+
+def page(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
+    """The responses of a list."""
+    items = {"type": "array", "items": {"$ref": _REF.format(name=schema)}}
+    cursor = {"anyOf": [{"type": "string"}, {"type": "null"}]}
+    body = {
+        "type": "object",
+        "required": ["items", "next_cursor"],
+        "properties": {"items": items, "next_cursor": cursor},
+    }
+    found = {"description": "A page.", "content": {"application/json": {"schema": body}}}
+    return {200: found} | problem_responses("invalid_request", *codes, *_ANY)
+
+
+def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """Responses by status, with an example for each of these problems."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        kind = PROBLEMS[code]
+        response = responses.setdefault(
+            kind.status,
+            {
+                "description": kind.title,
+                "content": {problems.MEDIA_TYPE: {"schema": {"$ref": _REF.format(name="Problem")}, "examples": {}}},
+            },
+        )
+        if response["description"] != kind.title:
+            response["description"] = "Refused; `code` says why."
+        if code in RETRY_AFTER:
+            response["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+        example = msgspec.to_builtins(problems.problem(code, "/v1/shops/100000001/orders/180831-481803633911509"))
+        response["content"][problems.MEDIA_TYPE]["examples"][code] = {"value": example}
+    return responses
+
+
+def install(app: FastAPI) -> None:
+    """Add the commands and the structs' schemas to the document that FastAPI makes of the other routes."""
+    made = app.openapi
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = made()
+            commands = [action.command for action in ACTIONS.values()]
+            views = [OrderView, OrderSummary, ListedDeadline, ListedViolation, OrderDiff, StoredEventView, Problem]
+            views += [
+                DailyReport,
+                RebuildRequest,
+                Progress,
+                Projection,
+                Parked,
+                RuleSet,
+                BacktestRequest,
+                BacktestJob,
+            ]
+            commands += [action.command for action in SKU_ACTIONS.values()]
+            views += [WayOut, Difference, PenaltySum, BillReport, DoubtfulShipment]
+            views += [SkuView, SkuFacts, CaseView, OrderInCase, Message, FilledMessage]
+            views += [InclusionProof, ConsistencyProof, KeyInUse]
+            views += [StockoutApplications, ApplicationReport, SupplierRecord, OpenHandover]
+            _, components = msgspec.json.schema_components([*commands, *views], ref_template=_REF)
+            for action in ACTIONS:
+                path = f"/v1/shops/{{shop_id}}/orders/{{order_sn}}/{action}"
+                schema["paths"][path] = command_path(action)
+            for action in SKU_ACTIONS:
+                schema["paths"][f"/v1/shops/{{shop_id}}/skus/{{sku_id}}/{action}"] = sku_command_path(action)
+            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            schemas.update(components)
+            _forget_other_errors(schema["paths"], schemas)
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _forget_other_errors(paths: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Take out what FastAPI says of invalid requests where it is not told: every error here is a problem."""
+    schemas.pop("HTTPValidationError", None)
+    schemas.pop("ValidationError", None)
+    for path in paths.values():
+        for operation in path.values():
+            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                del operation["responses"]["422"]
+
+
+_SKU_PARAMETERS: list[dict[str, Any]] = [
+    {
+        "name": "sku_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 64},
+        "example": "52000301",
+    }
+    if parameter["name"] == "order_sn"
+    else parameter
+    for parameter in _COMMAND_PARAMETERS
+]
+
+
+def _content(schema: str, description: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "content": {"application/json": {"schema": {"$ref": _REF.format(name=schema)}}},
+    }

@@ -1,0 +1,271 @@
+"""The query parameters of the API: shapes, bounds and defaults."""
+
+import re
+from datetime import UTC, date, datetime
+from typing import Annotated, Literal
+
+import msgspec
+from fastapi import Path
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from domain.calendar import BEIJING
+from domain.order.deadlines import DeadlineKind, DeadlineState
+from domain.order.diff import By
+from domain.order.state import Status
+from domain.order.violations import AppealState
+from domain.rules.ruleset import ViolationKind
+from infrastructure.queries.lists import OrderSort
+
+FIRST = datetime(2015, 1, 1, tzinfo=BEIJING)
+LAST = datetime(2100, 1, 1, tzinfo=BEIJING)
+_moment = msgspec.json.Decoder(Annotated[datetime, msgspec.Meta(tz=True)])
+
+
+def parse_moment(stated: object) -> datetime:
+    """An RFC 3339 time with offset, as UTC; a ``+`` that a client did not encode arrives as a blank.
+
+    Raises ``ValueError`` for anything else and for times outside 2015 to 2100.
+    """
+    text = stated.isoformat() if isinstance(stated, datetime) else str(stated).strip().replace(" ", "+")
+    try:
+        moment: datetime = _moment.decode(msgspec.json.encode(text))
+    except msgspec.DecodeError:
+        raise ValueError("not an RFC 3339 time with offset, such as 2026-03-02T09:00:00+08:00") from None
+    if not FIRST <= moment <= LAST:
+        raise ValueError("a time between 2015 and 2100 is needed")
+    return moment.astimezone(UTC)
+
+
+def parse_day(stated: object) -> date:
+    """A calendar day, ``YYYY-MM-DD``. Raises ``ValueError`` for anything else and for days outside 2015 to 2100."""
+    try:
+        day = msgspec.convert(str(stated).strip(), date)
+    except msgspec.ValidationError:
+        raise ValueError("not a day such as 2026-03-02") from None
+    if not FIRST.date() <= day <= LAST.date():
+        raise ValueError("a day between 2015 and 2100 is needed")
+    return day
+
+
+def _plain(text: str) -> str:
+    if not re.fullmatch(r"[^\x00-\x1f\x7f]+", text):
+        raise ValueError("control characters are not allowed")
+    return text
+
+
+Moment = Annotated[datetime, BeforeValidator(parse_moment)]
+Day = Annotated[date, BeforeValidator(parse_day)]
+ShopId = Annotated[
+    str,
+    Path(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$", examples=["100000001"], description="The shop's id."),
+]
+OrderSn = Annotated[
+    str,
+    Path(
+        pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$",
+        examples=["180831-481803633911509"],
+        description="The platform's order number.",
+    ),
+]
+
+SkuId = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        examples=["52000301"],
+        description="The SKU's id.",
+    ),
+]
+
+CaseId = Annotated[
+    str,
+    Path(
+        max_length=100,
+        pattern=r"^[^\x00-\x1f\x7f]{1,64}:[0-9]{1,18}$",
+        examples=["52000301:1234"],
+        description="The case's id: a SKU and a position of the shop's log.",
+    ),
+]
+
+
+SupplierId = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        examples=["S-17"],
+        description="The supplier's id.",
+    ),
+]
+
+
+class Query(BaseModel):
+    """Parameters that are not listed are refused: a mistyped filter must not look like an unfiltered list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Paged(Query):
+    limit: Annotated[int, Field(ge=1, le=500, description="Items a page.")] = 50
+    cursor: Annotated[str | None, Field(max_length=1000, description="The `next_cursor` of the page before.")] = (
+        None
+    )
+
+
+MinPosition = Annotated[
+    int | None,
+    Field(ge=0, le=2**62, description="Wait until the list has reached this position of the shop's log."),
+]
+
+
+class Waiting(Paged):
+    min_position: MinPosition = None
+
+
+class InThePast(Waiting):
+    as_of: Annotated[
+        Moment | None, Field(description="As things stood then, by what had happened; by order number.")
+    ] = None
+    known_at: Annotated[
+        Moment | None, Field(description="As the log knew them then; by order number. Goes with `as_of`.")
+    ] = None
+
+
+class AtAMoment(Query):
+    as_of: Annotated[Moment | None, Field(description="The order as it stood then, by what had happened.")] = None
+    known_at: Annotated[Moment | None, Field(description="The order as the log knew it then.")] = None
+    at_version: Annotated[int | None, Field(ge=1, le=2**31 - 1, description="The order after so many events.")] = (
+        None
+    )
+
+
+class OrdersQuery(InThePast):
+    status: Annotated[Status | None, Field(description="Only orders of this status.")] = None
+    locked: Annotated[bool | None, Field(description="Only orders whose shipping is, or is not, locked.")] = None
+    sku_id: Annotated[
+        str | None,
+        BeforeValidator(_plain),
+        Field(min_length=1, max_length=64, description="Only orders with this SKU."),
+    ] = None
+    due_before: Annotated[
+        Moment | None, Field(description="Only orders that need a tracking number before then.")
+    ] = None
+    violation: Annotated[
+        ViolationKind | None, Field(description="Only orders on which such a violation stands.")
+    ] = None
+    sort: OrderSort = "ship_by"
+
+
+class ViolationsQuery(InThePast):
+    kind: ViolationKind | None = None
+    since: Annotated[Moment | None, Field(alias="from", description="Only what arose at or after this.")] = None
+    until: Annotated[Moment | None, Field(alias="to", description="Only what arose before this.")] = None
+    appeal: Annotated[
+        AppealState | None,
+        Field(description="Only what was not disputed, is still disputed, or came out like this."),
+    ] = None
+
+
+class DeadlinesQuery(InThePast):
+    kind: DeadlineKind | None = None
+    due_before: Annotated[Moment | None, Field(description="Only deadlines due before this.")] = None
+    state: DeadlineState | None = None
+
+
+class SkusQuery(Waiting):
+    oversold: Annotated[
+        bool | None, Field(description="Only SKUs of which more is due soon than can be shipped, or only others.")
+    ] = None
+    listed: Annotated[bool | None, Field(description="Only SKUs that are, or are not, for sale.")] = None
+
+
+class SkuQuery(Query):
+    min_position: MinPosition = None
+
+
+class CasesQuery(Waiting):
+    state: Annotated[
+        Literal["open", "closed"] | None, Field(description="Only cases that are open, or closed; both by default.")
+    ] = None
+
+
+class HandedOver(Query):
+    since: Annotated[
+        Moment | None, Field(alias="from", description="Only orders handed over at or after this.")
+    ] = None
+    until: Annotated[Moment | None, Field(alias="to", description="Only orders handed over before this.")] = None
+
+
+class SupplierQuery(HandedOver):
+    min_position: MinPosition = None
+
+
+class SuppliersQuery(HandedOver, Waiting):
+    pass
+
+
+class DoubtfulQuery(Waiting):
+    since: Annotated[
+        Moment | None, Field(alias="from", description="Only numbers that went up at or after this.")
+    ] = None
+    until: Annotated[
+        Moment | None, Field(alias="to", description="Only numbers that went up before this; at most 31 days.")
+    ] = None
+
+
+class ReportQuery(Query):
+    since: Annotated[
+        Day | None, Field(alias="from", description="The first day, in Beijing (default: six days before `to`).")
+    ] = None
+    until: Annotated[
+        Day | None, Field(alias="to", description="The last day, in Beijing (default: today); at most 92 in all.")
+    ] = None
+    min_position: MinPosition = None
+    as_of: Annotated[Moment | None, Field(description="As the days stood then, by what had happened.")] = None
+    known_at: Annotated[Moment | None, Field(description="As the log knew the days then. Goes with `as_of`.")] = (
+        None
+    )
+
+
+class DiffQuery(Query):
+    since: Annotated[str, Field(alias="from", max_length=64, description="A version or a time.")]
+    until: Annotated[str, Field(alias="to", max_length=64, description="A version or a time.")]
+    by: Annotated[By, Field(description="Between times: by what had happened, or by what the log had learned.")] = (
+        "as_of"
+    )
+    as_of: Annotated[
+        Moment | None,
+        Field(description="Between versions, or times of `by=known_at`: of how things stood then, at both."),
+    ] = None
+    known_at: Annotated[
+        Moment | None, Field(description="Between times of `by=as_of`: by what the log knew then, at both.")
+    ] = None
+
+
+class CheckpointQuery(Query):
+    size: Annotated[
+        int | None, Field(ge=1, le=2**62, description="The checkpoint of this size (default: the newest).")
+    ] = None
+
+
+class ConsistencyQuery(Query):
+    since: Annotated[int, Field(alias="from", ge=1, le=2**62, description="The older checkpoint's size.")]
+    until: Annotated[
+        int | None, Field(alias="to", ge=1, le=2**62, description="The newer one's size (default: the newest).")
+    ] = None
+
+
+class FeedQuery(Query):
+    after: Annotated[int, Field(ge=0, le=2**62, description="Events behind this position.")] = 0
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+    types: Annotated[
+        str | None,
+        Field(
+            max_length=2000,
+            pattern=r"^[A-Za-z]+(,[A-Za-z]+)*$",
+            description="Only these event types, separated by commas.",
+        ),
+    ] = None

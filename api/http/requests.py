@@ -1,0 +1,142 @@
+"""Reading what clients send: bodies, headers and cursors, all hostile until decoded."""
+
+import base64
+import binascii
+import hashlib
+import re
+from typing import Any
+
+import msgspec
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from api.http.problems import FieldError, Refused, wrong
+from domain.order.commands import Command
+from domain.rules.reading import InvalidRuleSet
+from infrastructure.commands.command_path import IdempotencyKey
+
+MAX_COMMAND_BYTES = 256 * 1024
+MAX_BULK_BYTES = 8 * 1024 * 1024
+
+_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
+_IDENTIFIER = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
+_SKU_ID = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
+_FIELD = re.compile(r"(?:unknown|required) field `(?P<field>[^`]+)`")
+
+
+async def read_body(receive: Receive, stated_length: str | None, limit: int) -> bytes:
+    """The body, if it has at most ``limit`` bytes; no more than that is ever kept."""
+    too_large = Refused("too_large", f"The body may have at most {limit} bytes.")
+    if stated_length and stated_length.isdigit() and int(stated_length) > limit:
+        raise too_large
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk: bytes = message.get("body", b"")
+        body += chunk
+        if len(body) > limit:
+            raise too_large
+        if not message.get("more_body"):
+            return body
+
+
+def decode_command(body: bytes | msgspec.Raw, kind: type[Command], prefix: str = "#") -> Command:
+    """The command of a body; an empty body is an empty object. Raises ``Refused`` naming the field."""
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise invalid(error, prefix) from error
+
+
+def invalid(error: Exception, prefix: str = "#") -> Refused:
+    """What a decoder complained of, as a problem that points at the field."""
+    message = str(error)
+    if isinstance(error, InvalidRuleSet):
+        pointer = f"{prefix}/rules"
+        return Refused("invalid_request", f"{pointer}: {message}", errors=[FieldError(pointer, message)])
+    path = ""
+    if found := _PATH.search(message):
+        path = found["path"].replace("[...]", "/-")
+        path = re.sub(r"\[(\d+)\]", r"/\1", path).replace(".", "/")
+        message = message[: found.start()]
+    if field := _FIELD.search(message):
+        path += "/" + field["field"]
+    says_what = isinstance(error, msgspec.ValidationError) or type(error) is ValueError
+    detail = message if says_what else f"Not valid JSON: {message}"
+    pointer = prefix + path
+    return Refused("invalid_request", f"{pointer}: {detail}", errors=[FieldError(pointer, detail)])
+
+
+def fingerprint(of: str, action: str, command: Command) -> bytes:
+    """What makes two requests the same request: of which order or SKU, the action, and what was asked."""
+    said = b"\x00".join((of.encode(), action.encode(), msgspec.json.encode(command)))
+    return hashlib.sha256(said).digest()
+
+
+def identifier(stated: str, name: str) -> str:
+    """A shop's id or an order's number from the path."""
+    if _IDENTIFIER.fullmatch(stated):
+        return stated
+    raise wrong(name, "letters, digits, - and _, at most 64", "path")
+
+
+def sku_identifier(stated: str) -> str:
+    """A SKU's id from the path: merchants make up their own."""
+    if _SKU_ID.fullmatch(stated):
+        return stated
+    raise wrong("sku_id", "1 to 64 characters, none of them control characters", "path")
+
+
+def actor(stated: str | None) -> str:
+    """Who gives a command, by the header ``Shiplock-Actor``."""
+    if not stated:
+        return "api"
+    if len(stated) <= 100 and stated.isprintable():
+        return stated
+    raise wrong("Shiplock-Actor", "at most 100 printable characters", "header")
+
+
+def idempotency_key(stated: str | None, of: str, action: str, command: Command) -> IdempotencyKey | None:
+    """The key of an ``Idempotency-Key`` header, bare or as a quoted string."""
+    if stated is None:
+        return None
+    key = stated.strip()
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not 1 <= len(key) <= 255 or not key.isprintable():
+        raise wrong("Idempotency-Key", "1 to 255 printable characters, bare or quoted", "header")
+    return IdempotencyKey(key, fingerprint(of, action, command))
+
+
+def if_match(stated: str | None) -> int | None:
+    """The version of an ``If-Match`` header; a tag that is none of ours matches no version.
+
+    ``*`` asks only that there be an order, which every command but ``place`` asks anyway.
+    """
+    if stated is None or stated.strip() == "*":
+        return None
+    tag = stated.strip().removeprefix("W/").strip('"')
+    return int(tag) if tag.isdecimal() and len(tag) < 10 else -1
+
+
+def encode_cursor(key: tuple[Any, ...] | None) -> str | None:
+    """An opaque cursor for a page's last key."""
+    if key is None:
+        return None
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(key)).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None, kind: Any) -> Any:
+    """The key of a cursor that ``encode_cursor`` made for the same list."""
+    if cursor is None:
+        return None
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        key = msgspec.msgpack.decode(raw, type=kind)
+        if any(isinstance(part, str) and "\0" in part for part in key):
+            raise ValueError("no text in the database holds a NUL")
+        return key
+    except (binascii.Error, ValueError, msgspec.DecodeError) as error:
+        raise wrong("cursor", "not a cursor of this list") from error

@@ -1,0 +1,87 @@
+"""Bringing in a bill of the platform as a file: what ``import-bill`` does, over HTTP."""
+
+import asyncio
+from io import BytesIO
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from pydantic import Field
+
+from api.http import openapi
+from api.http.parameters import Query as Parameters
+from api.http.parameters import ShopId
+from api.http.problems import wrong
+from api.http.requests import actor, read_body
+from api.http.routes.commands import Actor, as_problem
+from api.program import Program
+from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.imports.bills import BillReport, import_bill, preview_bill
+from infrastructure.pinduoduo.bills import BillLine, BillReader, Other, Rejected
+from infrastructure.runtime import clock
+
+router = APIRouter(tags=["money"])
+
+MAX_BYTES = 1 << 20
+MOST_UNPACKED = 16 << 20
+MOST_LINES = 10_000
+
+
+class OfABill(Parameters):
+    dry_run: Annotated[bool, Field(description="Say what would happen and append nothing.")] = False
+
+
+@router.post(
+    "/v1/shops/{shop_id}/bills",
+    openapi_extra=openapi.a_sheet(
+        "商户订单号,发生时间,收入金额（+元）,支出金额（-元）,业务描述\n"
+        "180831-481803633911509,2018-09-03 10:00:00,,-3.00,售后费用-延迟发货\n"
+    ),
+    responses=openapi.ok("BillReport", "too_large"),
+)
+async def bills(
+    request: Request, shop_id: ShopId, query: Annotated[OfABill, Query()], stated: Actor = None
+) -> Response:
+    """Bring in a bill as a file: CSV (UTF-8 or GB18030) or XLSX, at most 1 MiB and 10,000 lines.
+
+    Lines about penalties are recorded with the orders they name. `left_out` lists those that did not go in: whose
+    order the shop does not have (`unmatched`), and which make no sense (`rejected`); the others go in. A line that
+    is known already changes nothing, so a bill may be sent again.
+    """
+    given_by = actor(stated)
+    _is_a_sheet(request.headers.get("content-type", ""))
+    body = await read_body(request.receive, request.headers.get("content-length"), MAX_BYTES)
+    try:
+        lines = await asyncio.to_thread(_lines, body)
+    except UnreadableSheet as error:
+        raise wrong("", str(error), "body") from error
+    program: Program = request.app.state.program
+    report = BillReport()
+    try:
+        if query.dry_run:
+            await preview_bill(lines, shop_id, program.pool, program.book, report)
+        else:
+            await import_bill(lines, shop_id, program.path, report, actor=given_by)
+    except Exception as error:
+        raise as_problem(error) from error
+    headers = {"Shiplock-Position": str(report.position)} if report.position else None
+    return Response(msgspec.json.encode(report), 200, headers, "application/json")
+
+
+def _lines(body: bytes) -> list[BillLine | Rejected | Other]:
+    lines: list[BillLine | Rejected | Other] = []
+    with BillReader(BytesIO(body), now=clock.now(), most_unpacked=MOST_UNPACKED) as reader:
+        for line in reader:
+            if len(lines) == MOST_LINES:
+                raise UnreadableSheet(
+                    f"it has more than {MOST_LINES:,} lines; send it in parts, or use the command line"
+                )
+            lines.append(line)
+    return lines
+
+
+def _is_a_sheet(content_type: str) -> None:
+    """Which of the two it is, its content tells; a form that holds the file, or JSON, is neither."""
+    if content_type.partition(";")[0].strip().lower() not in (openapi.CSV, openapi.XLSX):
+        raise wrong("Content-Type", f"send the file itself, as {openapi.CSV} or {openapi.XLSX}", "header")

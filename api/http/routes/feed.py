@@ -1,0 +1,83 @@
+"""The shop's feed: every event in the order it was recorded, as pages or as a live stream."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response, StreamingResponse
+from fastapi.sse import format_sse_event
+
+from api.http import openapi
+from api.http.parameters import FeedQuery, ShopId
+from api.http.problems import wrong
+from api.program import Program
+from infrastructure.log.log import read_feed
+from infrastructure.queries.event_json import StoredEventView
+
+router = APIRouter(tags=["queries"])
+
+POLL_SECONDS = 0.25
+HEARTBEAT_SECONDS = 15.0
+
+EVENT_STREAM = "text/event-stream"
+
+
+class FeedPage(msgspec.Struct, frozen=True):
+    """Events behind ``after``. ``next_cursor`` is the next ``after``, null at the head of the log."""
+
+    items: list[StoredEventView]
+    next_cursor: str | None
+
+
+@router.get("/v1/shops/{shop_id}/events", responses=openapi.page("StoredEventView"))
+async def feed(request: Request, shop_id: ShopId, query: Annotated[FeedQuery, Query()]) -> Response:
+    """The shop's events behind a position, gapless and in order.
+
+    With `Accept: text/event-stream` a live stream that begins there, or behind `Last-Event-ID`, and
+    goes on with what is recorded from then on. When a page looks for some types only, it may hold
+    fewer events than asked for and still have a next one.
+    """
+    program: Program = request.app.state.program
+    types = query.types.split(",") if query.types else None
+    if EVENT_STREAM in request.headers.get("accept", ""):
+        after = _last_event_id(request) or query.after
+        stream = live(program, shop_id, after, types)
+        return StreamingResponse(stream, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
+    async with program.pool.connection() as connection:
+        stored, searched, more = await read_feed(connection, shop_id, query.after, query.limit, types)
+    page = FeedPage([StoredEventView.of(event) for event in stored], str(searched) if more else None)
+    return Response(msgspec.json.encode(page), media_type="application/json")
+
+
+async def live(program: Program, shop_id: str, after: int, types: list[str] | None) -> AsyncIterator[bytes]:
+    """Server-sent events from a position on, until the client leaves or the program stops.
+
+    The id of each is its position; a comment now and then keeps the connection open.
+    """
+    loop = asyncio.get_running_loop()
+    quiet_since = loop.time()
+    yield format_sse_event(comment="begins")
+    while not program.closing.is_set():
+        async with program.pool.connection() as connection:
+            stored, after, more = await read_feed(connection, shop_id, after, 500, types)
+        for event in stored:
+            data = msgspec.json.encode(StoredEventView.of(event)).decode()
+            yield format_sse_event(data_str=data, event=event.type, id=str(event.position))
+        if stored:
+            quiet_since = loop.time()
+        elif loop.time() - quiet_since > HEARTBEAT_SECONDS:
+            quiet_since = loop.time()
+            yield format_sse_event(comment="still here")
+        if not more:
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def _last_event_id(request: Request) -> int | None:
+    stated = request.headers.get("last-event-id")
+    if stated is None:
+        return None
+    if not stated.isdecimal() or len(stated) > 18:
+        raise wrong("Last-Event-ID", "not a position of this stream", "header")
+    return int(stated)

@@ -1,0 +1,84 @@
+"""Rule sets, and backtests of a shop: what other rules would have made of its orders."""
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
+
+from api.backtests import BacktestRequest
+from api.http import openapi
+from api.http.parameters import Query as Parameters
+from api.http.parameters import ShopId
+from api.http.problems import Refused
+from api.http.requests import MAX_COMMAND_BYTES, invalid, read_body
+from api.program import Program
+from infrastructure.jobs import backtests as backtest_jobs
+from infrastructure.jobs.backtests import TooMany
+
+router = APIRouter(tags=["rules"])
+
+BacktestId = Annotated[int, Path(ge=1, le=2**31 - 1, description="The backtest's number.")]
+
+
+@router.get("/v1/rules", responses=openapi.page("RuleSet"))
+async def rules(request: Request, query: Annotated[Parameters, Query()]) -> Response:
+    """The rule sets that orders are judged by, by the date from which each is in force."""
+    program: Program = request.app.state.program
+    return _json({"items": program.book.sets, "next_cursor": None})
+
+
+@router.post(
+    "/v1/shops/{shop_id}/rules/backtests",
+    status_code=202,
+    responses=openapi.accepted("BacktestJob", "too_large", "too_many_backtests"),
+    openapi_extra=openapi.body(
+        "BacktestRequest", {"rules": 'name = "what-if"\n…', "from": "2026-03-01T00:00:00+08:00"}
+    ),
+)
+async def ask(request: Request, shop_id: ShopId) -> Response:
+    """Judge a shop's orders by another rule set and tell what would differ. Nothing is changed.
+
+    The answer tells where to watch it (`Location`).
+    """
+    program: Program = request.app.state.program
+    body = await read_body(request.receive, request.headers.get("content-length"), MAX_COMMAND_BYTES)
+    try:
+        asked = msgspec.json.decode(body or b"{}", type=BacktestRequest).asked()
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise invalid(error) from error
+    async with program.pool.connection() as connection:
+        try:
+            job = await backtest_jobs.ask(connection, shop_id, asked)
+        except TooMany as error:
+            raise Refused("too_many_backtests", str(error)) from error
+    await program.backtests.work()
+    return _json(job, 202, {"Location": f"/v1/shops/{shop_id}/rules/backtests/{job.id}"})
+
+
+@router.get("/v1/shops/{shop_id}/rules/backtests", responses=openapi.page("BacktestJob"))
+async def backtests(request: Request, shop_id: ShopId, query: Annotated[Parameters, Query()]) -> Response:
+    """A shop's latest backtests without their results, the newest first."""
+    program: Program = request.app.state.program
+    async with program.pool.connection() as connection:
+        found = await backtest_jobs.of_shop(connection, shop_id)
+    return _json({"items": found, "next_cursor": None})
+
+
+@router.get(
+    "/v1/shops/{shop_id}/rules/backtests/{backtest_id}", responses=openapi.ok("BacktestJob", "unknown_backtest")
+)
+async def backtest(request: Request, shop_id: ShopId, backtest_id: BacktestId) -> Response:
+    """How far a backtest is: `state`, `done` of `total` events, rate, seconds left, and in the end its `result`."""
+    program: Program = request.app.state.program
+    async with program.pool.connection() as connection:
+        job = await backtest_jobs.find(connection, shop_id, backtest_id)
+    if job is None:
+        raise Refused("unknown_backtest", f"Shop {shop_id} has no backtest {backtest_id}.")
+    if not job.is_finished:
+        await program.backtests.work()  # whoever was at work on it may have been killed
+    return _json(job)
+
+
+def _json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(body), status, headers, "application/json")

@@ -1,0 +1,58 @@
+"""What operates the program: health, metrics, and the texts its problems point at."""
+
+import html
+
+import msgspec
+import psycopg
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from psycopg_pool import PoolTimeout
+
+from api.http import openapi
+from api.http.problems import PROBLEMS, Refused
+from api.program import Program
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/", include_in_schema=False)
+async def root() -> Response:
+    return RedirectResponse("/docs")
+
+
+@router.get("/healthz")
+async def healthz() -> Response:
+    """The process is alive; nothing else is looked at."""
+    return Response(msgspec.json.encode({"status": "ok"}), media_type="application/json")
+
+
+@router.get("/readyz", responses=openapi.problem_responses("unavailable"))
+async def readyz(request: Request) -> Response:
+    """The database answers, so requests can be served."""
+    program: Program = request.app.state.program
+    try:
+        async with program.pool.connection() as connection:
+            await connection.execute("SELECT 1")
+    except (psycopg.Error, PoolTimeout) as error:
+        raise Refused("unavailable") from error
+    return Response(msgspec.json.encode({"status": "ready"}), media_type="application/json")
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics() -> Response:
+    """Counters and gauges in the Prometheus text format."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/problems/{code}", response_class=HTMLResponse, responses=openapi.problem_responses("not_found"))
+async def problem(code: str) -> Response:
+    """What a problem's `type` points at: what is wrong and what to do next."""
+    kind = PROBLEMS.get(code)
+    if kind is None:
+        raise Refused("not_found", f"No problem is called {code[:100]!r}.")
+    title, advice = html.escape(kind.title), html.escape(kind.advice)
+    return HTMLResponse(
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
+        f"<h1>{title}</h1><p><code>{code}</code>, status {kind.status}</p><p>{advice}</p></html>"
+    )

@@ -1,0 +1,118 @@
+"""Applying for stockout of many orders at once: a list of order numbers in, an answer for every row out."""
+
+from io import BytesIO
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from pydantic import Field
+
+from api.http import openapi
+from api.http.parameters import Moment, ShopId
+from api.http.parameters import Query as Parameters
+from api.http.problems import wrong
+from api.http.requests import actor, invalid, read_body
+from api.http.routes.commands import Actor, as_problem
+from api.http.stockout_applications import MOST_ORDERS, StockoutApplications
+from api.program import Program
+from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.imports import stockout_applications as stockouts
+from infrastructure.imports.stockout_applications import (
+    MOST_SKUS,
+    ApplicationReport,
+    preview_stockouts,
+    request_stockouts,
+)
+from infrastructure.imports.stockout_lists import Entry, Reason, Rejected, StockoutListReader, entries
+from infrastructure.queries.related_facts import look_around
+from infrastructure.runtime import clock
+
+router = APIRouter(tags=["commands"])
+
+MAX_BYTES = 1 << 20
+
+
+class OfAFile(Parameters):
+    reason: Annotated[
+        Reason | None, Field(description="With a CSV body: of the rows that do not say one themselves.")
+    ] = None
+    sku_id: list[str] = Field(
+        default_factory=list,
+        max_length=MOST_SKUS,
+        description="With a CSV body: apply for these SKUs alone, where a row names none.",
+    )
+    occurred_at: Annotated[
+        Moment | None, Field(description="With a CSV body: when it was applied for (default: now).")
+    ] = None
+    dry_run: Annotated[bool, Field(description="With a CSV body: say what would happen and append nothing.")] = (
+        False
+    )
+
+
+@router.post(
+    "/v1/shops/{shop_id}/stockout-applications",
+    openapi_extra=openapi.json_or_csv(
+        "StockoutApplications",
+        {"reason": "oversold", "order_sns": ["180831-481803633911509"], "sku_ids": ["52000301"]},
+        "订单号,样式ID,缺货原因\n180831-481803633911509,52000301,oversold\n",
+    ),
+    responses=openapi.ok("ApplicationReport", "too_large"),
+)
+async def apply(
+    request: Request, shop_id: ShopId, query: Annotated[OfAFile, Query()], stated: Actor = None
+) -> Response:
+    """Apply for stockout of many orders: as JSON, or as a CSV file (UTF-8 or GB18030) with a column 订单号.
+
+    Every row is answered; one that is refused or makes no sense never stops the others. An order whose
+    application is under review already is left as it is, so a list may be sent again.
+    """
+    body = await read_body(request.receive, request.headers.get("content-length"), MAX_BYTES)
+    given_by = actor(stated)
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == openapi.CSV:
+        rows = _rows(body)
+        asked = stockouts.Request(shop_id, given_by, query.reason, tuple(query.sku_id), query.occurred_at)
+        dry_run = query.dry_run
+    else:
+        _only_with_csv(query)
+        try:
+            found = msgspec.json.decode(body or b"{}", type=StockoutApplications)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise invalid(error) from error
+        rows = list(entries(found.order_sns))
+        asked = stockouts.Request(shop_id, given_by, found.reason, found.sku_ids, found.occurred_at)
+        dry_run = found.dry_run
+    program: Program = request.app.state.program
+    report = ApplicationReport()
+    try:
+        if dry_run:
+            await preview_stockouts(
+                rows, asked, program.pool, program.book, clock.now(), report, look_around=look_around
+            )
+        else:
+            await request_stockouts(rows, asked, program.path, program.book, report)
+    except Exception as error:
+        raise as_problem(error) from error
+    headers = {"Shiplock-Position": str(report.position)} if report.position else None
+    return Response(msgspec.json.encode(report), 200, headers, "application/json")
+
+
+def _rows(body: bytes) -> list[Entry | Rejected]:
+    rows: list[Entry | Rejected] = []
+    try:
+        if body.startswith(b"PK"):
+            raise UnreadableSheet("it is a workbook; save it as CSV, or use the command line")
+        with StockoutListReader(BytesIO(body)) as reader:
+            for row in reader:
+                if len(rows) == MOST_ORDERS:
+                    raise UnreadableSheet(f"it has more than {MOST_ORDERS:,} rows; send it in parts")
+                rows.append(row)
+    except UnreadableSheet as error:
+        raise wrong("", str(error), "body") from error
+    return rows
+
+
+def _only_with_csv(query: OfAFile) -> None:
+    """A parameter that has no effect is a mistake."""
+    for name in query.model_fields_set:
+        raise wrong(name, f"with a JSON body this is a field of it; send {openapi.CSV} to give it here")

@@ -1,0 +1,245 @@
+"""Backtests asked for over HTTP: kept in a table, worked off one after another by whoever is at work.
+
+A job that was interrupted is begun again; one that is interrupted again and again fails.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, class_row
+
+from domain.rules.ruleset import RuleBook
+from infrastructure.log.replay import ReplayFailed
+from infrastructure.queries.backtest import Asked, Backtest, Progress, backtest
+from infrastructure.runtime import clock
+
+State = Literal["waiting", "running", "done", "failed"]
+
+MOST_UNFINISHED = 3
+"""So many backtests of a shop wait or run at most."""
+
+MOST_UNFINISHED_IN_ALL = 50
+"""So many wait or run at most, of all shops."""
+
+KEPT = 20
+"""So many of a shop's backtests are kept; the oldest go."""
+
+MOST_BEGINNINGS = 3
+"""A backtest that was begun so often and never finished is given up."""
+
+_WORKING = 7_166_404_001_155_042
+"""The advisory lock of who works off backtests."""
+
+_ASKING = 7_166_404
+"""With a hash of its id, the advisory lock of a shop while one is asked for."""
+
+NOTED_SECONDS = 0.5
+
+_encode = msgspec.json.Encoder().encode
+_asked = msgspec.json.Decoder(Asked).decode
+_result = msgspec.json.Decoder(Backtest).decode
+
+
+class TooMany(Exception):
+    """The shop has as many backtests under way as it may have."""
+
+
+class Row(NamedTuple):
+    """A job as it is stored."""
+
+    shop_id: str
+    id: int
+    asked: bytes
+    state: State
+    begun: int
+    done: int
+    total: int
+    worked_seconds: float
+    requested_at: datetime
+    finished_at: datetime | None
+    error: str | None
+    result: bytes | None
+
+
+class BacktestJob(msgspec.Struct, frozen=True):
+    """A backtest asked for. ``done`` and ``total`` count events; ``result`` is there when it is ``done``."""
+
+    id: int
+    rules: str
+    state: State
+    done: int
+    total: int
+    events_per_second: float | None
+    eta_seconds: float | None
+    requested_at: datetime
+    finished_at: datetime | None
+    error: str | None
+    result: Backtest | None
+
+    @classmethod
+    def of(cls, row: Row) -> "BacktestJob":
+        rate = row.done / row.worked_seconds if row.done and row.worked_seconds else None
+        return cls(
+            id=row.id,
+            rules=_asked(row.asked).rules.name,
+            state=row.state,
+            done=row.done,
+            total=row.total,
+            events_per_second=rate,
+            eta_seconds=(row.total - row.done) / rate if rate else None,
+            requested_at=row.requested_at,
+            finished_at=row.finished_at,
+            error=row.error,
+            result=_result(row.result) if row.result else None,
+        )
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in ("done", "failed")
+
+
+_COLUMNS = ", ".join(Row._fields)
+
+
+async def ask(connection: AsyncConnection[TupleRow], shop_id: str, asked: Asked) -> BacktestJob:
+    """Put down a backtest to be worked off. Raises ``TooMany``."""
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_ASKING, shop_id))
+        rows = await _of_shop(connection, shop_id)
+        unfinished = [row for row in rows if row.finished_at is None]
+        if len(unfinished) >= MOST_UNFINISHED:
+            raise TooMany(f"{len(unfinished)} backtests of this shop wait or run; let one finish first.")
+        cursor = await connection.execute("SELECT count(*) FROM backtest WHERE finished_at IS NULL")
+        counted = await cursor.fetchone()
+        if counted and counted[0] >= MOST_UNFINISHED_IN_ALL:
+            raise TooMany("Backtests of other shops wait as well, and are too many; try again later.")
+        finished = [row.id for row in rows if row.finished_at is not None]
+        dropped = finished[: max(len(rows) + 1 - KEPT, 0)]
+        await connection.execute("DELETE FROM backtest WHERE shop_id = %s AND id = ANY (%s)", (shop_id, dropped))
+        inserted = connection.cursor(row_factory=class_row(Row))
+        await inserted.execute(
+            f"""INSERT INTO backtest (shop_id, id, asked, state, requested_at)
+                VALUES (%s, %s, %s, 'waiting', %s) RETURNING {_COLUMNS}""",
+            (shop_id, rows[-1].id + 1 if rows else 1, _encode(asked), clock.now()),
+        )
+        row = await inserted.fetchone()
+        assert row
+        return BacktestJob.of(row)
+
+
+async def find(connection: AsyncConnection[TupleRow], shop_id: str, job_id: int) -> BacktestJob | None:
+    cursor = connection.cursor(row_factory=class_row(Row))
+    await cursor.execute(f"SELECT {_COLUMNS} FROM backtest WHERE shop_id = %s AND id = %s", (shop_id, job_id))
+    row = await cursor.fetchone()
+    return BacktestJob.of(row) if row else None
+
+
+async def of_shop(connection: AsyncConnection[TupleRow], shop_id: str) -> list[BacktestJob]:
+    """A shop's backtests, the latest first, without their results."""
+    return [BacktestJob.of(row._replace(result=None)) for row in reversed(await _of_shop(connection, shop_id))]
+
+
+async def any_unfinished(connection: AsyncConnection[TupleRow]) -> bool:
+    cursor = await connection.execute("SELECT EXISTS (SELECT FROM backtest WHERE finished_at IS NULL)")
+    return await cursor.fetchone() == (True,)
+
+
+async def work_off(url: str, book: RuleBook, processes: int | None = None) -> None:
+    """Run what was asked for, one after another, until nothing is left.
+
+    Of several programs that want to, one does at a time; the others wait.
+    """
+    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute("SELECT pg_advisory_lock(%s)", (_WORKING,))
+        while job := await _begin_next(connection):
+            await _run(connection, url, book, job, processes)
+
+
+async def _begin_next(connection: AsyncConnection[TupleRow]) -> Row | None:
+    """The job that waits longest, or was interrupted: nobody else works on any."""
+    cursor = connection.cursor(row_factory=class_row(Row))
+    await cursor.execute(
+        f"SELECT {_COLUMNS} FROM backtest WHERE finished_at IS NULL ORDER BY requested_at, shop_id, id LIMIT 1"
+    )
+    row = await cursor.fetchone()
+    if row:
+        await connection.execute(
+            """UPDATE backtest SET state = 'running', begun = begun + 1, done = 0, worked_seconds = 0
+               WHERE shop_id = %s AND id = %s""",
+            (row.shop_id, row.id),
+        )
+    return row
+
+
+async def _run(
+    connection: AsyncConnection[TupleRow], url: str, book: RuleBook, job: Row, processes: int | None
+) -> None:
+    if job.begun >= MOST_BEGINNINGS:
+        await _finish(connection, job, error=f"It was interrupted {job.begun} times; ask for it again.")
+        return
+    async with _noting(connection, job) as reached:
+        try:
+            found = await backtest(
+                url,
+                job.shop_id,
+                book,
+                _asked(job.asked),
+                job.requested_at,
+                processes=processes,
+                on_progress=reached.append,
+            )
+        except ReplayFailed as error:
+            failed: str | None = str(error)
+        else:
+            failed = None
+    await _finish(connection, job, error=failed, result=None if failed else _encode(found))
+
+
+@asynccontextmanager
+async def _noting(connection: AsyncConnection[TupleRow], job: Row) -> AsyncIterator[list[Progress]]:
+    """Write down every so often how far a job is, as the list given tells."""
+    reached = [Progress(0, 0, 0.0)]
+    over = asyncio.Event()
+
+    async def note() -> None:
+        while not over.is_set():
+            await _note(connection, job, reached[-1])
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), NOTED_SECONDS)
+        await _note(connection, job, reached[-1])
+
+    noting = asyncio.create_task(note())
+    try:
+        yield reached
+    finally:
+        over.set()
+        await noting
+
+
+async def _note(connection: AsyncConnection[TupleRow], job: Row, reached: Progress) -> None:
+    await connection.execute(
+        "UPDATE backtest SET done = %s, total = %s, worked_seconds = %s WHERE shop_id = %s AND id = %s",
+        (reached.done, reached.total, reached.seconds, job.shop_id, job.id),
+    )
+
+
+async def _finish(
+    connection: AsyncConnection[TupleRow], job: Row, *, error: str | None = None, result: bytes | None = None
+) -> None:
+    await connection.execute(
+        """UPDATE backtest SET state = %s, finished_at = %s, error = %s, result = %s
+           WHERE shop_id = %s AND id = %s""",
+        ("failed" if error else "done", clock.now(), error, result, job.shop_id, job.id),
+    )
+
+
+async def _of_shop(connection: AsyncConnection[TupleRow], shop_id: str) -> list[Row]:
+    """Oldest first; there are never more than a few."""
+    cursor = connection.cursor(row_factory=class_row(Row))
+    await cursor.execute(f"SELECT {_COLUMNS} FROM backtest WHERE shop_id = %s ORDER BY id", (shop_id,))
+    return await cursor.fetchall()

@@ -1,0 +1,147 @@
+"""Backtests: what a shop's history would have cost under another rule set.
+
+The log is replayed over all cores; nothing is written, and the views are not asked.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta, field
+from psycopg import AsyncConnection
+
+from domain.money.backtest import KINDS, Comparison, Count, OrderDifference, Tally, counted
+from domain.rules.ruleset import RuleBook, RuleSet, ViolationKind
+from infrastructure.log.log import read_head
+from infrastructure.log.replay import Replayed, replay, stretches
+
+MOST_SHOWN = 100
+"""So many of the orders that differ are in a result, those that differ most."""
+
+_Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to compare: a rule set with the rules in force.
+
+    The set governs every order whose group formed from ``since`` on and before ``until`` (while it has not:
+    that was placed then), whatever its own effective date. Orders are judged as they stand at ``as_of``, by
+    what had occurred by then; without it as they stand now.
+    """
+
+    rules: RuleSet
+    since: _Moment | None = field(default=None, name="from")
+    until: _Moment | None = field(default=None, name="to")
+    as_of: _Moment | None = None
+
+    def __post_init__(self) -> None:
+        if self.since and self.until and self.since >= self.until:
+            raise ValueError("`from` must be before `to`")
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """Violations under the rules in force (``now``), under the other set (``then``), and ``then`` less ``now``.
+
+    Of one ``kind``, or of all; ``orders_differing`` is on how many orders they differ.
+    """
+
+    kind: ViolationKind | None
+    now: Count
+    then: Count
+    difference: Count
+    orders_differing: int
+
+
+class Backtest(msgspec.Struct, frozen=True):
+    """What a backtest found. ``differing`` of ``orders`` fare otherwise; ``items`` are those that differ most.
+
+    ``position`` is how far the shop's log was read. Of ``unreadable`` orders only the part that can be read
+    was judged.
+    """
+
+    shop_id: str
+    rules: str
+    since: datetime | None = field(name="from")
+    until: datetime | None = field(name="to")
+    as_of: datetime
+    position: int
+    orders: int
+    differing: int
+    kinds: tuple[Compared, ...]
+    total: Compared
+    items: tuple[OrderDifference, ...]
+    unreadable: tuple[str, ...]
+
+
+class Progress(NamedTuple):
+    """How far a backtest is, in events, and how long it took to get there."""
+
+    done: int
+    total: int
+    seconds: float
+
+
+async def backtest(
+    url: str,
+    shop_id: str,
+    book: RuleBook,
+    asked: Asked,
+    now: datetime,
+    *,
+    processes: int | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_differences: Callable[[Sequence[OrderDifference]], None] | None = None,
+) -> Backtest:
+    """Judge every order of a shop by the rules in force and by another set.
+
+    This process folds too, for as long as it takes; whoever serves has a program of its own do this.
+    ``on_differences`` is given every order that differs, by number; otherwise only the largest are kept.
+    Raises ``ReplayFailed``.
+    """
+    began = time.monotonic()
+    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        position = await read_head(connection, shop_id)
+        planned = await stretches(connection, shop_id, position)
+    at = asked.as_of or now
+    compare = Comparison(
+        book, RuleBook([asked.rules]), at, asked.since, asked.until, None if on_differences else MOST_SHOWN
+    )
+    tally, done = Tally(), 0
+    unreadable: list[str] = []
+    on_progress(Progress(0, position, 0.0))
+    parts: AsyncIterator[Replayed[Tally]] = replay(
+        url, planned, compare, as_of=asked.as_of, processes=processes, here=True
+    )
+    async for part in parts:
+        if on_differences:
+            on_differences(part.result.differences)
+        tally.merge(part.result, MOST_SHOWN)
+        unreadable += part.unreadable
+        done += part.events
+        on_progress(Progress(done, position, time.monotonic() - began))
+    return Backtest(
+        shop_id=shop_id,
+        rules=asked.rules.name,
+        since=asked.since,
+        until=asked.until,
+        as_of=at,
+        position=position,
+        orders=tally.orders,
+        differing=tally.differing,
+        kinds=tuple([_compared(tally, kind) for kind in KINDS]),
+        total=_compared(tally),
+        items=tuple(tally.differences),
+        unreadable=tuple(unreadable[:MOST_SHOWN]),
+    )
+
+
+def _compared(tally: Tally, kind: ViolationKind | None = None) -> Compared:
+    now, then = counted(tally.now, kind), counted(tally.then, kind)
+    more = Count(
+        then.violations - now.violations,
+        then.penalties_fen - now.penalties_fen,
+        then.unknown_penalties - now.unknown_penalties,
+    )
+    return Compared(kind, now, then, more, tally.by_kind[kind] if kind else tally.differing)

@@ -1,0 +1,76 @@
+"""Doubtful shipments: orders whose tracking number another order had, or whose numbers were replaced often.
+
+SQL selects orders that may be; whether one is, the domain says (``domain.order.warnings``), from its events.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from domain.order.state import Status, fold
+from domain.order.warnings import OrderWarning, doubts
+from domain.rules.ruleset import RuleBook
+from infrastructure.log.log import read_histories
+from infrastructure.log.streams import OF_ORDER
+from infrastructure.queries.lists import Page
+from infrastructure.queries.related_facts import look_around, wanted
+from infrastructure.queries.scanning import page_of
+
+_ORDERS = """
+SELECT DISTINCT p.order_sn FROM parcel_list p
+WHERE p.shop_id = %(shop_id)s AND p.uploaded_at >= %(since)s AND p.uploaded_at < %(until)s
+  AND p.order_sn >= %(first)s
+  AND (p.number > 1 OR EXISTS (
+      SELECT FROM parcel_list o
+      WHERE o.shop_id = %(shop_id)s AND o.tracking_number = p.tracking_number AND o.order_sn <> p.order_sn))
+ORDER BY p.order_sn LIMIT %(limit)s
+"""
+
+
+class DoubtfulShipment(msgspec.Struct, frozen=True):
+    """An order with what is doubtful about its tracking numbers."""
+
+    order_sn: str
+    status: Status
+    shipped_at: datetime | None
+    warnings: tuple[OrderWarning, ...]
+
+
+async def list_doubtful(
+    connection: AsyncConnection[TupleRow],
+    shop_id: str,
+    book: RuleBook,
+    since: datetime,
+    until: datetime,
+    limit: int,
+    after: tuple[str, int] | None = None,
+) -> Page[DoubtfulShipment]:
+    """Orders with a doubtful number among those that went up from ``since`` till ``until``, by order number.
+
+    A page may hold fewer than ``limit`` and still have a next one: the work of one page is bounded.
+    """
+
+    async def numbers_from(first: str, count: int) -> list[str]:
+        cursor = await connection.execute(
+            _ORDERS, {"shop_id": shop_id, "since": since, "until": until, "first": first, "limit": count}
+        )
+        return [number for (number,) in await cursor.fetchall()]
+
+    async def items_of(numbers: Sequence[str]) -> dict[str, list[DoubtfulShipment]]:
+        streams = [(shop_id, OF_ORDER.stream(number)) for number in numbers]
+        histories = await read_histories(connection, streams)
+        orders = [fold(number, histories[stream]) for number, stream in zip(numbers, streams, strict=True)]
+        asked = [wanted(shop_id, order, until) for order in orders]
+        others = await look_around(connection, [each for each in asked if each])
+        found = {}
+        for order in orders:
+            around = others.around(shop_id, order, None, {})
+            warned = tuple(doubts(order, book.governing(order), around.uses))
+            shown = DoubtfulShipment(order.order_sn, order.status, order.shipped_at, warned)
+            found[order.order_sn] = [shown] if warned else []
+        return found
+
+    return await page_of(limit, after, numbers_from, items_of)

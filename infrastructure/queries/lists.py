@@ -1,0 +1,370 @@
+"""Reading the views: bounded pages by key, never by offset.
+
+Each page goes on behind the last row's sorting key. Whatever depends on the moment of asking is
+compared here: a deadline's state, a violation's standing.
+
+Read are the SQL views that show the active builds' tables (``builds``).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Literal, Self, TypeVar, get_args
+
+import msgspec
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+
+from domain.order.deadlines import Deadline, DeadlineKind, DeadlineState
+from domain.order.events import Line
+from domain.order.state import Status
+from domain.order.view import DeadlineView, ShipmentLock, ViolationView
+from domain.order.violations import AppealState
+from domain.rules.ruleset import ViolationKind
+from infrastructure.projections.view import FAR_FUTURE
+from infrastructure.projections.views.deadlines import ENDS, KINDS, LANES
+from infrastructure.projections.views.orders import decode_lines, decode_lock, decode_numbers
+from infrastructure.projections.views.violations import decode_appeal
+
+OrderSort = Literal["ship_by", "-placed_at"]
+Key = tuple[Any, ...]
+
+_UNLOCKED = ShipmentLock(locked=False, holds=())
+
+
+class OrderSummary(msgspec.Struct, frozen=True):
+    """What a list shows of an order."""
+
+    order_sn: str
+    status: Status
+    version: int
+    position: int
+    lines: tuple[Line, ...]
+    paid_fen: int | None
+    placed_at: datetime | None
+    group_formed_at: datetime | None
+    ship_by: datetime | None
+    tracking_numbers: tuple[str, ...]
+    shipment_lock: ShipmentLock
+    anomalies: int
+
+
+class ListedDeadline(DeadlineView, frozen=True, kw_only=True, omit_defaults=True):
+    """A deadline with the order it belongs to."""
+
+    order_sn: str
+
+
+class ListedViolation(ViolationView, frozen=True, kw_only=True, omit_defaults=True):
+    """A violation with the order it belongs to."""
+
+    order_sn: str
+
+    @classmethod
+    def of(cls, violation: ViolationView, order_sn: str) -> Self:
+        return cls(**msgspec.structs.asdict(violation), order_sn=order_sn)
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some rows, and the key behind which the next page begins; ``None`` when there is no more."""
+
+    items: list[T]
+    next_key: Key | None
+
+
+WAITING = ("awaiting_shipment", "stockout_review")
+"""The statuses of orders that still need a tracking number; the second is locked always."""
+
+
+async def list_orders(
+    connection: AsyncConnection[TupleRow],
+    shop_id: str,
+    at: datetime,
+    limit: int,
+    after: Key | None = None,
+    *,
+    sort: OrderSort = "ship_by",
+    status: str | None = None,
+    locked: bool | None = None,
+    sku_id: str | None = None,
+    due_before: datetime | None = None,
+    violation: ViolationKind | None = None,
+) -> Page[OrderSummary]:
+    """Orders of a shop, by ship-by (those without one last) or newest first.
+
+    ``due_before`` finds orders that still wait for a tracking number and must have one before then;
+    ``violation`` those on which such a violation stands at ``at`` and counts.
+    """
+    statuses = [
+        each
+        for each in ([status] if status else get_args(Status))
+        if (due_before is None or each in WAITING) and (locked is not False or each != "stockout_review")
+    ]
+    where: list[sql.Composable] = [sql.SQL("o.shop_id = %(shop_id)s AND o.status = l.status")]
+    if locked is not None:
+        where.append(sql.SQL("o.locked") if locked else sql.SQL("NOT o.locked"))
+    if sku_id is not None:
+        where.append(sql.SQL("o.sku_ids @> ARRAY[%(sku_id)s::text]"))
+    if due_before is not None:
+        where.append(sql.SQL("o.ship_by_key < %(due_before)s"))
+    if violation is not None:
+        stands = sql.Identifier("o", f"{violation}_from")
+        where.append(sql.SQL("{stands} IS NOT NULL AND {stands} <= %(at)s").format(stands=stands))
+    key = ("ship_by_key", "order_sn") if sort == "ship_by" else ("placed_at", "order_sn")
+    descending = sort == "-placed_at"
+    parameters = {
+        "shop_id": shop_id,
+        "statuses": statuses,
+        "sku_id": sku_id,
+        "due_before": due_before,
+        "at": at,
+    }
+    return await _page(
+        connection,
+        _SUMMARY,
+        "order_list",
+        "o",
+        where,
+        key,
+        parameters,
+        limit,
+        after,
+        _listed_order,
+        descending=descending,
+        lanes=sql.SQL("unnest(%(statuses)s::text[]) AS l(status)"),
+    )
+
+
+_SUMMARY_COLUMNS = (
+    "status",
+    "version",
+    "position",
+    "lines",
+    "paid_fen",
+    "placed_at",
+    "group_formed_at",
+    "ship_by",
+    "tracking_numbers",
+    "shipment_lock",
+    "anomalies",
+)
+_SUMMARY = sql.SQL("o.order_sn, {}").format(
+    sql.SQL(", ").join(
+        sql.SQL("{}::text" if name in ("lines", "tracking_numbers", "shipment_lock") else "{}").format(
+            sql.Identifier("o", name)
+        )
+        for name in _SUMMARY_COLUMNS
+    )
+)
+
+
+def _listed_order(row: Sequence[Any]) -> OrderSummary:
+    order_sn, *values = row[: 1 + len(_SUMMARY_COLUMNS)]
+    return summary_of(order_sn, dict(zip(_SUMMARY_COLUMNS, values, strict=True)))
+
+
+def summary_of(order_sn: str, row: Mapping[str, Any]) -> OrderSummary:
+    """What a list shows of a row of the view ``orders``, by its columns' names."""
+    shown = {name: row[name] for name in _SUMMARY_COLUMNS}
+    lock = shown["shipment_lock"]
+    if shown["placed_at"] == FAR_FUTURE:
+        shown["placed_at"] = None
+    shown["lines"] = decode_lines(shown["lines"])
+    shown["tracking_numbers"] = decode_numbers(shown["tracking_numbers"])
+    shown["shipment_lock"] = decode_lock(lock) if lock else _UNLOCKED
+    return OrderSummary(order_sn, **shown)
+
+
+async def list_deadlines(
+    connection: AsyncConnection[TupleRow],
+    shop_id: str,
+    at: datetime,
+    limit: int,
+    after: Key | None = None,
+    *,
+    kind: DeadlineKind | None = None,
+    due_before: datetime | None = None,
+    state: DeadlineState | None = None,
+) -> Page[ListedDeadline]:
+    """Deadlines of a shop by when they are due, with their state at ``at``; those of unknown time last."""
+    lanes = [
+        (LANES[each, end], since or "-infinity", until or "infinity", delisted)
+        for each in ([kind] if kind else KINDS)
+        for end, since, until, delisted in _ends_of(each, state, at.isoformat())
+    ]
+    where = [
+        sql.SQL("d.shop_id = %(shop_id)s AND d.lane = l.lane AND d.due_key >= l.since AND d.due_key < l.until"),
+        sql.SQL("(l.delisted IS NULL OR l.delisted = ({} IS NOT NULL))").format(_DELISTED_AT),
+    ]
+    if due_before is not None:
+        where.append(sql.SQL("d.due_key < %(due_before)s"))
+    numbers, since, until, delisted = zip(*lanes, strict=True)
+
+    def listed(row: Sequence[Any]) -> ListedDeadline:
+        kind, due_key, met_at, settled, tracking_number, order_sn, sku_id, supplier_id, delisted_at = row[:9]
+        if delisted_at is not None:
+            met_at, settled = delisted_at, "met"
+        due_at = None if due_key == FAR_FUTURE else due_key
+        state = Deadline(kind, due_at, met_at, settled).state(at)
+        about = (tracking_number, sku_id, supplier_id)
+        return ListedDeadline(kind, due_at, met_at, state, *about, order_sn=order_sn)
+
+    return await _page(
+        connection,
+        sql.SQL(
+            "d.kind, d.due_key, d.met_at, d.settled, d.tracking_number, d.order_sn, d.sku_id, d.supplier_id, {}"
+        ).format(_DELISTED_AT),
+        "deadline_list",
+        "d",
+        where,
+        ("due_key", "order_sn", "number"),
+        {
+            "shop_id": shop_id,
+            "due_before": due_before,
+            "lanes": list(numbers),
+            "since": list(since),
+            "until": list(until),
+            "delisted": list(delisted),
+        },
+        limit,
+        after,
+        listed,
+        lanes=sql.SQL(
+            """unnest(%(lanes)s::smallint[], %(since)s::timestamptz[], %(until)s::timestamptz[],
+               %(delisted)s::boolean[]) AS l(lane, since, until, delisted)"""
+        ),
+    )
+
+
+# When the SKU of a delist_sku was first off the shelf after the application; ``domain.order.deadlines.delist_sku``
+# over rows of two kinds.
+_DELISTED_AT = sql.SQL("""CASE WHEN d.sku_id IS NOT NULL THEN (
+    SELECT min(x.delisted_at) FROM delisting_list x
+    WHERE x.sku_id = d.sku_id AND x.shop_id = d.shop_id AND (x.relisted_at IS NULL OR x.relisted_at > d.since)
+) END""")
+
+_End = tuple[DeadlineState | None, str | None, str | None, bool | None]
+"""An end, the due times between which it is meant, and whether the SKU must be delisted, where that matters."""
+
+
+def _ends_of(kind: DeadlineKind, state: DeadlineState | None, at: str) -> Sequence[_End]:
+    """The ends a deadline in this state may have, with the due times between which it then is in it."""
+    if state is None:
+        return [(end, None, None, None) for end in ENDS]
+    if kind == "delist_sku" and state == "met":
+        return [(None, None, None, True), ("unknown", None, None, True)]
+    delisted = False if kind == "delist_sku" else None
+    if state == "pending":
+        return [("pending", None, None, delisted), (None, at, None, delisted)]
+    if state == "missed":
+        return [("missed", None, None, delisted), (None, None, at, delisted)]
+    return [(state, None, None, delisted)]
+
+
+async def list_violations(
+    connection: AsyncConnection[TupleRow],
+    shop_id: str,
+    at: datetime,
+    limit: int,
+    after: Key | None = None,
+    *,
+    kind: ViolationKind | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    appeal: AppealState | None = None,
+) -> Page[ListedViolation]:
+    """Violations of a shop that stand at ``at``, by when they arose: from ``since`` on and before ``until``."""
+    where: list[sql.Composable] = [
+        sql.SQL("v.shop_id = %(shop_id)s AND v.stands_from <= %(at)s AND v.arose_at <= %(at)s")
+    ]
+    if kind is not None:
+        where.append(sql.SQL("v.kind = %(kind)s"))
+    if since is not None:
+        where.append(sql.SQL("v.arose_at >= %(since)s"))
+    if until is not None:
+        where.append(sql.SQL("v.arose_at < %(until)s"))
+    if appeal is not None:
+        # Written out, so that the planner sees whether the index of those that were disputed will do.
+        where.append(sql.SQL("v.appeal_state = {}").format(sql.Literal(appeal)))
+
+    def listed(row: Sequence[Any]) -> ListedViolation:
+        violation_id, kind, cause, arose_at, penalty_fen, rule, appeal_by, appeal, order_sn = row[:9]
+        return ListedViolation(
+            violation_id,
+            kind,
+            cause,
+            arose_at,
+            penalty_fen,
+            rule,
+            appeal_by,
+            decode_appeal(appeal) if appeal else None,
+            order_sn=order_sn,
+        )
+
+    return await _page(
+        connection,
+        sql.SQL(
+            "v.violation_id, v.kind, v.cause, v.arose_at, v.penalty_fen, v.rule, v.appeal_by, v.appeal::text, "
+            "v.order_sn"
+        ),
+        "violation_list",
+        "v",
+        where,
+        ("arose_at", "violation_id"),
+        {"shop_id": shop_id, "kind": kind, "since": since, "until": until, "at": at},
+        limit,
+        after,
+        listed,
+    )
+
+
+async def _page(
+    connection: AsyncConnection[TupleRow],
+    columns: sql.Composable,
+    table: str,
+    alias: str,
+    where: Sequence[sql.Composable],
+    sorted_by: tuple[str, ...],
+    parameters: dict[str, Any],
+    limit: int,
+    after: Key | None,
+    item: Callable[[Sequence[Any]], T],
+    *,
+    descending: bool = False,
+    lanes: sql.SQL | None = None,
+) -> Page[T]:
+    """One page of a table in the order of a key, which must be unique; one row more tells if there is a next.
+
+    With ``lanes`` a page of each lane is read by index, and the page is made of those.
+    """
+    key = [sql.Identifier(alias, column) for column in sorted_by]
+    conditions: list[sql.Composable] = [*where]
+    if after is not None:
+        names = [f"key_{n}" for n in range(len(key))]
+        parameters |= dict(zip(names, after, strict=True))
+        conditions.append(
+            sql.SQL("({}) {} ({})").format(
+                sql.SQL(", ").join(key),
+                sql.SQL("<" if descending else ">"),
+                sql.SQL(", ").join(sql.Placeholder(name) for name in names),
+            )
+        )
+    direction = sql.SQL(" DESC") if descending else sql.SQL("")
+    order = sql.SQL(", ").join(column + direction for column in key)
+    rows = sql.SQL("{} {} WHERE {}").format(
+        sql.Identifier(table), sql.Identifier(alias), sql.SQL(" AND ").join(conditions)
+    )
+    first = sql.SQL("ORDER BY {} LIMIT {}").format(order, sql.Literal(limit + 1))
+    if lanes is not None:
+        rows = sql.SQL("{}, LATERAL (SELECT * FROM {} {}) {}").format(lanes, rows, first, sql.Identifier(alias))
+    query = sql.SQL("SELECT {}, {} FROM {} {}").format(columns, sql.SQL(", ").join(key), rows, first)
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(query, parameters)
+    found = await cursor.fetchall()
+    shown = found[:limit]
+    next_key = tuple(shown[-1][-len(key) :]) if len(found) > limit else None
+    return Page([item(row) for row in shown], next_key)

@@ -1,0 +1,87 @@
+"""Reconciliation: for which orders the platform's bills and the rules disagree, and by how much.
+
+SQL selects orders that were charged or broke a rule in a period; where they differ, the domain says
+(``domain.money.reconciliation``), from the order's events.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from domain.money.reconciliation import Difference, DifferenceKind, differences
+from domain.order.state import fold
+from domain.rules.ruleset import RuleBook
+from infrastructure.log.log import read_histories
+from infrastructure.log.streams import OF_ORDER
+from infrastructure.queries.lists import Page
+from infrastructure.queries.scanning import page_of
+
+# An order counts with all its charges and violations as soon as one of them lies in the period: a bill comes days
+# after what it is for.
+_ORDERS = """
+SELECT order_sn FROM (
+    SELECT v.order_sn FROM violation_list v
+    WHERE v.shop_id = %(shop_id)s AND v.order_sn >= %(first)s AND v.stands_from <= %(at)s
+      AND v.arose_at >= %(since)s::timestamptz AND v.arose_at < %(until)s::timestamptz
+    UNION
+    SELECT c.order_sn FROM charge_list c
+    WHERE c.shop_id = %(shop_id)s AND c.order_sn >= %(first)s
+      AND c.charged_at >= %(since)s::timestamptz AND c.charged_at < %(until)s::timestamptz
+) AS concerned
+ORDER BY order_sn LIMIT %(limit)s
+"""
+
+
+async def list_differences(
+    connection: AsyncConnection[TupleRow],
+    shop_id: str,
+    book: RuleBook,
+    at: datetime,
+    limit: int,
+    after: tuple[str, int] | None = None,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    difference: DifferenceKind | None = None,
+) -> Page[Difference]:
+    """The differences of a shop as they stand at a moment, by order number.
+
+    A page may hold fewer than ``limit`` and still have a next one: the work of one page is bounded.
+    """
+
+    async def numbers_from(first: str, count: int) -> list[str]:
+        cursor = await connection.execute(
+            _ORDERS,
+            {
+                "shop_id": shop_id,
+                "first": first,
+                "at": at,
+                "since": since.isoformat() if since else "-infinity",
+                "until": until.isoformat() if until else "infinity",
+                "limit": count,
+            },
+        )
+        return [number for (number,) in await cursor.fetchall()]
+
+    async def items_of(numbers: Sequence[str]) -> dict[str, list[Difference]]:
+        by_order = await _of(connection, shop_id, book, at, numbers)
+        return {
+            number: [each for each in found if difference in (None, each.difference)]
+            for number, found in by_order.items()
+        }
+
+    return await page_of(limit, after, numbers_from, items_of)
+
+
+async def _of(
+    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, at: datetime, numbers: Sequence[str]
+) -> dict[str, tuple[Difference, ...]]:
+    streams = [(shop_id, OF_ORDER.stream(number)) for number in numbers]
+    histories = await read_histories(connection, streams)
+    found = {}
+    for number, stream in zip(numbers, streams, strict=True):
+        order = fold(number, histories[stream])
+        found[number] = differences(order, book.governing(order), at)
+    return found

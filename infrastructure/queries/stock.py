@@ -1,0 +1,260 @@
+"""Reading SKUs from the views: the board, one SKU, and the cases of SKUs.
+
+SQL only selects; what follows from what it finds is the domain's (``domain.sku``). A SKU is known as soon as
+an order names it, so the board goes by the SKUs of orders as well as by those of which something was told.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from domain.rules.ruleset import RuleBook
+from domain.sku.state import Capacity, Count, Listing, Sku, fold
+from domain.stock.sellable import Demand, horizon
+from domain.stock.view import SkuView, ordinary_hours, view
+from domain.stockout.case import Application, StockoutCase, Wanted, cases
+from infrastructure.log.columns import Texts, Times
+from infrastructure.log.log import read_histories
+from infrastructure.log.streams import OF_SKU
+from infrastructure.projections.view import FAR_FUTURE
+from infrastructure.queries.lists import Page
+
+MOST_STRETCHES = 4
+"""How many pages of SKUs one filtered page looks through at most before it answers with what it has."""
+
+MOST_ORDERS = 100_000
+"""How many orders of SKUs with cases are looked at for one page."""
+
+# From SKU to SKU by index, whatever many rows each has.
+_NAMES = """
+WITH RECURSIVE named(sku_id) AS (
+    SELECT {next} UNION ALL SELECT {next_of_named} FROM named WHERE named.sku_id IS NOT NULL
+)
+SELECT sku_id FROM named WHERE sku_id IS NOT NULL LIMIT %(limit)s
+"""
+
+_NEXT = """least(
+    (SELECT r.sku_id FROM reservation_list r WHERE r.shop_id = %(shop_id)s AND r.sku_id > {after}
+     AND r.ended_at IS NULL ORDER BY r.sku_id LIMIT 1),
+    (SELECT r.sku_id FROM reservation_list r WHERE r.shop_id = %(shop_id)s AND r.sku_id > {after}
+     AND r.ended_at IS NOT NULL ORDER BY r.sku_id LIMIT 1),
+    (SELECT k.sku_id FROM sku_list k WHERE k.shop_id = %(shop_id)s AND k.sku_id > {after}
+     ORDER BY k.sku_id LIMIT 1)
+)"""
+
+_NAMES = _NAMES.format(next=_NEXT.format(after="%(after)s::text"), next_of_named=_NEXT.format(after="named.sku_id"))
+
+_TOLD = """
+SELECT w.sku_id, k.version, k.position, k.delisted_at, k.on_hand, k.counted_at,
+       k.production_per_day, k.shipping_per_day, k.capacity_since
+FROM unnest(%(sku_ids)b) WITH ORDINALITY AS w(sku_id, n)
+LEFT JOIN sku_list k ON k.shop_id = %(shop_id)b AND k.sku_id = w.sku_id
+ORDER BY w.n
+"""
+
+# Only indexes are read: the pieces stand in them (views/reservations.py).
+_DEMAND = """
+SELECT w.sku_id, o.reserved, o.due, o.pending, s.shipped, o.orders,
+       o.named OR EXISTS (SELECT FROM reservation_list e
+                          WHERE e.shop_id = %(shop_id)b AND e.sku_id = w.sku_id AND e.ended_at IS NOT NULL),
+       EXISTS (SELECT FROM application_list a WHERE a.shop_id = %(shop_id)b AND a.sku_id = w.sku_id)
+FROM unnest(%(sku_ids)b, %(counted_at)b) AS w(sku_id, counted_at)
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(r.quantity) FILTER (WHERE r.state = 'reserved'), 0)::bigint AS reserved,
+           coalesce(sum(r.quantity) FILTER (WHERE r.state = 'reserved' AND r.ship_by_key <= %(horizon)b), 0)::bigint
+               AS due,
+           coalesce(sum(r.quantity) FILTER (WHERE r.state = 'pending'), 0)::bigint AS pending,
+           count(*) FILTER (WHERE r.state = 'reserved') AS orders, count(*) > 0 AS named
+    FROM reservation_list r
+    WHERE r.shop_id = %(shop_id)b AND r.sku_id = w.sku_id AND r.ended_at IS NULL
+) o
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(r.quantity), 0)::bigint AS shipped
+    FROM reservation_list r
+    WHERE r.shop_id = %(shop_id)b AND r.sku_id = w.sku_id AND r.ended_at > w.counted_at AND r.state = 'shipped'
+) s
+"""
+
+_APPLICATIONS = """
+SELECT a.sku_id, a.order_sn, a.position, a.requested_at, a.time_known, a.outcome
+FROM application_list a WHERE a.shop_id = %b AND a.sku_id = ANY (%b)
+ORDER BY a.sku_id, a.requested_at, a.position
+"""
+
+_WANTED = """
+SELECT w.sku_id, r.order_sn, r.quantity, r.state, r.formed_at, r.ended_at, r.contacted_at, r.ship_by_key, r.cost_key
+FROM unnest(%(sku_ids)b, %(since)b) AS w(sku_id, since)
+CROSS JOIN LATERAL (
+    SELECT * FROM reservation_list o
+    WHERE o.shop_id = %(shop_id)b AND o.sku_id = w.sku_id AND o.ended_at IS NULL
+    UNION ALL
+    SELECT * FROM reservation_list e
+    WHERE e.shop_id = %(shop_id)b AND e.sku_id = w.sku_id AND e.ended_at > w.since
+) r
+WHERE r.formed_at IS NOT NULL
+LIMIT %(limit)b
+"""
+
+
+async def list_skus(
+    connection: AsyncConnection[TupleRow],
+    shop_id: str,
+    book: RuleBook,
+    now: datetime,
+    limit: int,
+    after: str = "",
+    *,
+    oversold: bool | None = None,
+    listed: bool | None = None,
+) -> Page[SkuView]:
+    """The SKUs of a shop by id, behind ``after``.
+
+    With a filter a page may hold fewer than ``limit`` and still have a next one: the work of one is bounded.
+    """
+    found: list[_Stock] = []
+    next_key = None
+    for _ in range(MOST_STRETCHES):
+        cursor = await connection.execute(_NAMES, {"shop_id": shop_id, "after": after, "limit": limit + 1})
+        names = [name for (name,) in await cursor.fetchall()]
+        skus = await _told(connection, shop_id, names[:limit])
+        for stock in await _stock(connection, shop_id, book, now, skus):
+            after = stock.sku.sku_id
+            over = oversold is not None and view(stock.sku, stock.demand, (), book, now).oversold_by > 0
+            if over == bool(oversold) and listed in (None, stock.sku.listed):
+                found.append(stock)
+                if len(found) == limit:
+                    break
+        more = len(names) > limit or (bool(names) and after != names[-1])
+        next_key = (after,) if more else None
+        if len(found) == limit or not more:
+            break
+    return Page(await _views(connection, shop_id, book, now, found), next_key)
+
+
+async def find_sku(
+    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, now: datetime, sku_id: str
+) -> SkuView | None:
+    """One SKU, if anything was told of it or an order names it; what was told is read from its events."""
+    stream = (shop_id, OF_SKU.stream(sku_id))
+    sku = fold(sku_id, (await read_histories(connection, [stream]))[stream])
+    stock = await _stock(connection, shop_id, book, now, [sku])
+    found = await _views(connection, shop_id, book, now, stock)
+    return found[0] if found else None
+
+
+class _Stock(NamedTuple):
+    """A SKU with what orders want of it, and whether stockout of it was ever applied for."""
+
+    sku: Sku
+    demand: Demand
+    applied_for: bool
+
+
+async def _stock(
+    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, now: datetime, skus: Sequence[Sku]
+) -> list[_Stock]:
+    """What orders want of these SKUs; without those that are not known at all."""
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(
+        _DEMAND,
+        {
+            "shop_id": shop_id,
+            "sku_ids": Texts([sku.sku_id for sku in skus]),
+            "counted_at": Times([sku.count.at if sku.count else FAR_FUTURE for sku in skus]),
+            "horizon": horizon(ordinary_hours(book, now), now),
+        },
+    )
+    found = {}
+    for sku_id, reserved, due, pending, shipped, orders, named, applied_for in await cursor.fetchall():
+        found[sku_id] = (Demand(reserved, due, pending, shipped, orders), named, applied_for)
+    return [
+        _Stock(sku, demand, applied_for)
+        for sku in skus
+        for demand, named, applied_for in (found[sku.sku_id],)
+        if sku.version or named
+    ]
+
+
+async def _views(
+    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, now: datetime, stock: Sequence[_Stock]
+) -> list[SkuView]:
+    troubled = [each.sku.sku_id for each in stock if each.applied_for]
+    cases = await cases_of(connection, shop_id, troubled) if troubled else {}
+    return [view(each.sku, each.demand, cases.get(each.sku.sku_id, ()), book, now) for each in stock]
+
+
+async def _told(connection: AsyncConnection[TupleRow], shop_id: str, sku_ids: Sequence[str]) -> list[Sku]:
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(_TOLD, {"shop_id": shop_id, "sku_ids": Texts(sku_ids)})
+    return [_sku(*row) for row in await cursor.fetchall()]
+
+
+def _sku(
+    sku_id: str,
+    version: int | None,
+    position: int,
+    delisted_at: datetime | None,
+    on_hand: int | None,
+    counted_at: datetime | None,
+    production_per_day: int | None,
+    shipping_per_day: int | None,
+    capacity_since: datetime | None,
+) -> Sku:
+    """The SKU of a row, as far as what may be sold depends on it."""
+    if version is None:
+        return Sku(sku_id)
+    return Sku(
+        sku_id,
+        version,
+        position,
+        count=Count(on_hand, counted_at) if on_hand is not None and counted_at else None,
+        capacity=(
+            Capacity(production_per_day, shipping_per_day, capacity_since)
+            if production_per_day is not None and shipping_per_day is not None and capacity_since
+            else None
+        ),
+        listings=(Listing(False, delisted_at),) if delisted_at else (),
+    )
+
+
+async def cases_of(
+    connection: AsyncConnection[TupleRow], shop_id: str, sku_ids: Sequence[str]
+) -> Mapping[str, list[StockoutCase]]:
+    """All stockout cases of these SKUs, the oldest of each first."""
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(_APPLICATIONS, (shop_id, Texts(sku_ids)))
+    applications: dict[str, list[Application]] = {}
+    for sku_id, *application in await cursor.fetchall():
+        applications.setdefault(sku_id, []).append(Application(*application))
+    if not applications:
+        return {}
+    since = [found[0].requested_at for found in applications.values()]
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(
+        _WANTED,
+        {"shop_id": shop_id, "sku_ids": Texts(list(applications)), "since": Times(since), "limit": MOST_ORDERS},
+    )
+    wanted = _wanted(await cursor.fetchall())
+    told = await read_histories(connection, ((shop_id, OF_SKU.stream(sku_id)) for sku_id in applications))
+    return {
+        sku_id: cases(sku_id, told[shop_id, OF_SKU.stream(sku_id)], found, wanted.get(sku_id, []))
+        for sku_id, found in applications.items()
+    }
+
+
+def _wanted(rows: Iterable[TupleRow]) -> dict[str, list[Wanted]]:
+    """By SKU, an order's pieces of one SKU taken together: open while one of them is."""
+    found: dict[str, dict[str, Wanted]] = {}
+    for sku_id, order_sn, quantity, state, formed_at, ended_at, contacted_at, ship_by_key, cost_key in rows:
+        ship_by = None if ship_by_key == FAR_FUTURE else ship_by_key
+        part = Wanted(order_sn, quantity, state, formed_at, ended_at, contacted_at, ship_by, -cost_key)
+        orders = found.setdefault(sku_id, {})
+        if (other := orders.get(order_sn)) is not None:
+            last = max(part, other, key=lambda each: each.ended_at or FAR_FUTURE)
+            part = msgspec.structs.replace(last, quantity=part.quantity + other.quantity)
+        orders[order_sn] = part
+    return {sku_id: list(orders.values()) for sku_id, orders in found.items()}

@@ -1,0 +1,188 @@
+"""Reading stockout cases: lists of them, one with its orders, what is at risk, and what to tell the buyers.
+
+SQL selects SKUs that were applied for, in their order; what a case is, the domain says (``domain.stockout.case``).
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from domain.order.deadlines import ship_by
+from domain.order.state import Order, fold
+from domain.rules.ruleset import RuleBook
+from domain.stockout.case import InCase, StockoutCase
+from domain.stockout.case_view import CaseView, OrderInCase, case_view, order_in_case
+from domain.stockout.messages import FilledMessage, Message, fitting
+from infrastructure.log.log import read_histories
+from infrastructure.log.streams import OF_ORDER
+from infrastructure.queries.lists import Page
+from infrastructure.queries.related_facts import around_applications
+from infrastructure.queries.stock import cases_of
+
+STRETCH = 200
+"""SKUs whose cases are made at once."""
+
+MOST_STRETCHES = 4
+"""How many of those one page looks through at most before it answers with what it has."""
+
+Phase = Literal["open", "closed"]
+CaseKey = tuple[Phase, str, int]
+"""Open cases come first; then by SKU, and by number the latest first."""
+
+_LAST_NUMBER = 2**62
+
+# From SKU to SKU by index, whatever many applications each has.
+_APPLIED_FOR = """
+WITH RECURSIVE named(sku_id) AS (
+    (SELECT a.sku_id FROM application_list a WHERE a.shop_id = %(shop_id)s AND a.sku_id >= %(first)s
+     ORDER BY a.sku_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT a.sku_id FROM application_list a WHERE a.shop_id = %(shop_id)s AND a.sku_id > named.sku_id
+            ORDER BY a.sku_id LIMIT 1)
+    FROM named WHERE named.sku_id IS NOT NULL
+)
+SELECT sku_id FROM named WHERE sku_id IS NOT NULL LIMIT %(limit)s
+"""
+
+
+async def list_cases(
+    connection: AsyncConnection[TupleRow],
+    shop_id: str,
+    book: RuleBook,
+    now: datetime,
+    limit: int,
+    after: CaseKey | None = None,
+    *,
+    state: Phase | None = None,
+) -> Page[CaseView]:
+    """The stockout cases of a shop, those that are open first, by SKU.
+
+    A page may hold fewer than ``limit`` and still have a next one: the work of one page is bounded.
+    """
+    found: list[tuple[CaseKey, StockoutCase]] = []
+    phase, first, number = after or (state or "open", "", _LAST_NUMBER)
+    for _ in range(MOST_STRETCHES):
+        cursor = await connection.execute(_APPLIED_FOR, {"shop_id": shop_id, "first": first, "limit": STRETCH + 1})
+        names = [name for (name,) in await cursor.fetchall()]
+        cases = await cases_of(connection, shop_id, names[:STRETCH])
+        for sku_id in names[:STRETCH]:
+            for case in reversed(cases.get(sku_id, [])):
+                if (case.closed_at is None) != (phase == "open"):
+                    continue
+                if sku_id == first and case.number >= number:
+                    continue
+                if len(found) == limit:
+                    return Page([case_view(each, book, now) for _, each in found], found[-1][0])
+                found.append(((phase, sku_id, case.number), case))
+        if len(names) > STRETCH:
+            first, number = names[STRETCH], _LAST_NUMBER
+        elif phase == "open" and state is None:
+            phase, first, number = "closed", "", _LAST_NUMBER
+        else:
+            return Page([case_view(each, book, now) for _, each in found], None)
+    return Page([case_view(each, book, now) for _, each in found], (phase, first, number))
+
+
+async def find_case(connection: AsyncConnection[TupleRow], shop_id: str, case_id: str) -> StockoutCase | None:
+    """The case of this id."""
+    sku_id, _, number = case_id.rpartition(":")
+    cases = (await cases_of(connection, shop_id, [sku_id])).get(sku_id, [])
+    return next((case for case in cases if str(case.number) == number), None)
+
+
+async def at_risk(
+    connection: AsyncConnection[TupleRow],
+    shop_id: str,
+    book: RuleBook,
+    now: datetime,
+    sku_id: str,
+    limit: int,
+    after: tuple[int, str, str] | None = None,
+) -> Page[OrderInCase]:
+    """The open orders of the SKU's open case that have not applied: the dearest first, then the most urgent."""
+    cases = (await cases_of(connection, shop_id, [sku_id])).get(sku_id, [])
+    if not cases or cases[-1].closed_at is not None:
+        return Page([], None)
+    orders = sorted((_urgency(order), order) for order in cases[-1].orders if order.standing == "at_risk")
+    left = [order for key, order in orders if after is None or key > tuple(after)]
+    shown = left[:limit]
+    items = await _orders(connection, shop_id, book, now, cases[-1], shown)
+    return Page(items, _urgency(shown[-1]) if len(left) > limit else None)
+
+
+def _urgency(order: InCase) -> tuple[int, str, str]:
+    due = order.ship_by.isoformat() if order.ship_by else "9999"
+    return -order.cost_fen, due, order.order_sn
+
+
+async def orders_of(
+    connection: AsyncConnection[TupleRow],
+    shop_id: str,
+    book: RuleBook,
+    now: datetime,
+    case: StockoutCase,
+    limit: int,
+    after: tuple[datetime, str] | None = None,
+) -> Page[OrderInCase]:
+    """The orders of a case, by when they fell into it."""
+    shown, next_key = _page_of(case, limit, after)
+    return Page(await _orders(connection, shop_id, book, now, case, shown), next_key)
+
+
+async def messages_of(
+    connection: AsyncConnection[TupleRow],
+    shop_id: str,
+    book: RuleBook,
+    case: StockoutCase,
+    messages: Sequence[Message],
+    limit: int,
+    after: tuple[datetime, str] | None = None,
+) -> Page[FilledMessage]:
+    """What may be told to the buyers of a case, order by order: the messages that fit how each stands."""
+    shown, next_key = _page_of(case, limit, after)
+    orders = await _folded(connection, shop_id, shown)
+    return Page(
+        [
+            message
+            for each, order in zip(shown, orders, strict=True)
+            for message in fitting(
+                messages, each.standing, order, case.sku_id, ship_by(order, book.governing(order))
+            )
+        ],
+        next_key,
+    )
+
+
+def _page_of(
+    case: StockoutCase, limit: int, after: tuple[datetime, str] | None
+) -> tuple[list[InCase], tuple[datetime, str] | None]:
+    left = [order for order in case.orders if after is None or (order.since, order.order_sn) > tuple(after)]
+    shown = left[:limit]
+    return shown, (shown[-1].since, shown[-1].order_sn) if len(left) > limit else None
+
+
+async def _orders(
+    connection: AsyncConnection[TupleRow],
+    shop_id: str,
+    book: RuleBook,
+    now: datetime,
+    case: StockoutCase,
+    shown: Sequence[InCase],
+) -> list[OrderInCase]:
+    orders = await _folded(connection, shop_id, shown)
+    moments = [max(now, order.last_occurred_at or now) for order in orders]
+    around = await around_applications(connection, shop_id, book, list(zip(orders, moments, strict=True)))
+    return [
+        order_in_case(case, each, order, book, at, others)
+        for each, order, at, others in zip(shown, orders, moments, around, strict=True)
+    ]
+
+
+async def _folded(connection: AsyncConnection[TupleRow], shop_id: str, shown: Sequence[InCase]) -> list[Order]:
+    """The orders as they are by now, from their events."""
+    streams = [(shop_id, OF_ORDER.stream(each.order_sn)) for each in shown]
+    histories = await read_histories(connection, streams)
+    return [fold(each.order_sn, histories[stream]) for each, stream in zip(shown, streams, strict=True)]

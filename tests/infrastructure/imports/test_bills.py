@@ -1,0 +1,60 @@
+"""Bills into the log: what a preview says is what then happens."""
+
+from datetime import UTC, datetime
+from io import BytesIO
+
+import pytest
+
+from infrastructure.commands.command_path import CommandPath
+from infrastructure.database.pool import Pool
+from infrastructure.imports import bills
+from infrastructure.imports.bills import BillReport, import_bill, preview_bill
+from infrastructure.log.log import read_head
+from infrastructure.pinduoduo.bills import BillReader
+from infrastructure.runtime.rule_sets import shipped_rules
+from tests.orders import SHOP, on_database, order_sn, placed_and_formed
+
+NOW = datetime(2026, 4, 1, tzinfo=UTC)
+HEADER = "商户订单号,发生时间,收入金额（+元）,支出金额（-元）,业务描述,流水号"
+
+
+def bill(*lines: str) -> BillReader:
+    return BillReader(BytesIO("\n".join([HEADER, *lines]).encode()), now=NOW)
+
+
+def charge(number: int, fen: str = "3.00", line_id: str = "", at: str = "2026-03-06 03:00:00") -> str:
+    return f"{order_sn(number)},{at},,-{fen},延迟发货,{line_id}"
+
+
+@pytest.mark.parametrize("batch", [500, 1])
+def test_a_preview_knows_of_the_lines_above(database_url: str, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    monkeypatch.setattr(bills, "BATCH", batch)
+    lines = [
+        charge(0, line_id="Q1"),
+        charge(0, line_id="Q1"),
+        charge(0, "4.00", line_id="Q1"),
+        charge(1),
+        charge(1),
+        charge(1, line_id="Q2", at="2026-03-05 03:00:00"),
+        charge(1, line_id="Q2", at="2026-03-04 03:00:00"),
+        charge(7),
+        charge(7),
+        f"{order_sn(0)},2026-03-07 03:00:00,3.00,,申诉补回,Q1",
+        f"{order_sn(0)},2026-03-07 03:00:00,3.00,,申诉补回,Q3",
+    ]
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 2)
+        for _ in range(2):
+            async with pool.connection() as connection:
+                head = await read_head(connection, SHOP)
+            preview = await preview_bill(bill(*lines), SHOP, pool, shipped_rules(), BillReport())
+            async with pool.connection() as connection:
+                assert await read_head(connection, SHOP) == head
+            report = await import_bill(bill(*lines), SHOP, path, BillReport())
+            preview.position = report.position
+            assert preview == report
+            assert (report.charges + report.returns + report.known, report.rejected) == (6, 3)
+        assert (report.charges, report.returns) == (0, 0)
+
+    on_database(database_url, work)
