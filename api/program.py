@@ -17,13 +17,13 @@ from api.rebuilds import Rebuilds
 from api.workers import Start, Wake
 from domain.rules.ruleset import RuleBook
 from infrastructure.audit.archive import Archive
-from infrastructure.commands.command_path import CommandPath
+from infrastructure.commands.committer import CommandPath
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import is_current, migrate
 from infrastructure.database.pool import Pool, connection_pool
 from infrastructure.log.log import is_distributed
 from infrastructure.projections.rebuild import prepare
-from infrastructure.queries.related_facts import look_around
+from infrastructure.queries.related_facts import read_related_facts
 from infrastructure.runtime import clock
 from infrastructure.runtime.settings import Settings
 
@@ -113,7 +113,7 @@ class Program:
                 render=lambda intent, outcome: to_receipt(answers.of(intent, outcome)),
                 on_commit=wake,
                 together=not distributed,
-                look_around=look_around,
+                read_related_facts=read_related_facts,
             )
             await stack.enter_async_context(path)
             beside = await stack.enter_async_context(Beside(url))

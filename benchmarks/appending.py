@@ -22,7 +22,8 @@ from benchmarks.table import Result, plural
 from domain.history import Metadata
 from domain.order.commands import OrderedLine, Place
 from domain.order.events import GroupFormed, Line, OrderPlaced
-from infrastructure.commands.command_path import CommandPath, Tell
+from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.intents import OrderCommand
 from infrastructure.database.cluster import binaries
 from infrastructure.database.pool import connection_pool
 from infrastructure.log.log import Append, append, new_event
@@ -147,14 +148,16 @@ async def tell_rate(url: str, writers: int) -> float:
         CommandPath(pool, shipped_rules(), clock.now, render=lambda intent, outcome: b"") as path,
     ):
         told = 0
-        commands = [Tell("bench", stream.removeprefix("order:"), PLACE, "bench") for stream in new_orders(MOST)]
+        commands = [
+            OrderCommand("bench", stream.removeprefix("order:"), PLACE, "bench") for stream in new_orders(MOST)
+        ]
         waiting = iter(commands)
         end = time.perf_counter() + SECONDS
 
         async def write() -> None:
             nonlocal told
             while time.perf_counter() < end:
-                await path.tell(next(waiting))
+                await path.submit_one(next(waiting))
                 told += 1
 
         await asyncio.gather(*(write() for _ in range(writers)))

@@ -17,7 +17,8 @@ from benchmarks.serving import ORDER, serving
 from benchmarks.table import Result
 from domain.order.commands import Command
 from domain.sku.commands import CountStock, Delist, SetCapacity
-from infrastructure.commands.command_path import CommandPath, TellSku
+from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.intents import SkuCommand
 from infrastructure.database.pool import connection_pool
 from infrastructure.projections import rebuild
 from infrastructure.projections.worker import Worker
@@ -158,14 +159,14 @@ def lists(url: str, orders: int, progress: Progress) -> Iterator[Result]:
 async def _stocked(url: str, orders: int) -> None:
     """Count every SKU half-way through the orders, give it a capacity, and take some off the shelf."""
     half = lives.BEGIN + orders // 2 * lives.BETWEEN_ORDERS
-    told: list[TellSku] = []
+    told: list[SkuCommand] = []
     for number in range(lives.SKUS):
         commands: list[Command] = [
             CountStock(on_hand=number % 120, occurred_at=half),
             SetCapacity(production_per_day=number % 7, shipping_per_day=number % 50, occurred_at=half),
             *([Delist(reason="out of stock", occurred_at=half)] if number % 20 == 0 else []),
         ]
-        told += [TellSku("shop-0", f"52{number:06d}", command, "benchmark") for command in commands]
+        told += [SkuCommand("shop-0", f"52{number:06d}", command, "benchmark") for command in commands]
     book = shipped_rules()
     async with (
         connection_pool(url, size=4) as pool,

@@ -27,7 +27,7 @@ from api.program import Program
 from domain.calendar import BEIJING
 from domain.order import commands as c
 from domain.rules.ruleset import ViolationKind
-from infrastructure.commands.command_path import Tell
+from infrastructure.commands.intents import OrderCommand
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import migrate
 from infrastructure.runtime import clock
@@ -191,7 +191,8 @@ async def make_shop(url: str, told: list[tuple[str, c.Command]]) -> None:
     async with Program.running(url, shipped_rules(), worker=None) as program:
         for begin in range(0, len(told), 1_000):
             intents = [
-                Tell(SHOP, order_sn, command, "made up") for order_sn, command in told[begin : begin + 1_000]
+                OrderCommand(SHOP, order_sn, command, "made up")
+                for order_sn, command in told[begin : begin + 1_000]
             ]
             for intent, outcome in zip(intents, await program.path.submit(intents), strict=True):
                 if isinstance(outcome, Exception):

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from domain.history import Recorded, visible
 from domain.order.state import Order, fold
-from domain.order.warnings import NOTHING_AROUND, Around
+from domain.order.warnings import NO_RELATED_FACTS, RelatedFacts
 
 
 class Seen(NamedTuple):
     """What may be seen of an order; deadlines and violations are judged ``at`` a moment.
 
-    Of what lies ``around`` the order, what had happened by ``as_of`` and was known at ``known_at`` matters.
+    Of the related facts, those that had happened by ``as_of`` and were known at ``known_at`` matter.
     """
 
     order: Order
@@ -20,7 +20,7 @@ class Seen(NamedTuple):
     at: datetime
     as_of: datetime | None
     known_at: datetime | None
-    around: Around = NOTHING_AROUND
+    related_facts: RelatedFacts = NO_RELATED_FACTS
 
 
 def seen_from(

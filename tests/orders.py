@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from domain.order import commands as c
 from domain.sku import commands as s
-from infrastructure.commands.command_path import CommandPath, Outcome, Tell, TellSku, Told
+from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.intents import CommandIntent, OrderCommand, Outcome, SkuCommand
 from infrastructure.database.pool import Pool, connection_pool
 from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import shipped_rules
@@ -42,8 +43,8 @@ def on_database(url: str, work: Callable[[Pool, CommandPath], Awaitable[T]]) -> 
     return asyncio.run(run())
 
 
-def tell(number: str, command: c.Command, shop: str = SHOP) -> Tell:
-    return Tell(shop, number, command, "test")
+def tell(number: str, command: c.Command, shop: str = SHOP) -> OrderCommand:
+    return OrderCommand(shop, number, command, "test")
 
 
 def appeal(number: str, kind: str = "late_shipment", evidence: str | None = None) -> c.AppealViolation:
@@ -77,12 +78,12 @@ async def something_for_every_view(path: CommandPath, count: int, shop: str = SH
             for n in range(count)
         ),
         *(tell(order_sn(n), c.RecordReturn(amount_fen=300, line_id=f"18-{n}"), shop) for n in range(count)),
-        *(TellSku(shop, f"5200030{n}", s.CountStock(on_hand=n), "test") for n in range(count)),
-        *(TellSku(shop, f"5200030{n}", s.Delist(reason="缺货"), "test") for n in range(count)),
+        *(SkuCommand(shop, f"5200030{n}", s.CountStock(on_hand=n), "test") for n in range(count)),
+        *(SkuCommand(shop, f"5200030{n}", s.Delist(reason="缺货"), "test") for n in range(count)),
     )
 
 
-async def done(path: CommandPath, *intents: Told) -> list[Outcome]:
+async def done(path: CommandPath, *intents: CommandIntent) -> list[Outcome]:
     """Submit commands none of which may fail or be refused."""
     outcomes = []
     for outcome in await path.submit(intents):

@@ -25,7 +25,7 @@ from api.cli import (
 )
 from api.cli.terminal import Failed, complain
 from domain.rules.reading import InvalidRuleSet
-from infrastructure.commands.command_path import Unavailable
+from infrastructure.commands.intents import Unavailable
 from infrastructure.database.embedded import EmbeddedServerFailed
 from infrastructure.database.migrate import WrongDatabase
 from infrastructure.projections.builds import CannotDo

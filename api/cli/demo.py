@@ -15,7 +15,7 @@ from api.workers import worker_thread
 from domain.order import commands as c
 from domain.order.view import OrderView
 from domain.sku import commands as s
-from infrastructure.commands.command_path import Tell, TellSku
+from infrastructure.commands.intents import OrderCommand, SkuCommand
 from infrastructure.pinduoduo.sample import SAMPLE_EXPORT, SAMPLE_EXPORTED_AT
 from infrastructure.projections.worker import Worker
 from infrastructure.queries.stock import list_skus
@@ -53,13 +53,14 @@ async def stock(program: Program) -> None:
     await Worker(program.pool, program.book).catch_up(SHOP)
     async with program.pool.connection() as connection:
         board = (await list_skus(connection, SHOP, program.book, clock.now(), 500)).items
-    told: list[TellSku] = []
+    told: list[SkuCommand] = []
     for n, sku in enumerate(board):
         if sku.counted_at is None:
             on_hand = sku.reserved + sku.pending + 20 if n % 4 else sku.reserved // 2
             capacity = s.SetCapacity(production_per_day=n % 3, shipping_per_day=60)
             told += [
-                TellSku(SHOP, sku.sku_id, command, "demo") for command in (s.CountStock(on_hand=on_hand), capacity)
+                SkuCommand(SHOP, sku.sku_id, command, "demo")
+                for command in (s.CountStock(on_hand=on_hand), capacity)
             ]
     await program.path.submit(told)
     out.print(f"\n{len(board)} SKUs are on the stock board.")
@@ -83,8 +84,8 @@ async def story(program: Program) -> str:
         ("Now the parcel may go.", c.UploadTracking(carrier="SF", tracking_number="SF7975425451911")),
     )
     for sentence, command in steps:
-        intent = Tell(SHOP, order_sn, command, "demo")
-        answer = program.answers.of(intent, await program.path.tell(intent))
+        intent = OrderCommand(SHOP, order_sn, command, "demo")
+        answer = program.answers.of(intent, await program.path.submit_one(intent))
         out.print(f"\n{sentence}", style="bold")
         if answer.status >= 400:
             refused = msgspec.json.decode(answer.body)

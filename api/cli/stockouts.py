@@ -23,7 +23,7 @@ from infrastructure.imports.stockout_applications import (
     request_stockouts,
 )
 from infrastructure.imports.stockout_lists import REASONS, Reason, StockoutListReader
-from infrastructure.queries.related_facts import look_around
+from infrastructure.queries.related_facts import read_related_facts
 from infrastructure.runtime import clock
 
 _SHOWN = 20
@@ -111,7 +111,7 @@ async def _applied(
             if dry_run:
                 now = clock.now()
                 await preview_stockouts(
-                    reader, request, program.pool, program.book, now, report, on_batch, look_around
+                    reader, request, program.pool, program.book, now, report, on_batch, read_related_facts
                 )
             else:
                 await request_stockouts(reader, request, program.path, program.book, report, on_batch)

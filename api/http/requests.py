@@ -13,7 +13,7 @@ from starlette.types import Receive
 from api.http.problems import FieldError, Refused, wrong
 from domain.order.commands import Command
 from domain.rules.reading import InvalidRuleSet
-from infrastructure.commands.command_path import IdempotencyKey
+from infrastructure.commands.intents import IdempotencyKey
 
 MAX_COMMAND_BYTES = 256 * 1024
 MAX_BULK_BYTES = 8 * 1024 * 1024

@@ -13,7 +13,7 @@ from domain.order.view import allowed_actions, shipment_lock, view
 from domain.order.violations import violations
 from domain.rules.ruleset import RuleBook
 from domain.stock.view import SkuFacts
-from infrastructure.commands.command_path import Outcome, TellSku, Told
+from infrastructure.commands.intents import CommandIntent, Outcome, SkuCommand
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,9 +55,9 @@ class Answers:
     def __init__(self, book: RuleBook) -> None:
         self._book = book
 
-    def of(self, intent: Told, outcome: Outcome) -> Answer:
+    def of(self, intent: CommandIntent, outcome: Outcome) -> Answer:
         """The order as GET gives it, the SKU's facts, or the problem; its position is told by ``Answer.at``."""
-        if isinstance(intent, TellSku):
+        if isinstance(intent, SkuCommand):
             return self._of_sku(intent, outcome)
         order = outcome.order
         if outcome.refusal:
@@ -71,14 +71,16 @@ class Answers:
             )
         at = max(outcome.at, order.last_occurred_at or outcome.at)
         status = self.status(intent, outcome)
-        body = msgspec.json.encode(view(msgspec.structs.replace(order, position=0), self._book, at, outcome.around))
+        body = msgspec.json.encode(
+            view(msgspec.structs.replace(order, position=0), self._book, at, outcome.related_facts)
+        )
         return Answer(status, body, order.status, order.version)
 
-    def _of_sku(self, intent: TellSku, outcome: Outcome) -> Answer:
+    def _of_sku(self, intent: SkuCommand, outcome: Outcome) -> Answer:
         sku = outcome.sku
         version = sku.version or None
         if outcome.refusal:
-            instance = f"/v1/shops/{intent.shop_id}/skus/{intent.of}"
+            instance = f"/v1/shops/{intent.shop_id}/skus/{intent.entity_id}"
             found = _problem(outcome.refusal, instance)
             if version and found.status != 422:
                 found = msgspec.structs.replace(found, version=version)
@@ -86,12 +88,12 @@ class Answers:
         body = msgspec.json.encode(SkuFacts.of(msgspec.structs.replace(sku, position=0)))
         return Answer(200, body, version=version)
 
-    def status(self, intent: Told, outcome: Outcome) -> int:
+    def status(self, intent: CommandIntent, outcome: Outcome) -> int:
         """201 for an order that was not there before, 200 for everything else that was not refused."""
         return 201 if isinstance(intent.command, Place) and outcome.events else 200
 
-    def problem_of(self, intent: Told, refusal: Refusal, outcome: Outcome) -> Problem:
-        found = _problem(refusal, f"/v1/shops/{intent.shop_id}/orders/{intent.of}")
+    def problem_of(self, intent: CommandIntent, refusal: Refusal, outcome: Outcome) -> Problem:
+        found = _problem(refusal, f"/v1/shops/{intent.shop_id}/orders/{intent.entity_id}")
         order = outcome.order
         if order.version == 0 or found.status == 422:
             return found

@@ -18,7 +18,7 @@ from domain.order import events as e
 from domain.order.deadlines import ship_by
 from domain.order.state import Charge, Handover, Hold, Order, Parcel, fold
 from domain.order.violations import Violation, violations
-from domain.order.warnings import NOTHING_AROUND, Around, missed_conditions
+from domain.order.warnings import NO_RELATED_FACTS, RelatedFacts, missed_conditions
 from domain.rules.ruleset import RuleBook, RuleSet
 
 EARLIEST = datetime(2015, 1, 1, tzinfo=BEIJING)
@@ -238,13 +238,13 @@ def request_stockout(command: c.RequestStockout, order: Order, rules: RuleSet, a
 
 
 def cannot_meet_conditions(
-    command: c.RequestStockout, order: Order, rules: RuleSet, at: datetime, around: Around
+    command: c.RequestStockout, order: Order, rules: RuleSet, at: datetime, related_facts: RelatedFacts
 ) -> Refusal | None:
     """What the platform asks of an application (DOMAIN.md §1.4) refuses it only where the rule set says so."""
     if rules.application.conditions == "warn":
         return None
     sku_ids = command.sku_ids or tuple(dict.fromkeys(line.sku_id for line in order.lines))
-    missed = missed_conditions(order, sku_ids, at, rules, around)
+    missed = missed_conditions(order, sku_ids, at, rules, related_facts)
     return Refusal("conditions_not_met", " ".join(each.detail for each in missed)) if missed else None
 
 
@@ -656,14 +656,14 @@ def decide(
     command: c.Command,
     book: RuleBook,
     now: datetime,
-    around: Around = NOTHING_AROUND,
+    related_facts: RelatedFacts = NO_RELATED_FACTS,
 ) -> tuple[Decision, datetime]:
     """Judge a command against an order, and say when what it tells of occurred.
 
     ``order`` is the fold of ``history``. A command told late is judged twice, by what is known now and
     by what had happened when it says it occurred: neither a lock that is in force nor one that was in
     force then can be passed by choosing a time. What was so already at that time changes nothing.
-    ``around`` is what a stockout application depends on beyond its order.
+    ``related_facts`` is what a stockout application depends on beyond its order.
     """
     if order.version == 0 and not isinstance(command, c.Place):
         return Refusal("unknown_order", f"There is no order {order.order_sn} in this shop."), now
@@ -676,7 +676,7 @@ def decide(
     rules = book.governing(order)
     decision = judge(command, order, rules, occurred_at)
     if isinstance(command, c.RequestStockout) and not isinstance(decision, Refusal):
-        decision = cannot_meet_conditions(command, order, rules, occurred_at, around) or decision
+        decision = cannot_meet_conditions(command, order, rules, occurred_at, related_facts) or decision
     told_late = order.last_occurred_at is not None and occurred_at < order.last_occurred_at
     if not told_late or isinstance(decision, Refusal) or not decision:
         return decision, occurred_at

@@ -9,7 +9,7 @@ import msgspec
 from domain.history import Recorded
 from domain.order.state import fold
 from domain.order.view import view
-from domain.order.warnings import Around, plain_number
+from domain.order.warnings import RelatedFacts, plain_number
 from domain.rules.ruleset import RuleBook
 from domain.viewpoint import Seen
 
@@ -54,34 +54,34 @@ def diff(order_sn: str, book: RuleBook, since: Seen, until: Seen) -> tuple[Chang
     """
     known = {recorded.version for recorded in since.history}
     seen = list(since.history)
-    before = _fields(order_sn, seen, book, since.at, since.around)
-    around = _around_events(since, until)
+    before = _fields(order_sn, seen, book, since.at, since.related_facts)
+    related_facts = _related_facts_of_events(since, until)
     changes: list[Change] = []
     for recorded in until.history:
         if recorded.version in known:
             continue
         seen = sorted([*seen, recorded], key=lambda event: event.version)
-        after = _fields(order_sn, seen, book, since.at, around)
+        after = _fields(order_sn, seen, book, since.at, related_facts)
         changes += _changes(before, after, recorded)
         before = after
-    changes += _changes(before, _fields(order_sn, until.history, book, until.at, until.around), None)
+    changes += _changes(before, _fields(order_sn, until.history, book, until.at, until.related_facts), None)
     return tuple(changes)
 
 
-def _around_events(since: Seen, until: Seen) -> Around:
-    """What lies around the order as events are added: as at first, and what only came to matter by an event."""
+def _related_facts_of_events(since: Seen, until: Seen) -> RelatedFacts:
+    """The related facts as events are added: those at first, and those that only matter because of an event."""
     looked_up = {plain_number(parcel.tracking_number) for parcel in since.order.current_parcels}
-    uses = [use for use in until.around.uses if use.tracking_number not in looked_up]
-    filed = since.around.filed if since.order.open_review else until.around.filed
-    return Around(since.around.skus, [*since.around.uses, *uses], filed)
+    uses = [use for use in until.related_facts.uses if use.tracking_number not in looked_up]
+    filed = since.related_facts.filed if since.order.open_review else until.related_facts.filed
+    return RelatedFacts(since.related_facts.skus, [*since.related_facts.uses, *uses], filed)
 
 
 def _fields(
-    order_sn: str, history: Sequence[Recorded], book: RuleBook, at: datetime, around: Around
+    order_sn: str, history: Sequence[Recorded], book: RuleBook, at: datetime, related_facts: RelatedFacts
 ) -> dict[str, Any]:
     if not history:
         return {}
-    shown = msgspec.to_builtins(view(fold(order_sn, history), book, at, around))
+    shown = msgspec.to_builtins(view(fold(order_sn, history), book, at, related_facts))
     return {name: value for name, value in shown.items() if name not in _NOT_COMPARED}
 
 

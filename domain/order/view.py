@@ -14,7 +14,7 @@ from domain.order.decisions import ACTIONS
 from domain.order.events import Line, ParcelLine
 from domain.order.state import Anomaly, Charge, Complaint, Handover, Hold, Order, Status
 from domain.order.violations import AppealView, StockoutCause, Violation, violations
-from domain.order.warnings import NOTHING_AROUND, Around, OrderWarning, warnings
+from domain.order.warnings import NO_RELATED_FACTS, OrderWarning, RelatedFacts, warnings
 from domain.rules.ruleset import RuleBook, RuleSet, ViolationKind
 
 
@@ -118,8 +118,8 @@ class OrderView(msgspec.Struct, frozen=True):
     rules: GoverningRules
 
 
-def view(order: Order, book: RuleBook, at: datetime, around: Around = NOTHING_AROUND) -> OrderView:
-    """The order as it stands at a moment, with what lay around it then."""
+def view(order: Order, book: RuleBook, at: datetime, related_facts: RelatedFacts = NO_RELATED_FACTS) -> OrderView:
+    """The order as it stands at a moment, with the related facts of that moment."""
     rules = book.governing(order)
     running = clocks(order, rules)
     standing = violations(order, rules, at, running)
@@ -156,13 +156,13 @@ def view(order: Order, book: RuleBook, at: datetime, around: Around = NOTHING_AR
         handovers=order.handovers,
         shipment_lock=shipment_lock(order, rules),
         deadlines=tuple(
-            [deadline_view(deadline, at) for deadline in deadlines(order, rules, running, around.skus)]
+            [deadline_view(deadline, at) for deadline in deadlines(order, rules, running, related_facts.skus)]
         ),
         violations=tuple([violation_view(violation) for violation in standing]),
         complaints=order.complaints,
         charges=order.charges,
         anomalies=order.anomalies,
-        warnings=warnings(order, rules, around),
+        warnings=warnings(order, rules, related_facts),
         allowed_actions=allowed_actions(order, standing, at),
         rules=GoverningRules(rules.name, rules.effective_from),
     )

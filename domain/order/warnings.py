@@ -1,7 +1,7 @@
 """What the platform may take amiss about an order: doubtful tracking numbers, and an application it may not take.
 
 A warning refuses nothing and costs nothing. Whether a number was used before, and what else was applied for,
-other orders say; what of them matters is handed in (``Around``).
+other orders say; what of them matters is handed in (``RelatedFacts``).
 """
 
 import unicodedata
@@ -43,26 +43,30 @@ class Use(msgspec.Struct, frozen=True, gc=False):
     uploaded_at: datetime
 
 
-class Around(msgspec.Struct, frozen=True):
-    """What lies around an order: SKUs it was or may be applied for, uses of its numbers, and when the shop's
-    applications that the log had before this order's were filed, the earliest first."""
+class RelatedFacts(msgspec.Struct, frozen=True):
+    """Facts of other streams that a decision about an order, or a view of it, needs.
+
+    ``skus`` are the SKUs that the order was or may be applied for, by their ids. ``uses`` are uses of its tracking
+    numbers. ``filed`` is when the shop's applications were filed that stand before this order's in the log, the
+    earliest first.
+    """
 
     skus: Mapping[str, Sku] = {}
     uses: Sequence[Use] = ()
     filed: Sequence[datetime] = ()
 
 
-NOTHING_AROUND = Around()
+NO_RELATED_FACTS = RelatedFacts()
 
 
-def warnings(order: Order, rules: RuleSet, around: Around) -> tuple[OrderWarning, ...]:
+def warnings(order: Order, rules: RuleSet, related_facts: RelatedFacts) -> tuple[OrderWarning, ...]:
     """Everything that is doubtful about the order's numbers and its open application."""
     if not order.parcels and not order.reviews:
         return ()
-    found = doubts(order, rules, around.uses)
+    found = doubts(order, rules, related_facts.uses)
     if review := order.open_review:
         requested_at = review.requested_at if review.time_known else None
-        found += missed_conditions(order, order.applied_for(review), requested_at, rules, around)
+        found += missed_conditions(order, order.applied_for(review), requested_at, rules, related_facts)
     return tuple(found)
 
 
@@ -98,7 +102,7 @@ def doubts(order: Order, rules: RuleSet, uses: Sequence[Use]) -> list[OrderWarni
 
 
 def missed_conditions(
-    order: Order, sku_ids: Sequence[str], filed_at: datetime | None, rules: RuleSet, around: Around
+    order: Order, sku_ids: Sequence[str], filed_at: datetime | None, rules: RuleSet, related_facts: RelatedFacts
 ) -> list[OrderWarning]:
     """What the platform asks of a stockout application and this one does not fulfil (DOMAIN.md §1.4).
 
@@ -113,13 +117,13 @@ def missed_conditions(
     if filed_at is None:
         return found
     for sku_id in sku_ids if asked.requires_delisting else ():
-        if (around.skus.get(sku_id) or Sku(sku_id)).off_sale_since(filed_at) is None:
+        if (related_facts.skus.get(sku_id) or Sku(sku_id)).off_sale_since(filed_at) is None:
             detail = (
                 f"SKU {sku_id} can still be bought; the platform takes an application only once it is delisted."
             )
             found.append(OrderWarning("on_sale", detail, sku_id=sku_id))
     day = datetime.combine(filed_at.astimezone(BEIJING).date(), time(), BEIJING)
-    before = bisect_right(around.filed, filed_at) - bisect_left(around.filed, day)
+    before = bisect_right(related_facts.filed, filed_at) - bisect_left(related_facts.filed, day)
     if asked.daily_limit is not None and before >= asked.daily_limit:
         detail = f"{before} applications were filed that day before; the platform takes {asked.daily_limit} a day."
         found.append(OrderWarning("daily_limit", detail))

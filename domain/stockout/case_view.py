@@ -9,7 +9,7 @@ import msgspec
 from domain.order.deadlines import Deadline, contact_buyer, contact_since, delist_since, ship_by
 from domain.order.state import Order, Status
 from domain.order.view import DeadlineView, deadline_view
-from domain.order.warnings import Around
+from domain.order.warnings import RelatedFacts
 from domain.rules.ruleset import RuleBook
 from domain.stockout.case import InCase, Standing, StockoutCase
 from domain.stockout.way_out import PricedWay, prices
@@ -92,7 +92,7 @@ def contact(case: StockoutCase, in_case: InCase, order: Order, book: RuleBook) -
 
 
 def order_in_case(
-    case: StockoutCase, in_case: InCase, order: Order, book: RuleBook, at: datetime, around: Around
+    case: StockoutCase, in_case: InCase, order: Order, book: RuleBook, at: datetime, related_facts: RelatedFacts
 ) -> OrderInCase:
     rules = book.governing(order)
     return OrderInCase(
@@ -105,5 +105,5 @@ def order_in_case(
         paid_fen=order.paid_fen,
         stockout_fen=rules.penalty_fen("stockout", order),
         contact=deadline_view(contact(case, in_case, order, book), at),
-        ways=prices(order, rules, at, around),
+        ways=prices(order, rules, at, related_facts),
     )

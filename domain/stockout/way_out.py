@@ -26,7 +26,7 @@ from domain.order.decisions import (
 from domain.order.state import OUT_OF_STOCK, Order, evolve
 from domain.order.view import ViolationView, violation_view
 from domain.order.violations import Violation, ladder
-from domain.order.warnings import NOTHING_AROUND, Around, OrderWarning, missed_conditions
+from domain.order.warnings import NO_RELATED_FACTS, OrderWarning, RelatedFacts, missed_conditions
 from domain.rules.ruleset import RuleSet
 
 Way = Literal[
@@ -83,15 +83,17 @@ class WayOut(msgspec.Struct, frozen=True):
     because: str | None = None
 
 
-def way_out(order: Order, rules: RuleSet, at: datetime, around: Around = NOTHING_AROUND) -> WayOut:
-    """Every way out of an order at a moment; what lies around it says what an application would miss."""
+def way_out(order: Order, rules: RuleSet, at: datetime, related_facts: RelatedFacts = NO_RELATED_FACTS) -> WayOut:
+    """Every way out of an order at a moment; the related facts say which conditions an application would miss."""
     standing = _sum([v for v in ladder(order, rules) if v.stands_from <= at])
     if because := _needs_none(order):
         return WayOut(order.order_sn, at, standing, (), because)
-    return WayOut(order.order_sn, at, standing, options(order, rules, at, around))
+    return WayOut(order.order_sn, at, standing, options(order, rules, at, related_facts))
 
 
-def options(order: Order, rules: RuleSet, at: datetime, around: Around = NOTHING_AROUND) -> tuple[Option, ...]:
+def options(
+    order: Order, rules: RuleSet, at: datetime, related_facts: RelatedFacts = NO_RELATED_FACTS
+) -> tuple[Option, ...]:
     """The ways out of an order that is still to be shipped, none for another."""
     if _needs_none(order):
         return ()
@@ -108,7 +110,7 @@ def options(order: Order, rules: RuleSet, at: datetime, around: Around = NOTHING
     if order.open_review:
         found.append(_awaiting(order, rules, at))
     for way, filed_at in applications(order, rules, at).items():
-        found.append(_applying(order, rules, way, filed_at, around))
+        found.append(_applying(order, rules, way, filed_at, related_facts))
     refunded = (e.OrderRefunded("merchant", OUT_OF_STOCK), at)
     found.append(_option(order, rules, "refund", at, [refunded], cannot_refund(order), due if in_time else None))
     found.sort(key=lambda option: (not option.possible, option.penalty_fen is None, option.penalty_fen or 0))
@@ -116,10 +118,12 @@ def options(order: Order, rules: RuleSet, at: datetime, around: Around = NOTHING
     return tuple(found)
 
 
-def prices(order: Order, rules: RuleSet, at: datetime, around: Around = NOTHING_AROUND) -> tuple[PricedWay, ...]:
+def prices(
+    order: Order, rules: RuleSet, at: datetime, related_facts: RelatedFacts = NO_RELATED_FACTS
+) -> tuple[PricedWay, ...]:
     """What each way out costs, in the same order."""
     return tuple(
-        [PricedWay(each.way, each.possible, each.penalty_fen) for each in options(order, rules, at, around)]
+        [PricedWay(each.way, each.possible, each.penalty_fen) for each in options(order, rules, at, related_facts)]
     )
 
 
@@ -150,13 +154,13 @@ def _shipping(order: Order, rules: RuleSet, way: Way, at: datetime, until: datet
     return _option(order, rules, way, at, _sent(at), cannot_ship(order), until)
 
 
-def _applying(order: Order, rules: RuleSet, way: Way, at: datetime, around: Around) -> Option:
+def _applying(order: Order, rules: RuleSet, way: Way, at: datetime, related_facts: RelatedFacts) -> Option:
     applied = (e.StockoutRequested("oversold"), at)
     refusal = cannot_request_stockout(order)
-    refusal = refusal or cannot_meet_conditions(RequestStockout(reason="oversold"), order, rules, at, around)
+    refusal = refusal or cannot_meet_conditions(RequestStockout(reason="oversold"), order, rules, at, related_facts)
     option = _decided(order, rules, way, at, [applied], rules.review.expected_decision(at), refusal)
     sku_ids = tuple(dict.fromkeys(line.sku_id for line in order.lines))
-    missed = missed_conditions(order, sku_ids, at, rules, around)
+    missed = missed_conditions(order, sku_ids, at, rules, related_facts)
     return msgspec.structs.replace(option, warnings=tuple(missed))
 
 

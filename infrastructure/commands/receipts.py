@@ -29,11 +29,11 @@ Key = tuple[str, str]
 """A shop's id and an idempotency key."""
 
 
-class Kept(NamedTuple):
+class StoredReceipt(NamedTuple):
     """A receipt that was found: what the request was, and what it was answered."""
 
     fingerprint: bytes
-    answer: bytes
+    response: bytes
     position: int
 
 
@@ -46,7 +46,7 @@ class Receipt(NamedTuple):
     shop_id: str
     key: str
     fingerprint: bytes
-    answer: bytes
+    response: bytes
     stream: str | None
     behind: int
     position: int
@@ -96,7 +96,7 @@ DELETE FROM receipt WHERE (shop_id, key) IN (
 
 async def ask_receipts(
     connection: AsyncConnection[TupleRow], keys: Iterable[Key], now: datetime
-) -> Callable[[], Awaitable[tuple[dict[Key, Kept], list[Key]]]]:
+) -> Callable[[], Awaitable[tuple[dict[Key, StoredReceipt], list[Key]]]]:
     """Ask for the answers given to these keys, and for those of the keys whose answers have expired.
 
     What is returned gets them, see ``infrastructure.log.log.ask_histories``.
@@ -106,12 +106,12 @@ async def ask_receipts(
     columns = Texts([shop_id for shop_id, _ in wanted]), Texts([key for _, key in wanted])
     await cursor.execute(_FIND, (now - RECEIPTS_KEPT, *columns))
 
-    async def answer() -> tuple[dict[Key, Kept], list[Key]]:
-        found: dict[Key, Kept] = {}
+    async def answer() -> tuple[dict[Key, StoredReceipt], list[Key]]:
+        found: dict[Key, StoredReceipt] = {}
         expired: list[Key] = []
         for shop_id, key, fingerprint, outcome, position, valid in await cursor.fetchall():
             if valid:
-                found[shop_id, key] = Kept(fingerprint, outcome, position)
+                found[shop_id, key] = StoredReceipt(fingerprint, outcome, position)
             else:
                 expired.append((shop_id, key))
         return found, expired
@@ -167,7 +167,7 @@ async def _append_and_keep(
             Texts([receipt.shop_id for receipt in receipts]),
             Texts([receipt.key for receipt in receipts]),
             Blobs([receipt.fingerprint for receipt in receipts]),
-            Blobs([receipt.answer for receipt in receipts]),
+            Blobs([receipt.response for receipt in receipts]),
             Integers([numbers[r.shop_id, r.stream] if r.stream else 0 for r in receipts]),
             Integers([receipt.behind for receipt in receipts]),
             Bigints([receipt.position for receipt in receipts]),
@@ -206,7 +206,7 @@ async def _keep(
             Texts([receipt.shop_id for receipt, _ in kept]),
             Texts([receipt.key for receipt, _ in kept]),
             Blobs([receipt.fingerprint for receipt, _ in kept]),
-            Blobs([receipt.answer for receipt, _ in kept]),
+            Blobs([receipt.response for receipt, _ in kept]),
             Bigints([position for _, position in kept]),
         ),
     )

@@ -15,7 +15,8 @@ from domain.order.commands import RecordCharge, RecordReturn
 from domain.order.decisions import Refusal, decide
 from domain.order.state import fold
 from domain.rules.ruleset import RuleBook
-from infrastructure.commands.command_path import CommandPath, Tell
+from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.intents import OrderCommand
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
@@ -97,7 +98,7 @@ async def import_bill(
     be brought in again.
     """
     for batch in _batches(lines, report):
-        intents = [Tell(shop_id, line.order_sn, _command(line), actor) for line in batch]
+        intents = [OrderCommand(shop_id, line.order_sn, _command(line), actor) for line in batch]
         for line, outcome in zip(batch, await path.submit(intents), strict=True):
             if isinstance(outcome, Exception):
                 raise outcome

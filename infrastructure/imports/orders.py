@@ -14,7 +14,8 @@ from domain.history import Metadata, Recorded
 from domain.order.observations import observe
 from domain.order.state import Order, evolve, fold
 from domain.rules.ruleset import RuleBook
-from infrastructure.commands.command_path import CommandPath, Observe
+from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.intents import SnapshotIntent
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import ORDER, read_histories
 from infrastructure.pinduoduo.exports import Rejected, Row
@@ -77,7 +78,7 @@ async def import_rows(
     importing the file again goes on from there.
     """
     for batch in _batches(rows, report):
-        outcomes = await path.submit([Observe(shop_id, row.snapshot, ACTOR) for row in batch])
+        outcomes = await path.submit([SnapshotIntent(shop_id, row.snapshot, ACTOR) for row in batch])
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome

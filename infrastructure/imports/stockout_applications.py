@@ -19,14 +19,20 @@ from domain.order.commands import RequestStockout
 from domain.order.decisions import Refusal, decide
 from domain.order.events import OrderEvent
 from domain.order.state import Order, Status, evolve, fold
-from domain.order.warnings import Around, OrderWarning, warnings
+from domain.order.warnings import OrderWarning, RelatedFacts, warnings
 from domain.rules.ruleset import RuleBook
-from infrastructure.commands.command_path import CommandPath, Tell
+from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.intents import OrderCommand
 from infrastructure.database.pool import Pool
 from infrastructure.imports.stockout_lists import Entry, Reason, Rejected
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
-from infrastructure.queries.related_facts import LookAround, nothing_around, skus_of, wanted
+from infrastructure.queries.related_facts import (
+    ReadRelatedFacts,
+    read_no_related_facts,
+    read_skus,
+    related_facts_request,
+)
 
 BATCH = 500
 MOST_ROWS = 10_000
@@ -112,7 +118,7 @@ async def request_stockouts(
     for batch in _batches(rows, request):
         applications = [each for each in batch if isinstance(each, _Application)]
         intents = [
-            Tell(request.shop_id, application.order_sn, application.command, request.actor)
+            OrderCommand(request.shop_id, application.order_sn, application.command, request.actor)
             for application in applications
         ]
         told = []
@@ -120,7 +126,7 @@ async def request_stockouts(
             if isinstance(outcome, Exception):
                 raise outcome
             report.position = max(report.position, outcome.position)
-            told.append(_outcomes(application, outcome.order, outcome.refusal, book, outcome.around))
+            told.append(_outcomes(application, outcome.order, outcome.refusal, book, outcome.related_facts))
         _report(batch, told, report, on_batch)
     return report
 
@@ -133,7 +139,7 @@ async def preview_stockouts(
     now: datetime,
     report: ApplicationReport,
     on_batch: OnBatch = lambda rows: None,
-    look_around: LookAround = nothing_around,
+    read_related_facts: ReadRelatedFacts = read_no_related_facts,
 ) -> ApplicationReport:
     """What ``request_stockouts`` would answer at that moment, with nothing appended."""
     would_apply: dict[str, Order] = {}
@@ -145,12 +151,14 @@ async def preview_stockouts(
                 connection, [(request.shop_id, OF_ORDER.stream(each.order_sn)) for each in applications]
             )
             orders = {stream: fold(OF_ORDER.id_of(stream[1]), history) for stream, history in histories.items()}
-            skus = await skus_of(connection, request.shop_id, orders.values())
+            skus = await read_skus(connection, request.shop_id, orders.values())
             asked = [
-                wanted(request.shop_id, orders[request.shop_id, OF_ORDER.stream(each.order_sn)], now, each.command)
+                related_facts_request(
+                    request.shop_id, orders[request.shop_id, OF_ORDER.stream(each.order_sn)], now, each.command
+                )
                 for each in applications
             ]
-            others = await look_around(connection, [each for each in asked if each])
+            others = await read_related_facts(connection, [each for each in asked if each])
         for before in filed:
             others.learn(request.shop_id, *before)
         told = []
@@ -158,8 +166,8 @@ async def preview_stockouts(
             number = application.order_sn
             history = histories[request.shop_id, OF_ORDER.stream(number)]
             order = would_apply.get(number) or orders[request.shop_id, OF_ORDER.stream(number)]
-            around = others.around(request.shop_id, order, application.command, skus)
-            decision, occurred_at = decide(history, order, application.command, book, now, around)
+            related_facts = others.facts_of(request.shop_id, order, application.command, skus)
+            decision, occurred_at = decide(history, order, application.command, book, now, related_facts)
             refusal = decision if isinstance(decision, Refusal) else None
             for event in () if isinstance(decision, Refusal) else decision:
                 metadata = Metadata(actor=request.actor)
@@ -167,7 +175,7 @@ async def preview_stockouts(
                 order = would_apply[number] = evolve(order, told_of)
                 filed.append((number, event, occurred_at))
                 others.learn(request.shop_id, *filed[-1])
-            told.append(_outcomes(application, order, refusal, book, around))
+            told.append(_outcomes(application, order, refusal, book, related_facts))
         _report(batch, told, report, on_batch)
     return report
 
@@ -213,7 +221,7 @@ def _application(rows: Sequence[Entry], request: Request) -> _Application:
 
 
 def _outcomes(
-    application: _Application, order: Order, refusal: Refusal | None, book: RuleBook, around: Around
+    application: _Application, order: Order, refusal: Refusal | None, book: RuleBook, related_facts: RelatedFacts
 ) -> list[RowOutcome]:
     outcome: RowResult = "applied"
     if refusal is not None:
@@ -231,7 +239,7 @@ def _outcomes(
         order.status if order.version else None,
         order.version or None,
         window,
-        warnings(order, book.governing(order), around) if outcome == "applied" else (),
+        warnings(order, book.governing(order), related_facts) if outcome == "applied" else (),
     )
     return [replace(made, line=line) for line in application.lines]
 

@@ -16,7 +16,7 @@ from domain.rules.ruleset import RuleBook
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.queries.lists import Page
-from infrastructure.queries.related_facts import look_around, wanted
+from infrastructure.queries.related_facts import read_related_facts, related_facts_request
 from infrastructure.queries.scanning import page_of
 
 _ORDERS = """
@@ -63,12 +63,12 @@ async def list_doubtful(
         streams = [(shop_id, OF_ORDER.stream(number)) for number in numbers]
         histories = await read_histories(connection, streams)
         orders = [fold(number, histories[stream]) for number, stream in zip(numbers, streams, strict=True)]
-        asked = [wanted(shop_id, order, until) for order in orders]
-        others = await look_around(connection, [each for each in asked if each])
+        asked = [related_facts_request(shop_id, order, until) for order in orders]
+        others = await read_related_facts(connection, [each for each in asked if each])
         found = {}
         for order in orders:
-            around = others.around(shop_id, order, None, {})
-            warned = tuple(doubts(order, book.governing(order), around.uses))
+            related_facts = others.facts_of(shop_id, order, None, {})
+            warned = tuple(doubts(order, book.governing(order), related_facts.uses))
             shown = DoubtfulShipment(order.order_sn, order.status, order.shipped_at, warned)
             found[order.order_sn] = [shown] if warned else []
         return found

@@ -18,7 +18,7 @@ from domain.history import Recorded, visible
 from domain.order import events as e
 from domain.order.commands import Command, ReplaceTracking, RequestStockout, UploadTracking
 from domain.order.state import Order
-from domain.order.warnings import Around, Use, plain_number
+from domain.order.warnings import RelatedFacts, Use, plain_number
 from domain.rules.ruleset import RuleBook
 from domain.sku.state import Sku
 from domain.sku.state import fold as fold_sku
@@ -82,7 +82,7 @@ _REACHING_OUT = (UploadTracking, ReplaceTracking, RequestStockout)
 """The commands that others' numbers and applications matter to."""
 
 
-class Wanted(NamedTuple):
+class RelatedFactsRequest(NamedTuple):
     """What is to be known around an order: uses of plain numbers until a moment, and applications of days."""
 
     shop_id: str
@@ -98,7 +98,7 @@ class _Filed(NamedTuple):
     position: int | None
 
 
-def stands_alone(order: Order, command: Command | None = None) -> bool:
+def needs_no_related_facts(order: Order, command: Command | None = None) -> bool:
     """Whether nothing around an order can matter, to it or to a command: no parcel, no application, and none to be.
 
     It is so with most that is told, and quickly asked.
@@ -106,9 +106,11 @@ def stands_alone(order: Order, command: Command | None = None) -> bool:
     return not order.parcels and not order.reviews and not isinstance(command, _REACHING_OUT)
 
 
-def wanted(shop_id: str, order: Order, now: datetime, command: Command | None = None) -> Wanted | None:
+def related_facts_request(
+    shop_id: str, order: Order, now: datetime, command: Command | None = None
+) -> RelatedFactsRequest | None:
     """What matters to an order, and to a command to it; ``None`` where nothing does, as with most."""
-    if stands_alone(order, command):
+    if needs_no_related_facts(order, command):
         return None
     numbers = [
         (plain_number(parcel.tracking_number), parcel.uploaded_at)
@@ -122,10 +124,10 @@ def wanted(shop_id: str, order: Order, now: datetime, command: Command | None = 
             numbers.append((plain_number(command.tracking_number), max(at, order.last_occurred_at or at)))
         elif isinstance(command, RequestStockout):
             days.append(_day(at))
-    return Wanted(shop_id, numbers, days) if numbers or days else None
+    return RelatedFactsRequest(shop_id, numbers, days) if numbers or days else None
 
 
-class Surroundings:
+class RelatedFactsIndex:
     """What was found, and what is learned on the way."""
 
     def __init__(self) -> None:
@@ -154,7 +156,9 @@ class Surroundings:
         users = {order_sn for uses in self._uses.values() for order_sn, _ in uses}
         return users | {filed.order_sn for of_day in self._filed.values() for filed in of_day.values()}
 
-    def around(self, shop_id: str, order: Order, command: Command | None, skus: Mapping[str, Sku]) -> Around:
+    def facts_of(
+        self, shop_id: str, order: Order, command: Command | None, skus: Mapping[str, Sku]
+    ) -> RelatedFacts:
         """What lies around an order, or around a command to it."""
         numbers = {plain_number(parcel.tracking_number) for parcel in order.current_parcels}
         if isinstance(command, UploadTracking | ReplaceTracking):
@@ -164,7 +168,7 @@ class Surroundings:
             for number in numbers
             for order_sn, uploaded_at in self._uses.get((shop_id, number), ())
         ]
-        return Around(skus, uses, self._filed_before(shop_id, order, command))
+        return RelatedFacts(skus, uses, self._filed_before(shop_id, order, command))
 
     def _filed_before(self, shop_id: str, order: Order, command: Command | None) -> Sequence[datetime]:
         """When others were filed that the log had before the order's own: all that are known, if it has none."""
@@ -209,24 +213,28 @@ class Surroundings:
             self.read(shop_id, OF_ORDER.id_of(stream), told)
 
 
-LookAround = Callable[[AsyncConnection[TupleRow], Sequence[Wanted]], Awaitable[Surroundings]]
+ReadRelatedFacts = Callable[
+    [AsyncConnection[TupleRow], Sequence[RelatedFactsRequest]], Awaitable[RelatedFactsIndex]
+]
 
 
-async def nothing_around(connection: AsyncConnection[TupleRow], asked: Sequence[Wanted]) -> Surroundings:
+async def read_no_related_facts(
+    connection: AsyncConnection[TupleRow], asked: Sequence[RelatedFactsRequest]
+) -> RelatedFactsIndex:
     """For who does not care, or has no views to ask."""
-    return Surroundings()
+    return RelatedFactsIndex()
 
 
-async def look_back(
+async def related_facts_at(
     connection: AsyncConnection[TupleRow],
-    asked: Wanted,
+    asked: RelatedFactsRequest,
     *,
     as_of: datetime | None = None,
     known_at: datetime | None = None,
-) -> Surroundings:
+) -> RelatedFactsIndex:
     """What lay around an order at another moment, from the events that may be seen from it."""
-    seen = Surroundings()
-    numbers = (await look_around(connection, [asked])).orders
+    seen = RelatedFactsIndex()
+    numbers = (await read_related_facts(connection, [asked])).orders
     streams = [(asked.shop_id, OF_ORDER.stream(number)) for number in numbers]
     for (shop_id, stream), history in (await read_histories(connection, streams)).items():
         for told in visible(history, as_of=as_of, known_at=known_at):
@@ -234,9 +242,11 @@ async def look_back(
     return seen
 
 
-async def look_around(connection: AsyncConnection[TupleRow], asked: Sequence[Wanted]) -> Surroundings:
+async def read_related_facts(
+    connection: AsyncConnection[TupleRow], asked: Sequence[RelatedFactsRequest]
+) -> RelatedFactsIndex:
     """Read what is wanted, in one round trip."""
-    found = Surroundings()
+    found = RelatedFactsIndex()
     if not asked:
         return found
     numbers = list({(each.shop_id, *number) for each in asked for number in each.numbers})
@@ -258,23 +268,23 @@ async def look_around(connection: AsyncConnection[TupleRow], asked: Sequence[Wan
     return found
 
 
-async def around_applications(
+async def related_facts_of_applications(
     connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, orders: Sequence[tuple[Order, datetime]]
-) -> list[Around]:
+) -> list[RelatedFacts]:
     """What would lie around an application for each of these orders, where it is a way out at that moment."""
     asked = [
-        Wanted(
+        RelatedFactsRequest(
             shop_id, (), [_day(filed_at) for filed_at in applications(order, book.governing(order), at).values()]
         )
         for order, at in orders
     ]
-    others = await look_around(connection, [each for each in asked if each.days])
-    skus = await skus_of(connection, shop_id, (order for order, _ in orders))
+    others = await read_related_facts(connection, [each for each in asked if each.days])
+    skus = await read_skus(connection, shop_id, (order for order, _ in orders))
     apply = RequestStockout(reason="oversold")
-    return [others.around(shop_id, order, apply, skus) for order, _ in orders]
+    return [others.facts_of(shop_id, order, apply, skus) for order, _ in orders]
 
 
-async def skus_of(
+async def read_skus(
     connection: AsyncConnection[TupleRow], shop_id: str, orders: Iterable[Order]
 ) -> Mapping[str, Sku]:
     """The SKUs of some orders as they are by now, by their ids."""

@@ -19,7 +19,7 @@ from domain.stockout.messages import FilledMessage, Message, fitting
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.queries.lists import Page
-from infrastructure.queries.related_facts import around_applications
+from infrastructure.queries.related_facts import related_facts_of_applications
 from infrastructure.queries.stock import cases_of
 
 STRETCH = 200
@@ -174,10 +174,12 @@ async def _orders(
 ) -> list[OrderInCase]:
     orders = await _folded(connection, shop_id, shown)
     moments = [max(now, order.last_occurred_at or now) for order in orders]
-    around = await around_applications(connection, shop_id, book, list(zip(orders, moments, strict=True)))
+    related_facts = await related_facts_of_applications(
+        connection, shop_id, book, list(zip(orders, moments, strict=True))
+    )
     return [
         order_in_case(case, each, order, book, at, others)
-        for each, order, at, others in zip(shown, orders, moments, around, strict=True)
+        for each, order, at, others in zip(shown, orders, moments, related_facts, strict=True)
     ]
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from domain.order import commands as c
 from domain.sku import commands as s
-from infrastructure.commands.command_path import CommandPath, TellSku
+from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.intents import SkuCommand
 from infrastructure.database.pool import Pool
 from tests.orders import done, on_database, order_sn, tell
 
@@ -121,7 +122,7 @@ def test_what_is_told_in_brackets_is_text(shiplock: Shiplock, database_url: str)
             tell(order_sn(1), c.Place(lines=(line,), paid_fen=12900, note=bracketed)),
             tell(order_sn(1), c.FormGroup()),
             tell(order_sn(1), c.PlaceHold(hold="manual", reason=bracketed)),
-            TellSku(SHOP, bracketed, s.CountStock(on_hand=1), "test"),
+            SkuCommand(SHOP, bracketed, s.CountStock(on_hand=1), "test"),
         )
 
     on_database(database_url, fill)

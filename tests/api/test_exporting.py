@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from api.cli.exporting import export
 from api.cli.terminal import Failed
-from infrastructure.commands.command_path import CommandPath
+from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from tests.orders import SHOP, on_database, placed_and_formed
 

@@ -15,7 +15,7 @@ from api.cli import app
 from api.cli.terminal import Failed
 from domain.order import commands as c
 from domain.rules.reading import InvalidRuleSet
-from infrastructure.commands.command_path import CommandPath
+from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from tests.orders import MONDAY_9, SHOP, done, on_database, order_sn, placed_and_formed, tell
 

@@ -16,7 +16,7 @@ from domain.calendar import BEIJING
 from domain.history import Recorded
 from domain.order.state import fold
 from domain.order.view import OrderView, view
-from domain.order.warnings import Around, Use
+from domain.order.warnings import RelatedFacts, Use
 from domain.sku import events as s
 from domain.sku.state import Sku
 from domain.sku.state import fold as fold_sku
@@ -133,7 +133,7 @@ def seen(told: Sequence[Told], moment: Moment) -> dict[str, OrderView]:
         for name, order in folded.items()
         for parcel in order.parcels
     ]
-    return {name: view(order, BOOK, moment.at, Around(skus, uses)) for name, order in folded.items()}
+    return {name: view(order, BOOK, moment.at, RelatedFacts(skus, uses)) for name, order in folded.items()}
 
 
 def as_json(value: Any) -> Any:

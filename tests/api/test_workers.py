@@ -12,7 +12,7 @@ import pytest
 
 from api import workers
 from api.workers import WorkerProcess
-from infrastructure.commands.command_path import CommandPath
+from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from tests.orders import SHOP, on_database, placed_and_formed
 

@@ -32,14 +32,14 @@ from domain.order.commands import Command, Identifier
 from domain.order.decisions import ACTIONS
 from domain.order.warnings import OrderWarning, warnings
 from domain.sku.decisions import ACTIONS as SKU_ACTIONS
-from infrastructure.commands.command_path import (
+from infrastructure.commands.intents import (
+    CommandIntent,
     Contended,
+    OrderCommand,
     Outcome,
     Overloaded,
+    SkuCommand,
     StillRunning,
-    Tell,
-    TellSku,
-    Told,
     Unavailable,
 )
 from infrastructure.log.streams import OF_SKU
@@ -94,7 +94,7 @@ class Target(NamedTuple):
     actions: Mapping[str, HasCommand]
     identifier: Callable[[str], str]
     key_of: Callable[[str], str]
-    tell: type[Tell] | type[TellSku]
+    intent: type[OrderCommand] | type[SkuCommand]
 
 
 ORDERS = Target(
@@ -104,7 +104,7 @@ ORDERS = Target(
     ACTIONS,
     lambda stated: identifier(stated, "order_sn"),
     lambda order_sn: order_sn,
-    Tell,
+    OrderCommand,
 )
 SKUS = Target(
     "SKUs",
@@ -113,7 +113,7 @@ SKUS = Target(
     SKU_ACTIONS,
     sku_identifier,
     OF_SKU.stream,
-    TellSku,
+    SkuCommand,
 )
 
 _envelope = msgspec.json.Decoder(BulkEntry)
@@ -202,7 +202,7 @@ async def _told(scope: Scope, receive: Receive, target: Target, action: str) -> 
     headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _READ_HEADERS}
     body = await read_body(receive, headers.get(b"content-length"), MAX_COMMAND_BYTES)
     command = decode_command(body, target.actions[action].command)
-    intent = target.tell(
+    intent = target.intent(
         shop_id,
         told,
         command,
@@ -212,10 +212,10 @@ async def _told(scope: Scope, receive: Receive, target: Target, action: str) -> 
     )
     program: Program = scope["app"].state.program
     try:
-        outcome = await program.path.tell(intent)
+        outcome = await program.path.submit_one(intent)
     except Exception as error:
         raise as_problem(error) from error
-    answer = program.answers.of(intent, outcome) if outcome.answer is None else from_receipt(outcome.answer)
+    answer = program.answers.of(intent, outcome) if outcome.response is None else from_receipt(outcome.response)
     return answer.at(outcome.position), outcome.replayed
 
 
@@ -239,7 +239,7 @@ async def bulk(request: Request, shop_id: ShopId, stated: Actor = None) -> Respo
     program: Program = request.app.state.program
     teller = actor(stated)
     outcomes: dict[int, BulkOutcome] = {}
-    intents: list[tuple[int, Told]] = []
+    intents: list[tuple[int, CommandIntent]] = []
     for number, entry in enumerate(entries):
         try:
             intents.append((number, _intent(shop_id, teller, entry, f"#/commands/{number}")))
@@ -261,7 +261,7 @@ async def bulk(request: Request, shop_id: ShopId, stated: Actor = None) -> Respo
     )
 
 
-def _intent(shop_id: str, teller: str, entry: msgspec.Raw, pointer: str) -> Told:
+def _intent(shop_id: str, teller: str, entry: msgspec.Raw, pointer: str) -> CommandIntent:
     try:
         head = _envelope.decode(entry)
         target, told = (ORDERS, head.order_sn) if head.sku_id is None else (SKUS, head.sku_id)
@@ -276,27 +276,27 @@ def _intent(shop_id: str, teller: str, entry: msgspec.Raw, pointer: str) -> Told
     kind = target.actions[head.action].command
     asked = kind(**{name: getattr(found, name) for name in kind.__struct_fields__})
     key = idempotency_key(head.idempotency_key, target.key_of(told), head.action, asked)
-    return target.tell(shop_id, told, asked, teller, idempotency=key)
+    return target.intent(shop_id, told, asked, teller, idempotency=key)
 
 
-def _bulk_outcome(program: Program, intent: Told, outcome: Outcome | Exception) -> tuple[BulkOutcome, int]:
+def _bulk_outcome(program: Program, intent: CommandIntent, outcome: Outcome | Exception) -> tuple[BulkOutcome, int]:
     if isinstance(outcome, Exception):
         refused = as_problem(outcome)
         if not isinstance(refused, Refused):
             log.error("unexpected error in a bulk command", exc_info=outcome)
             refused = Refused("internal_error")
-        target = SKUS if isinstance(intent, TellSku) else ORDERS
-        instance = target.path.format(**{"shop_id": intent.shop_id, target.id_name: intent.of})
+        target = SKUS if isinstance(intent, SkuCommand) else ORDERS
+        instance = target.path.format(**{"shop_id": intent.shop_id, target.id_name: intent.entity_id})
         found = problems.problem(refused.code, instance, refused.detail)
         return BulkOutcome(found.status, problem=found), 0
     if not outcome.replayed and not outcome.refusal:
         status = program.answers.status(intent, outcome)
-        if not isinstance(intent, Tell):
+        if not isinstance(intent, OrderCommand):
             return BulkOutcome(status, version=outcome.state.version), outcome.position
         order = outcome.order
-        doubtful = warnings(order, program.book.governing(order), outcome.around)
+        doubtful = warnings(order, program.book.governing(order), outcome.related_facts)
         return BulkOutcome(status, order.status, order.version, doubtful), outcome.position
-    answer = program.answers.of(intent, outcome) if outcome.answer is None else from_receipt(outcome.answer)
+    answer = program.answers.of(intent, outcome) if outcome.response is None else from_receipt(outcome.response)
     problem = msgspec.Raw(answer.body) if answer.status >= 400 else None
     return BulkOutcome(answer.status, answer.order_status, answer.version, problem=problem), outcome.position
 

@@ -40,7 +40,12 @@ from infrastructure.projections.views import DEADLINES, ORDERS, VIOLATIONS
 from infrastructure.queries import as_of, lists
 from infrastructure.queries.event_json import StoredEventView
 from infrastructure.queries.lists import Page
-from infrastructure.queries.related_facts import Surroundings, look_around, look_back, wanted
+from infrastructure.queries.related_facts import (
+    RelatedFactsIndex,
+    read_related_facts,
+    related_facts_at,
+    related_facts_request,
+)
 from infrastructure.runtime import clock
 
 router = APIRouter(tags=["queries"])
@@ -80,13 +85,13 @@ async def find_order(program: Program, shop_id: str, order_sn: str, moment: AtAM
     if not seen.history:
         when = " by then" if history.order else ""
         raise Refused("unknown_order", f"The shop has no order {order_sn}{when}.")
-    return view(seen.order, program.book, seen.at, seen.around)
+    return view(seen.order, program.book, seen.at, seen.related_facts)
 
 
 async def _seen_from(
     program: Program, shop_id: str, order_sn: str, history: OrderHistory, moment: AtAMoment
 ) -> Seen:
-    """The order from a moment, with what lay around it then."""
+    """The order from a moment, with the related facts of that moment."""
     seen = seen_from(
         order_sn,
         history.order,
@@ -96,14 +101,14 @@ async def _seen_from(
         at_version=moment.at_version,
     )
     skus = history.skus_at(as_of=seen.as_of, known_at=seen.known_at)
-    others = Surroundings()
-    if asked := wanted(shop_id, seen.order, seen.at):
+    others = RelatedFactsIndex()
+    if asked := related_facts_request(shop_id, seen.order, seen.at):
         async with program.pool.connection() as connection:
             if seen.as_of is None and seen.known_at is None:
-                others = await look_around(connection, [asked])
+                others = await read_related_facts(connection, [asked])
             else:
-                others = await look_back(connection, asked, as_of=seen.as_of, known_at=seen.known_at)
-    return seen._replace(around=others.around(shop_id, seen.order, None, skus))
+                others = await related_facts_at(connection, asked, as_of=seen.as_of, known_at=seen.known_at)
+    return seen._replace(related_facts=others.facts_of(shop_id, seen.order, None, skus))
 
 
 @router.get(

@@ -25,7 +25,7 @@ from infrastructure.imports.stockout_applications import (
     request_stockouts,
 )
 from infrastructure.imports.stockout_lists import Entry, Reason, Rejected, StockoutListReader, entries
-from infrastructure.queries.related_facts import look_around
+from infrastructure.queries.related_facts import read_related_facts
 from infrastructure.runtime import clock
 
 router = APIRouter(tags=["commands"])
@@ -87,7 +87,7 @@ async def apply(
     try:
         if dry_run:
             await preview_stockouts(
-                rows, asked, program.pool, program.book, clock.now(), report, look_around=look_around
+                rows, asked, program.pool, program.book, clock.now(), report, read_related_facts=read_related_facts
             )
         else:
             await request_stockouts(rows, asked, program.path, program.book, report)

@@ -17,7 +17,7 @@ from domain.order.state import fold
 from domain.stockout.way_out import WayOut, way_out
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
-from infrastructure.queries.related_facts import around_applications
+from infrastructure.queries.related_facts import related_facts_of_applications
 from infrastructure.runtime import clock
 
 router = APIRouter(tags=["stock"])
@@ -49,5 +49,5 @@ async def way_out_of(program: Program, shop_id: str, order_sn: str, at: datetime
         if order.last_occurred_at is None:
             raise Refused("unknown_order", f"The shop has no order {order_sn}.")
         at = max(at or clock.now(), order.last_occurred_at)
-        (around,) = await around_applications(connection, shop_id, program.book, [(order, at)])
-    return way_out(order, program.book.governing(order), at, around)
+        (related_facts,) = await related_facts_of_applications(connection, shop_id, program.book, [(order, at)])
+    return way_out(order, program.book.governing(order), at, related_facts)

@@ -5,7 +5,7 @@ from functools import partial
 
 from domain.history import Recorded
 from domain.order.diff import Change, diff
-from domain.order.warnings import NOTHING_AROUND, Around, Use
+from domain.order.warnings import NO_RELATED_FACTS, RelatedFacts, Use
 from domain.sku.events import SkuDelisted
 from domain.sku.state import fold as fold_sku
 from domain.viewpoint import Seen, seen_from
@@ -97,23 +97,30 @@ def test_events_and_time_are_told_apart() -> None:
 
 def test_a_number_that_another_order_had_shows_with_its_upload() -> None:
     story = given(awaiting_shipment(), tracking_uploaded(at=MONDAY_12), buyer_contacted(at=MONDAY_15))
-    used = Around(uses=[Use("SF1", "another", MONDAY_10)])
+    used = RelatedFacts(uses=[Use("SF1", "another", MONDAY_10)])
 
-    def warned(since: int, until: int, at_first: Around) -> list[str | None]:
+    def warned(since: int, until: int, at_first: RelatedFacts) -> list[str | None]:
         first, last = (seen_from(ORDER_SN, story.history, NOW, at_version=end) for end in (since, until))
-        found = diff(ORDER_SN, story.book, first._replace(around=at_first), last._replace(around=used))
+        found = diff(
+            ORDER_SN, story.book, first._replace(related_facts=at_first), last._replace(related_facts=used)
+        )
         return [change.event for change in found if change.field == "warnings"]
 
-    assert warned(2, 4, NOTHING_AROUND) == ["TrackingUploaded"]
-    assert warned(3, 4, NOTHING_AROUND) == [None], "it was told of later"
+    assert warned(2, 4, NO_RELATED_FACTS) == ["TrackingUploaded"]
+    assert warned(3, 4, NO_RELATED_FACTS) == [None], "it was told of later"
     assert warned(3, 4, used) == []
 
 
 def test_an_application_beyond_the_limit_shows_when_it_is_filed() -> None:
     first, last = (seen_from(ORDER_SN, IN_REVIEW.history, NOW, at_version=end) for end in (2, 3))
     delisted = {"SKU-1": fold_sku("SKU-1", [Recorded(SkuDelisted("sold out"), 1, 9, MONDAY_8, MONDAY_8)])}
-    around = Around(delisted, filed=[MONDAY_10] * 10)
-    found = diff(ORDER_SN, IN_REVIEW.book, first._replace(around=Around(delisted)), last._replace(around=around))
+    related_facts = RelatedFacts(delisted, filed=[MONDAY_10] * 10)
+    found = diff(
+        ORDER_SN,
+        IN_REVIEW.book,
+        first._replace(related_facts=RelatedFacts(delisted)),
+        last._replace(related_facts=related_facts),
+    )
     (warned,) = (change for change in found if change.field == "warnings")
     assert warned.event == "StockoutRequested"
     assert [warning["code"] for warning in warned.after] == ["daily_limit"]

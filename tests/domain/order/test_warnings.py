@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from domain.order import commands as c
 from domain.order.decisions import Refusal, decide
 from domain.order.events import StockoutRequested
-from domain.order.warnings import Around, OrderWarning, Use, warnings
+from domain.order.warnings import OrderWarning, RelatedFacts, Use, warnings
 from domain.rules.ruleset import RuleBook
 from domain.sku.state import Sku
 from domain.stockout.way_out import way_out
@@ -39,16 +39,16 @@ from tests.domain.vocabulary import (
 OTHER = "260301-000000000000002"
 
 
-def warned(story: Story, around: Around) -> list[OrderWarning]:
-    return list(warnings(story.order, story.rules, around))
+def warned(story: Story, related_facts: RelatedFacts) -> list[OrderWarning]:
+    return list(warnings(story.order, story.rules, related_facts))
 
 
-def codes(story: Story, around: Around) -> list[str]:
-    return [warning.code for warning in warned(story, around)]
+def codes(story: Story, related_facts: RelatedFacts) -> list[str]:
+    return [warning.code for warning in warned(story, related_facts)]
 
 
-def used(at: datetime, number: str = "SF1", by: str = OTHER) -> Around:
-    return Around(uses=(Use(number, by, at),))
+def used(at: datetime, number: str = "SF1", by: str = OTHER) -> RelatedFacts:
+    return RelatedFacts(uses=(Use(number, by, at),))
 
 
 def shelf(*told: Told) -> dict[str, Sku]:
@@ -111,7 +111,7 @@ def test_a_third_replacement_is_too_often() -> None:
         )
         assert not isinstance(came.decision, Refusal)
         story = came.then(*came.decision)
-        assert codes(story, Around()) == expected
+        assert codes(story, RelatedFacts()) == expected
 
 
 def test_no_warning_refuses_an_upload() -> None:
@@ -128,47 +128,47 @@ OFF_SALE = shelf(delisted(at=MONDAY_8))
 
 
 def test_what_can_still_be_bought_is_warned_of_till_it_is_delisted() -> None:
-    (found,) = warned(APPLIED, Around(shelf()))
+    (found,) = warned(APPLIED, RelatedFacts(shelf()))
     assert (found.code, found.sku_id) == ("on_sale", "SKU-1")
-    assert codes(APPLIED, Around(OFF_SALE)) == []
-    assert codes(APPLIED, Around(shelf(delisted(at=MONDAY_13)))) == []
-    assert codes(APPLIED, Around(shelf(delisted(at=MONDAY_8), relisted(at=MONDAY_8)))) == ["on_sale"]
+    assert codes(APPLIED, RelatedFacts(OFF_SALE)) == []
+    assert codes(APPLIED, RelatedFacts(shelf(delisted(at=MONDAY_13)))) == []
+    assert codes(APPLIED, RelatedFacts(shelf(delisted(at=MONDAY_8), relisted(at=MONDAY_8)))) == ["on_sale"]
 
 
 def test_an_order_of_an_activity_is_warned_of() -> None:
     activity = placed()._replace(event=replace(placed().event, activity=True))
     story = given(activity, group_formed(), stockout_requested(at=MONDAY_12))
-    assert codes(story, Around(OFF_SALE)) == ["activity_order"]
+    assert codes(story, RelatedFacts(OFF_SALE)) == ["activity_order"]
 
 
 def test_the_eleventh_application_of_a_day_in_beijing_is_warned_of() -> None:
     morning, yesterday = beijing(2026, 3, 2, 0), beijing(2026, 3, 2, 0) - MICROSECOND
-    assert codes(APPLIED, Around(OFF_SALE, filed=[yesterday] * 5 + [morning] * 9)) == []
-    (found,) = warned(APPLIED, Around(OFF_SALE, filed=[morning] * 9 + [MONDAY_12]))
+    assert codes(APPLIED, RelatedFacts(OFF_SALE, filed=[yesterday] * 5 + [morning] * 9)) == []
+    (found,) = warned(APPLIED, RelatedFacts(OFF_SALE, filed=[morning] * 9 + [MONDAY_12]))
     assert found.code == "daily_limit"
     assert "10 applications were filed that day before; the platform takes 10 a day." in found.detail
-    assert codes(APPLIED, Around(OFF_SALE, filed=[morning] * 9 + [MONDAY_13])) == []
+    assert codes(APPLIED, RelatedFacts(OFF_SALE, filed=[morning] * 9 + [MONDAY_13])) == []
 
 
 def test_a_decided_application_is_warned_of_no_more() -> None:
     decided = APPLIED.and_(review_completed("rejected", at=TUESDAY_9))
-    assert codes(decided, Around(shelf(), filed=[MONDAY_12] * 20)) == []
+    assert codes(decided, RelatedFacts(shelf(), filed=[MONDAY_12] * 20)) == []
 
 
 def test_an_application_that_was_merely_seen_says_nothing_of_its_day() -> None:
     seen = given(awaiting_shipment(), stockout_requested(at=MONDAY_12).merely_seen())
-    assert codes(seen, Around(shelf(), filed=[MONDAY_12] * 20)) == []
+    assert codes(seen, RelatedFacts(shelf(), filed=[MONDAY_12] * 20)) == []
 
 
 def test_a_missed_condition_refuses_only_where_the_rules_say_so() -> None:
-    for book, around, refused in (
-        (BOOK, Around(shelf()), False),
-        (REFUSING, Around(OFF_SALE), False),
-        (REFUSING, Around(shelf()), True),
-        (REFUSING, Around(OFF_SALE, filed=[MONDAY_12] * 10), True),
+    for book, related_facts, refused in (
+        (BOOK, RelatedFacts(shelf()), False),
+        (REFUSING, RelatedFacts(OFF_SALE), False),
+        (REFUSING, RelatedFacts(shelf()), True),
+        (REFUSING, RelatedFacts(OFF_SALE, filed=[MONDAY_12] * 10), True),
     ):
         story = given(awaiting_shipment(), under=book)
-        decision, _ = decide(story.history, story.order, REQUEST_STOCKOUT, book, MONDAY_12, around)
+        decision, _ = decide(story.history, story.order, REQUEST_STOCKOUT, book, MONDAY_12, related_facts)
         if refused:
             assert isinstance(decision, Refusal)
             assert decision.code == "conditions_not_met"
@@ -178,20 +178,20 @@ def test_a_missed_condition_refuses_only_where_the_rules_say_so() -> None:
 
 @pytest.mark.parametrize("book", [BOOK, REFUSING], ids=["warning", "refusing"])
 @pytest.mark.parametrize(
-    ("around", "missed"),
+    ("related_facts", "missed"),
     [
-        (Around(OFF_SALE), []),
-        (Around(shelf()), ["on_sale"]),
-        (Around(OFF_SALE, filed=[MONDAY_12] * 10), ["daily_limit"]),
-        (Around(OFF_SALE, filed=[MONDAY_8 - timedelta(days=1)] * 10), []),
+        (RelatedFacts(OFF_SALE), []),
+        (RelatedFacts(shelf()), ["on_sale"]),
+        (RelatedFacts(OFF_SALE, filed=[MONDAY_12] * 10), ["daily_limit"]),
+        (RelatedFacts(OFF_SALE, filed=[MONDAY_8 - timedelta(days=1)] * 10), []),
     ],
 )
 def test_an_application_is_a_way_out_where_it_would_be_taken(
-    book: RuleBook, around: Around, missed: list[str]
+    book: RuleBook, related_facts: RelatedFacts, missed: list[str]
 ) -> None:
     story = given(awaiting_shipment(), under=book)
-    decision, _ = decide(story.history, story.order, REQUEST_STOCKOUT, book, MONDAY_12, around)
-    ways = {option.way: option for option in way_out(story.order, story.rules, MONDAY_12, around).options}
+    decision, _ = decide(story.history, story.order, REQUEST_STOCKOUT, book, MONDAY_12, related_facts)
+    ways = {option.way: option for option in way_out(story.order, story.rules, MONDAY_12, related_facts).options}
     now, late = ways["apply_now"], ways["apply_late"]
     assert [warning.code for warning in now.warnings] == missed
     assert now.possible != isinstance(decision, Refusal)
@@ -203,8 +203,8 @@ def test_an_application_is_a_way_out_where_it_would_be_taken(
 
 def test_a_refusal_names_every_condition_that_is_missed() -> None:
     story = given(awaiting_shipment(), under=REFUSING)
-    around = Around(shelf(), filed=[MONDAY_12] * 10)
-    decision, _ = decide(story.history, story.order, REQUEST_STOCKOUT, REFUSING, MONDAY_12, around)
+    related_facts = RelatedFacts(shelf(), filed=[MONDAY_12] * 10)
+    decision, _ = decide(story.history, story.order, REQUEST_STOCKOUT, REFUSING, MONDAY_12, related_facts)
     assert isinstance(decision, Refusal)
     assert "SKU-1 can still be bought" in decision.detail
     assert "10 a day" in decision.detail
@@ -212,6 +212,6 @@ def test_a_refusal_names_every_condition_that_is_missed() -> None:
 
 def test_another_reason_against_it_comes_first() -> None:
     locked = given(awaiting_shipment(), stockout_requested(at=MONDAY_12), under=REFUSING)
-    decision, _ = decide(locked.history, locked.order, REQUEST_STOCKOUT, REFUSING, MONDAY_13, Around(shelf()))
+    decision, _ = decide(locked.history, locked.order, REQUEST_STOCKOUT, REFUSING, MONDAY_13, RelatedFacts(shelf()))
     assert isinstance(decision, Refusal)
     assert decision.code == "review_already_open"

@@ -27,14 +27,14 @@ from domain.history import Metadata, Recorded
 from domain.order import commands as c
 from domain.order.decisions import Decision, Refusal, decide
 from domain.order.state import fold
-from infrastructure.commands.command_path import (
-    CommandPath,
+from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.intents import (
+    CommandIntent,
     Contended,
     IdempotencyKey,
+    OrderCommand,
     Outcome,
     StillRunning,
-    Tell,
-    Told,
 )
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import ORDER, StoredEvent, new_event, read_feed, recorded
@@ -57,7 +57,7 @@ CONTACT = c.ContactBuyer(channel="chat", message="hello")
 class Call:
     """A command and what it came to; ``began`` and ``ended`` are ticks of one counter."""
 
-    intent: Tell
+    intent: OrderCommand
     began: int
     ended: int
     outcome: Outcome | Exception
@@ -87,7 +87,7 @@ class NotLinearizable(AssertionError):
     """No sequence of the calls explains what they came to."""
 
 
-def told(intent: Told, outcome: Outcome) -> bytes:
+def told(intent: CommandIntent, outcome: Outcome) -> bytes:
     """What a receipt keeps, enough to tell one outcome from another."""
     code = outcome.refusal.code if outcome.refusal else None
     return msgspec.json.encode((intent.stream, outcome.state.version, outcome.events, code))
@@ -100,11 +100,11 @@ class Recorder:
         self.calls: list[Call] = []
         self._ticks = itertools.count()
 
-    async def tell(self, path: CommandPath, intent: Tell) -> Outcome | Exception:
+    async def tell(self, path: CommandPath, intent: OrderCommand) -> Outcome | Exception:
         began = next(self._ticks)
         outcome: Outcome | Exception
         try:
-            outcome = await path.tell(intent)
+            outcome = await path.submit_one(intent)
         except (Contended, StillRunning) as error:
             outcome = error
         self.calls.append(Call(intent, began, next(self._ticks), outcome))
@@ -169,7 +169,9 @@ def _check_order(order: str, calls: Sequence[Call], stored: Sequence[StoredEvent
     _demand(explained == len(past), order, f"nobody was told of the events after version {explained}")
 
 
-def _judge(intent: Tell, order_sn: str, seen: Sequence[Recorded], now: datetime) -> tuple[Decision, datetime]:
+def _judge(
+    intent: OrderCommand, order_sn: str, seen: Sequence[Recorded], now: datetime
+) -> tuple[Decision, datetime]:
     order = fold(order_sn, seen)
     is_there = order.version > 0 or isinstance(intent.command, c.Place)
     if is_there and intent.if_match is not None and intent.if_match != order.version:
@@ -195,7 +197,7 @@ def _check_keys(calls: Sequence[Call]) -> None:
         for call in same:
             assert isinstance(call.outcome, Outcome)
             answer, position = told(first.intent, first.outcome), first.outcome.position
-            _demand((call.outcome.answer, call.outcome.position) == (answer, position), call, "another answer")
+            _demand((call.outcome.response, call.outcome.position) == (answer, position), call, "another answer")
             _demand(not call.before(first), call, "answered before it was judged")
 
 
@@ -421,7 +423,7 @@ def changed_log(change: Callable[[list[StoredEvent]], list[StoredEvent]]) -> Doc
         pytest.param(
             changed_outcome(NOTHING, lambda o: replace(o, state=replace(o.order, parcels=()))), id="order"
         ),
-        pytest.param(changed_outcome(REPLAYED, lambda o: replace(o, answer=b"")), id="replayed differently"),
+        pytest.param(changed_outcome(REPLAYED, lambda o: replace(o, response=b"")), id="replayed differently"),
         pytest.param(changed_outcome(REPLAYED, lambda o: replace(o, replayed=False)), id="judged twice"),
         pytest.param(without_call(SHIPPED), id="an event in the middle that nobody sent"),
         pytest.param(without_call(CONTACTED), id="a last event that nobody sent"),

@@ -5,7 +5,7 @@ from io import BytesIO
 
 import pytest
 
-from infrastructure.commands.command_path import CommandPath
+from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.imports import bills
 from infrastructure.imports.bills import BillReport, import_bill, preview_bill

@@ -10,7 +10,7 @@ import pytest
 from domain.order import commands as c
 from domain.order.state import Order, fold
 from domain.order.view import OrderView, view
-from infrastructure.commands.command_path import CommandPath
+from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.imports import orders
 from infrastructure.imports.orders import ImportReport, import_rows, preview_rows

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from domain.order import commands as c
-from infrastructure.commands.command_path import CommandPath
+from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.imports import stockout_applications as stockouts
 from infrastructure.imports.stockout_applications import (
@@ -113,7 +113,7 @@ def test_neighbouring_rows_of_an_order_are_one_application_for_their_skus(databa
         assert [row.outcome for row in report.rows] == ["applied"] * 4
         assert report.rows[0].version == report.rows[1].version == 3
         found = [
-            (await path.tell(tell(order_sn(n), c.ContactBuyer(channel="chat", message="x")))).order
+            (await path.submit_one(tell(order_sn(n), c.ContactBuyer(channel="chat", message="x")))).order
             for n in range(3)
         ]
         assert [(review.reason, review.sku_ids) for order in found for review in order.reviews] == [

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from domain.order import commands as c
 from domain.rules.ruleset import GoodsHours
-from infrastructure.commands.command_path import CommandPath
+from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.jobs import backtests as backtest_jobs
 from infrastructure.jobs.backtests import BacktestJob, work_off

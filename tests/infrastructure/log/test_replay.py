@@ -18,7 +18,8 @@ from psycopg import AsyncConnection
 from domain.order import commands as c
 from domain.order.state import Order
 from domain.sku import commands as s
-from infrastructure.commands.command_path import CommandPath, TellSku
+from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.intents import SkuCommand
 from infrastructure.database.pool import Pool
 from infrastructure.log import replay as replaying
 from infrastructure.log.replay import Replayed, ReplayFailed, Stretch, Task, replay, stretches
@@ -93,7 +94,7 @@ def log_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
         await placed_and_formed(path, 3, "other")
         upload = c.UploadTracking(carrier="SF", tracking_number="SF1", occurred_at=MONDAY_9 + timedelta(hours=5))
         await done(path, *(tell(order_sn(n), upload) for n in range(0, COUNT, 3)))
-        await done(path, TellSku(SHOP, "52000301", s.CountStock(on_hand=4), "test"))
+        await done(path, SkuCommand(SHOP, "52000301", s.CountStock(on_hand=4), "test"))
 
     on_database(database_url, fill)
     return database_url

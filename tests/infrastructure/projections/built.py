@@ -17,7 +17,8 @@ from domain.order import commands as c
 from domain.rules.ruleset import RuleBook
 from domain.sku import commands as s
 from domain.sku.decisions import ACTIONS as SKU_ACTIONS
-from infrastructure.commands.command_path import CommandPath, TellSku, Told
+from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.intents import CommandIntent, SkuCommand
 from infrastructure.database.pool import Pool
 from infrastructure.log.streams import kind_of
 from infrastructure.projections import builds, rebuild, slices
@@ -116,9 +117,9 @@ class Step(NamedTuple):
     order: int
     command: c.Command
 
-    def told(self, shops: Sequence[str]) -> Told:
+    def told(self, shops: Sequence[str]) -> CommandIntent:
         if type(self.command) in _OF_SKUS:
-            return TellSku(shops[self.shop], SKU_IDS[self.order % len(SKU_IDS)], self.command, "test")
+            return SkuCommand(shops[self.shop], SKU_IDS[self.order % len(SKU_IDS)], self.command, "test")
         return tell(order_sn(self.order), self.command, shops[self.shop])
 
 

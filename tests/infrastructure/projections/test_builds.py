@@ -15,7 +15,7 @@ from psycopg.rows import TupleRow
 
 from domain.order import commands as c
 from domain.rules.ruleset import RuleBook
-from infrastructure.commands.command_path import CommandPath
+from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import read_heads
 from infrastructure.projections import builds, rebuild

@@ -12,9 +12,10 @@ from domain.order import commands as c
 from domain.order.deadlines import DeadlineState
 from domain.order.state import fold
 from domain.order.view import view
-from domain.order.warnings import Around
+from domain.order.warnings import RelatedFacts
 from domain.sku import commands as s
-from infrastructure.commands.command_path import CommandPath, TellSku
+from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.intents import SkuCommand
 from infrastructure.database.pool import Pool
 from infrastructure.log.loading import read_orders
 from infrastructure.projections.worker import Worker
@@ -55,14 +56,14 @@ def test_lists_tell_of_every_delisting_what_the_orders_tell(
             for listed, hours in changes:
                 when = MONDAY_9 + timedelta(hours=hours)
                 change: c.Command = s.Relist(occurred_at=when) if listed else s.Delist(reason="x", occurred_at=when)
-                await path.submit([TellSku(shop, sku_id, change, "test")])
+                await path.submit([SkuCommand(shop, sku_id, change, "test")])
         await Worker(pool, BOOK).catch_up(shop)
         async with pool.connection() as connection:
             orders = await read_orders(connection, shop, [order_sn(n) for n in range(4)])
             told = {
                 (name, found.sku_id, found.due_at): found
                 for name, history in orders.items()
-                for found in view(fold(name, history.order), BOOK, at, Around(history.skus_at())).deadlines
+                for found in view(fold(name, history.order), BOOK, at, RelatedFacts(history.skus_at())).deadlines
                 if found.kind == "delist_sku"
             }
             assert told

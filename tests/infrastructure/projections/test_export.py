@@ -21,7 +21,7 @@ from psycopg.rows import TupleRow
 from pyarrow import parquet
 
 from domain.order import commands as c
-from infrastructure.commands.command_path import CommandPath
+from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.projections import builds
 from infrastructure.projections import export as exporting

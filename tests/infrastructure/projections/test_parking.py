@@ -12,7 +12,7 @@ from psycopg.rows import TupleRow
 from domain.history import Metadata
 from domain.order import commands as c
 from domain.order import events as e
-from infrastructure.commands.command_path import CommandPath
+from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import ORDER, Append, NewEvent, append, new_event, read_head
 from infrastructure.log.streams import SKU

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from domain.order import commands as c
-from infrastructure.commands.command_path import CommandPath
+from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.projections import builds, rebuild
 from infrastructure.projections.builds import CannotDo

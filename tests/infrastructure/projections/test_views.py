@@ -14,7 +14,7 @@ from domain.history import Metadata, Recorded
 from domain.order import events as e
 from domain.order.state import fold
 from domain.rules.ruleset import RuleBook
-from infrastructure.commands.command_path import CommandPath
+from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.log.codec import AnyEvent
 from infrastructure.log.streams import OF_ORDER, Kind

@@ -8,7 +8,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, dict_row
 
 from domain.order import commands as c
-from infrastructure.commands.command_path import CommandPath
+from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.projections.worker import Worker
 from infrastructure.queries.lists import OrderSort, Page, list_deadlines, list_orders

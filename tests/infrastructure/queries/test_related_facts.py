@@ -1,4 +1,4 @@
-"""What lies around an order, found in views and in the end of the log that they have not reached."""
+"""The related facts of an order, read from views and in the end of the log that they have not reached."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,11 +6,12 @@ from datetime import timedelta
 
 from domain.order import commands as c
 from domain.order.warnings import warnings
-from infrastructure.commands.command_path import CommandPath, Outcome
+from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.intents import Outcome
 from infrastructure.database.pool import Pool, connection_pool
 from infrastructure.projections.rebuild import prepare
 from infrastructure.projections.worker import Worker
-from infrastructure.queries.related_facts import look_around
+from infrastructure.queries.related_facts import read_related_facts
 from infrastructure.runtime import clock
 from tests.infrastructure.projections.built import BOOK
 from tests.orders import done, order_sn, placed_and_formed, tell
@@ -21,7 +22,7 @@ def without_a_worker(url: str, work: Callable[[Pool, CommandPath], Awaitable[Non
         async with connection_pool(url, size=4) as pool:
             await prepare(pool, url, BOOK)
             async with CommandPath(
-                pool, BOOK, clock.now, render=lambda intent, outcome: b"", look_around=look_around
+                pool, BOOK, clock.now, render=lambda intent, outcome: b"", read_related_facts=read_related_facts
             ) as path:
                 await work(pool, path)
 
@@ -29,13 +30,13 @@ def without_a_worker(url: str, work: Callable[[Pool, CommandPath], Awaitable[Non
 
 
 async def told(path: CommandPath, n: int, command: c.Command) -> Outcome:
-    outcome = await path.tell(tell(order_sn(n), command))
+    outcome = await path.submit_one(tell(order_sn(n), command))
     assert outcome.refusal is None, outcome.refusal
     return outcome
 
 
 def warned(outcome: Outcome) -> list[tuple[str, str | None]]:
-    found = warnings(outcome.order, BOOK.governing(outcome.order), outcome.around)
+    found = warnings(outcome.order, BOOK.governing(outcome.order), outcome.related_facts)
     return [(each.code, each.order_sn) for each in found]
 
 
@@ -61,7 +62,7 @@ def test_an_application_is_counted_once_wherever_it_is_found(database_url: str) 
         counted = []
         for n in range(13):
             outcome = await told(path, n, apply)
-            counted.append(len(outcome.around.filed))
+            counted.append(len(outcome.related_facts.filed))
             if n % 4 == 2:
                 await Worker(pool, BOOK).catch_up("100000001")
         assert counted == list(range(13))

@@ -15,7 +15,7 @@ from domain.order import commands as c
 from domain.order import events as e
 from domain.order.state import Order, fold
 from domain.order.view import view
-from infrastructure.commands.command_path import CommandPath
+from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import ORDER, read_histories
 from infrastructure.projections import builds

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from domain.order import commands as c
-from infrastructure.commands.command_path import CommandPath
+from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.projections.worker import Worker
 from infrastructure.queries.suppliers import SupplierRecord, find_supplier, list_suppliers, open_handovers

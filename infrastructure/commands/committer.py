@@ -6,13 +6,11 @@ one loads and decides meanwhile. Whoever loses a race against another process is
 """
 
 import asyncio
-from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-import msgspec
 import psycopg
 from msgspec.structs import replace
 from psycopg import AsyncConnection
@@ -23,18 +21,29 @@ from domain.history import Metadata, Recorded
 from domain.order.commands import Command, Place, RequestStockout
 from domain.order.decisions import Decision, Refusal, decide
 from domain.order.observations import observe
-from domain.order.snapshot import Snapshot
 from domain.order.state import Order
-from domain.order.warnings import NOTHING_AROUND, Around
+from domain.order.warnings import NO_RELATED_FACTS, RelatedFacts
 from domain.rules.ruleset import RuleBook
 from domain.sku import decisions as sku_decisions
 from domain.sku.state import Sku
 from domain.sku.state import fold as fold_sku
+from infrastructure.commands.intents import (
+    CommandIntent,
+    Contended,
+    Intent,
+    OrderCommand,
+    Outcome,
+    Overloaded,
+    SnapshotIntent,
+    StillRunning,
+    Unavailable,
+)
+from infrastructure.commands.queue import PendingOutcomes, Queue, QueuedIntent
 from infrastructure.commands.receipts import (
-    Kept,
     Key,
     KeyTaken,
     Receipt,
+    StoredReceipt,
     append_with_receipts,
     ask_receipts,
     free_keys,
@@ -49,14 +58,14 @@ from infrastructure.log.log import (
     new_event,
     read_histories,
 )
-from infrastructure.log.streams import OF_ORDER, OF_SKU, Kind, State, kind_of
-from infrastructure.queries.related_facts import LookAround, Surroundings, nothing_around, stands_alone, wanted
-
-MAX_WAITING = 10_000
-"""Intents that may wait for the committer before callers are told to come back later."""
-
-MAX_WAITING_OF_A_SHOP = MAX_WAITING // 2
-"""How many of those may be one shop's, so that a flood in one shop leaves room for the others."""
+from infrastructure.log.streams import OF_SKU, Kind, State, kind_of
+from infrastructure.queries.related_facts import (
+    ReadRelatedFacts,
+    RelatedFactsIndex,
+    needs_no_related_facts,
+    read_no_related_facts,
+    related_facts_request,
+)
 
 MAX_BATCH = 1_000
 COMMITTERS = 2
@@ -66,203 +75,6 @@ WORTH_A_BATCH = 10
 """How many intents must wait for a further batch to begin; a batch costs too much for a handful."""
 
 MAX_ATTEMPTS = 5
-
-
-class IdempotencyKey(msgspec.Struct, frozen=True):
-    """A caller's name for one attempt; ``fingerprint`` tells another payload under the same name."""
-
-    key: str
-    fingerprint: bytes
-
-
-class Told(msgspec.Struct, frozen=True):
-    """A command to what ``of`` names. ``if_match`` is the version the caller has seen, if it matters to them."""
-
-    shop_id: str
-    of: str
-    command: Command
-    actor: str
-    if_match: int | None = None
-    idempotency: IdempotencyKey | None = None
-
-    kind: ClassVar[Kind]
-
-    @property
-    def stream(self) -> str:
-        return self.kind.stream(self.of)
-
-
-class Tell(Told, frozen=True):
-    """A command to an order."""
-
-    kind = OF_ORDER
-
-    @property
-    def order_sn(self) -> str:
-        return self.of
-
-
-class TellSku(Told, frozen=True):
-    """A command to a SKU."""
-
-    kind = OF_SKU
-
-    @property
-    def sku_id(self) -> str:
-        return self.of
-
-
-class Observe(msgspec.Struct, frozen=True):
-    """A snapshot of an order that the platform showed; it is never refused."""
-
-    shop_id: str
-    snapshot: Snapshot
-    actor: str
-
-    @property
-    def stream(self) -> str:
-        return OF_ORDER.stream(self.snapshot.order_sn)
-
-
-Intent = Told | Observe
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of an intent.
-
-    ``state`` is the order or SKU afterwards, ``events`` how many were appended for this intent, ``position``
-    the place of its last event in the shop's log (without events: of the last one it had) and ``at``
-    the moment it was judged. ``answer`` is what ``render`` made for an intent with an idempotency key; when
-    it was given before (``replayed``) it and the position are all there is. ``around`` is what lay around an
-    order then.
-    """
-
-    state: State
-    events: int
-    position: int
-    at: datetime
-    refusal: Refusal | None = None
-    answer: bytes | None = None
-    replayed: bool = False
-    around: Around = NOTHING_AROUND
-
-    @property
-    def order(self) -> Order:
-        """The order that an intent for an order led to."""
-        assert isinstance(self.state, Order)
-        return self.state
-
-    @property
-    def sku(self) -> Sku:
-        """The SKU that an intent for a SKU led to."""
-        assert isinstance(self.state, Sku)
-        return self.state
-
-
-class Overloaded(Exception):
-    """Too many intents are waiting."""
-
-
-class Unavailable(Exception):
-    """The database can't be reached, or went away before it acknowledged."""
-
-
-class StillRunning(Exception):
-    """An intent with the same idempotency key has not been answered yet."""
-
-
-class Contended(Exception):
-    """Another process kept winning the race for the same order or SKU."""
-
-
-class _Answers:
-    """What a caller waits for: an answer to each of its intents, and the moment all are there."""
-
-    def __init__(self, count: int) -> None:
-        self.given: list[Outcome | Exception | None] = [None] * count
-        self._left = count
-        self.complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if not count:
-            self.complete.set_result(None)
-
-    def give(self, number: int, answer: Outcome | Exception) -> None:
-        if self.given[number] is not None:
-            return
-        self.given[number] = answer
-        self._left -= 1
-        # A caller who went away has cancelled it.
-        if not self._left and not self.complete.done():
-            self.complete.set_result(None)
-
-
-@dataclass(slots=True)
-class _Waiting:
-    intent: Intent
-    answers: _Answers
-    number: int
-    stream: tuple[str, str]
-    key: Key | None
-
-
-class _Queue:
-    """What waits, by stream: shops take turns, and the intents for an order or SKU are judged as they came.
-
-    A stream of a batch that is under way is busy; what comes for it meanwhile waits until the batch is done.
-    """
-
-    def __init__(self) -> None:
-        self._ready: OrderedDict[str, OrderedDict[tuple[str, str], list[_Waiting]]] = OrderedDict()
-        self._busy: dict[tuple[str, str], list[_Waiting]] = {}
-        self._of_shop: Counter[str] = Counter()
-        self.ready = 0
-        self.size = 0
-
-    def has_room(self, intents: Sequence[Intent]) -> bool:
-        if self.size + len(intents) > MAX_WAITING:
-            return False
-        if self.size + len(intents) <= MAX_WAITING_OF_A_SHOP:
-            return True
-        asked = Counter(intent.shop_id for intent in intents)
-        return all(self._of_shop[shop_id] + count <= MAX_WAITING_OF_A_SHOP for shop_id, count in asked.items())
-
-    def put(self, entry: _Waiting) -> None:
-        self.size += 1
-        self._of_shop[entry.intent.shop_id] += 1
-        if (busy := self._busy.get(entry.stream)) is not None:
-            busy.append(entry)
-        else:
-            self._put_ready(entry.stream, [entry])
-
-    def _put_ready(self, stream: tuple[str, str], entries: list[_Waiting]) -> None:
-        self.ready += len(entries)
-        streams = self._ready.get(stream[0])
-        if streams is None:
-            streams = self._ready[stream[0]] = OrderedDict()
-        streams.setdefault(stream, []).extend(entries)
-
-    def take(self, limit: int) -> list[_Waiting]:
-        """Up to ``limit`` intents; their streams are busy until ``finish`` is called with them."""
-        taken: list[_Waiting] = []
-        while self._ready and len(taken) < limit:
-            shop_id, streams = self._ready.popitem(last=False)
-            stream, entries = streams.popitem(last=False)
-            if streams:
-                self._ready[shop_id] = streams
-            room = limit - len(taken)
-            taken += entries[:room]
-            self._busy[stream] = entries[room:]
-            self.ready -= len(entries)
-        return taken
-
-    def finish(self, batch: Sequence[_Waiting]) -> None:
-        self.size -= len(batch)
-        for entry in batch:
-            shop_id = entry.intent.shop_id
-            self._of_shop[shop_id] -= 1
-            if not self._of_shop[shop_id]:
-                del self._of_shop[shop_id]
-            if came_meanwhile := self._busy.pop(entry.stream, None):
-                self._put_ready(entry.stream, came_meanwhile)
 
 
 @dataclass(slots=True)
@@ -289,7 +101,7 @@ class CommandPath:
     ``render`` makes the answer that is kept for an intent with an idempotency key, before the position is
     known; it comes back untouched when the same key is used again. ``on_commit`` is called after each
     commit that appended something. ``together`` is for databases on one server (``infrastructure.log.log``).
-    ``look_around`` reads what lies around the orders of a batch.
+    ``read_related_facts`` reads what lies around the orders of a batch.
     """
 
     def __init__(
@@ -297,10 +109,10 @@ class CommandPath:
         pool: AsyncConnectionPool[AsyncConnection[TupleRow]],
         book: RuleBook,
         clock: Callable[[], datetime],
-        render: Callable[[Told, Outcome], bytes],
+        render: Callable[[CommandIntent, Outcome], bytes],
         on_commit: Callable[[], None] = lambda: None,
         together: bool = True,
-        look_around: LookAround = nothing_around,
+        read_related_facts: ReadRelatedFacts = read_no_related_facts,
     ) -> None:
         self._pool = pool
         self._book = book
@@ -308,8 +120,8 @@ class CommandPath:
         self._render = render
         self._on_commit = on_commit
         self._together = together
-        self._look_around = look_around
-        self._queue = _Queue()
+        self._read_related_facts = read_related_facts
+        self._queue = Queue()
         self._running_keys: set[tuple[str, str]] = set()
         self._wake = asyncio.Event()
         self._under_way = 0
@@ -352,21 +164,21 @@ class CommandPath:
 
     async def _repeated(self, intent: Intent, first: Intent, answer: Outcome | Exception) -> Outcome | Exception:
         """What came of an intent with the key of one that was answered."""
-        assert not isinstance(intent, Observe)
-        assert not isinstance(first, Observe)
+        assert not isinstance(intent, SnapshotIntent)
+        assert not isinstance(first, SnapshotIntent)
         assert intent.idempotency
         assert first.idempotency
         if isinstance(answer, Exception):
             return answer
-        if answer.answer is not None:
-            kept = Kept(first.idempotency.fingerprint, answer.answer, answer.position)
+        if answer.response is not None:
+            kept = StoredReceipt(first.idempotency.fingerprint, answer.response, answer.position)
             return _replayed(intent, kept, self._clock())
         if intent.idempotency.fingerprint == first.idempotency.fingerprint:
             return answer
         (again,) = await self.submit([intent])  # the key was another request's, which may be this one
         return again
 
-    async def tell(self, intent: Intent) -> Outcome:
+    async def submit_one(self, intent: Intent) -> Outcome:
         """Judge and commit one intent; raises what stopped it."""
         answers = self._enqueue([intent])
         await answers.complete
@@ -376,11 +188,11 @@ class CommandPath:
             raise answer
         return answer
 
-    def _enqueue(self, intents: Sequence[Intent]) -> _Answers:
+    def _enqueue(self, intents: Sequence[Intent]) -> PendingOutcomes:
         """Put intents in the queue. A caller who goes away only cancels the wait: what was taken is finished."""
         if self._closing or not self._queue.has_room(intents):
             raise Overloaded
-        answers = _Answers(len(intents))
+        answers = PendingOutcomes(len(intents))
         for number, intent in enumerate(intents):
             key = _key(intent)
             if key:
@@ -388,7 +200,7 @@ class CommandPath:
                     answers.give(number, StillRunning())
                     continue
                 self._running_keys.add(key)
-            self._queue.put(_Waiting(intent, answers, number, (intent.shop_id, intent.stream), key))
+            self._queue.put(QueuedIntent(intent, answers, number, (intent.shop_id, intent.stream), key))
         self._wake.set()
         return answers
 
@@ -418,13 +230,13 @@ class CommandPath:
     def _is_worth_a_batch(self) -> bool:
         return self._queue.ready >= (WORTH_A_BATCH if self._under_way else 1)
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[QueuedIntent]:
         if not self._is_worth_a_batch():
             return []
         self._under_way += 1
         return self._queue.take(MAX_BATCH)
 
-    def _finish(self, batch: Sequence[_Waiting], error: Exception) -> None:
+    def _finish(self, batch: Sequence[QueuedIntent], error: Exception) -> None:
         """The batch is over; what has no answer by now gets the error."""
         for entry in batch:
             entry.answers.give(entry.number, error)
@@ -433,7 +245,7 @@ class CommandPath:
         self._under_way -= 1
         self._wake.set()
 
-    async def _commit_batch(self, connection: AsyncConnection[TupleRow], batch: Sequence[_Waiting]) -> bool:
+    async def _commit_batch(self, connection: AsyncConnection[TupleRow], batch: Sequence[QueuedIntent]) -> bool:
         """Answer all of a batch; whether the connection is still good."""
         error: Exception = Contended()
         try:
@@ -449,7 +261,7 @@ class CommandPath:
         return not connection.closed
 
     async def _commit_one_by_one(
-        self, connection: AsyncConnection[TupleRow], batch: Sequence[_Waiting]
+        self, connection: AsyncConnection[TupleRow], batch: Sequence[QueuedIntent]
     ) -> Exception:
         """Something in the batch breaks it; alone, it breaks only itself. What is left has the error returned."""
         for entry in batch:
@@ -462,19 +274,21 @@ class CommandPath:
                 entry.answers.give(entry.number, broken)
         return Contended()
 
-    async def _try(self, connection: AsyncConnection[TupleRow], batch: Sequence[_Waiting]) -> None:
+    async def _try(self, connection: AsyncConnection[TupleRow], batch: Sequence[QueuedIntent]) -> None:
         """Answer a batch in a few attempts; what has no answer then lost the race for its stream every time."""
         left = batch
         for _ in range(MAX_ATTEMPTS):
             if left:
                 left = await self._attempt(connection, left)
 
-    async def _attempt(self, connection: AsyncConnection[TupleRow], batch: Sequence[_Waiting]) -> list[_Waiting]:
+    async def _attempt(
+        self, connection: AsyncConnection[TupleRow], batch: Sequence[QueuedIntent]
+    ) -> list[QueuedIntent]:
         """Load, decide, append, answer; what lost a race against another process is returned."""
         now = self._clock()
         keys = [entry.key for entry in batch if entry.key]
         streams = [entry.stream for entry in batch]
-        told_before: Mapping[Key, Kept] = {}
+        told_before: Mapping[Key, StoredReceipt] = {}
         expired: Sequence[Key] = ()
         if keys:
             async with connection.pipeline():
@@ -487,20 +301,20 @@ class CommandPath:
         if expired:
             await free_keys(connection, expired, now)
         about = [
-            wanted(entry.intent.shop_id, state, now, entry.intent.command)
+            related_facts_request(entry.intent.shop_id, state, now, entry.intent.command)
             for entry in batch
-            if isinstance(entry.intent, Tell) and isinstance(state := drafts[entry.stream].state, Order)
+            if isinstance(entry.intent, OrderCommand) and isinstance(state := drafts[entry.stream].state, Order)
         ]
-        around = _Around(
+        related_facts = _Around(
             await _skus(connection, batch, drafts),
-            await self._look_around(connection, [each for each in about if each]),
+            await self._read_related_facts(connection, [each for each in about if each]),
         )
-        decided: list[tuple[_Waiting, Outcome]] = []
+        decided: list[tuple[QueuedIntent, Outcome]] = []
         for entry in batch:
             if entry.key and (kept := told_before.get(entry.key)):
                 _answer(entry, _replayed(entry.intent, kept, now))
             else:
-                decided.append((entry, self._decide(entry.intent, drafts[entry.stream], now, around)))
+                decided.append((entry, self._decide(entry.intent, drafts[entry.stream], now, related_facts)))
         shops: dict[str, list[Append]] = {}
         for (shop_id, stream), draft in drafts.items():
             if draft.events:
@@ -508,7 +322,7 @@ class CommandPath:
         receipts = [
             _receipt(entry.intent, outcome, drafts[entry.stream])
             for entry, outcome in decided
-            if outcome.answer is not None
+            if outcome.response is not None
         ]
         appended: Mapping[str, Sequence[Appended]] = {}
         if shops or receipts:
@@ -523,11 +337,11 @@ class CommandPath:
             _answer(entry, outcome)
         return lost
 
-    def _decide(self, intent: Intent, draft: _Draft, now: datetime, around: "_Around") -> Outcome:
+    def _decide(self, intent: Intent, draft: _Draft, now: datetime, related_facts: "_Around") -> Outcome:
         before = len(draft.events)
         refusal = None
-        found = NOTHING_AROUND
-        if isinstance(intent, Observe):
+        found = NO_RELATED_FACTS
+        if isinstance(intent, SnapshotIntent):
             assert isinstance(draft.state, Order)
             snapshot = intent.snapshot
             for seen in observe(draft.state, snapshot, self._book):
@@ -537,7 +351,7 @@ class CommandPath:
             detail = f"The {draft.kind.word} is at version {draft.state.version} by now."
             refusal = Refusal("stale_version", detail)
         else:
-            found = around.of(intent, draft.state)
+            found = related_facts.of(intent, draft.state)
             decision, occurred_at = self._judge(intent, draft, now, found)
             if isinstance(decision, Refusal):
                 refusal = decision
@@ -545,18 +359,20 @@ class CommandPath:
                 note = intent.command.note if isinstance(intent.command.note, str) else None
                 for event in decision:
                     draft.add(event, occurred_at, now, Metadata(actor=intent.actor, note=note))
-                    around.learn(intent, event, occurred_at)
-        outcome = Outcome(draft.state, len(draft.events) - before, draft.state.position, now, refusal, around=found)
-        if not isinstance(intent, Observe) and intent.idempotency:
-            return replace(outcome, answer=self._render(intent, outcome))
+                    related_facts.learn(intent, event, occurred_at)
+        outcome = Outcome(
+            draft.state, len(draft.events) - before, draft.state.position, now, refusal, related_facts=found
+        )
+        if not isinstance(intent, SnapshotIntent) and intent.idempotency:
+            return replace(outcome, response=self._render(intent, outcome))
         return outcome
 
     def _judge(
-        self, intent: Told, draft: _Draft, now: datetime, around: Around
+        self, intent: CommandIntent, draft: _Draft, now: datetime, related_facts: RelatedFacts
     ) -> tuple[Decision | sku_decisions.Decision, datetime]:
         if isinstance(draft.state, Sku):
             return sku_decisions.decide(draft.state, intent.command, now)
-        return decide(draft.history, draft.state, intent.command, self._book, now, around)
+        return decide(draft.history, draft.state, intent.command, self._book, now, related_facts)
 
 
 class _Skus:
@@ -583,23 +399,23 @@ class _Around(NamedTuple):
     """What lies around the orders of a batch."""
 
     skus: _Skus
-    others: Surroundings
+    others: RelatedFactsIndex
 
-    def of(self, intent: Told, state: State) -> Around:
+    def of(self, intent: CommandIntent, state: State) -> RelatedFacts:
         """What lies around an order, and around what the intent may make of it."""
-        if not isinstance(state, Order) or stands_alone(state, intent.command):
-            return NOTHING_AROUND
+        if not isinstance(state, Order) or needs_no_related_facts(state, intent.command):
+            return NO_RELATED_FACTS
         skus = self.skus.about(intent.shop_id, state, intent.command)
-        return self.others.around(intent.shop_id, state, intent.command, skus)
+        return self.others.facts_of(intent.shop_id, state, intent.command, skus)
 
-    def learn(self, intent: Told, event: AnyEvent, occurred_at: datetime) -> None:
-        if isinstance(intent, Tell):
+    def learn(self, intent: CommandIntent, event: AnyEvent, occurred_at: datetime) -> None:
+        if isinstance(intent, OrderCommand):
             self.others.learn(intent.shop_id, intent.order_sn, event, occurred_at)
 
 
 async def _skus(
     connection: AsyncConnection[TupleRow],
-    batch: Sequence[_Waiting],
+    batch: Sequence[QueuedIntent],
     drafts: Mapping[tuple[str, str], _Draft],
 ) -> _Skus:
     """Few orders ever apply, so for most batches nothing is asked."""
@@ -607,7 +423,7 @@ async def _skus(
     placed = {
         entry.stream: entry.intent.command.lines
         for entry in batch
-        if isinstance(entry.intent, Tell) and type(entry.intent.command) is Place
+        if isinstance(entry.intent, OrderCommand) and type(entry.intent.command) is Place
     }
     for entry in batch:
         state, intent = drafts[entry.stream].state, entry.intent
@@ -615,7 +431,7 @@ async def _skus(
             continue
         if state.reviews:
             names = [sku_id for review in state.reviews for sku_id in state.applied_for(review)]
-        elif isinstance(intent, Tell) and type(intent.command) is RequestStockout:
+        elif isinstance(intent, OrderCommand) and type(intent.command) is RequestStockout:
             names = [line.sku_id for line in state.lines or placed.get(entry.stream, ())]
         else:
             continue
@@ -637,49 +453,49 @@ def _drafts(histories: Histories) -> dict[tuple[str, str], _Draft]:
     return drafts
 
 
-def _can_be_stale(intent: Told, state: State) -> bool:
+def _can_be_stale(intent: CommandIntent, state: State) -> bool:
     """Whether there is something to have changed; an order that is not there can't be told anything but to be."""
-    return state.version > 0 or not isinstance(intent, Tell) or isinstance(intent.command, Place)
+    return state.version > 0 or not isinstance(intent, OrderCommand) or isinstance(intent.command, Place)
 
 
 def _key(intent: Intent) -> Key | None:
-    if isinstance(intent, Observe) or not intent.idempotency:
+    if isinstance(intent, SnapshotIntent) or not intent.idempotency:
         return None
     return intent.shop_id, intent.idempotency.key
 
 
 def _receipt(intent: Intent, outcome: Outcome, draft: _Draft) -> Receipt:
-    assert not isinstance(intent, Observe)
+    assert not isinstance(intent, SnapshotIntent)
     assert intent.idempotency
-    assert outcome.answer is not None
+    assert outcome.response is not None
     return Receipt(
         intent.shop_id,
         intent.idempotency.key,
         intent.idempotency.fingerprint,
-        outcome.answer,
+        outcome.response,
         intent.stream if outcome.state.version > draft.loaded_version else None,
         draft.state.version - outcome.state.version,
         outcome.position,
     )
 
 
-def _replayed(intent: Intent, kept: Kept, now: datetime) -> Outcome:
-    assert not isinstance(intent, Observe)
+def _replayed(intent: Intent, kept: StoredReceipt, now: datetime) -> Outcome:
+    assert not isinstance(intent, SnapshotIntent)
     assert intent.idempotency
     kind = kind_of(intent.stream)
     nothing = kind.fold(kind.id_of(intent.stream), ())
     if kept.fingerprint != intent.idempotency.fingerprint:
         detail = "This idempotency key was used for another request."
         return Outcome(nothing, 0, 0, now, Refusal("idempotency_key_reused", detail))
-    return Outcome(nothing, 0, kept.position, now, answer=kept.answer, replayed=True)
+    return Outcome(nothing, 0, kept.position, now, response=kept.response, replayed=True)
 
 
 def _settle(
-    decided: Sequence[tuple[_Waiting, Outcome]],
+    decided: Sequence[tuple[QueuedIntent, Outcome]],
     drafts: Mapping[tuple[str, str], _Draft],
     shops: Mapping[str, Sequence[Append]],
     appended: Mapping[str, Sequence[Appended]],
-) -> tuple[list[tuple[_Waiting, Outcome]], list[_Waiting]]:
+) -> tuple[list[tuple[QueuedIntent, Outcome]], list[QueuedIntent]]:
     """What is done, with its real positions, and what lost a race and must be judged again."""
     results = {
         (shop_id, wanted.stream): result
@@ -716,5 +532,5 @@ def _placed(outcome: Outcome, appended: Appended | None, loaded_version: int) ->
     return replace(outcome, state=state, position=position)
 
 
-def _answer(entry: _Waiting, outcome: Outcome) -> None:
+def _answer(entry: QueuedIntent, outcome: Outcome) -> None:
     entry.answers.give(entry.number, outcome)

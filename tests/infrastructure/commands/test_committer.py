@@ -11,15 +11,15 @@ from domain.history import Metadata
 from domain.order import commands as c
 from domain.order.decisions import decide
 from domain.order.events import BuyerContacted
-from infrastructure.commands import command_path
-from infrastructure.commands.command_path import (
-    CommandPath,
+from infrastructure.commands import committer, queue
+from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.intents import (
     Contended,
     IdempotencyKey,
+    OrderCommand,
     Outcome,
     Overloaded,
     StillRunning,
-    Tell,
     Unavailable,
 )
 from infrastructure.commands.receipts import RECEIPTS_KEPT, forget_receipts
@@ -32,8 +32,8 @@ CONTACT = c.ContactBuyer(channel="chat", message="hi")
 SHIP = c.UploadTracking(carrier="SF", tracking_number="SF1")
 
 
-def keyed(command: c.Command, key: str = "k", fingerprint: bytes = b"f") -> Tell:
-    return Tell(SHOP, order_sn(0), command, "test", idempotency=IdempotencyKey(key, fingerprint))
+def keyed(command: c.Command, key: str = "k", fingerprint: bytes = b"f") -> OrderCommand:
+    return OrderCommand(SHOP, order_sn(0), command, "test", idempotency=IdempotencyKey(key, fingerprint))
 
 
 async def types(pool: Pool, number: int = 0) -> list[str]:
@@ -66,8 +66,10 @@ def test_two_processes_never_undo_each_other(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 20)
         async with path_on(pool) as other:
-            ships = [path.tell(tell(order_sn(n), SHIP)) for n in range(20)]
-            stockouts = [other.tell(tell(order_sn(n), c.RequestStockout(reason="oversold"))) for n in range(20)]
+            ships = [path.submit_one(tell(order_sn(n), SHIP)) for n in range(20)]
+            stockouts = [
+                other.submit_one(tell(order_sn(n), c.RequestStockout(reason="oversold"))) for n in range(20)
+            ]
             outcomes = await asyncio.gather(*ships, *stockouts)
         for n in range(20):
             shipped, applied = outcomes[n], outcomes[20 + n]
@@ -81,8 +83,8 @@ def test_two_processes_with_one_key_do_it_once(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 1)
         async with path_on(pool) as other:
-            outcomes = await asyncio.gather(path.tell(keyed(CONTACT)), other.tell(keyed(CONTACT)))
-        assert [outcome.answer for outcome in outcomes] == [b"told", b"told"]
+            outcomes = await asyncio.gather(path.submit_one(keyed(CONTACT)), other.submit_one(keyed(CONTACT)))
+        assert [outcome.response for outcome in outcomes] == [b"told", b"told"]
         assert sorted(outcome.replayed for outcome in outcomes) == [False, True]
         assert (await types(pool)).count("BuyerContacted") == 1
 
@@ -91,9 +93,11 @@ def test_two_processes_with_one_key_do_it_once(database_url: str) -> None:
 
 @pytest.mark.parametrize("together", [True, False], ids=["one server", "distributed"])
 def test_receipts_over_several_shops_keep_the_positions_of_their_events(database_url: str, together: bool) -> None:
-    def intents(command: c.Command, key: str) -> list[Tell]:
+    def intents(command: c.Command, key: str) -> list[OrderCommand]:
         return [
-            Tell(f"shop-{n % 3}", order_sn(n), command, "test", idempotency=IdempotencyKey(f"{key}-{n}", b"f"))
+            OrderCommand(
+                f"shop-{n % 3}", order_sn(n), command, "test", idempotency=IdempotencyKey(f"{key}-{n}", b"f")
+            )
             for n in range(9)
         ]
 
@@ -120,7 +124,7 @@ def test_receipts_over_several_shops_keep_the_positions_of_their_events(database
     on_database(database_url, work)
 
 
-async def done_or_refused(path: CommandPath, intents: list[Tell]) -> list[Outcome]:
+async def done_or_refused(path: CommandPath, intents: list[OrderCommand]) -> list[Outcome]:
     outcomes = []
     for outcome in await path.submit(intents):
         assert isinstance(outcome, Outcome), outcome
@@ -137,7 +141,7 @@ def test_a_damaged_head_is_an_error_and_not_a_race(database_url: str) -> None:
             await connection.execute("UPDATE shop_log SET position = 0")
         for intent in (tell(order_sn(0), CONTACT), keyed(CONTACT)):
             with pytest.raises(psycopg.errors.UniqueViolation):
-                await path.tell(intent)
+                await path.submit_one(intent)
 
     on_database(database_url, work)
 
@@ -151,12 +155,12 @@ def test_one_key_twice_in_a_batch_runs_once(database_url: str) -> None:
         assert isinstance(first, Outcome)
         assert isinstance(second, Outcome)
         assert isinstance(third, Outcome)
-        assert (second.answer, second.position, second.replayed) == (b"told", first.position, True)
+        assert (second.response, second.position, second.replayed) == (b"told", first.position, True)
         assert third.refusal is not None
         assert third.refusal.code == "idempotency_key_reused"
         assert (await types(pool)).count("BuyerContacted") == 1
-        assert (await path.tell(keyed(CONTACT))).answer == b"told"
-        refused = (await path.tell(keyed(CONTACT, fingerprint=b"other"))).refusal
+        assert (await path.submit_one(keyed(CONTACT))).response == b"told"
+        refused = (await path.submit_one(keyed(CONTACT, fingerprint=b"other"))).refusal
         assert refused is not None
         assert refused.code == "idempotency_key_reused"
 
@@ -166,12 +170,12 @@ def test_one_key_twice_in_a_batch_runs_once(database_url: str) -> None:
 def test_a_key_that_was_another_requests_is_looked_up_for_each_that_has_it(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 1)
-        await path.tell(keyed(CONTACT))
+        await path.submit_one(keyed(CONTACT))
         other, same = await path.submit([keyed(CONTACT, fingerprint=b"other"), keyed(CONTACT)])
         assert isinstance(other, Outcome)
         assert isinstance(same, Outcome)
         assert other.refusal is not None
-        assert (same.answer, same.replayed) == (b"told", True)
+        assert (same.response, same.replayed) == (b"told", True)
 
     on_database(database_url, work)
 
@@ -179,10 +183,10 @@ def test_a_key_that_was_another_requests_is_looked_up_for_each_that_has_it(datab
 def test_a_key_is_not_answered_while_its_request_runs(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 1)
-        running = asyncio.create_task(path.tell(keyed(CONTACT)))
+        running = asyncio.create_task(path.submit_one(keyed(CONTACT)))
         await asyncio.sleep(0)
         with pytest.raises(StillRunning):
-            await path.tell(keyed(CONTACT))
+            await path.submit_one(keyed(CONTACT))
         assert not (await running).replayed
 
     on_database(database_url, work)
@@ -191,11 +195,11 @@ def test_a_key_is_not_answered_while_its_request_runs(database_url: str) -> None
 def test_an_expired_receipt_frees_its_key_and_is_forgotten(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 1)
-        await path.tell(keyed(CONTACT))
+        await path.submit_one(keyed(CONTACT))
         async with pool.connection() as connection:
             assert await forget_receipts(connection, clock.now()) == 0
             await connection.execute("UPDATE receipt SET recorded_at = recorded_at - %s", (RECEIPTS_KEPT,))
-        assert not (await path.tell(keyed(CONTACT))).replayed
+        assert not (await path.submit_one(keyed(CONTACT))).replayed
         assert (await types(pool)).count("BuyerContacted") == 2
         async with pool.connection() as connection:
             assert await forget_receipts(connection, clock.now() + RECEIPTS_KEPT + timedelta(seconds=1)) == 1
@@ -214,7 +218,7 @@ def test_a_command_that_breaks_its_batch_breaks_only_itself(
                 raise ZeroDivisionError
             return decide(history, order, *told)
 
-        monkeypatch.setattr(command_path, "decide", broken)
+        monkeypatch.setattr(committer, "decide", broken)
         outcomes = await path.submit([tell(order_sn(n), SHIP) for n in range(3)])
         assert [type(outcome).__name__ for outcome in outcomes] == ["Outcome", "ZeroDivisionError", "Outcome"]
         assert await types(pool, 2) == ["OrderPlaced", "GroupFormed", "TrackingUploaded"]
@@ -226,12 +230,12 @@ def test_a_command_that_breaks_its_batch_breaks_only_itself(
 def test_a_caller_who_goes_away_takes_nothing_along(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 1)
-        leaving = asyncio.create_task(path.tell(tell(order_sn(0), SHIP)))
+        leaving = asyncio.create_task(path.submit_one(tell(order_sn(0), SHIP)))
         await asyncio.sleep(0)
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaving
-        again = await path.tell(tell(order_sn(0), SHIP))
+        again = await path.submit_one(tell(order_sn(0), SHIP))
         assert (again.events, again.order.status) == (0, "shipped")
 
     on_database(database_url, work)
@@ -239,7 +243,7 @@ def test_a_caller_who_goes_away_takes_nothing_along(database_url: str) -> None:
 
 def test_a_full_queue_takes_nothing_and_says_so(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
-        monkeypatch.setattr(command_path, "MAX_WAITING", 2)
+        monkeypatch.setattr(queue, "MAX_WAITING", 2)
         with pytest.raises(Overloaded):
             await path.submit([tell(order_sn(n), c.Place(lines=(LINE,))) for n in range(3)])
         async with pool.connection() as connection:
@@ -250,17 +254,17 @@ def test_a_full_queue_takes_nothing_and_says_so(database_url: str, monkeypatch: 
 
 def test_one_shop_may_not_fill_the_queue_of_all(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
-        monkeypatch.setattr(command_path, "MAX_WAITING", 6)
-        monkeypatch.setattr(command_path, "MAX_WAITING_OF_A_SHOP", 3)
+        monkeypatch.setattr(queue, "MAX_WAITING", 6)
+        monkeypatch.setattr(queue, "MAX_WAITING_OF_A_SHOP", 3)
         place = c.Place(lines=(LINE,))
-        flood = asyncio.gather(*(path.tell(tell(order_sn(n), place)) for n in range(3)))
+        flood = asyncio.gather(*(path.submit_one(tell(order_sn(n), place)) for n in range(3)))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
-            await path.tell(tell(order_sn(3), place))
-        other = await path.tell(tell(order_sn(0), place, "other"))
+            await path.submit_one(tell(order_sn(3), place))
+        other = await path.submit_one(tell(order_sn(0), place, "other"))
         assert other.position == 1
         assert sorted(outcome.position for outcome in await flood) == [1, 2, 3]
-        assert (await path.tell(tell(order_sn(3), place))).position == 4
+        assert (await path.submit_one(tell(order_sn(3), place))).position == 4
 
     on_database(database_url, work)
 
@@ -269,16 +273,16 @@ def test_shops_take_turns(database_url: str, monkeypatch: pytest.MonkeyPatch) ->
     """A shop with one command is served among the first of a shop with a hundred, not behind them."""
 
     async def work(pool: Pool, path: CommandPath) -> None:
-        monkeypatch.setattr(command_path, "MAX_BATCH", 4)
+        monkeypatch.setattr(committer, "MAX_BATCH", 4)
         place = c.Place(lines=(LINE,))
         answered: list[str] = []
 
         async def place_one(shop: str, n: int) -> None:
-            await path.tell(tell(order_sn(n), place, shop))
+            await path.submit_one(tell(order_sn(n), place, shop))
             answered.append(shop)
 
         await asyncio.gather(*(place_one("big", n) for n in range(100)), place_one("small", 0))
-        assert answered.index("small") < 4 * (command_path.COMMITTERS + 1)
+        assert answered.index("small") < 4 * (committer.COMMITTERS + 1)
 
     on_database(database_url, work)
 
@@ -287,8 +291,8 @@ def test_commands_to_one_order_are_judged_as_they_came_over_all_batches(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
-        monkeypatch.setattr(command_path, "MAX_BATCH", 3)
-        monkeypatch.setattr(command_path, "WORTH_A_BATCH", 1)
+        monkeypatch.setattr(committer, "MAX_BATCH", 3)
+        monkeypatch.setattr(committer, "WORTH_A_BATCH", 1)
         await placed_and_formed(path, 4)
         messages = [c.ContactBuyer(channel="chat", message=str(n)) for n in range(10)]
         outcomes = await done(path, *(tell(order_sn(k), message) for message in messages for k in range(4)))
@@ -305,12 +309,13 @@ def test_what_was_accepted_is_answered_before_the_door_closes(database_url: str)
     async def work(pool: Pool, path: CommandPath) -> None:
         async with path_on(pool) as closing:
             waiting = [
-                asyncio.create_task(closing.tell(tell(order_sn(n), c.Place(lines=(LINE,))))) for n in range(50)
+                asyncio.create_task(closing.submit_one(tell(order_sn(n), c.Place(lines=(LINE,)))))
+                for n in range(50)
             ]
             await asyncio.sleep(0)
         assert {outcome.events for outcome in await asyncio.gather(*waiting)} == {1}
         with pytest.raises(Overloaded):
-            await closing.tell(tell(order_sn(99), c.Place(lines=(LINE,))))
+            await closing.submit_one(tell(order_sn(99), c.Place(lines=(LINE,))))
 
     on_database(database_url, work)
 
@@ -329,7 +334,7 @@ def test_a_lost_connection_is_reported_as_unknown_and_the_next_command_goes_thro
         outcomes = []
         for n in range(1, 30):
             try:
-                outcomes.append(await path.tell(tell(order_sn(n), c.Place(lines=(LINE,)))))
+                outcomes.append(await path.submit_one(tell(order_sn(n), c.Place(lines=(LINE,)))))
             except Unavailable:
                 continue
         assert outcomes
@@ -350,8 +355,8 @@ def test_an_order_that_others_change_without_end_gives_up(
             await append(connection, now, {SHOP: [Append(ORDER + order_sn(0), version, [event])]})
             return await append(connection, now, shops, together=together)
 
-        monkeypatch.setattr(command_path, "append_with_receipts", always_late)
+        monkeypatch.setattr(committer, "append_with_receipts", always_late)
         with pytest.raises(Contended):
-            await path.tell(tell(order_sn(0), SHIP))
+            await path.submit_one(tell(order_sn(0), SHIP))
 
     on_database(database_url, work)
