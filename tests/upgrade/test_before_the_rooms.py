@@ -1,7 +1,7 @@
 """Data of an earlier version opens, verifies and goes on.
 
-``before_the_rooms`` holds what the version of November 2026 left: a database with every kind of event, receipts, two
-builds and a backtest (as SQL), a signed checkpoint with its public key, a bundle, and the answers of its API.
+``before_the_rooms`` holds what the version of November 2026 left: a database with every kind of event, receipts,
+two builds and a backtest (as SQL), a signed checkpoint with its public key, a bundle, and the answers of its API.
 """
 
 import gzip
