@@ -46,7 +46,7 @@ class Backtests:
 
     async def go_on(self, pool: Pool) -> None:
         """Begin again what was left unfinished when a program was killed."""
-        async with pool.connection() as connection:
+        async with pool.read() as connection:
             unfinished = await backtest_jobs.any_unfinished(connection)
         if unfinished:
             await self.work()

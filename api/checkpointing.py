@@ -21,7 +21,7 @@ async def keep_making(pool: Pool, archive: Archive, beside: Beside, every: int, 
             await asyncio.wait_for(closing.wait(), every)
             return
         try:
-            async with pool.connection() as connection:
+            async with pool.read() as connection:
                 heads = await read_heads(connection)
             if await asyncio.to_thread(_any_grew, archive, heads):
                 await beside.run(*COMMAND)

@@ -103,7 +103,7 @@ class Program:
             pool = connection_pool(url, size=API_CONNECTIONS)
             await stack.enter_async_context(pool)
             await prepare(pool, url, book)
-            async with pool.connection() as connection:
+            async with pool.read() as connection:
                 distributed = await is_distributed(connection)
             wake: Wake = stack.enter_context(worker(url, book)) if worker else lambda: None
             path = CommandPath(

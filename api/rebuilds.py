@@ -52,7 +52,7 @@ class Rebuilds:
 
     async def go_on(self, pool: Pool) -> None:
         """Work on what was left unfinished when a program was killed."""
-        async with pool.connection() as connection:
+        async with pool.read() as connection:
             left = [build for build in await builds.every(connection) if build.state not in ("ready", "failed")]
         for build in left:
             await self.work_on(build.id)

@@ -25,7 +25,7 @@ from domain.order.events import GroupFormed, Line, OrderPlaced
 from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.intents import OrderCommand
 from infrastructure.database.cluster import binaries
-from infrastructure.database.pool import connection_pool
+from infrastructure.database.pool import WriteConnection, connection_pool
 from infrastructure.log.log import Append, append, new_event
 from infrastructure.log.recorders import ShopApplicationRecorder
 from infrastructure.runtime import clock
@@ -46,8 +46,6 @@ EVENTS = (
 PLACE = Place(lines=(OrderedLine("52000301", "520003", "泰国金枕榴莲 1个", 1, 12900),), paid_fen=12900)
 _TYPES = ["text", "int8", "text", "int4", "uuid", "text", "int2", *["timestamptz"] * 2, *["bytea"] * 3]
 
-Connection = psycopg.AsyncConnection[tuple[object, ...]]
-
 
 def new_orders(count: int) -> list[str]:
     """Streams named like the orders of one day, in no order."""
@@ -62,7 +60,9 @@ def calls(streams: int, count: int = CALLS) -> list[list[Append]]:
     ]
 
 
-async def append_all(connection: Connection, batches: Sequence[Sequence[Append]], shop_id: str = "bench") -> float:
+async def append_all(
+    connection: WriteConnection, batches: Sequence[Sequence[Append]], shop_id: str = "bench"
+) -> float:
     """The seconds it takes to append these calls to one shop, a transaction each."""
     began = time.perf_counter()
     for appends in batches:
@@ -76,7 +76,7 @@ def batches(url: str) -> Result:
 
 
 async def _batches(url: str) -> Result:
-    connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
+    connection = await WriteConnection.connect(url, autocommit=True)
     async with connection:
         await connection.execute("CREATE TABLE copied (LIKE event INCLUDING ALL)")
         ours = peer = 0.0
@@ -89,7 +89,7 @@ async def _batches(url: str) -> Result:
     return Result(claim, "events", events / ours, "binary COPY", events / peer)
 
 
-async def _copy_all(connection: Connection, turn: int) -> float:
+async def _copy_all(connection: WriteConnection, turn: int) -> float:
     """The seconds for the same rows by COPY into the same table and indexes."""
     streams = [new_orders(STREAMS) for _ in range(CALLS)]
     rows = [
@@ -116,7 +116,7 @@ def sizes(url: str) -> Iterator[Result]:
     peer = raw_inserts(url, 1)
 
     async def measure(count: int) -> float:
-        connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
+        connection = await WriteConnection.connect(url, autocommit=True)
         async with connection:
             rounds = max(2_000 // count, 4)
             spent = await append_all(connection, calls(count, rounds))

@@ -6,6 +6,7 @@ from rich.progress import Progress
 
 from benchmarks.appending import CALLS, NOW, STREAMS, append_all, calls, tell_rate
 from benchmarks.table import Result
+from infrastructure.database.pool import WriteConnection
 
 SHOPS = 20
 EVENTS_A_STREAM = 5
@@ -68,7 +69,7 @@ async def _beside(empty: str, full: str, events: int) -> list[Result]:
     told = {empty: 0.0, full: 0.0}
     for turn in range(TURNS):
         for url in (empty, full):
-            async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            async with await WriteConnection.connect(url, autocommit=True) as connection:
                 spent[url] += await append_all(connection, calls(STREAMS), f"shop-{turn}")
             told[url] += await tell_rate(url, 32)
     appended = TURNS * CALLS * STREAMS * 2

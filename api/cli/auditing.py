@@ -10,8 +10,6 @@ from typing import Annotated, TypeVar
 import msgspec
 import psycopg
 import typer
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -39,6 +37,7 @@ from infrastructure.audit.proving import prove_inclusion
 from infrastructure.audit.recomputing import Died
 from infrastructure.audit.signing import make_checkpoint
 from infrastructure.audit.verification import OnProgress, Verified, verify
+from infrastructure.database.pool import WriteConnection
 from infrastructure.log.log import read_stream
 from infrastructure.log.streams import ORDER
 
@@ -165,7 +164,7 @@ def prove(
 ) -> None:
     """Prove that an event is in a checkpoint, as C2SP's tlog-proof writes it."""
 
-    async def work(connection: AsyncConnection[TupleRow]) -> None:
+    async def work(connection: WriteConnection) -> None:
         signed = _signed(archive, shop, size)
         if position > signed.checkpoint.size:
             raise Failed(
@@ -206,11 +205,11 @@ def export(
     into = file or Path(f"{shop}-{order or f'{since}-{until}'}.bundle.jsonl")
     archive = Archive.of(settings())
 
-    async def last_of_order(connection: AsyncConnection[TupleRow]) -> int:
+    async def last_of_order(connection: WriteConnection) -> int:
         stored = await read_stream(connection, shop, ORDER + str(order))
         return stored[-1].position if stored else 0
 
-    async def work(connection: AsyncConnection[TupleRow]) -> int:
+    async def work(connection: WriteConnection) -> int:
         signed = _signed(archive, shop, size)
         if order is not None:
             return await bundle.export_order(connection, shop, order, signed, into)
@@ -380,14 +379,14 @@ def _signed(archive: Archive, shop: str, size: int | None) -> Signed:
     return found
 
 
-def _on_connection(work: Callable[[AsyncConnection[TupleRow]], Awaitable[T]]) -> T:
+def _on_connection(work: Callable[[WriteConnection], Awaitable[T]]) -> T:
     with database(settings()) as url, _told_plainly():
         return _connected(url, work)
 
 
-def _connected(url: str, work: Callable[[AsyncConnection[TupleRow]], Awaitable[T]]) -> T:
+def _connected(url: str, work: Callable[[WriteConnection], Awaitable[T]]) -> T:
     async def run() -> T:
-        async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        async with await WriteConnection.connect(url, autocommit=True) as connection:
             await connection.execute("SET TIME ZONE 'UTC'")
             return await work(connection)
 

@@ -51,7 +51,7 @@ def demo(
 async def stock(program: Program) -> None:
     """Count every SKU that was never counted: of most there is enough, of every fourth too little."""
     await Worker(program.pool, program.book).catch_up(SHOP)
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         board = (await list_skus(connection, SHOP, program.book, clock.now(), 500)).items
     told: list[SkuCommand] = []
     for n, sku in enumerate(board):

@@ -39,7 +39,7 @@ def doubtful(
     async def read(program: Program) -> list[DoubtfulShipment]:
         await Worker(program.pool, program.book).catch_up(shop)
         found: list[DoubtfulShipment] = []
-        async with program.pool.connection() as connection:
+        async with program.pool.read() as connection:
             after = None
             while True:
                 page = await list_doubtful(connection, shop, program.book, begin, end, 500, after)

@@ -78,7 +78,7 @@ async def _watched(
             def progress(done: int, total: int) -> None:
                 bar.update(task, completed=done, total=total)
 
-            async with program.pool.connection() as connection:
+            async with program.pool.read() as connection:
                 return await export_view(
                     connection, view, file, format, shop_id=shop, build_id=build_id, on_progress=progress
                 )
@@ -91,7 +91,7 @@ async def _watched(
 async def _catch_up(program: Program, shop: str | None) -> None:
     """Bring a shop's views, or every shop's, to the head of its log as it is now."""
     worker = Worker(program.pool, program.book)
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         shops = [shop] if shop else list(await read_heads(connection))
     for each in shops:
         await worker.catch_up(each)

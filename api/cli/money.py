@@ -122,7 +122,7 @@ def reconcile(
         found: list[Difference] = []
         after = None
         now = clock.now()
-        async with program.pool.connection() as connection:
+        async with program.pool.read() as connection:
             while True:
                 page = await list_differences(
                     connection, shop, program.book, now, _PAGE, after, since=since, until=until
@@ -178,7 +178,7 @@ def penalties(
         await Worker(program.pool, program.book).catch_up(shop)
         found: list[PenaltySum] = []
         after = None
-        async with program.pool.connection() as connection:
+        async with program.pool.read() as connection:
             while True:
                 page = await penalty_sums(connection, shop, by, period, now, _PAGE, after)
                 found += page.items

@@ -48,7 +48,7 @@ def list_projections(as_json: Json = False) -> None:
     """Every projection: which build answers, which it can go back to, and how its builds stand."""
 
     async def read(pool: Pool, url: str) -> list[Projection]:
-        async with pool.connection() as connection:
+        async with pool.read() as connection:
             return await overview(connection)
 
     found = _on_database(read)
@@ -120,14 +120,14 @@ def rebuild_projections(
     book = _book(scope)
 
     async def build(pool: Pool, url: str) -> rebuild.Progress:
-        async with pool.connection() as connection:
+        async with pool.write() as connection:
             begun = None if scope or fresh else await rebuild.unfinished(connection, views, book)
             planned = begun or await rebuild.request(connection, views, book, scope)
         if begun:
             err.print(f"Going on with build {begun.id}.")
         found = await _watched(pool, url, planned, book, processes)
         if activate and found.state == "ready":
-            async with pool.connection() as connection:
+            async with pool.write() as connection:
                 await builds.activate(connection, found.id, book)
         return found
 
@@ -144,7 +144,7 @@ def resume(
     """Go on with a rebuild that was interrupted."""
 
     async def go_on(pool: Pool, url: str) -> rebuild.Progress:
-        async with pool.connection() as connection:
+        async with pool.read() as connection:
             build = await _build(connection, build_id)
         return await _watched(pool, url, build, _book(build.scope), processes)
 
@@ -163,7 +163,7 @@ def activate_build(
     view = declared(name)
 
     async def flip(pool: Pool, url: str) -> int:
-        async with pool.connection() as connection:
+        async with pool.write() as connection:
             latest = await builds.latest_ready(connection, view.name)
             chosen = build_id or (latest.id if latest else None)
             if chosen is None:
@@ -180,7 +180,7 @@ def roll_back(name: Name, as_json: Json = False) -> None:
     view = declared(name)
 
     async def flip(pool: Pool, url: str) -> int:
-        async with pool.connection() as connection:
+        async with pool.write() as connection:
             return await builds.roll_back(connection, view.name, book())
 
     _flipped(_on_database(flip), name, as_json=as_json)
@@ -191,7 +191,7 @@ def drop(build_id: BuildArgument) -> None:
     """Remove a build and its tables; not one that answers for a projection."""
 
     async def remove(pool: Pool, url: str) -> None:
-        async with pool.connection() as connection:
+        async with pool.write() as connection:
             await builds.drop(connection, build_id)
 
     _on_database(remove)
@@ -207,7 +207,7 @@ def verify_build(
     """Compare a build with the log: counts, versions, and the rows of a sample folded anew."""
 
     async def compare(pool: Pool, url: str) -> Verification:
-        async with pool.connection() as connection:
+        async with pool.read() as connection:
             build = await _build(connection, build_id)
             return await verify(connection, build, _book(build.scope), sample=None if everything else SAMPLE)
 
@@ -233,7 +233,7 @@ def parked(name: Name, as_json: Json = False) -> None:
 
     async def read(pool: Pool, url: str) -> list[parking.Parked]:
         found: list[parking.Parked] = []
-        async with pool.connection() as connection:
+        async with pool.read() as connection:
             while page := await parking.list_parked(
                 connection, 500, (found[-1].shop_id, found[-1].stream) if found else ("", "")
             ):
@@ -263,7 +263,7 @@ def retry(shop: ShopArgument, of: ParkedArgument) -> None:
     """Try a parked order or SKU again."""
 
     async def again(pool: Pool, url: str) -> bool:
-        async with pool.connection() as connection:
+        async with pool.write() as connection:
             return await parking.retry(connection, shop, of, clock.now())
 
     if not _on_database(again):
@@ -276,7 +276,7 @@ def discard(shop: ShopArgument, of: ParkedArgument) -> None:
     """Give up an event that can't be applied and what follows it in its order or SKU; the log keeps them."""
 
     async def give_up(pool: Pool, url: str) -> bool:
-        async with pool.connection() as connection:
+        async with pool.write() as connection:
             return await parking.discard(connection, shop, of)
 
     if not _on_database(give_up):

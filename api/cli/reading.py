@@ -71,7 +71,7 @@ def history(shop: ShopArgument, number: OrderArgument, as_json: Json = False) ->
     """What happened to an order, event by event."""
 
     async def read(program: Program) -> list[StoredEventView]:
-        async with program.pool.connection() as connection:
+        async with program.pool.read() as connection:
             return [StoredEventView.of(event) for event in await read_stream(connection, shop, ORDER + number)]
 
     events = with_program(read)
@@ -157,7 +157,7 @@ def violations(
             await Worker(program.pool, program.book).catch_up(shop)
         now = clock.now()
         found: list[ListedViolation] = []
-        async with program.pool.connection() as connection:
+        async with program.pool.read() as connection:
             after: Any = None
             while True:
                 if seen_from is None:
@@ -215,7 +215,7 @@ def report(
                     program.url, shop, program.book, period, seen_from, on_progress=on_progress
                 )
         await Worker(program.pool, program.book).catch_up(shop)
-        async with program.pool.connection() as connection:
+        async with program.pool.read() as connection:
             return await daily_report(connection, shop, period, now)
 
     found = with_program(read)

@@ -4,8 +4,6 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal, TypeVar
 
 import typer
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +13,7 @@ from domain.rules.ruleset import RuleBook
 from domain.stock.view import SkuView
 from domain.stockout.case_view import CaseView, OrderInCase, case_view
 from domain.stockout.messages import FilledMessage
+from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.worker import Worker
 from infrastructure.queries.stock import find_sku, list_skus
 from infrastructure.queries.stockout_cases import CaseKey, find_case, list_cases, messages_of, orders_of
@@ -39,7 +38,7 @@ def skus(
 ) -> None:
     """The stock board: what is on hand, what is reserved, and what may still be sold."""
 
-    async def read(connection: AsyncConnection[TupleRow], book: RuleBook) -> list[SkuView]:
+    async def read(connection: ReadConnection, book: RuleBook) -> list[SkuView]:
         found: list[SkuView] = []
         after = ""
         while True:
@@ -73,7 +72,7 @@ def skus(
 def sku(shop: ShopArgument, sku_id: SkuArgument, as_json: Json = False) -> None:
     """One SKU: what may still be sold, step by step."""
 
-    async def read(connection: AsyncConnection[TupleRow], book: RuleBook) -> SkuView:
+    async def read(connection: ReadConnection, book: RuleBook) -> SkuView:
         found = await find_sku(connection, shop, book, clock.now(), sku_id)
         if found is None:
             raise Failed(f"The shop has no SKU {sku_id}; no order names it, and nothing was told of it.")
@@ -106,7 +105,7 @@ def cases(
     """The stockout cases of a shop, those that are open first."""
     state: Literal["open"] | None = "open" if only_open else None
 
-    async def read(connection: AsyncConnection[TupleRow], book: RuleBook) -> list[CaseView]:
+    async def read(connection: ReadConnection, book: RuleBook) -> list[CaseView]:
         found: list[CaseView] = []
         after: CaseKey | None = None
         while True:
@@ -143,7 +142,7 @@ def case(shop: ShopArgument, case_id: CaseArgument, as_json: Json = False) -> No
     """One stockout case: its orders, how they stand, and what to tell the buyers."""
 
     async def read(
-        connection: AsyncConnection[TupleRow], book: RuleBook
+        connection: ReadConnection, book: RuleBook
     ) -> tuple[CaseView, list[OrderInCase], list[FilledMessage]]:
         found = await find_case(connection, shop, case_id)
         if found is None:
@@ -187,12 +186,12 @@ def case(shop: ShopArgument, case_id: CaseArgument, as_json: Json = False) -> No
         out.print(f"{message.order_sn} {message.title}: {message.text}")
 
 
-def _caught_up(shop: str, read: Callable[[AsyncConnection[TupleRow], RuleBook], Awaitable[T]]) -> T:
+def _caught_up(shop: str, read: Callable[[ReadConnection, RuleBook], Awaitable[T]]) -> T:
     """Read the views once they show all that is in the shop's log."""
 
     async def work(program: Program) -> T:
         await Worker(program.pool, program.book).catch_up(shop)
-        async with program.pool.connection() as connection:
+        async with program.pool.read() as connection:
             return await read(connection, program.book)
 
     return with_program(work)

@@ -30,7 +30,7 @@ def suppliers(
     async def read(program: Program) -> list[SupplierRecord]:
         await Worker(program.pool, program.book).catch_up(shop)
         found: list[SupplierRecord] = []
-        async with program.pool.connection() as connection:
+        async with program.pool.read() as connection:
             after = ""
             while True:
                 page = await list_suppliers(connection, shop, clock.now(), 500, after, since=since, until=until)

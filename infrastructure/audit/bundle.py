@@ -13,14 +13,13 @@ from typing import Annotated, Any, BinaryIO, Literal
 from uuid import UUID
 
 import msgspec
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from infrastructure.audit import checkpoint, merkle, note
 from infrastructure.audit.archive import LogDiffers
 from infrastructure.audit.checkpoint import Signed
 from infrastructure.audit.note import BadNote, VerifierKey
 from infrastructure.audit.proving import prove_inclusion
+from infrastructure.database.pool import WriteConnection
 from infrastructure.log.canonical import canonical_bytes, leaf_hash
 from infrastructure.log.log import StoredEvent, read_feed, read_stream
 from infrastructure.log.streams import ORDER
@@ -89,9 +88,7 @@ class Checked(msgspec.Struct, frozen=True):
 # ---- making one -------------------------------------------------------------------------------------
 
 
-async def export_order(
-    connection: AsyncConnection[TupleRow], shop_id: str, order_sn: str, signed: Signed, file: Path
-) -> int:
+async def export_order(connection: WriteConnection, shop_id: str, order_sn: str, signed: Signed, file: Path) -> int:
     """Write the bundle of an order, as far as a checkpoint covers it; how many events it has.
 
     Raises ``CannotBundle``, ``LogDiffers``, and ``OSError`` where nothing can be written.
@@ -118,7 +115,7 @@ async def export_order(
 
 
 async def export_range(
-    connection: AsyncConnection[TupleRow], shop_id: str, since: int, until: int, signed: Signed, file: Path
+    connection: WriteConnection, shop_id: str, since: int, until: int, signed: Signed, file: Path
 ) -> int:
     """Write the bundle of positions from ``since`` to ``until``, both included. Raises as ``export_order`` does."""
     size = signed.checkpoint.size
@@ -148,7 +145,7 @@ async def export_range(
 
 
 async def _write(
-    connection: AsyncConnection[TupleRow],
+    connection: WriteConnection,
     header: Header,
     batches: AsyncIterator[list[StoredEvent]],
     signed: Signed,

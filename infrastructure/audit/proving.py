@@ -8,13 +8,12 @@ from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from infrastructure.audit import merkle, tiles
 from infrastructure.audit.archive import LogDiffers
 from infrastructure.audit.checkpoint import Checkpoint, Signed
 from infrastructure.audit.merkle import Node, Range
+from infrastructure.database.pool import WriteConnection
 
 T = TypeVar("T")
 
@@ -53,7 +52,7 @@ class ConsistencyProof(msgspec.Struct, frozen=True):
 
 
 async def prove_inclusion(
-    connection: AsyncConnection[TupleRow], shop_id: str, positions: Sequence[int], signed: Signed
+    connection: WriteConnection, shop_id: str, positions: Sequence[int], signed: Signed
 ) -> list[InclusionProof]:
     """Prove that these events are in a checkpoint; its size is not exceeded. Raises ``LogDiffers``."""
     size, root = signed.checkpoint.size, signed.checkpoint.root
@@ -74,7 +73,7 @@ async def prove_inclusion(
 
 
 async def prove_consistency(
-    connection: AsyncConnection[TupleRow], shop_id: str, older: Signed, newer: Signed
+    connection: WriteConnection, shop_id: str, older: Signed, newer: Signed
 ) -> ConsistencyProof:
     """Prove that the newer checkpoint goes on where the older one ended. Raises ``LogDiffers``."""
     old, new = older.checkpoint, newer.checkpoint
@@ -89,9 +88,7 @@ async def prove_consistency(
     return await _with_tiles(connection, shop_id, new, prove)
 
 
-async def begun(
-    connection: AsyncConnection[TupleRow], shop_id: str, size: int, checkpoint: Checkpoint
-) -> merkle.Growing:
+async def begun(connection: WriteConnection, shop_id: str, size: int, checkpoint: Checkpoint) -> merkle.Growing:
     """The tree of the first ``size`` events, of no more than a checkpoint covers, as the tiles give it."""
     nodes = merkle.complete((0, size))
 
@@ -103,14 +100,14 @@ async def begun(
 
 
 async def _read(
-    connection: AsyncConnection[TupleRow], shop_id: str, ranges: Sequence[Range], nodes: Sequence[Node] = ()
+    connection: WriteConnection, shop_id: str, ranges: Sequence[Range], nodes: Sequence[Node] = ()
 ) -> dict[Node, bytes]:
     wanted = [*nodes, *(node for each in ranges for node in merkle.complete(each))]
     return await tiles.read(connection, shop_id, wanted)
 
 
 async def _with_tiles(
-    connection: AsyncConnection[TupleRow], shop_id: str, checkpoint: Checkpoint, work: Callable[[], Awaitable[T]]
+    connection: WriteConnection, shop_id: str, checkpoint: Checkpoint, work: Callable[[], Awaitable[T]]
 ) -> T:
     """Do something that reads tiles; where they do not do, with the missing ones, and then with new ones."""
     size = checkpoint.size

@@ -6,8 +6,6 @@ A log that is no longer the one that was signed gets no more checkpoints.
 import asyncio
 from typing import NamedTuple
 
-from psycopg import AsyncConnection
-
 from infrastructure.audit import checkpoint, note, proving, tiles
 from infrastructure.audit.archive import Archive, LogDiffers
 from infrastructure.audit.checkpoint import Checkpoint, Signed
@@ -15,6 +13,7 @@ from infrastructure.audit.merkle import Growing
 from infrastructure.audit.recomputing import Run, connect
 from infrastructure.audit.stretch import STRETCH_EVENTS, micros
 from infrastructure.audit.verification import OTHER_TIME, OnProgress, verify
+from infrastructure.database.pool import WriteConnection
 
 WHOLE_UP_TO = 100_000
 """A log of no more events is recomputed whole for every checkpoint: a fraction of a second."""
@@ -111,7 +110,7 @@ def _with(tree: Growing, nodes: list[tuple[int, bytes]]) -> Growing:
 
 
 async def _begun(url: str, shop_id: str, size: int, last: Checkpoint, *, renewed: bool) -> Growing:
-    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+    async with await WriteConnection.connect(url, autocommit=True) as connection:
         if renewed:
             try:
                 await tiles.renew(connection, shop_id, size)
@@ -121,5 +120,5 @@ async def _begun(url: str, shop_id: str, size: int, last: Checkpoint, *, renewed
 
 
 async def _extend(url: str, shop_id: str, size: int) -> None:
-    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+    async with await WriteConnection.connect(url, autocommit=True) as connection:
         await tiles.extend(connection, shop_id, size)

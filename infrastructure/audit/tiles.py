@@ -7,10 +7,8 @@ and makes them anew where they do not give it.
 
 from collections.abc import Iterable
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
-
 from infrastructure.audit.merkle import HASH_BYTES, Node, levels
+from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.log.columns import Bigints, Integers
 
 _BITS = 8
@@ -49,7 +47,7 @@ class Incomplete(Exception):
     """A tile or a leaf that is needed is not there."""
 
 
-async def read(connection: AsyncConnection[TupleRow], shop_id: str, wanted: Iterable[Node]) -> dict[Node, bytes]:
+async def read(connection: ReadConnection, shop_id: str, wanted: Iterable[Node]) -> dict[Node, bytes]:
     """The hashes of complete subtrees of a shop's tree. Raises ``Incomplete``."""
     places: dict[Node, tuple[int, int, int, int]] = {}
     for level, number in wanted:
@@ -70,7 +68,7 @@ async def read(connection: AsyncConnection[TupleRow], shop_id: str, wanted: Iter
 
 
 async def _rows(
-    connection: AsyncConnection[TupleRow], shop_id: str, needed: dict[tuple[int, int], int]
+    connection: ReadConnection, shop_id: str, needed: dict[tuple[int, int], int]
 ) -> dict[tuple[int, int], bytes]:
     """Tiles as they are stored, those of level 0 from the events, as far as they are needed."""
     found: dict[tuple[int, int], bytes] = {}
@@ -87,7 +85,7 @@ async def _rows(
     return found
 
 
-async def extend(connection: AsyncConnection[TupleRow], shop_id: str, size: int) -> None:
+async def extend(connection: WriteConnection, shop_id: str, size: int) -> None:
     """Make the tiles that are missing of the first ``size`` events; where some between were lost, all.
 
     Raises ``Incomplete`` where events are missing.
@@ -98,7 +96,7 @@ async def extend(connection: AsyncConnection[TupleRow], shop_id: str, size: int)
         await renew(connection, shop_id, size)
 
 
-async def _extend(connection: AsyncConnection[TupleRow], shop_id: str, size: int) -> None:
+async def _extend(connection: WriteConnection, shop_id: str, size: int) -> None:
     level = 1
     while complete := size >> _BITS * level:
         stored = await _stored(connection, shop_id, level)
@@ -109,7 +107,7 @@ async def _extend(connection: AsyncConnection[TupleRow], shop_id: str, size: int
         level += 1
 
 
-async def _stored(connection: AsyncConnection[TupleRow], shop_id: str, level: int) -> int:
+async def _stored(connection: ReadConnection, shop_id: str, level: int) -> int:
     """How many hashes of a level there are."""
     cursor = await connection.execute(
         "SELECT number, hashes FROM tile WHERE shop_id = %s AND level = %s ORDER BY number DESC LIMIT 1",
@@ -120,7 +118,7 @@ async def _stored(connection: AsyncConnection[TupleRow], shop_id: str, level: in
     return row[0] * _WIDTH + len(_hashes(row[1])) if row else 0
 
 
-async def _put(connection: AsyncConnection[TupleRow], shop_id: str, level: int, since: int, until: int) -> None:
+async def _put(connection: WriteConnection, shop_id: str, level: int, since: int, until: int) -> None:
     """Add the hashes from ``since`` on, before ``until``; they go into one tile, over those of the level below."""
     number = since // _WIDTH
     if level == 1:
@@ -137,7 +135,7 @@ async def _put(connection: AsyncConnection[TupleRow], shop_id: str, level: int, 
     await connection.execute(_PUT, (shop_id, level, number, hashes))
 
 
-async def renew(connection: AsyncConnection[TupleRow], shop_id: str, size: int) -> None:
+async def renew(connection: WriteConnection, shop_id: str, size: int) -> None:
     """Make all tiles of a shop anew. Raises ``Incomplete`` where events are missing."""
     async with connection.transaction():
         await connection.execute("DELETE FROM tile WHERE shop_id = %s", (shop_id,))

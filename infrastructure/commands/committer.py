@@ -13,9 +13,7 @@ from typing import Any, NamedTuple, Self
 
 import psycopg
 from msgspec.structs import replace
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
 from domain.history import Metadata, Recorded
 from domain.order.commands import Command, Place, RequestStockout
@@ -48,6 +46,7 @@ from infrastructure.commands.receipts import (
     ask_receipts,
     free_keys,
 )
+from infrastructure.database.pool import Pool, ReadConnection, WriteConnection
 from infrastructure.log.codec import AnyEvent
 from infrastructure.log.log import (
     Append,
@@ -106,7 +105,7 @@ class CommandPath:
 
     def __init__(
         self,
-        pool: AsyncConnectionPool[AsyncConnection[TupleRow]],
+        pool: Pool,
         book: RuleBook,
         clock: Callable[[], datetime],
         render: Callable[[CommandIntent, Outcome], bytes],
@@ -208,7 +207,7 @@ class CommandPath:
         """What each committer does: while there is work, take a connection and commit batch after batch."""
         while await self._has_work():
             try:
-                async with self._pool.connection() as connection:
+                async with self._pool.write() as connection:
                     while batch := self._take():
                         if not await self._commit_batch(connection, batch):
                             break
@@ -245,7 +244,7 @@ class CommandPath:
         self._under_way -= 1
         self._wake.set()
 
-    async def _commit_batch(self, connection: AsyncConnection[TupleRow], batch: Sequence[QueuedIntent]) -> bool:
+    async def _commit_batch(self, connection: WriteConnection, batch: Sequence[QueuedIntent]) -> bool:
         """Answer all of a batch; whether the connection is still good."""
         error: Exception = Contended()
         try:
@@ -260,9 +259,7 @@ class CommandPath:
             self._finish(batch, error)
         return not connection.closed
 
-    async def _commit_one_by_one(
-        self, connection: AsyncConnection[TupleRow], batch: Sequence[QueuedIntent]
-    ) -> Exception:
+    async def _commit_one_by_one(self, connection: WriteConnection, batch: Sequence[QueuedIntent]) -> Exception:
         """Something in the batch breaks it; alone, it breaks only itself. What is left has the error returned."""
         for entry in batch:
             try:
@@ -274,16 +271,14 @@ class CommandPath:
                 entry.answers.give(entry.number, broken)
         return Contended()
 
-    async def _try(self, connection: AsyncConnection[TupleRow], batch: Sequence[QueuedIntent]) -> None:
+    async def _try(self, connection: WriteConnection, batch: Sequence[QueuedIntent]) -> None:
         """Answer a batch in a few attempts; what has no answer then lost the race for its stream every time."""
         left = batch
         for _ in range(MAX_ATTEMPTS):
             if left:
                 left = await self._attempt(connection, left)
 
-    async def _attempt(
-        self, connection: AsyncConnection[TupleRow], batch: Sequence[QueuedIntent]
-    ) -> list[QueuedIntent]:
+    async def _attempt(self, connection: WriteConnection, batch: Sequence[QueuedIntent]) -> list[QueuedIntent]:
         """Load, decide, append, answer; what lost a race against another process is returned."""
         now = self._clock()
         keys = [entry.key for entry in batch if entry.key]
@@ -414,7 +409,7 @@ class _Around(NamedTuple):
 
 
 async def _skus(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     batch: Sequence[QueuedIntent],
     drafts: Mapping[tuple[str, str], _Draft],
 ) -> _Skus:

@@ -10,9 +10,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import psycopg
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
+from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.log.columns import Bigints, Blobs, Integers, Texts
 from infrastructure.log.log import (
     APPEND_TOGETHER,
@@ -95,7 +94,7 @@ DELETE FROM receipt WHERE (shop_id, key) IN (
 
 
 async def ask_receipts(
-    connection: AsyncConnection[TupleRow], keys: Iterable[Key], now: datetime
+    connection: ReadConnection, keys: Iterable[Key], now: datetime
 ) -> Callable[[], Awaitable[tuple[dict[Key, StoredReceipt], list[Key]]]]:
     """Ask for the answers given to these keys, and for those of the keys whose answers have expired.
 
@@ -119,14 +118,14 @@ async def ask_receipts(
     return answer
 
 
-async def free_keys(connection: AsyncConnection[TupleRow], keys: Sequence[Key], now: datetime) -> None:
+async def free_keys(connection: WriteConnection, keys: Sequence[Key], now: datetime) -> None:
     """Remove what has expired of these keys' receipts."""
     columns = Texts([shop_id for shop_id, _ in keys]), Texts([key for _, key in keys])
     await connection.execute(_FREE, (*columns, now - RECEIPTS_KEPT))
 
 
 async def append_with_receipts(
-    connection: AsyncConnection[TupleRow],
+    connection: WriteConnection,
     now: datetime,
     shops: Mapping[str, Sequence[Append]],
     receipts: Sequence[Receipt],
@@ -150,7 +149,7 @@ async def append_with_receipts(
 
 
 async def _append_and_keep(
-    connection: AsyncConnection[TupleRow],
+    connection: WriteConnection,
     now: datetime,
     shops: Mapping[str, Sequence[Append]],
     receipts: Sequence[Receipt],
@@ -180,7 +179,7 @@ async def _append_and_keep(
 
 
 async def _keep(
-    connection: AsyncConnection[TupleRow],
+    connection: WriteConnection,
     now: datetime,
     shops: Mapping[str, Sequence[Append]],
     receipts: Sequence[Receipt],
@@ -212,7 +211,7 @@ async def _keep(
     )
 
 
-async def forget_receipts(connection: AsyncConnection[TupleRow], now: datetime) -> int:
+async def forget_receipts(connection: WriteConnection, now: datetime) -> int:
     """Remove some of the receipts that have expired; how many that were."""
     cursor = await connection.execute(_FORGET, (now - RECEIPTS_KEPT,))
     return cursor.rowcount

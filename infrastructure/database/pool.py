@@ -1,16 +1,41 @@
-"""Connections to the log's database."""
+"""Connections to the log's database: one type to read with, one to write with, and the pool that gives them."""
+
+from contextlib import AbstractAsyncContextManager
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
-Pool = AsyncConnectionPool[AsyncConnection[TupleRow]]
-
 WAIT_SECONDS = 3.0
 """How long a request waits for a connection before it is told that the database can't be reached."""
 
 
-async def _in_utc(connection: AsyncConnection[TupleRow]) -> None:
+class ReadConnection(AsyncConnection[TupleRow]):
+    """A connection to read with. Every query takes this type."""
+
+
+class WriteConnection(ReadConnection):
+    """A connection that may also write: appends, receipts, jobs and rows of projections take this type.
+
+    Code that writes also reads in the same transaction, so a write connection serves as a read connection.
+    """
+
+
+class Pool(AsyncConnectionPool[WriteConnection]):
+    """Gives connections by what they are for.
+
+    Both kinds come from one pool. A pool of its own for reading would need further connections for every process,
+    and a switch to read-only at every loan would cost a round trip, so only the type checker tells the two apart.
+    """
+
+    def read(self) -> AbstractAsyncContextManager[ReadConnection]:
+        return self.connection()
+
+    def write(self) -> AbstractAsyncContextManager[WriteConnection]:
+        return self.connection()
+
+
+async def _in_utc(connection: WriteConnection) -> None:
     await connection.execute("SET TIME ZONE 'UTC'")
 
 
@@ -19,8 +44,9 @@ def connection_pool(url: str, *, size: int) -> Pool:
 
     Connections commit each statement by itself unless a transaction is opened.
     """
-    return AsyncConnectionPool(
+    return Pool(
         url,
+        connection_class=WriteConnection,
         open=False,
         min_size=1,
         max_size=size,

@@ -120,7 +120,7 @@ async def preview_bill(
     would_be: dict[str, list[Recorded]] = {}
     now = clock.now()
     for batch in _batches(lines, report):
-        async with pool.connection() as connection:
+        async with pool.read() as connection:
             streams = [(shop_id, OF_ORDER.stream(line.order_sn)) for line in batch]
             histories = await read_histories(connection, streams)
         for line, stream in zip(batch, streams, strict=True):

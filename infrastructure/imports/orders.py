@@ -100,7 +100,7 @@ async def preview_rows(
     would_be: dict[str, Order] = {}
     now = clock.now()
     for batch in _batches(rows, report):
-        async with pool.connection() as connection:
+        async with pool.read() as connection:
             histories = await read_histories(
                 connection, ((shop_id, ORDER + row.snapshot.order_sn) for row in batch)
             )

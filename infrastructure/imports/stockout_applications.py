@@ -146,7 +146,7 @@ async def preview_stockouts(
     filed: list[tuple[str, OrderEvent, datetime]] = []
     for batch in _batches(rows, request):
         applications = [each for each in batch if isinstance(each, _Application)]
-        async with pool.connection() as connection:
+        async with pool.read() as connection:
             histories = await read_histories(
                 connection, [(request.shop_id, OF_ORDER.stream(each.order_sn)) for each in applications]
             )

@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 import msgspec
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow, class_row
+from psycopg.rows import class_row
 
 from domain.rules.ruleset import RuleBook
+from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.log.replay import ReplayFailed
 from infrastructure.queries.backtest import Asked, Backtest, Progress, backtest
 from infrastructure.runtime import clock
@@ -106,7 +106,7 @@ class BacktestJob(msgspec.Struct, frozen=True):
 _COLUMNS = ", ".join(Row._fields)
 
 
-async def ask(connection: AsyncConnection[TupleRow], shop_id: str, asked: Asked) -> BacktestJob:
+async def ask(connection: WriteConnection, shop_id: str, asked: Asked) -> BacktestJob:
     """Put down a backtest to be worked off. Raises ``TooMany``."""
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_ASKING, shop_id))
@@ -132,19 +132,19 @@ async def ask(connection: AsyncConnection[TupleRow], shop_id: str, asked: Asked)
         return BacktestJob.of(row)
 
 
-async def find(connection: AsyncConnection[TupleRow], shop_id: str, job_id: int) -> BacktestJob | None:
+async def find(connection: ReadConnection, shop_id: str, job_id: int) -> BacktestJob | None:
     cursor = connection.cursor(row_factory=class_row(Row))
     await cursor.execute(f"SELECT {_COLUMNS} FROM backtest WHERE shop_id = %s AND id = %s", (shop_id, job_id))
     row = await cursor.fetchone()
     return BacktestJob.of(row) if row else None
 
 
-async def of_shop(connection: AsyncConnection[TupleRow], shop_id: str) -> list[BacktestJob]:
+async def of_shop(connection: ReadConnection, shop_id: str) -> list[BacktestJob]:
     """A shop's backtests, the latest first, without their results."""
     return [BacktestJob.of(row._replace(result=None)) for row in reversed(await _of_shop(connection, shop_id))]
 
 
-async def any_unfinished(connection: AsyncConnection[TupleRow]) -> bool:
+async def any_unfinished(connection: ReadConnection) -> bool:
     cursor = await connection.execute("SELECT EXISTS (SELECT FROM backtest WHERE finished_at IS NULL)")
     return await cursor.fetchone() == (True,)
 
@@ -154,13 +154,13 @@ async def work_off(url: str, book: RuleBook, processes: int | None = None) -> No
 
     Of several programs that want to, one does at a time; the others wait.
     """
-    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+    async with await WriteConnection.connect(url, autocommit=True) as connection:
         await connection.execute("SELECT pg_advisory_lock(%s)", (_WORKING,))
         while job := await _begin_next(connection):
             await _run(connection, url, book, job, processes)
 
 
-async def _begin_next(connection: AsyncConnection[TupleRow]) -> Row | None:
+async def _begin_next(connection: WriteConnection) -> Row | None:
     """The job that waits longest, or was interrupted: nobody else works on any."""
     cursor = connection.cursor(row_factory=class_row(Row))
     await cursor.execute(
@@ -176,9 +176,7 @@ async def _begin_next(connection: AsyncConnection[TupleRow]) -> Row | None:
     return row
 
 
-async def _run(
-    connection: AsyncConnection[TupleRow], url: str, book: RuleBook, job: Row, processes: int | None
-) -> None:
+async def _run(connection: WriteConnection, url: str, book: RuleBook, job: Row, processes: int | None) -> None:
     if job.begun >= MOST_BEGINNINGS:
         await _finish(connection, job, error=f"It was interrupted {job.begun} times; ask for it again.")
         return
@@ -201,7 +199,7 @@ async def _run(
 
 
 @asynccontextmanager
-async def _noting(connection: AsyncConnection[TupleRow], job: Row) -> AsyncIterator[list[Progress]]:
+async def _noting(connection: WriteConnection, job: Row) -> AsyncIterator[list[Progress]]:
     """Write down every so often how far a job is, as the list given tells."""
     reached = [Progress(0, 0, 0.0)]
     over = asyncio.Event()
@@ -221,7 +219,7 @@ async def _noting(connection: AsyncConnection[TupleRow], job: Row) -> AsyncItera
         await noting
 
 
-async def _note(connection: AsyncConnection[TupleRow], job: Row, reached: Progress) -> None:
+async def _note(connection: WriteConnection, job: Row, reached: Progress) -> None:
     await connection.execute(
         "UPDATE backtest SET done = %s, total = %s, worked_seconds = %s WHERE shop_id = %s AND id = %s",
         (reached.done, reached.total, reached.seconds, job.shop_id, job.id),
@@ -229,7 +227,7 @@ async def _note(connection: AsyncConnection[TupleRow], job: Row, reached: Progre
 
 
 async def _finish(
-    connection: AsyncConnection[TupleRow], job: Row, *, error: str | None = None, result: bytes | None = None
+    connection: WriteConnection, job: Row, *, error: str | None = None, result: bytes | None = None
 ) -> None:
     await connection.execute(
         """UPDATE backtest SET state = %s, finished_at = %s, error = %s, result = %s
@@ -238,7 +236,7 @@ async def _finish(
     )
 
 
-async def _of_shop(connection: AsyncConnection[TupleRow], shop_id: str) -> list[Row]:
+async def _of_shop(connection: ReadConnection, shop_id: str) -> list[Row]:
     """Oldest first; there are never more than a few."""
     cursor = connection.cursor(row_factory=class_row(Row))
     await cursor.execute(f"SELECT {_COLUMNS} FROM backtest WHERE shop_id = %s ORDER BY id", (shop_id,))

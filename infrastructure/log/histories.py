@@ -10,10 +10,11 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import msgspec
-from psycopg import AsyncConnection, Connection
+from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from domain.history import Metadata, Recorded
+from infrastructure.database.pool import ReadConnection
 from infrastructure.log.codec import TYPES, UPCASTERS, AnyEvent
 from infrastructure.log.columns import Bigints, Texts
 from infrastructure.log.streams import KINDS, Kind, patterns
@@ -81,7 +82,7 @@ class Range(NamedTuple):
 
 
 async def cut(
-    connection: AsyncConnection[TupleRow], shop_id: str, up_to: int, each: int, kinds: Sequence[Kind] = KINDS
+    connection: ReadConnection, shop_id: str, up_to: int, each: int, kinds: Sequence[Kind] = KINDS
 ) -> list[Range]:
     """A shop's log up to a position in ranges of about ``each`` events, in the order of streams."""
     parts = max(-(-up_to // each), 1)
@@ -141,7 +142,7 @@ def read_range(
 
 
 async def read_streams(
-    connection: AsyncConnection[TupleRow], streams: Sequence[tuple[str, str]], up_to: Mapping[str, int]
+    connection: ReadConnection, streams: Sequence[tuple[str, str]], up_to: Mapping[str, int]
 ) -> list[Whole]:
     """These streams, each a shop and a name, as far as its shop's position; without those that have no events."""
     cursor = connection.cursor(binary=True)

@@ -4,15 +4,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
-
 from domain.history import Recorded, visible
 from domain.order.events import StockoutRequested
 from domain.order.state import fold
 from domain.sku.events import SkuEvent
 from domain.sku.state import Sku
 from domain.sku.state import fold as fold_sku
+from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER, OF_SKU
 
@@ -31,9 +29,7 @@ class OrderHistory(NamedTuple):
         }
 
 
-async def read_orders(
-    connection: AsyncConnection[TupleRow], shop_id: str, numbers: Sequence[str]
-) -> dict[str, OrderHistory]:
+async def read_orders(connection: ReadConnection, shop_id: str, numbers: Sequence[str]) -> dict[str, OrderHistory]:
     """These orders of a shop, by number; one that is not there has an empty history."""
     found = await read_histories(connection, [(shop_id, OF_ORDER.stream(number)) for number in numbers])
     histories: dict[str, list[Recorded]] = {

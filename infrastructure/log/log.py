@@ -10,10 +10,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
-
 from domain.history import Metadata, Recorded
+from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.log.codec import (
     AnyEvent,
     UnreadableEvent,
@@ -158,7 +156,7 @@ def _flattened(appends: Sequence[Append]) -> tuple[Column, ...]:
 
 
 async def append(
-    connection: AsyncConnection[TupleRow],
+    connection: WriteConnection,
     recorded_at: datetime,
     shops: Mapping[str, Sequence[Append]],
     *,
@@ -188,7 +186,7 @@ async def append(
 
 
 async def _append_by_shop(
-    connection: AsyncConnection[TupleRow], recorded_at: datetime, shops: Mapping[str, Sequence[Append]]
+    connection: WriteConnection, recorded_at: datetime, shops: Mapping[str, Sequence[Append]]
 ) -> dict[str, list[Appended]]:
     async with connection.pipeline(), connection.transaction():
         cursors = {
@@ -198,7 +196,7 @@ async def _append_by_shop(
     return {shop_id: [Appended(*row) async for row in cursor] for shop_id, cursor in cursors.items()}
 
 
-async def is_distributed(connection: AsyncConnection[TupleRow]) -> bool:
+async def is_distributed(connection: ReadConnection) -> bool:
     """Whether the database spreads its tables over several servers."""
     cursor = await connection.execute("SELECT FROM pg_extension WHERE extname = 'citus'")
     return await cursor.fetchone() is not None
@@ -209,7 +207,7 @@ Histories = dict[tuple[str, str], list[Recorded[Any]]]
 
 
 async def read_histories(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     streams: Iterable[tuple[str, str]],
     up_to: Mapping[str, int] | None = None,
     unreadable: dict[tuple[str, str], tuple[int, str]] | None = None,
@@ -224,7 +222,7 @@ async def read_histories(
 
 
 async def ask_histories(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     streams: Iterable[tuple[str, str]],
     up_to: Mapping[str, int] | None = None,
     unreadable: dict[tuple[str, str], tuple[int, str]] | None = None,
@@ -268,7 +266,7 @@ async def ask_histories(
     return answer
 
 
-async def read_stream(connection: AsyncConnection[TupleRow], shop_id: str, stream: str) -> list[StoredEvent]:
+async def read_stream(connection: ReadConnection, shop_id: str, stream: str) -> list[StoredEvent]:
     """One stream as it is stored, in version order."""
     cursor = connection.cursor(binary=True)
     await cursor.execute(_STREAM, (Texts([shop_id]), Texts([stream])))
@@ -276,7 +274,7 @@ async def read_stream(connection: AsyncConnection[TupleRow], shop_id: str, strea
 
 
 async def read_feed(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     after: int,
     limit: int,
@@ -306,7 +304,7 @@ async def read_feed(
     return found, searched, searched < head
 
 
-async def read_head(connection: AsyncConnection[TupleRow], shop_id: str) -> int:
+async def read_head(connection: ReadConnection, shop_id: str) -> int:
     """The last position of a shop's log, 0 for a shop never heard of."""
     cursor = await connection.execute("SELECT position FROM shop_log WHERE shop_id = %s", (shop_id,))
     row = await cursor.fetchone()
@@ -325,15 +323,13 @@ def recorded(stored: StoredEvent) -> Recorded[Any]:
     )
 
 
-async def read_heads(connection: AsyncConnection[TupleRow]) -> dict[str, int]:
+async def read_heads(connection: ReadConnection) -> dict[str, int]:
     """The last position of every shop's log, by shop."""
     cursor = await connection.execute("SELECT shop_id, position FROM shop_log WHERE position > 0 ORDER BY shop_id")
     return dict(await cursor.fetchall())
 
 
-async def positions_known_at(
-    connection: AsyncConnection[TupleRow], heads: Mapping[str, int], at: datetime
-) -> dict[str, int]:
+async def positions_known_at(connection: ReadConnection, heads: Mapping[str, int], at: datetime) -> dict[str, int]:
     """The last position that each log had at a moment, 0 where it had none.
 
     ``recorded_at`` never decreases within a shop, so all shops are searched by halves, together.

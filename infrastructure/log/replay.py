@@ -23,11 +23,12 @@ from struct import Struct
 from typing import Any, BinaryIO, Generic, NamedTuple, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, Connection
+from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from domain.history import Recorded, visible
 from domain.order.state import Order, fold
+from infrastructure.database.pool import ReadConnection
 from infrastructure.log.histories import Range, cut, read_range
 from infrastructure.log.log import Histories, read_histories
 from infrastructure.log.streams import OF_ORDER
@@ -70,7 +71,7 @@ class Replayed(NamedTuple, Generic[R]):
     events: int
 
 
-async def stretches(connection: AsyncConnection[TupleRow], shop_id: str, up_to: int) -> list[Stretch]:
+async def stretches(connection: ReadConnection, shop_id: str, up_to: int) -> list[Stretch]:
     """A shop's log up to a position, to be replayed; nothing for a shop without one."""
     if not up_to:
         return []
@@ -284,7 +285,7 @@ async def _read(
     heads: Mapping[str, int],
     broken: dict[tuple[str, str], tuple[int, str]],
 ) -> Histories:
-    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+    async with await ReadConnection.connect(url, autocommit=True) as connection:
         await connection.execute("SET TIME ZONE 'UTC'")
         return await read_histories(connection, streams, heads, broken)
 

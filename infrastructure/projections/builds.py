@@ -13,11 +13,12 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 import psycopg
-from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow, class_row
+from psycopg import sql
+from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from domain.rules.ruleset import RuleBook
+from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.projections.view import View
 from infrastructure.projections.views import BY_NAME, VIEWS
 
@@ -84,7 +85,7 @@ def table_of(view: View, build_id: int) -> sql.Identifier:
 
 
 async def register(
-    connection: AsyncConnection[TupleRow],
+    connection: WriteConnection,
     views: Sequence[View],
     book: RuleBook,
     requested_at: datetime,
@@ -155,13 +156,13 @@ def statistics_statements(build: Build) -> list[sql.Composed]:
     ]
 
 
-async def find(connection: AsyncConnection[TupleRow], build_id: int) -> Build | None:
+async def find(connection: ReadConnection, build_id: int) -> Build | None:
     cursor = connection.cursor(row_factory=class_row(Build))
     await cursor.execute(sql.SQL("SELECT {} FROM build WHERE id = %s").format(_BUILD), (build_id,))
     return await cursor.fetchone()
 
 
-async def latest_ready(connection: AsyncConnection[TupleRow], name: str) -> Build | None:
+async def latest_ready(connection: ReadConnection, name: str) -> Build | None:
     """The latest build of a view that could be activated, if it is not active already."""
     now = (await actives(connection)).get(name)
     ready = [
@@ -172,21 +173,21 @@ async def latest_ready(connection: AsyncConnection[TupleRow], name: str) -> Buil
     return ready[-1]
 
 
-async def every(connection: AsyncConnection[TupleRow]) -> list[Build]:
+async def every(connection: ReadConnection) -> list[Build]:
     """All builds, oldest first."""
     cursor = connection.cursor(row_factory=class_row(Build))
     await cursor.execute(sql.SQL("SELECT {} FROM build ORDER BY id").format(_BUILD))
     return await cursor.fetchall()
 
 
-async def actives(connection: AsyncConnection[TupleRow]) -> dict[str, Active]:
+async def actives(connection: ReadConnection) -> dict[str, Active]:
     """By view."""
     cursor = connection.cursor(row_factory=class_row(Active))
     await cursor.execute("SELECT name, active, previous FROM projection")
     return {found.name: found for found in await cursor.fetchall()}
 
 
-async def live(connection: AsyncConnection[TupleRow], book: RuleBook, *, hold: bool = False) -> list[Build]:
+async def live(connection: ReadConnection, book: RuleBook, *, hold: bool = False) -> list[Build]:
     """The builds to keep current that this program can write, which are those it would build itself.
 
     With ``hold`` they, and no others, stay live until the caller's transaction ends.
@@ -204,7 +205,7 @@ def is_current(build: Build, book: RuleBook) -> bool:
     return len(known) == len(build.views) and build.definition == definition(known, book)
 
 
-async def begin_reading(connection: AsyncConnection[TupleRow], build: Build, positions: dict[str, int]) -> None:
+async def begin_reading(connection: WriteConnection, build: Build, positions: dict[str, int]) -> None:
     """Say from where a build goes on; one of the present is kept current by workers from now on.
 
     In the caller's transaction.
@@ -220,7 +221,7 @@ async def begin_reading(connection: AsyncConnection[TupleRow], build: Build, pos
 
 
 async def set_state(
-    connection: AsyncConnection[TupleRow],
+    connection: WriteConnection,
     build: Build,
     state: State,
     *,
@@ -236,7 +237,7 @@ async def set_state(
     )
 
 
-async def activate(connection: AsyncConnection[TupleRow], build_id: int, book: RuleBook) -> None:
+async def activate(connection: WriteConnection, build_id: int, book: RuleBook) -> None:
     """Let a verified build answer for all its views; what answered before is kept current to go back to.
 
     Raises ``CannotDo``.
@@ -254,7 +255,7 @@ async def activate(connection: AsyncConnection[TupleRow], build_id: int, book: R
     await _flip(connection, build.views, build, book)
 
 
-async def roll_back(connection: AsyncConnection[TupleRow], name: str, book: RuleBook) -> int:
+async def roll_back(connection: WriteConnection, name: str, book: RuleBook) -> int:
     """Let the build answer again that did before; which one that is. Raises ``CannotDo``."""
     before = (await actives(connection)).get(name)
     build = await find(connection, before.previous) if before and before.previous else None
@@ -264,7 +265,7 @@ async def roll_back(connection: AsyncConnection[TupleRow], name: str, book: Rule
     return build.id
 
 
-async def _flip(connection: AsyncConnection[TupleRow], names: Sequence[str], build: Build, book: RuleBook) -> None:
+async def _flip(connection: WriteConnection, names: Sequence[str], build: Build, book: RuleBook) -> None:
     """Change which build answers, in one transaction that waits for readers only for moments at a time."""
     if not is_current(build, book):
         raise CannotDo(
@@ -279,7 +280,7 @@ async def _flip(connection: AsyncConnection[TupleRow], names: Sequence[str], bui
 
 
 async def _without_waiting(
-    connection: AsyncConnection[TupleRow], change: Callable[[], Awaitable[None]], otherwise: str
+    connection: WriteConnection, change: Callable[[], Awaitable[None]], otherwise: str
 ) -> None:
     """Change tables in a transaction that waits for their readers only for moments at a time.
 
@@ -297,7 +298,7 @@ async def _without_waiting(
     raise CannotDo(otherwise)
 
 
-async def _flip_now(connection: AsyncConnection[TupleRow], names: Sequence[str], build: Build) -> None:
+async def _flip_now(connection: WriteConnection, names: Sequence[str], build: Build) -> None:
     await _change_live(connection)
     found = await find(connection, build.id)
     if found is None or not found.live:
@@ -328,7 +329,7 @@ async def _flip_now(connection: AsyncConnection[TupleRow], names: Sequence[str],
     )
 
 
-async def _is_behind(connection: AsyncConnection[TupleRow], build: Build, other: int) -> bool:
+async def _is_behind(connection: ReadConnection, build: Build, other: int) -> bool:
     cursor = await connection.execute(
         """SELECT EXISTS (
                SELECT FROM checkpoint a LEFT JOIN checkpoint b ON b.shop_id = a.shop_id AND b.reader = %s
@@ -339,7 +340,7 @@ async def _is_behind(connection: AsyncConnection[TupleRow], build: Build, other:
     return bool(row and row[0])
 
 
-async def drop(connection: AsyncConnection[TupleRow], build_id: int) -> None:
+async def drop(connection: WriteConnection, build_id: int) -> None:
     """Remove a build and its tables. Raises ``CannotDo`` for one that answers for a view."""
     build = await find(connection, build_id)
     if build is None:
@@ -351,7 +352,7 @@ async def drop(connection: AsyncConnection[TupleRow], build_id: int) -> None:
     )
 
 
-async def _drop_now(connection: AsyncConnection[TupleRow], build: Build) -> None:
+async def _drop_now(connection: WriteConnection, build: Build) -> None:
     await _change_live(connection)
     for found in (await actives(connection)).values():
         if found.active == build.id:
@@ -366,12 +367,12 @@ async def _drop_now(connection: AsyncConnection[TupleRow], build: Build) -> None
     await connection.execute("DELETE FROM checkpoint WHERE reader = %s", (build.reader,))
 
 
-async def _change_live(connection: AsyncConnection[TupleRow]) -> None:
+async def _change_live(connection: WriteConnection) -> None:
     """Wait until nobody writes to builds, and keep writers out until the transaction ends."""
     await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_CHANGING_LIVE,))
 
 
-async def reached(connection: AsyncConnection[TupleRow], shop_id: str, name: str) -> int:
+async def reached(connection: ReadConnection, shop_id: str, name: str) -> int:
     """The position up to which a view shows a shop's log."""
     cursor = await connection.execute(
         """SELECT c.position FROM projection p
@@ -382,7 +383,7 @@ async def reached(connection: AsyncConnection[TupleRow], shop_id: str, name: str
     return row[0] if row else 0
 
 
-async def missing(connection: AsyncConnection[TupleRow], book: RuleBook) -> list[View]:
+async def missing(connection: ReadConnection, book: RuleBook) -> list[View]:
     """The views for which no build of this program's definition answers."""
     now = await actives(connection)
     by_id = {build.id: build for build in await every(connection)}

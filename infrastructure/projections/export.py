@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
-from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow
+from psycopg import sql
 
+from infrastructure.database.pool import ReadConnection
 from infrastructure.projections import builds
 from infrastructure.projections.builds import CannotDo, table_of
 from infrastructure.projections.view import FAR_FUTURE, Column, View
@@ -56,7 +56,7 @@ _AS_VALUE = {"json": "{}::text"}
 
 
 async def export(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     view: View,
     file: Path,
     format: Format,
@@ -97,7 +97,7 @@ async def export(
     return Exported(view.name, chosen, str(file), format, total, size)
 
 
-async def _source(connection: AsyncConnection[TupleRow], view: View, build_id: int | None) -> int:
+async def _source(connection: ReadConnection, view: View, build_id: int | None) -> int:
     """The build to read. Its own table is read, not the SQL view over it, which an activation would wait for."""
     if build_id is None:
         answering = (await builds.actives(connection)).get(view.name)
@@ -133,7 +133,7 @@ def _may_be_no_time(column: Column) -> bool:
 
 
 async def _write_csv(
-    connection: AsyncConnection[TupleRow], query: sql.Composed, into: BinaryIO, total: int, on_progress: OnProgress
+    connection: ReadConnection, query: sql.Composed, into: BinaryIO, total: int, on_progress: OnProgress
 ) -> None:
     """The database writes the rows itself: null is nothing, an empty text is ``""``."""
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER, ENCODING 'UTF8')").format(query)
@@ -148,7 +148,7 @@ async def _write_csv(
 
 
 async def _write_parquet(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     query: sql.Composed,
     view: View,
     into: BinaryIO,

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow, class_row
+from psycopg.rows import class_row
 
+from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.log.columns import Texts
 from infrastructure.log.streams import KINDS
 
@@ -72,7 +72,7 @@ class Waiting(NamedTuple):
         return self.state == "retrying" and self.retry_at <= now
 
 
-async def waiting_of(connection: AsyncConnection[TupleRow], shop_ids: list[str]) -> dict[tuple[str, str], Waiting]:
+async def waiting_of(connection: ReadConnection, shop_ids: list[str]) -> dict[tuple[str, str], Waiting]:
     """The parked orders of these shops, by shop and stream."""
     cursor = await connection.execute(
         "SELECT shop_id, stream, position, state, attempts, retry_at FROM parked WHERE shop_id = ANY (%s)",
@@ -81,7 +81,7 @@ async def waiting_of(connection: AsyncConnection[TupleRow], shop_ids: list[str])
     return {(shop_id, stream): Waiting(*rest) for shop_id, stream, *rest in await cursor.fetchall()}
 
 
-async def shops_to_retry(connection: AsyncConnection[TupleRow], now: datetime, limit: int) -> list[str]:
+async def shops_to_retry(connection: ReadConnection, now: datetime, limit: int) -> list[str]:
     cursor = await connection.execute(
         """SELECT shop_id FROM parked WHERE state = 'retrying' AND retry_at <= %s
            GROUP BY shop_id ORDER BY min(retry_at) LIMIT %s""",
@@ -91,7 +91,7 @@ async def shops_to_retry(connection: AsyncConnection[TupleRow], now: datetime, l
 
 
 async def settle(
-    connection: AsyncConnection[TupleRow],
+    connection: WriteConnection,
     tried: Mapping[tuple[str, str], tuple[int, str] | None],
     before: Mapping[tuple[str, str], Waiting],
     now: datetime,
@@ -120,9 +120,7 @@ async def settle(
         await connection.execute(_PARK, parameters)
 
 
-async def list_parked(
-    connection: AsyncConnection[TupleRow], limit: int, after: tuple[str, str] = ("", "")
-) -> list[Parked]:
+async def list_parked(connection: ReadConnection, limit: int, after: tuple[str, str] = ("", "")) -> list[Parked]:
     """What is parked, by shop and stream, behind ``after``; ``events`` is how many events wait."""
     cursor = connection.cursor(row_factory=class_row(Parked))
     parameters = {"shop_id": after[0], "stream": after[1], "limit": limit}
@@ -130,7 +128,7 @@ async def list_parked(
     return await cursor.fetchall()
 
 
-async def retry(connection: AsyncConnection[TupleRow], shop_id: str, of: str, now: datetime) -> bool:
+async def retry(connection: WriteConnection, shop_id: str, of: str, now: datetime) -> bool:
     """Let the worker try the order or SKU of this id again from now on; whether it was parked."""
     cursor = await connection.execute(
         """UPDATE parked SET state = 'retrying', attempts = 0, retry_at = %s
@@ -140,14 +138,14 @@ async def retry(connection: AsyncConnection[TupleRow], shop_id: str, of: str, no
     return cursor.rowcount > 0
 
 
-async def retry_all(connection: AsyncConnection[TupleRow], now: datetime) -> None:
+async def retry_all(connection: WriteConnection, now: datetime) -> None:
     """Let the worker try all orders again but those that were given up."""
     await connection.execute(
         "UPDATE parked SET state = 'retrying', attempts = 0, retry_at = %s WHERE state <> 'discarded'", (now,)
     )
 
 
-async def discard(connection: AsyncConnection[TupleRow], shop_id: str, of: str) -> bool:
+async def discard(connection: WriteConnection, shop_id: str, of: str) -> bool:
     """Give up the event and what follows it, in live views and in rebuilds; whether it was parked."""
     cursor = await connection.execute(
         "UPDATE parked SET state = 'discarded' WHERE shop_id = %s AND stream = ANY (%s)",

@@ -20,11 +20,9 @@ from typing import Any
 
 import msgspec
 import psycopg
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from domain.rules.ruleset import RuleBook
-from infrastructure.database.pool import Pool
+from infrastructure.database.pool import Pool, ReadConnection, WriteConnection
 from infrastructure.log.log import positions_known_at, read_heads
 from infrastructure.projections import builds, parking, slices
 from infrastructure.projections.builds import Build, CannotDo, State
@@ -67,7 +65,7 @@ class Progress(msgspec.Struct, frozen=True):
     verification: dict[str, Any] | None
 
 
-async def progress_of(connection: AsyncConnection[TupleRow], build: Build) -> Progress:
+async def progress_of(connection: ReadConnection, build: Build) -> Progress:
     """How far a build is, as the database tells: whoever works on it."""
     done = build.total
     if build.state in ("building", "failed"):
@@ -98,7 +96,7 @@ async def progress_of(connection: AsyncConnection[TupleRow], build: Build) -> Pr
 
 
 async def request(
-    connection: AsyncConnection[TupleRow],
+    connection: WriteConnection,
     views: Sequence[View],
     book: RuleBook,
     scope: dict[str, Any] | None = None,
@@ -124,7 +122,7 @@ async def request(
     return planned
 
 
-async def unfinished(connection: AsyncConnection[TupleRow], views: Sequence[View], book: RuleBook) -> Build | None:
+async def unfinished(connection: ReadConnection, views: Sequence[View], book: RuleBook) -> Build | None:
     """A build of just these views and the present that was begun and not finished, to be gone on with."""
     names = [view.name for view in views]
     return next(
@@ -159,7 +157,7 @@ async def run(
             await _run(pool, url, book, build_id, processes or os.cpu_count() or 1)
         finally:
             reporting.cancel()
-        async with pool.connection() as connection:
+        async with pool.read() as connection:
             progress = await progress_of(connection, await _build(connection, build_id))
         on_progress(progress)
         return progress
@@ -168,7 +166,7 @@ async def run(
 async def _run(pool: Pool, url: str, book: RuleBook, build_id: int, processes: int) -> None:
     """From where the build stands to its end."""
     while True:
-        async with pool.connection() as connection:
+        async with pool.write() as connection:
             build = await _build(connection, build_id)
             match build.state:
                 case "building":
@@ -203,7 +201,7 @@ async def _run(pool: Pool, url: str, book: RuleBook, build_id: int, processes: i
                     return
 
 
-async def _build(connection: AsyncConnection[TupleRow], build_id: int) -> Build:
+async def _build(connection: ReadConnection, build_id: int) -> Build:
     build = await builds.find(connection, build_id)
     if build is None:
         raise CannotDo(f"There is no build {build_id}.")
@@ -213,7 +211,7 @@ async def _build(connection: AsyncConnection[TupleRow], build_id: int) -> Build:
 @asynccontextmanager
 async def _alone(url: str, build_id: int) -> AsyncIterator[None]:
     """Be the only one to work on a build, for as long as this program and its connection live."""
-    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+    async with await WriteConnection.connect(url, autocommit=True) as connection:
         cursor = await connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (_REBUILDING, build_id))
         if await cursor.fetchone() != (True,):
             raise BeingWorkedOn(f"Build {build_id} is being worked on already.")
@@ -222,7 +220,7 @@ async def _alone(url: str, build_id: int) -> AsyncIterator[None]:
 
 async def _report(pool: Pool, build_id: int, on_progress: Callable[[Progress], None]) -> None:
     while True:
-        async with pool.connection() as connection:
+        async with pool.read() as connection:
             on_progress(await progress_of(connection, await _build(connection, build_id)))
         await asyncio.sleep(POLL_SECONDS)
 
@@ -230,9 +228,7 @@ async def _report(pool: Pool, build_id: int, on_progress: Callable[[Progress], N
 # ---- folding ----------------------------------------------------------------------------------------
 
 
-async def _fold(
-    connection: AsyncConnection[TupleRow], url: str, book: RuleBook, build: Build, processes: int
-) -> None:
+async def _fold(connection: WriteConnection, url: str, book: RuleBook, build: Build, processes: int) -> None:
     """Let processes work through the slices; another that dies is replaced."""
     left = await slices.left(connection, build)
     others: list[subprocess.Popen[bytes]] = []
@@ -301,7 +297,7 @@ async def _index(pool: Pool, build: Build, processes: int) -> None:
     statements = builds.index_statements(build)
 
     async def make() -> None:
-        async with pool.connection() as connection:
+        async with pool.write() as connection:
             while statements:
                 statement = statements.pop(0)
                 async with connection.transaction():
@@ -314,12 +310,12 @@ async def _index(pool: Pool, build: Build, processes: int) -> None:
 
 
 async def _gather_statistics(pool: Pool, build: Build) -> None:
-    async with pool.connection() as connection:
+    async with pool.write() as connection:
         for statement in builds.statistics_statements(build):
             await connection.execute(statement)
 
 
-async def _finish_tables(connection: AsyncConnection[TupleRow], build: Build) -> None:
+async def _finish_tables(connection: WriteConnection, build: Build) -> None:
     """The tables are whole: let workers keep them current, unless they show something else than the present.
 
     What was parked and is in them now need not wait any more; it is tried again, for the other builds as well.
@@ -336,7 +332,7 @@ async def _finish_tables(connection: AsyncConnection[TupleRow], build: Build) ->
         await builds.set_state(connection, build, "verifying" if build.scope else "catching_up")
 
 
-async def _tail(pool: Pool, connection: AsyncConnection[TupleRow], build: Build, book: RuleBook) -> None:
+async def _tail(pool: Pool, connection: WriteConnection, build: Build, book: RuleBook) -> None:
     """Work beside the live workers until the build has come as far as every log had when this began.
 
     And until nothing waits to be tried again at once.
@@ -348,7 +344,7 @@ async def _tail(pool: Pool, connection: AsyncConnection[TupleRow], build: Build,
             await asyncio.sleep(POLL_SECONDS / 10)
 
 
-async def _behind(connection: AsyncConnection[TupleRow], build: Build, goals: Mapping[str, int]) -> bool:
+async def _behind(connection: ReadConnection, build: Build, goals: Mapping[str, int]) -> bool:
     cursor = await connection.execute("SELECT shop_id, position FROM checkpoint WHERE reader = %s", (build.reader,))
     stands: dict[str, int] = dict(await cursor.fetchall())
     return any(stands.get(shop, 0) < goal for shop, goal in goals.items())
@@ -360,12 +356,12 @@ async def prepare(pool: Pool, url: str, book: RuleBook) -> list[str]:
     In a new database they are empty; after an upgrade they are rebuilt from the log first. Of several programs
     that start at once one does it. Raises ``CannotDo`` if the log can't be applied.
     """
-    async with pool.connection() as connection:
+    async with pool.read() as connection:
         if not await builds.missing(connection, book):
             return []
-    async with await AsyncConnection.connect(url, autocommit=True) as guard:
+    async with await WriteConnection.connect(url, autocommit=True) as guard:
         await guard.execute("SELECT pg_advisory_lock(%s, 0)", (_REBUILDING,))
-        async with pool.connection() as connection:
+        async with pool.write() as connection:
             lacking = await builds.missing(connection, book)
             if not lacking:
                 return []
@@ -381,6 +377,6 @@ async def prepare(pool: Pool, url: str, book: RuleBook) -> list[str]:
                 await asyncio.sleep(POLL_SECONDS)
         if found.state == "failed":
             raise CannotDo(f"The views can't be built. {found.error}")
-        async with pool.connection() as connection:
+        async with pool.write() as connection:
             await builds.activate(connection, build.id, book)
     return names

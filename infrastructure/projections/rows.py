@@ -5,13 +5,14 @@ from io import BytesIO
 from typing import Any, Protocol
 
 import psycopg
-from psycopg import AsyncConnection, Connection, Copy, sql
+from psycopg import Connection, Copy, sql
 from psycopg.copy import FileWriter
 from psycopg.rows import TupleRow
 
 from domain.history import Recorded
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
+from infrastructure.database.pool import WriteConnection
 from infrastructure.log.columns import TextListDumper, Texts
 from infrastructure.log.streams import KINDS, OF_ORDER, OF_SKU, State, kind_of
 from infrastructure.projections.builds import Build, table_of
@@ -66,7 +67,7 @@ class Applied:
 
 
 async def copy_stream(
-    connection: AsyncConnection[TupleRow],
+    connection: WriteConnection,
     into: Sequence[Build],
     book: RuleBook,
     pair: tuple[str, str],
@@ -93,9 +94,7 @@ async def copy_stream(
             return refused or broken
 
 
-async def copy_rows(
-    connection: AsyncConnection[TupleRow], build: Build, rows: Mapping[View, Sequence[Row]]
-) -> None:
+async def copy_rows(connection: WriteConnection, build: Build, rows: Mapping[View, Sequence[Row]]) -> None:
     """Put rows into a build's tables. Raises one of ``REFUSED``."""
     for view in build.declared:
         if rows[view]:
@@ -158,9 +157,7 @@ def _does_not_fit(error: Exception) -> psycopg.DataError:
     return psycopg.DataError(f"a value does not fit its column: {error}")
 
 
-async def delete_rows(
-    connection: AsyncConnection[TupleRow], build: Build, streams: Sequence[tuple[str, str]]
-) -> None:
+async def delete_rows(connection: WriteConnection, build: Build, streams: Sequence[tuple[str, str]]) -> None:
     """Remove what a build's tables hold of these orders and SKUs, each a shop and a stream."""
     for view in build.declared:
         gone = [(shop_id, view.of.id_of(stream)) for shop_id, stream in streams if kind_of(stream) is view.of]

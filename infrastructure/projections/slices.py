@@ -16,10 +16,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import psycopg
-from psycopg import AsyncConnection, Connection
+from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from domain.rules.ruleset import RuleBook
+from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.log.histories import cut, read_range
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import kind_of
@@ -45,7 +46,7 @@ class Poison(Exception):
     """An order or SKU that can't be applied or stored; a rebuild stops there."""
 
 
-async def plan(connection: AsyncConnection[TupleRow], build: Build, heads: Mapping[str, int]) -> None:
+async def plan(connection: WriteConnection, build: Build, heads: Mapping[str, int]) -> None:
     """Cut the logs into slices."""
     slices: list[tuple[list[str], list[int], str | None, str | None, int]] = []
     small: dict[str, int] = {}
@@ -73,7 +74,7 @@ async def plan(connection: AsyncConnection[TupleRow], build: Build, heads: Mappi
     await connection.execute("UPDATE build SET total = %s WHERE id = %s", (sum(heads.values()), build.id))
 
 
-async def left(connection: AsyncConnection[TupleRow], build: Build) -> int:
+async def left(connection: ReadConnection, build: Build) -> int:
     """How many slices of a build are still to be done."""
     cursor = await connection.execute("SELECT count(*) FROM slice WHERE build_id = %s AND NOT done", (build.id,))
     row = await cursor.fetchone()
@@ -104,7 +105,7 @@ def work(
 
 
 async def _give_up(url: str, build: Build, error: str) -> None:
-    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+    async with await WriteConnection.connect(url, autocommit=True) as connection:
         await builds.set_state(connection, build, "failed", error=error, finished_at=clock.now())
 
 
@@ -157,7 +158,7 @@ async def _look_closer(
     What was discarded is passed over. Raises ``Poison``.
     """
     unreadable: dict[tuple[str, str], tuple[int, str]] = {}
-    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+    async with await WriteConnection.connect(url, autocommit=True) as connection:
         await connection.execute("SET TIME ZONE 'UTC'")
         histories = await read_histories(connection, suspects, heads, unreadable)
         parked = await parking.waiting_of(connection, list(heads))

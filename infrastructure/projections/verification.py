@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
 import msgspec
-from psycopg import AsyncConnection, IsolationLevel, sql
-from psycopg.rows import TupleRow
+from psycopg import IsolationLevel, sql
 
 from domain.rules.ruleset import RuleBook
+from infrastructure.database.pool import ReadConnection
 from infrastructure.log.columns import Texts
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import kind_of, patterns
@@ -86,7 +86,7 @@ WHERE c.reader = %(reader)s AND e.stream LIKE ANY (%(streams)s)
 
 
 async def verify(
-    connection: AsyncConnection[TupleRow], build: Build, book: RuleBook, *, sample: int | None = SAMPLE
+    connection: ReadConnection, build: Build, book: RuleBook, *, sample: int | None = SAMPLE
 ) -> Verification:
     """Compare a build with the log as both stand at one moment, whoever writes meanwhile.
 
@@ -100,9 +100,7 @@ async def verify(
         await connection.set_isolation_level(None)
 
 
-async def _verify(
-    connection: AsyncConnection[TupleRow], build: Build, book: RuleBook, sample: int | None
-) -> Verification:
+async def _verify(connection: ReadConnection, build: Build, book: RuleBook, sample: int | None) -> Verification:
     views = build.declared
     differences: list[str] = []
     orders = 0
@@ -136,7 +134,7 @@ async def _verify(
     return Verification(orders, compared, found.hexdigest(), expected.hexdigest(), differences[:MOST_DIFFERENCES])
 
 
-async def _versions(connection: AsyncConnection[TupleRow], build: Build, census: View) -> list[str]:
+async def _versions(connection: ReadConnection, build: Build, census: View) -> list[str]:
     """Orders or SKUs that are missing, too many, or at another version than the log's."""
     cursor = await connection.execute(
         sql.SQL(_VERSIONS).format(
@@ -156,7 +154,7 @@ async def _versions(connection: AsyncConnection[TupleRow], build: Build, census:
     ]
 
 
-async def _strays(connection: AsyncConnection[TupleRow], build: Build, view: View, census: View) -> list[str]:
+async def _strays(connection: ReadConnection, build: Build, view: View, census: View) -> list[str]:
     """Rows of orders, or SKUs, that the build's own list of them, compared with the log before, does not have."""
     cursor = await connection.execute(
         sql.SQL(
@@ -177,7 +175,7 @@ async def _strays(connection: AsyncConnection[TupleRow], build: Build, view: Vie
 
 
 async def _stretches(
-    connection: AsyncConnection[TupleRow], build: Build, positions: Mapping[str, int], sample: int | None
+    connection: ReadConnection, build: Build, positions: Mapping[str, int], sample: int | None
 ) -> AsyncIterator[Streams]:
     """The orders and SKUs to compare, so many at once; without a sample all of the log's and all of the build's."""
     total = sum(positions.values())
@@ -205,7 +203,7 @@ async def _stretches(
 
 
 async def _expected(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     build: Build,
     streams: Streams,
     positions: Mapping[str, int],
@@ -232,7 +230,7 @@ async def _expected(
 
 
 async def _rows(
-    connection: AsyncConnection[TupleRow], build: Build, view: View, streams: Streams
+    connection: ReadConnection, build: Build, view: View, streams: Streams
 ) -> dict[tuple[str, str], list[Row]]:
     """The rows that a build has, by stream."""
     ours = [(shop_id, view.of.id_of(stream)) for shop_id, stream in streams if kind_of(stream) is view.of]

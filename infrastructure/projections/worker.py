@@ -16,13 +16,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import psycopg
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 from psycopg_pool import PoolTimeout
 
 from domain.rules.ruleset import RuleBook
 from infrastructure.commands.receipts import forget_receipts
-from infrastructure.database.pool import Pool
+from infrastructure.database.pool import Pool, ReadConnection, WriteConnection
 from infrastructure.log.columns import Bigints, Texts
 from infrastructure.log.histories import read_streams
 from infrastructure.log.log import Histories, is_distributed, read_head, read_histories
@@ -152,12 +150,12 @@ class Worker:
         now = asyncio.get_running_loop().time()
         if now >= self._tidy_at:
             self._tidy_at = now + TIDY_SECONDS
-            async with self._pool.connection() as connection:
+            async with self._pool.write() as connection:
                 await forget_receipts(connection, clock.now())
 
     async def catch_up(self, shop_id: str) -> None:
         """Work, or wait for another worker, until every live build has reached the log's present head."""
-        async with self._pool.connection() as connection:
+        async with self._pool.write() as connection:
             head = await read_head(connection, shop_id)
             while True:
                 readers = [build.reader for build in await builds.live(connection, self._book)]
@@ -170,7 +168,7 @@ class Worker:
 
     async def catch_up_once(self) -> bool:
         """A batch over lagging shops; whether there was any work."""
-        async with self._pool.connection() as connection:
+        async with self._pool.write() as connection:
             lagging = await self._lagging(connection)
             retrying = await parking.shops_to_retry(connection, clock.now(), SHOPS_PER_ROUND)
             now = asyncio.get_running_loop().time()
@@ -187,7 +185,7 @@ class Worker:
             except psycopg.DataError:
                 return await self._advance_each(connection, work) > 0
 
-    async def _advance_each(self, connection: AsyncConnection[TupleRow], lagging: Mapping[str, int]) -> int:
+    async def _advance_each(self, connection: WriteConnection, lagging: Mapping[str, int]) -> int:
         """Apply the next batch of each of these shops by itself: one that can't be read stops itself alone."""
         advanced = 0
         for shop, lag in lagging.items():
@@ -198,7 +196,7 @@ class Worker:
                 self._resting[shop] = asyncio.get_running_loop().time() + REST_SECONDS
         return advanced
 
-    async def _lagging(self, connection: AsyncConnection[TupleRow]) -> dict[str, int]:
+    async def _lagging(self, connection: ReadConnection) -> dict[str, int]:
         """Shops that lag, and by how much.
 
         Nothing can lag while nothing was written since nothing did: an idle worker asks for no more than
@@ -215,7 +213,7 @@ class Worker:
         self._quiet_since = None if lagging else written
         return lagging
 
-    async def advance(self, connection: AsyncConnection[TupleRow], lagging: Mapping[str, int]) -> int:
+    async def advance(self, connection: WriteConnection, lagging: Mapping[str, int]) -> int:
         """Apply the next batch of these shops, by how much each lags; how many had something new.
 
         Those that another worker holds are left to it. An order that the database refuses is found by
@@ -229,7 +227,7 @@ class Worker:
             return await self._advance(connection, lagging, one_by_one=True)
 
     async def _advance(
-        self, connection: AsyncConnection[TupleRow], lagging: Mapping[str, int], *, one_by_one: bool = False
+        self, connection: WriteConnection, lagging: Mapping[str, int], *, one_by_one: bool = False
     ) -> int:
         now = clock.now()
         async with connection.transaction():
@@ -276,7 +274,7 @@ class Worker:
 
     async def _apply(
         self,
-        connection: AsyncConnection[TupleRow],
+        connection: WriteConnection,
         streams: Sequence[tuple[str, str]],
         stretches: Mapping[str, Stretch],
         last: Mapping[str, int],
@@ -319,7 +317,7 @@ class Worker:
         return {pair: broken for pair, broken in tried.items() if pair not in cut}
 
     async def _claim(
-        self, connection: AsyncConnection[TupleRow], lagging: Mapping[str, int], live: Sequence[Build]
+        self, connection: WriteConnection, lagging: Mapping[str, int], live: Sequence[Build]
     ) -> dict[str, Stretch]:
         """Lock the shops that no other worker holds; what is next for each.
 
@@ -349,14 +347,14 @@ class Worker:
             found[shop] = Stretch(together, done, up_to if ahead is None else min(up_to, ahead))
         return found
 
-    async def _is_distributed(self, connection: AsyncConnection[TupleRow]) -> bool:
+    async def _is_distributed(self, connection: ReadConnection) -> bool:
         if self._together is None:
             self._together = not await is_distributed(connection)
         return not self._together
 
 
 async def _histories(
-    connection: AsyncConnection[TupleRow],
+    connection: WriteConnection,
     streams: Sequence[tuple[str, str]],
     last: Mapping[str, int],
     unreadable: dict[tuple[str, str], tuple[int, str]],

@@ -9,8 +9,6 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 import msgspec
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from domain.history import visible
 from domain.order.deadlines import DeadlineKind, DeadlineState, deadlines
@@ -19,6 +17,7 @@ from domain.order.view import deadline_view, violation_view
 from domain.order.violations import AppealState
 from domain.rules.ruleset import RuleBook, ViolationKind
 from domain.sku.state import Sku
+from infrastructure.database.pool import ReadConnection
 from infrastructure.log.loading import read_orders
 from infrastructure.log.log import positions_known_at, read_head
 from infrastructure.log.replay import Task, replay, stretches
@@ -65,7 +64,7 @@ class Seen(NamedTuple):
 
 
 async def orders_at(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     book: RuleBook,
     moment: Moment,
@@ -98,7 +97,7 @@ async def orders_at(
 
 
 async def deadlines_at(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     book: RuleBook,
     moment: Moment,
@@ -126,7 +125,7 @@ async def deadlines_at(
 
 
 async def violations_at(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     book: RuleBook,
     moment: Moment,
@@ -166,7 +165,7 @@ async def every_order_at(
 
     Raises ``ReplayFailed``.
     """
-    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+    async with await ReadConnection.connect(url, autocommit=True) as connection:
         head = await read_head(connection, shop_id)
         if moment.known_at is not None:
             head = (await positions_known_at(connection, {shop_id: head}, moment.known_at))[shop_id]
@@ -179,7 +178,7 @@ async def every_order_at(
 
 
 async def _page(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     book: RuleBook,
     moment: Moment,

@@ -10,10 +10,10 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta, field
-from psycopg import AsyncConnection
 
 from domain.money.backtest import KINDS, Comparison, Count, OrderDifference, Tally, counted
 from domain.rules.ruleset import RuleBook, RuleSet, ViolationKind
+from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_head
 from infrastructure.log.replay import Replayed, replay, stretches
 
@@ -101,7 +101,7 @@ async def backtest(
     Raises ``ReplayFailed``.
     """
     began = time.monotonic()
-    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+    async with await ReadConnection.connect(url, autocommit=True) as connection:
         position = await read_head(connection, shop_id)
         planned = await stretches(connection, shop_id, position)
     at = asked.as_of or now

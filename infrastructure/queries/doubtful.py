@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from domain.order.state import Status, fold
 from domain.order.warnings import OrderWarning, doubts
 from domain.rules.ruleset import RuleBook
+from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.queries.lists import Page
@@ -40,7 +39,7 @@ class DoubtfulShipment(msgspec.Struct, frozen=True):
 
 
 async def list_doubtful(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     book: RuleBook,
     since: datetime,

@@ -12,8 +12,7 @@ from datetime import datetime
 from typing import Any, Generic, Literal, Self, TypeVar, get_args
 
 import msgspec
-from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow
+from psycopg import sql
 
 from domain.order.deadlines import Deadline, DeadlineKind, DeadlineState
 from domain.order.events import Line
@@ -21,6 +20,7 @@ from domain.order.state import Status
 from domain.order.view import DeadlineView, ShipmentLock, ViolationView
 from domain.order.violations import AppealState
 from domain.rules.ruleset import ViolationKind
+from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.view import FAR_FUTURE
 from infrastructure.projections.views.deadlines import ENDS, KINDS, LANES
 from infrastructure.projections.views.orders import decode_lines, decode_lock, decode_numbers
@@ -81,7 +81,7 @@ WAITING = ("awaiting_shipment", "stockout_review")
 
 
 async def list_orders(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     at: datetime,
     limit: int,
@@ -180,7 +180,7 @@ def summary_of(order_sn: str, row: Mapping[str, Any]) -> OrderSummary:
 
 
 async def list_deadlines(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     at: datetime,
     limit: int,
@@ -266,7 +266,7 @@ def _ends_of(kind: DeadlineKind, state: DeadlineState | None, at: str) -> Sequen
 
 
 async def list_violations(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     at: datetime,
     limit: int,
@@ -323,7 +323,7 @@ async def list_violations(
 
 
 async def _page(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     columns: sql.Composable,
     table: str,
     alias: str,

@@ -10,14 +10,13 @@ from heapq import nsmallest
 from typing import Literal
 
 import msgspec
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from domain.calendar import BEIJING
 from domain.order.events import Line
 from domain.order.state import Order
 from domain.order.violations import Violation
 from domain.rules.ruleset import RuleBook
+from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.view import Judged
 from infrastructure.queries.as_of import Moment, OnProgress, every_order_at
 from infrastructure.queries.lists import Page
@@ -82,7 +81,7 @@ class PenaltySum(msgspec.Struct, frozen=True):
 
 
 async def penalty_sums(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     by: By,
     period: Period,

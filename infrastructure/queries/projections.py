@@ -1,9 +1,8 @@
 """All projections at a glance."""
 
 import msgspec
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
+from infrastructure.database.pool import ReadConnection
 from infrastructure.projections import builds
 from infrastructure.projections.rebuild import Progress, progress_of
 from infrastructure.projections.views import VIEWS
@@ -30,7 +29,7 @@ class Projection(msgspec.Struct, frozen=True):
     builds: list[Progress]
 
 
-async def overview(connection: AsyncConnection[TupleRow]) -> list[Projection]:
+async def overview(connection: ReadConnection) -> list[Projection]:
     """Every projection."""
     every = await builds.every(connection)
     progress = {build.id: await progress_of(connection, build) for build in every}
@@ -52,7 +51,7 @@ async def overview(connection: AsyncConnection[TupleRow]) -> list[Projection]:
     ]
 
 
-async def _count(connection: AsyncConnection[TupleRow], query: str, *parameters: str) -> int:
+async def _count(connection: ReadConnection, query: str, *parameters: str) -> int:
     cursor = await connection.execute(query, parameters)
     row = await cursor.fetchone()
     return row[0] if row else 0

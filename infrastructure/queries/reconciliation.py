@@ -7,12 +7,10 @@ SQL selects orders that were charged or broke a rule in a period; where they dif
 from collections.abc import Sequence
 from datetime import datetime
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
-
 from domain.money.reconciliation import Difference, DifferenceKind, differences
 from domain.order.state import fold
 from domain.rules.ruleset import RuleBook
+from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.queries.lists import Page
@@ -35,7 +33,7 @@ ORDER BY order_sn LIMIT %(limit)s
 
 
 async def list_differences(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     book: RuleBook,
     at: datetime,
@@ -76,7 +74,7 @@ async def list_differences(
 
 
 async def _of(
-    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, at: datetime, numbers: Sequence[str]
+    connection: ReadConnection, shop_id: str, book: RuleBook, at: datetime, numbers: Sequence[str]
 ) -> dict[str, tuple[Difference, ...]]:
     streams = [(shop_id, OF_ORDER.stream(number)) for number in numbers]
     histories = await read_histories(connection, streams)

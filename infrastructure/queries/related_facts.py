@@ -10,7 +10,6 @@ from datetime import datetime, time
 from itertools import chain
 from typing import NamedTuple
 
-from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from domain.calendar import BEIJING
@@ -23,6 +22,7 @@ from domain.rules.ruleset import RuleBook
 from domain.sku.state import Sku
 from domain.sku.state import fold as fold_sku
 from domain.stockout.way_out import applications
+from infrastructure.database.pool import ReadConnection
 from infrastructure.log.codec import AnyEvent, UnreadableEvent, decode_event, decode_metadata
 from infrastructure.log.columns import Column, Texts, Times
 from infrastructure.log.log import read_histories
@@ -213,20 +213,18 @@ class RelatedFactsIndex:
             self.read(shop_id, OF_ORDER.id_of(stream), told)
 
 
-ReadRelatedFacts = Callable[
-    [AsyncConnection[TupleRow], Sequence[RelatedFactsRequest]], Awaitable[RelatedFactsIndex]
-]
+ReadRelatedFacts = Callable[[ReadConnection, Sequence[RelatedFactsRequest]], Awaitable[RelatedFactsIndex]]
 
 
 async def read_no_related_facts(
-    connection: AsyncConnection[TupleRow], asked: Sequence[RelatedFactsRequest]
+    connection: ReadConnection, asked: Sequence[RelatedFactsRequest]
 ) -> RelatedFactsIndex:
     """For who does not care, or has no views to ask."""
     return RelatedFactsIndex()
 
 
 async def related_facts_at(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     asked: RelatedFactsRequest,
     *,
     as_of: datetime | None = None,
@@ -242,9 +240,7 @@ async def related_facts_at(
     return seen
 
 
-async def read_related_facts(
-    connection: AsyncConnection[TupleRow], asked: Sequence[RelatedFactsRequest]
-) -> RelatedFactsIndex:
+async def read_related_facts(connection: ReadConnection, asked: Sequence[RelatedFactsRequest]) -> RelatedFactsIndex:
     """Read what is wanted, in one round trip."""
     found = RelatedFactsIndex()
     if not asked:
@@ -269,7 +265,7 @@ async def read_related_facts(
 
 
 async def related_facts_of_applications(
-    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, orders: Sequence[tuple[Order, datetime]]
+    connection: ReadConnection, shop_id: str, book: RuleBook, orders: Sequence[tuple[Order, datetime]]
 ) -> list[RelatedFacts]:
     """What would lie around an application for each of these orders, where it is a way out at that moment."""
     asked = [
@@ -284,9 +280,7 @@ async def related_facts_of_applications(
     return [others.facts_of(shop_id, order, apply, skus) for order, _ in orders]
 
 
-async def read_skus(
-    connection: AsyncConnection[TupleRow], shop_id: str, orders: Iterable[Order]
-) -> Mapping[str, Sku]:
+async def read_skus(connection: ReadConnection, shop_id: str, orders: Iterable[Order]) -> Mapping[str, Sku]:
     """The SKUs of some orders as they are by now, by their ids."""
     names = {line.sku_id for order in orders for line in order.lines}
     histories = await read_histories(connection, [(shop_id, OF_SKU.stream(name)) for name in names])

@@ -10,13 +10,12 @@ from datetime import date, datetime, time, timedelta
 from typing import NamedTuple, Self
 
 import msgspec
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from domain.calendar import BEIJING
 from domain.order.events import ViolationKind
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
+from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.view import Judged
 from infrastructure.queries.as_of import Moment, OnProgress, every_order_at
 
@@ -110,9 +109,7 @@ class Period(NamedTuple):
         return cls(first, last)
 
 
-async def daily_report(
-    connection: AsyncConnection[TupleRow], shop_id: str, period: Period, at: datetime
-) -> DailyReport:
+async def daily_report(connection: ReadConnection, shop_id: str, period: Period, at: datetime) -> DailyReport:
     """The days of a period as they stand at ``at``: what is late by then, and which violations stand."""
     cursor = connection.cursor(binary=True)
     await cursor.execute(

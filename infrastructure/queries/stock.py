@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
-from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from domain.rules.ruleset import RuleBook
@@ -17,6 +16,7 @@ from domain.sku.state import Capacity, Count, Listing, Sku, fold
 from domain.stock.sellable import Demand, horizon
 from domain.stock.view import SkuView, ordinary_hours, view
 from domain.stockout.case import Application, StockoutCase, Wanted, cases
+from infrastructure.database.pool import ReadConnection
 from infrastructure.log.columns import Texts, Times
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_SKU
@@ -101,7 +101,7 @@ LIMIT %(limit)b
 
 
 async def list_skus(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     book: RuleBook,
     now: datetime,
@@ -136,7 +136,7 @@ async def list_skus(
 
 
 async def find_sku(
-    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, now: datetime, sku_id: str
+    connection: ReadConnection, shop_id: str, book: RuleBook, now: datetime, sku_id: str
 ) -> SkuView | None:
     """One SKU, if anything was told of it or an order names it; what was told is read from its events."""
     stream = (shop_id, OF_SKU.stream(sku_id))
@@ -155,7 +155,7 @@ class _Stock(NamedTuple):
 
 
 async def _stock(
-    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, now: datetime, skus: Sequence[Sku]
+    connection: ReadConnection, shop_id: str, book: RuleBook, now: datetime, skus: Sequence[Sku]
 ) -> list[_Stock]:
     """What orders want of these SKUs; without those that are not known at all."""
     cursor = connection.cursor(binary=True)
@@ -180,14 +180,14 @@ async def _stock(
 
 
 async def _views(
-    connection: AsyncConnection[TupleRow], shop_id: str, book: RuleBook, now: datetime, stock: Sequence[_Stock]
+    connection: ReadConnection, shop_id: str, book: RuleBook, now: datetime, stock: Sequence[_Stock]
 ) -> list[SkuView]:
     troubled = [each.sku.sku_id for each in stock if each.applied_for]
     cases = await cases_of(connection, shop_id, troubled) if troubled else {}
     return [view(each.sku, each.demand, cases.get(each.sku.sku_id, ()), book, now) for each in stock]
 
 
-async def _told(connection: AsyncConnection[TupleRow], shop_id: str, sku_ids: Sequence[str]) -> list[Sku]:
+async def _told(connection: ReadConnection, shop_id: str, sku_ids: Sequence[str]) -> list[Sku]:
     cursor = connection.cursor(binary=True)
     await cursor.execute(_TOLD, {"shop_id": shop_id, "sku_ids": Texts(sku_ids)})
     return [_sku(*row) for row in await cursor.fetchall()]
@@ -222,7 +222,7 @@ def _sku(
 
 
 async def cases_of(
-    connection: AsyncConnection[TupleRow], shop_id: str, sku_ids: Sequence[str]
+    connection: ReadConnection, shop_id: str, sku_ids: Sequence[str]
 ) -> Mapping[str, list[StockoutCase]]:
     """All stockout cases of these SKUs, the oldest of each first."""
     cursor = connection.cursor(binary=True)

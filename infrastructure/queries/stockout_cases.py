@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
-
 from domain.order.deadlines import ship_by
 from domain.order.state import Order, fold
 from domain.rules.ruleset import RuleBook
 from domain.stockout.case import InCase, StockoutCase
 from domain.stockout.case_view import CaseView, OrderInCase, case_view, order_in_case
 from domain.stockout.messages import FilledMessage, Message, fitting
+from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.queries.lists import Page
@@ -49,7 +47,7 @@ SELECT sku_id FROM named WHERE sku_id IS NOT NULL LIMIT %(limit)s
 
 
 async def list_cases(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     book: RuleBook,
     now: datetime,
@@ -86,7 +84,7 @@ async def list_cases(
     return Page([case_view(each, book, now) for _, each in found], (phase, first, number))
 
 
-async def find_case(connection: AsyncConnection[TupleRow], shop_id: str, case_id: str) -> StockoutCase | None:
+async def find_case(connection: ReadConnection, shop_id: str, case_id: str) -> StockoutCase | None:
     """The case of this id."""
     sku_id, _, number = case_id.rpartition(":")
     cases = (await cases_of(connection, shop_id, [sku_id])).get(sku_id, [])
@@ -94,7 +92,7 @@ async def find_case(connection: AsyncConnection[TupleRow], shop_id: str, case_id
 
 
 async def at_risk(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     book: RuleBook,
     now: datetime,
@@ -119,7 +117,7 @@ def _urgency(order: InCase) -> tuple[int, str, str]:
 
 
 async def orders_of(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     book: RuleBook,
     now: datetime,
@@ -133,7 +131,7 @@ async def orders_of(
 
 
 async def messages_of(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     book: RuleBook,
     case: StockoutCase,
@@ -165,7 +163,7 @@ def _page_of(
 
 
 async def _orders(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     book: RuleBook,
     now: datetime,
@@ -183,7 +181,7 @@ async def _orders(
     ]
 
 
-async def _folded(connection: AsyncConnection[TupleRow], shop_id: str, shown: Sequence[InCase]) -> list[Order]:
+async def _folded(connection: ReadConnection, shop_id: str, shown: Sequence[InCase]) -> list[Order]:
     """The orders as they are by now, from their events."""
     streams = [(shop_id, OF_ORDER.stream(each.order_sn)) for each in shown]
     histories = await read_histories(connection, streams)

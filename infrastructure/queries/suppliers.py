@@ -3,9 +3,8 @@
 from datetime import datetime
 
 import msgspec
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
+from infrastructure.database.pool import ReadConnection
 from infrastructure.log.columns import Texts
 from infrastructure.projections.view import FAR_FUTURE
 from infrastructure.queries.lists import Page
@@ -90,7 +89,7 @@ class OpenHandover(msgspec.Struct, frozen=True):
 
 
 async def list_suppliers(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     now: datetime,
     limit: int,
@@ -117,14 +116,14 @@ async def list_suppliers(
     return Page(found, (names[limit - 1],) if len(names) > limit else None)
 
 
-async def is_known(connection: AsyncConnection[TupleRow], shop_id: str, supplier_id: str) -> bool:
+async def is_known(connection: ReadConnection, shop_id: str, supplier_id: str) -> bool:
     """Whether an order was ever handed to a supplier."""
     cursor = await connection.execute(_IS_KNOWN, (shop_id, supplier_id))
     return await cursor.fetchone() == (True,)
 
 
 async def find_supplier(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     supplier_id: str,
     now: datetime,
@@ -151,7 +150,7 @@ async def find_supplier(
 
 
 async def open_handovers(
-    connection: AsyncConnection[TupleRow],
+    connection: ReadConnection,
     shop_id: str,
     supplier_id: str,
     now: datetime,

@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg import AsyncConnection
 
 from domain.calendar import BEIJING
 from domain.history import Recorded
@@ -20,6 +19,7 @@ from domain.order.warnings import RelatedFacts, Use
 from domain.sku import events as s
 from domain.sku.state import Sku
 from domain.sku.state import fold as fold_sku
+from infrastructure.database.pool import WriteConnection
 from infrastructure.log.log import Append, append, new_event
 from infrastructure.runtime.rule_sets import shipped_rules
 from tests.api.conftest import Api
@@ -102,7 +102,7 @@ _METADATA = Recorded(s.SkuRelisted(), 1, 1, MONDAY_8, MONDAY_8).metadata
 
 def written(url: str, shop: str, told: Sequence[Told]) -> None:
     async def write() -> None:
-        async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        async with await WriteConnection.connect(url, autocommit=True) as connection:
             for each in told:
                 new = new_event(each.event, each.occurred_at, each.metadata)
                 ((outcome,),) = (

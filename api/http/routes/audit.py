@@ -51,7 +51,7 @@ async def inclusion(
     signed = await _signed(request, shop_id, query.size)
     if position > signed.checkpoint.size:
         raise Refused("not_covered", f"Checkpoint {signed.checkpoint.size} does not reach position {position}.")
-    async with program.pool.connection() as connection:
+    async with program.pool.write() as connection:
         try:
             (proof,) = await prove_inclusion(connection, shop_id, [position], signed)
         except LogDiffers as error:
@@ -66,7 +66,7 @@ async def consistency(request: Request, shop_id: ShopId, query: Annotated[Consis
     older, newer = await _signed(request, shop_id, query.since), await _signed(request, shop_id, query.until)
     if older.checkpoint.size > newer.checkpoint.size:
         older, newer = newer, older
-    async with program.pool.connection() as connection:
+    async with program.pool.write() as connection:
         try:
             proof = await prove_consistency(connection, shop_id, older, newer)
         except LogDiffers as error:

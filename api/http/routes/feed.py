@@ -45,7 +45,7 @@ async def feed(request: Request, shop_id: ShopId, query: Annotated[FeedQuery, Qu
         after = _last_event_id(request) or query.after
         stream = live(program, shop_id, after, types)
         return StreamingResponse(stream, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         stored, searched, more = await read_feed(connection, shop_id, query.after, query.limit, types)
     page = FeedPage([StoredEventView.of(event) for event in stored], str(searched) if more else None)
     return Response(msgspec.json.encode(page), media_type="application/json")
@@ -60,7 +60,7 @@ async def live(program: Program, shop_id: str, after: int, types: list[str] | No
     quiet_since = loop.time()
     yield format_sse_event(comment="begins")
     while not program.closing.is_set():
-        async with program.pool.connection() as connection:
+        async with program.pool.read() as connection:
             stored, after, more = await read_feed(connection, shop_id, after, 500, types)
         for event in stored:
             data = msgspec.json.encode(StoredEventView.of(event)).decode()

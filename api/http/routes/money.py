@@ -59,7 +59,7 @@ async def reconciliation(
     if query.min_position:
         for view in (VIOLATIONS, CHARGES):
             await wait_for(program, shop_id, view, query.min_position)
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         page = await list_differences(
             connection,
             shop_id,
@@ -100,6 +100,6 @@ async def penalties(request: Request, shop_id: ShopId, query: Annotated[Penaltie
     if query.min_position:
         for view in (VIOLATIONS, ORDERS):
             await wait_for(program, shop_id, view, query.min_position)
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         page = await penalty_sums(connection, shop_id, query.by, period, now, query.limit, last)
     return listed(page.items, page.next_key)

@@ -8,8 +8,6 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from api.http import openapi
 from api.http.parameters import (
@@ -32,6 +30,7 @@ from domain.history import Recorded
 from domain.order.diff import By, OrderDiff, diff
 from domain.order.view import OrderView, view
 from domain.viewpoint import Seen, seen_from
+from infrastructure.database.pool import ReadConnection
 from infrastructure.log.loading import OrderHistory, read_orders
 from infrastructure.log.log import ORDER, read_stream
 from infrastructure.projections.builds import reached
@@ -77,7 +76,7 @@ async def order(
 
 async def find_order(program: Program, shop_id: str, order_sn: str, moment: AtAMoment) -> OrderView:
     """The order at a moment. Raises ``Refused`` for an unknown one, and for a version that it does not have."""
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         history = (await read_orders(connection, shop_id, [order_sn]))[order_sn]
     if history.order:
         _must_exist(moment.at_version, history.order, "at_version")
@@ -103,7 +102,7 @@ async def _seen_from(
     skus = history.skus_at(as_of=seen.as_of, known_at=seen.known_at)
     others = RelatedFactsIndex()
     if asked := related_facts_request(shop_id, seen.order, seen.at):
-        async with program.pool.connection() as connection:
+        async with program.pool.read() as connection:
             if seen.as_of is None and seen.known_at is None:
                 others = await read_related_facts(connection, [asked])
             else:
@@ -121,7 +120,7 @@ async def history(
     """The order's history, event by event."""
     after = decode_cursor(paged.cursor, tuple[int]) or (0,)
     program: Program = request.app.state.program
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         stored = await read_stream(connection, shop_id, ORDER + order_sn)
     if not stored:
         raise Refused("unknown_order", f"The shop has no order {order_sn}.")
@@ -147,7 +146,7 @@ async def difference(
 
 async def difference_of(program: Program, shop_id: str, order_sn: str, query: DiffQuery) -> OrderDiff:
     """What changed between two moments. Raises ``Refused``."""
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         history = (await read_orders(connection, shop_id, [order_sn]))[order_sn]
     if not history.order:
         raise Refused("unknown_order", f"The shop has no order {order_sn}.")
@@ -250,7 +249,7 @@ async def _listed_at(
     after = decode_cursor(query.cursor, tuple[str, int])
     program: Program = request.app.state.program
     moment = as_of.Moment(query.as_of, query.known_at)
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         page = await find(connection, shop_id, program.book, moment, query.limit, after, **filters)
     return listed(page.items, page.next_key)
 
@@ -260,12 +259,12 @@ async def read_list(
     shop_id: str,
     view: View,
     min_position: int | None,
-    read: Callable[[AsyncConnection[TupleRow]], Awaitable[Page[T]]],
+    read: Callable[[ReadConnection], Awaitable[Page[T]]],
 ) -> Response:
     program: Program = request.app.state.program
     if min_position:
         await wait_for(program, shop_id, view, min_position)
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         page = await read(connection)
     return listed(page.items, page.next_key)
 
@@ -275,7 +274,7 @@ async def wait_for(program: Program, shop_id: str, view: View, position: int) ->
     loop = asyncio.get_running_loop()
     give_up = loop.time() + WAIT_SECONDS
     while True:
-        async with program.pool.connection() as connection:
+        async with program.pool.read() as connection:
             current = await reached(connection, shop_id, view.name)
         if current >= position:
             return

@@ -31,7 +31,7 @@ BuildId = Annotated[int, Path(ge=1, le=2**31 - 1, description="The rebuild's num
 async def projections(request: Request) -> Response:
     """Every projection: which build answers, which one it can go back to, how far behind it is, and all builds."""
     program: Program = request.app.state.program
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         return _json({"items": await overview(connection), "next_cursor": None})
 
 
@@ -55,7 +55,7 @@ async def start(request: Request, name: Name) -> Response:
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise invalid(error) from error
     views += [_view(other) for other in asked.views if other != name]
-    async with program.pool.connection() as connection:
+    async with program.pool.write() as connection:
         found = None if asked.scope() else await rebuild.unfinished(connection, views, book)
         build = found or await rebuild.request(connection, views, book, asked.scope())
         progress = await rebuild.progress_of(connection, build)
@@ -79,7 +79,7 @@ async def activate(request: Request, name: Name, build_id: BuildId) -> Response:
     """Let a verified rebuild answer for all its projections; the build before is kept current to go back to."""
     await _progress(request, name, build_id)
     program: Program = request.app.state.program
-    async with program.pool.connection() as connection:
+    async with program.pool.write() as connection:
         try:
             await builds.activate(connection, build_id, program.book)
         except CannotDo as error:
@@ -92,7 +92,7 @@ async def activate_latest(request: Request, name: Name) -> Response:
     """Activate the latest rebuild that is ready."""
     _view(name)
     program: Program = request.app.state.program
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         build = await builds.latest_ready(connection, name)
     if build is None:
         raise Refused("not_possible", f"No rebuild of {name} waits to be activated.")
@@ -111,7 +111,7 @@ async def rollback(request: Request, name: Name) -> Response:
     """Let the build answer again that did before."""
     _view(name)
     program: Program = request.app.state.program
-    async with program.pool.connection() as connection:
+    async with program.pool.write() as connection:
         try:
             build_id = await builds.roll_back(connection, name, program.book)
         except CannotDo as error:
@@ -128,7 +128,7 @@ async def drop(request: Request, name: Name, build_id: BuildId) -> Response:
     """Remove a build and its tables; not one that answers for a projection."""
     await _progress(request, name, build_id)
     program: Program = request.app.state.program
-    async with program.pool.connection() as connection:
+    async with program.pool.write() as connection:
         try:
             await builds.drop(connection, build_id)
         except CannotDo as error:
@@ -145,7 +145,7 @@ async def parked(request: Request, name: Name, paged: Annotated[Paged, Query()])
     _view(name)
     after = decode_cursor(paged.cursor, tuple[str, str]) or ("", "")
     program: Program = request.app.state.program
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         found = await parking.list_parked(connection, paged.limit + 1, after)
     shown = found[: paged.limit]
     last = shown[-1] if len(found) > len(shown) else None
@@ -162,7 +162,7 @@ async def retry(request: Request, name: Name, shop_id: ShopId, of: SkuId) -> Res
     """Try the parked order or SKU of this id again, now and with new patience."""
     _view(name)
     program: Program = request.app.state.program
-    async with program.pool.connection() as connection:
+    async with program.pool.write() as connection:
         if not await parking.retry(connection, shop_id, of, clock.now()):
             raise Refused("not_parked")
     return Response(status_code=204)
@@ -180,7 +180,7 @@ async def discard(request: Request, name: Name, shop_id: ShopId, of: SkuId) -> R
     """
     _view(name)
     program: Program = request.app.state.program
-    async with program.pool.connection() as connection:
+    async with program.pool.write() as connection:
         if not await parking.discard(connection, shop_id, of):
             raise Refused("not_parked")
     return Response(status_code=204)
@@ -189,7 +189,7 @@ async def discard(request: Request, name: Name, shop_id: ShopId, of: SkuId) -> R
 async def _progress(request: Request, name: str, build_id: int) -> Progress:
     _view(name)
     program: Program = request.app.state.program
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         build = await builds.find(connection, build_id)
         if build is None or name not in build.views:
             raise Refused("unknown_rebuild", f"{name} has no rebuild {build_id}.")

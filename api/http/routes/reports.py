@@ -46,7 +46,7 @@ async def daily(request: Request, shop_id: ShopId, query: Annotated[ReportQuery,
     if query.min_position:
         for view in (ORDERS, VIOLATIONS):
             await wait_for(program, shop_id, view, query.min_position)
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         return as_json(await daily_report(connection, shop_id, period, now))
 
 
@@ -55,7 +55,7 @@ async def of_every_order(program: Program, shop_id: str, command: str, fold: Cal
 
     ``command`` of the command line does it for any shop. Raises ``Refused``.
     """
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         events = await read_head(connection, shop_id)
     if events > MOST_EVENTS:
         detail = f"the shop has {events:,} events; `shiplock {command} {shop_id} --as-of` folds them, however many"

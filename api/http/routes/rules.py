@@ -47,7 +47,7 @@ async def ask(request: Request, shop_id: ShopId) -> Response:
         asked = msgspec.json.decode(body or b"{}", type=BacktestRequest).asked()
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise invalid(error) from error
-    async with program.pool.connection() as connection:
+    async with program.pool.write() as connection:
         try:
             job = await backtest_jobs.ask(connection, shop_id, asked)
         except TooMany as error:
@@ -60,7 +60,7 @@ async def ask(request: Request, shop_id: ShopId) -> Response:
 async def backtests(request: Request, shop_id: ShopId, query: Annotated[Parameters, Query()]) -> Response:
     """A shop's latest backtests without their results, the newest first."""
     program: Program = request.app.state.program
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         found = await backtest_jobs.of_shop(connection, shop_id)
     return _json({"items": found, "next_cursor": None})
 
@@ -71,7 +71,7 @@ async def backtests(request: Request, shop_id: ShopId, query: Annotated[Paramete
 async def backtest(request: Request, shop_id: ShopId, backtest_id: BacktestId) -> Response:
     """How far a backtest is: `state`, `done` of `total` events, rate, seconds left, and in the end its `result`."""
     program: Program = request.app.state.program
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         job = await backtest_jobs.find(connection, shop_id, backtest_id)
     if job is None:
         raise Refused("unknown_backtest", f"Shop {shop_id} has no backtest {backtest_id}.")

@@ -32,7 +32,7 @@ async def readyz(request: Request) -> Response:
     """The database answers, so requests can be served."""
     program: Program = request.app.state.program
     try:
-        async with program.pool.connection() as connection:
+        async with program.pool.read() as connection:
             await connection.execute("SELECT 1")
     except (psycopg.Error, PoolTimeout) as error:
         raise Refused("unavailable") from error

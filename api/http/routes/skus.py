@@ -69,7 +69,7 @@ async def history(request: Request, shop_id: ShopId, sku_id: SkuId, paged: Annot
     """The SKU's history, event by event; empty for one that is only known from orders."""
     after = decode_cursor(paged.cursor, tuple[int]) or (0,)
     program: Program = request.app.state.program
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         stored = await read_stream(connection, shop_id, OF_SKU.stream(sku_id))
         if not stored and not await find_sku(connection, shop_id, program.book, clock.now(), sku_id):
             raise Refused("unknown_sku", f"The shop has no SKU {sku_id}.")
@@ -95,7 +95,7 @@ async def orders_at_risk(
     after = decode_cursor(query.cursor, tuple[int, str, str])
     program: Program = request.app.state.program
     await wait_for_board(request, shop_id, query.min_position)
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         now = clock.now()
         if not await find_sku(connection, shop_id, program.book, now, sku_id):
             raise Refused("unknown_sku", f"The shop has no SKU {sku_id}.")
@@ -108,7 +108,7 @@ async def sku(request: Request, shop_id: ShopId, sku_id: SkuId, query: Annotated
     """One SKU. What was told of it is never behind; what its orders want is as far as the lists are."""
     program: Program = request.app.state.program
     await wait_for_board(request, shop_id, query.min_position)
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         found = await find_sku(connection, shop_id, program.book, clock.now(), sku_id)
     if found is None:
         raise Refused("unknown_sku", f"The shop has no SKU {sku_id}.")

@@ -6,8 +6,6 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from api.http import openapi
 from api.http.parameters import CaseId, CasesQuery, ShopId, SkuQuery, Waiting
@@ -18,6 +16,7 @@ from api.http.routes.skus import wait_for_board
 from api.program import Program
 from domain.stockout.case import StockoutCase
 from domain.stockout.case_view import case_view
+from infrastructure.database.pool import ReadConnection
 from infrastructure.queries.stockout_cases import CaseKey, find_case, list_cases, messages_of, orders_of
 from infrastructure.runtime import clock
 from infrastructure.runtime.message_templates import shipped_messages
@@ -34,7 +33,7 @@ async def cases(request: Request, shop_id: ShopId, query: Annotated[CasesQuery, 
     after = decode_cursor(query.cursor, CaseKey)
     program: Program = request.app.state.program
     await wait_for_board(request, shop_id, query.min_position)
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         page = await list_cases(
             connection, shop_id, program.book, clock.now(), query.limit, after, state=query.state
         )
@@ -52,7 +51,7 @@ async def orders(
     after = decode_cursor(query.cursor, tuple[datetime, str])
     program: Program = request.app.state.program
     await wait_for_board(request, shop_id, query.min_position)
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         found = await _case(connection, shop_id, case_id)
         page = await orders_of(connection, shop_id, program.book, clock.now(), found, query.limit, after)
     return listed(page.items, page.next_key)
@@ -72,7 +71,7 @@ async def messages(
     after = decode_cursor(query.cursor, tuple[datetime, str])
     program: Program = request.app.state.program
     await wait_for_board(request, shop_id, query.min_position)
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         found = await _case(connection, shop_id, case_id)
         page = await messages_of(connection, shop_id, program.book, found, shipped_messages(), query.limit, after)
     return listed(page.items, page.next_key)
@@ -92,13 +91,13 @@ async def case(request: Request, shop_id: ShopId, case_id: CaseId, query: Annota
     """One case: when the SKU had to be off the shelf, how its orders stand, and what is at stake."""
     program: Program = request.app.state.program
     await wait_for_board(request, shop_id, query.min_position)
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         found = await _case(connection, shop_id, case_id)
     shown = case_view(found, program.book, clock.now())
     return Response(msgspec.json.encode(shown), media_type="application/json")
 
 
-async def _case(connection: AsyncConnection[TupleRow], shop_id: str, case_id: str) -> StockoutCase:
+async def _case(connection: ReadConnection, shop_id: str, case_id: str) -> StockoutCase:
     found = await find_case(connection, shop_id, case_id)
     if found is None:
         raise Refused("unknown_case", f"The shop has no stockout case {case_id}.")

@@ -4,8 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from api.http import openapi
 from api.http.parameters import ShopId, SupplierId, SupplierQuery, SuppliersQuery, Waiting
@@ -13,6 +11,7 @@ from api.http.problems import Refused
 from api.http.requests import decode_cursor
 from api.http.routes.orders import as_json, read_list, wait_for
 from api.program import Program
+from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.views import HANDOVERS
 from infrastructure.queries.lists import Page
 from infrastructure.queries.suppliers import (
@@ -53,7 +52,7 @@ async def handovers(
     """The orders that a supplier is waited for, by when a number is expected; those without a time last."""
     after = decode_cursor(query.cursor, OpenKey)
 
-    async def read(connection: AsyncConnection[TupleRow]) -> Page[OpenHandover]:
+    async def read(connection: ReadConnection) -> Page[OpenHandover]:
         if not await is_known(connection, shop_id, supplier_id):
             raise _unknown(supplier_id)
         return await open_handovers(connection, shop_id, supplier_id, clock.now(), query.limit, after)
@@ -72,7 +71,7 @@ async def supplier(
     program: Program = request.app.state.program
     if query.min_position:
         await wait_for(program, shop_id, HANDOVERS, query.min_position)
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         found = await find_supplier(
             connection, shop_id, supplier_id, clock.now(), since=query.since, until=query.until
         )

@@ -44,7 +44,7 @@ async def ways(
 async def way_out_of(program: Program, shop_id: str, order_sn: str, at: datetime | None) -> WayOut:
     """The ways out at a moment, never before the order's last event. Raises ``Refused`` for an unknown order."""
     stream = (shop_id, OF_ORDER.stream(order_sn))
-    async with program.pool.connection() as connection:
+    async with program.pool.read() as connection:
         order = fold(order_sn, (await read_histories(connection, [stream]))[stream])
         if order.last_occurred_at is None:
             raise Refused("unknown_order", f"The shop has no order {order_sn}.")

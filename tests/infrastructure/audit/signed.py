@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from infrastructure.audit.archive import Archive
 from infrastructure.audit.checkpoint import Signed
@@ -15,6 +13,7 @@ from infrastructure.audit.checkpoints import Checkpoints
 from infrastructure.audit.keys import Keys
 from infrastructure.audit.signing import make_checkpoint
 from infrastructure.audit.verification import Verified, verify
+from infrastructure.database.pool import WriteConnection
 from tests.orders import SHOP, on_database, placed_and_formed
 
 T = TypeVar("T")
@@ -46,9 +45,9 @@ class SignedLog:
             connection.execute("SET session_replication_role = replica")
             connection.execute(statements.encode())
 
-    def on_connection(self, work: Callable[[AsyncConnection[TupleRow]], Awaitable[T]]) -> T:
+    def on_connection(self, work: Callable[[WriteConnection], Awaitable[T]]) -> T:
         async def run() -> T:
-            async with await AsyncConnection.connect(self.url, autocommit=True) as connection:
+            async with await WriteConnection.connect(self.url, autocommit=True) as connection:
                 await connection.execute("SET TIME ZONE 'UTC'")
                 return await work(connection)
 

@@ -7,17 +7,16 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from infrastructure.audit import bundle
 from infrastructure.audit.archive import LogDiffers
 from infrastructure.audit.bundle import BadBundle, CannotBundle
 from infrastructure.audit.note import VerifierKey
+from infrastructure.database.pool import WriteConnection
 from tests.infrastructure.audit.signed import REHASH, SignedLog
 from tests.orders import SHOP, order_sn
 
-Connection = AsyncConnection[TupleRow]
+Connection = WriteConnection
 ORDER = order_sn(3)
 
 

@@ -3,8 +3,6 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from benchmarks import lives
 from domain.order import commands as c
@@ -15,11 +13,12 @@ from infrastructure.audit.keys import BadKey
 from infrastructure.audit.note import VerifierKey
 from infrastructure.audit.proving import prove_consistency, prove_inclusion
 from infrastructure.audit.signing import make_checkpoint
+from infrastructure.database.pool import WriteConnection
 from tests.infrastructure.audit.signed import REHASH, SignedLog
 from tests.infrastructure.audit.test_merkle import proof_of
 from tests.orders import SHOP, on_database, order_sn, tell
 
-Connection = AsyncConnection[TupleRow]
+Connection = WriteConnection
 
 LARGE = 140_000
 """More than two tiles of level 2 and a bit: proofs read three levels."""

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg import AsyncConnection
 
 from domain.history import Metadata, Recorded
 from domain.order import events as e
+from infrastructure.database.pool import WriteConnection
 from infrastructure.log.codec import UnreadableEvent
 from infrastructure.log.histories import read_range
 from infrastructure.log.log import ORDER, Append, append, new_event, read_heads, read_histories
@@ -31,7 +31,7 @@ def told(url: str, steps: Sequence[Step]) -> None:
     """Append events one after another, an hour apart; whether they make sense together does not matter here."""
 
     async def tell() -> None:
-        async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        async with await WriteConnection.connect(url, autocommit=True) as connection:
             versions: dict[Pair, int] = {}
             for n, (pair, event, metadata) in enumerate(steps):
                 version = versions.get(pair, 0)
@@ -48,7 +48,7 @@ def by_event(url: str, pairs: Sequence[Pair], up_to: dict[str, int]) -> dict[Pai
     """The histories that ``read_histories`` finds, without empty ones."""
 
     async def read() -> dict[Pair, list[Recorded]]:
-        async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        async with await WriteConnection.connect(url, autocommit=True) as connection:
             await connection.execute("SET TIME ZONE 'UTC'")
             return await read_histories(connection, pairs, up_to)
 
@@ -69,7 +69,7 @@ def whole(
 
 def heads(url: str) -> dict[str, int]:
     async def read() -> dict[str, int]:
-        async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        async with await WriteConnection.connect(url, autocommit=True) as connection:
             return await read_heads(connection)
 
     return asyncio.run(read())

@@ -10,12 +10,10 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from domain.history import Metadata
 from domain.order.events import GroupFormed
-from infrastructure.database.pool import Pool, connection_pool
+from infrastructure.database.pool import Pool, WriteConnection, connection_pool
 from infrastructure.log import log as log_module
 from infrastructure.log.canonical import canonical_bytes, leaf_hash
 from infrastructure.log.codec import UnreadableEvent
@@ -35,7 +33,7 @@ SHOP = "100000001"
 NOW = datetime(2026, 3, 2, 1, tzinfo=UTC)
 
 T = TypeVar("T")
-Connection = AsyncConnection[TupleRow]
+Connection = WriteConnection
 
 
 def on(url: str, work: Callable[[Pool], Awaitable[T]]) -> T:

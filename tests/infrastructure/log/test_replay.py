@@ -13,14 +13,13 @@ from typing import NamedTuple
 
 import psycopg
 import pytest
-from psycopg import AsyncConnection
 
 from domain.order import commands as c
 from domain.order.state import Order
 from domain.sku import commands as s
 from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.intents import SkuCommand
-from infrastructure.database.pool import Pool
+from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.log import replay as replaying
 from infrastructure.log.replay import Replayed, ReplayFailed, Stretch, Task, replay, stretches
 from tests.orders import MONDAY_9, SHOP, done, on_database, order_sn, placed_and_formed, tell
@@ -111,7 +110,7 @@ def replayed(
     here: bool = True,
 ) -> tuple[list[Stretch], list[Replayed[Seen]]]:
     async def run() -> tuple[list[Stretch], list[Replayed[Seen]]]:
-        async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        async with await WriteConnection.connect(url, autocommit=True) as connection:
             planned = await stretches(connection, shop, up_to)
         parts = replay(url, planned, task, as_of=as_of, processes=processes, here=here)
         return planned, [part async for part in parts]
@@ -195,7 +194,7 @@ def test_when_processes_keep_dying_the_replay_fails_instead_of_trying_for_ever(
 
 def test_whoever_stops_listening_leaves_no_process_behind(log_url: str) -> None:
     async def run() -> None:
-        async with await AsyncConnection.connect(log_url, autocommit=True) as connection:
+        async with await WriteConnection.connect(log_url, autocommit=True) as connection:
             planned = await stretches(connection, SHOP, 2 * COUNT)
         parts = replay(log_url, planned, what_is_there, processes=2, here=True)
         await anext(parts)

@@ -9,8 +9,7 @@ import msgspec
 import psycopg
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow
+from psycopg import sql
 
 from domain.history import Recorded
 from domain.order import commands as c
@@ -19,7 +18,7 @@ from domain.sku import commands as s
 from domain.sku.decisions import ACTIONS as SKU_ACTIONS
 from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.intents import CommandIntent, SkuCommand
-from infrastructure.database.pool import Pool
+from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.log.streams import kind_of
 from infrastructure.projections import builds, rebuild, slices
 from infrastructure.projections.builds import Build, table_of
@@ -37,7 +36,7 @@ Rows = dict[str, list[Any]]
 NO_ROWS: Rows = {view.name: [] for view in VIEWS}
 
 
-async def rows(connection: AsyncConnection[TupleRow], shop: str = SHOP) -> Rows:
+async def rows(connection: WriteConnection, shop: str = SHOP) -> Rows:
     """Everything the active builds hold of a shop."""
     found = {}
     for view in VIEWS:
@@ -48,7 +47,7 @@ async def rows(connection: AsyncConnection[TupleRow], shop: str = SHOP) -> Rows:
     return found
 
 
-async def held(connection: AsyncConnection[TupleRow], build: Build) -> Rows:
+async def held(connection: WriteConnection, build: Build) -> Rows:
     """Everything a build holds."""
     found = {}
     for view in build.declared:
@@ -59,7 +58,7 @@ async def held(connection: AsyncConnection[TupleRow], build: Build) -> Rows:
     return found
 
 
-async def equal_to_the_log(connection: AsyncConnection[TupleRow]) -> None:
+async def equal_to_the_log(connection: WriteConnection) -> None:
     """Every live build holds, of every order, just the rows that folding all of its events gives."""
     live = await builds.live(connection, BOOK)
     assert live
@@ -69,13 +68,13 @@ async def equal_to_the_log(connection: AsyncConnection[TupleRow]) -> None:
         assert found.checksum == found.expected
 
 
-async def build_of(connection: AsyncConnection[TupleRow], build_id: int) -> Build:
+async def build_of(connection: WriteConnection, build_id: int) -> Build:
     found = await builds.find(connection, build_id)
     assert found
     return found
 
 
-async def active(connection: AsyncConnection[TupleRow], name: str = "orders") -> Build:
+async def active(connection: WriteConnection, name: str = "orders") -> Build:
     return await build_of(connection, (await builds.actives(connection))[name].active)
 
 

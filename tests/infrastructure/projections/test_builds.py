@@ -10,13 +10,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow
+from psycopg import sql
 
 from domain.order import commands as c
 from domain.rules.ruleset import RuleBook
 from infrastructure.commands.committer import CommandPath
-from infrastructure.database.pool import Pool
+from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.log.log import read_heads
 from infrastructure.projections import builds, rebuild
 from infrastructure.projections.builds import Build, CannotDo, State
@@ -38,7 +37,7 @@ from tests.orders import done, on_database, order_sn, placed_and_formed, tell
 ROOT = Path(__file__).parents[3]
 
 
-async def shown(connection: AsyncConnection[TupleRow], name: str) -> list[str]:
+async def shown(connection: WriteConnection, name: str) -> list[str]:
     """The tables that the SQL view of a name shows."""
     cursor = await connection.execute(
         "SELECT table_name FROM information_schema.view_table_usage WHERE view_name = %s", (name,)
@@ -120,7 +119,7 @@ def test_a_build_that_neither_answers_nor_did_before_is_no_longer_kept_current(d
     on_database(database_url, work)
 
 
-async def live_ids(connection: AsyncConnection[TupleRow]) -> list[int]:
+async def live_ids(connection: WriteConnection) -> list[int]:
     return [build.id for build in await builds.live(connection, BOOK)]
 
 
@@ -240,7 +239,7 @@ def test_a_build_that_fell_behind_the_active_one_does_not_answer(database_url: s
 # ---- dropping ---------------------------------------------------------------------------------------
 
 
-async def traces(connection: AsyncConnection[TupleRow], build: Build) -> list[Any]:
+async def traces(connection: WriteConnection, build: Build) -> list[Any]:
     """What the database still knows of a build."""
     cursor = await connection.execute(
         r"""SELECT tablename::text FROM pg_tables WHERE tablename LIKE '%%\_list\_' || %(id)s
@@ -352,7 +351,7 @@ def test_an_activation_waits_for_a_reader_that_lets_go(database_url: str) -> Non
     on_database(database_url, work)
 
 
-async def until_something_waits(connection: AsyncConnection[TupleRow]) -> None:
+async def until_something_waits(connection: WriteConnection) -> None:
     """Until somebody waits for a lock in this database."""
     async with asyncio.timeout(30):
         while True:
@@ -504,7 +503,7 @@ def test_an_activation_whose_connection_is_lost_has_not_happened(database_url: s
         build = await rebuilt(pool, database_url)
         async with pool.connection() as connection, pool.connection() as reader:
             before = await builds.actives(connection)
-            async with reader.transaction(), await AsyncConnection.connect(database_url, autocommit=True) as lost:
+            async with reader.transaction(), await WriteConnection.connect(database_url, autocommit=True) as lost:
                 await reader.execute("SELECT FROM violation_list")
                 activation = asyncio.create_task(builds.activate(lost, build.id, BOOK))
                 await until_something_waits(connection)
@@ -588,7 +587,7 @@ def test_a_build_of_a_view_this_program_does_not_know_is_left_alone(database_url
 
 
 def test_a_build_goes_on_where_each_shop_was_left(database_url: str) -> None:
-    async def positions(connection: AsyncConnection[TupleRow], build: Build) -> Sequence[tuple[str, int]]:
+    async def positions(connection: WriteConnection, build: Build) -> Sequence[tuple[str, int]]:
         cursor = await connection.execute(
             "SELECT shop_id, position FROM checkpoint WHERE reader = %s ORDER BY 1", (build.reader,)
         )

@@ -16,13 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from psycopg import AsyncConnection, sql
-from psycopg.rows import TupleRow
+from psycopg import sql
 from pyarrow import parquet
 
 from domain.order import commands as c
 from infrastructure.commands.committer import CommandPath
-from infrastructure.database.pool import Pool
+from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.projections import builds
 from infrastructure.projections import export as exporting
 from infrastructure.projections.builds import CannotDo, table_of
@@ -70,7 +69,7 @@ async def varied(pool: Pool, path: CommandPath, shop: str = SHOP) -> None:
     await Worker(pool, BOOK).catch_up(shop)
 
 
-async def held(connection: AsyncConnection[TupleRow], view: View, shop: str | None = None) -> list[Row]:
+async def held(connection: WriteConnection, view: View, shop: str | None = None) -> list[Row]:
     """What the view's table holds, JSON as it is stored; no time instead of the far future."""
     columns = [
         sql.SQL("{}::text" if column.type == "json" else "{}").format(sql.Identifier(column.name))
@@ -363,7 +362,7 @@ def test_an_export_does_not_keep_a_build_from_being_activated(database_url: str,
 
         def activate(done: int, total: int) -> None:
             async def flip() -> None:
-                async with await AsyncConnection.connect(database_url, autocommit=True) as other:
+                async with await WriteConnection.connect(database_url, autocommit=True) as other:
                     if (await builds.actives(other))["orders"].active != build.id:
                         await builds.activate(other, build.id, BOOK)
 

@@ -6,14 +6,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from domain.history import Metadata
 from domain.order import commands as c
 from domain.order import events as e
 from infrastructure.commands.committer import CommandPath
-from infrastructure.database.pool import Pool
+from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.log.log import ORDER, Append, NewEvent, append, new_event, read_head
 from infrastructure.log.streams import SKU
 from infrastructure.projections import builds, parking, rebuild
@@ -99,7 +97,7 @@ def heal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BY_NAME, "orders", ORDERS)
 
 
-async def append_unheard(connection: AsyncConnection[TupleRow], shop: str, number: str, version: int) -> int:
+async def append_unheard(connection: WriteConnection, shop: str, number: str, version: int) -> int:
     """An event of a type that no program here knows; its position."""
     event = NewEvent(uuid4(), "NeverHeardOf", 1, MONDAY_9, b'{"type":"NeverHeardOf"}', b"{}")
     ((answer,),) = (await append(connection, MONDAY_9, {shop: [Append(ORDER + number, version, [event])]})).values()
@@ -107,16 +105,16 @@ async def append_unheard(connection: AsyncConnection[TupleRow], shop: str, numbe
     return answer.position
 
 
-async def parked_orders(connection: AsyncConnection[TupleRow]) -> list[Parked]:
+async def parked_orders(connection: WriteConnection) -> list[Parked]:
     return await list_parked(connection, 100)
 
 
-async def versions(connection: AsyncConnection[TupleRow], shop: str = SHOP) -> dict[str, int]:
+async def versions(connection: WriteConnection, shop: str = SHOP) -> dict[str, int]:
     """What the orders view says of each order's version."""
     return {row[1]: row[VERSION] for row in (await rows(connection, shop))["orders"]}
 
 
-async def is_at_the_head(connection: AsyncConnection[TupleRow], shop: str = SHOP) -> bool:
+async def is_at_the_head(connection: WriteConnection, shop: str = SHOP) -> bool:
     return await builds.reached(connection, shop, "orders") == await read_head(connection, shop)
 
 
@@ -200,7 +198,7 @@ def test_an_order_that_a_view_fails_on_shows_its_state_before_that_in_every_view
     on_database(database_url, work)
 
 
-async def of_the_sick(connection: AsyncConnection[TupleRow]) -> dict[str, list[Any]]:
+async def of_the_sick(connection: WriteConnection) -> dict[str, list[Any]]:
     return {name: [row for row in found if row[1] == SICK] for name, found in (await rows(connection)).items()}
 
 

@@ -15,14 +15,12 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from domain.history import visible
 from domain.order import commands as c
 from domain.rules.ruleset import RuleBook
 from infrastructure.commands.committer import CommandPath
-from infrastructure.database.pool import Pool
+from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.log.log import ORDER, Histories, read_head, read_histories
 from infrastructure.projections import builds, rebuild, slices
 from infrastructure.projections.builds import Build, CannotDo
@@ -223,7 +221,7 @@ async def told_in_two_parts(path: CommandPath) -> datetime:
     return between
 
 
-async def histories(connection: AsyncConnection[TupleRow]) -> Histories:
+async def histories(connection: WriteConnection) -> Histories:
     """Of everything, by shop and stream."""
     cursor = await connection.execute("SELECT DISTINCT shop_id, stream FROM event")
     return await read_histories(connection, await cursor.fetchall())
@@ -383,7 +381,7 @@ MOMENTS = {
 }
 
 
-async def until(connection: AsyncConnection[TupleRow], query: str) -> None:
+async def until(connection: WriteConnection, query: str) -> None:
     async with asyncio.timeout(60):
         while True:
             cursor = await connection.execute(query)
@@ -396,8 +394,8 @@ async def until(connection: AsyncConnection[TupleRow], query: str) -> None:
 async def running(url: str, build: Build, moment: Moment) -> AsyncIterator["subprocess.Popen[bytes]"]:
     """A program that works on a build and has come to this moment."""
     async with (
-        await AsyncConnection.connect(url, autocommit=True) as watching,
-        await AsyncConnection.connect(url) as in_the_way,
+        await WriteConnection.connect(url, autocommit=True) as watching,
+        await WriteConnection.connect(url) as in_the_way,
     ):
         if moment.locked:
             await in_the_way.execute(
@@ -479,7 +477,7 @@ def test_a_process_that_dies_over_a_slice_is_replaced(database_url: str, monkeyp
         await placed_and_formed(path, 5)
         async with pool.connection() as connection:
             build = await rebuild.request(connection, VIEWS, BOOK)
-            async with await AsyncConnection.connect(database_url) as in_the_way:
+            async with await WriteConnection.connect(database_url) as in_the_way:
                 await in_the_way.execute(f"LOCK TABLE order_list_{build.id} IN SHARE MODE".encode())
                 run = asyncio.create_task(rebuild.run(pool, database_url, BOOK, build.id, processes=2))
                 await until(connection, _WAITS.replace("> 0", "= 2"))
@@ -505,7 +503,7 @@ def test_processes_that_keep_dying_are_not_replaced_for_ever(
         async with pool.connection() as connection:
             monkeypatch.setattr(slices, "SLICE_EVENTS", 2)
             build = await rebuild.request(connection, VIEWS, BOOK)
-            async with await AsyncConnection.connect(database_url) as in_the_way:
+            async with await WriteConnection.connect(database_url) as in_the_way:
                 await in_the_way.execute(f"LOCK TABLE order_list_{build.id} IN SHARE MODE".encode())
                 with monkeypatch.context() as patch:
                     patch.setattr(slices, "start", start)
@@ -526,7 +524,7 @@ def test_a_rebuild_that_lost_its_connections_is_gone_on_with(
 
     async def and_lose_all(*given: Any) -> None:
         await worked(*given)
-        async with await AsyncConnection.connect(database_url, autocommit=True) as other:
+        async with await WriteConnection.connect(database_url, autocommit=True) as other:
             await other.execute(
                 """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                    WHERE datname = current_database() AND pid <> pg_backend_pid()"""

@@ -6,12 +6,10 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 
 from domain.order import commands as c
 from infrastructure.commands.committer import CommandPath
-from infrastructure.database.pool import Pool
+from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.log.log import read_head
 from infrastructure.projections import worker as worker_module
 from infrastructure.projections.builds import reached
@@ -24,7 +22,7 @@ from tests.orders import SHOP, done, on_database, order_sn, placed_and_formed, t
 BOOK = shipped_rules()
 
 
-async def advance(worker: Worker, connection: AsyncConnection[TupleRow], shop: str = SHOP) -> int:
+async def advance(worker: Worker, connection: WriteConnection, shop: str = SHOP) -> int:
     return await worker.advance(connection, {shop: await read_head(connection, shop)})
 
 

@@ -4,12 +4,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow, dict_row
+from psycopg.rows import dict_row
 
 from domain.order import commands as c
 from infrastructure.commands.committer import CommandPath
-from infrastructure.database.pool import Pool
+from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.projections.worker import Worker
 from infrastructure.queries.lists import OrderSort, Page, list_deadlines, list_orders
 from infrastructure.runtime import clock
@@ -108,15 +107,13 @@ def fits(
     )
 
 
-async def every_row(connection: AsyncConnection[TupleRow], table: str) -> list[dict[str, Any]]:
+async def every_row(connection: WriteConnection, table: str) -> list[dict[str, Any]]:
     cursor = connection.cursor(row_factory=dict_row)
     await cursor.execute(f"SELECT * FROM {table} WHERE shop_id = %s".encode(), (SHOP,))
     return await cursor.fetchall()
 
 
-async def every_page(
-    connection: AsyncConnection[TupleRow], at: datetime, sort: OrderSort, **filters: Any
-) -> list[str]:
+async def every_page(connection: WriteConnection, at: datetime, sort: OrderSort, **filters: Any) -> list[str]:
     found: list[str] = []
     page: Page[Any] | None = None
     while page is None or page.next_key:
