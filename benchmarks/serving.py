@@ -20,6 +20,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 from pydantic import BaseModel
+from starlette.types import ASGIApp
 
 from api.cli.serving import SERVER
 from api.http.app import serving_app
@@ -155,7 +156,7 @@ def serving(url: str) -> Iterator[int]:
 
 
 @contextmanager
-def _serving(make: Callable[[str], FastAPI], url: str) -> Iterator[int]:
+def _serving(make: Callable[[str], ASGIApp], url: str) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -174,7 +175,7 @@ def _serving(make: Callable[[str], FastAPI], url: str) -> Iterator[int]:
         process.join()
 
 
-def _serve(make: Callable[[str], FastAPI], url: str, port: int) -> None:
+def _serve(make: Callable[[str], ASGIApp], url: str, port: int) -> None:
     uvicorn.run(make(url), port=port, **SERVER)
 
 

@@ -7,10 +7,9 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi_swagger import patch_fastapi
-from starlette.types import Receive, Scope, Send
 
-from api.http import openapi, problems
-from api.http.metering import Metered
+from api.http import openapi
+from api.http.pipeline import Pipeline
 from api.http.routes import (
     audit,
     bills,
@@ -42,28 +41,9 @@ clocks run, which rules were broken and what that costs, at any moment of their 
 """
 
 
-class Api(FastAPI):
-    """The framework's application, except that single commands do not pass through its stack."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].endswith("\n"):
-            # The router's patterns would pass over it, and find what is called so without it.
-            await problems.respond(problems.problem("not_found", scope["path"]))(scope, receive, send)
-            return
-        if scope["type"] == "http" and scope["method"] == "POST":
-            for single in commands.singles:
-                found = single.path_regex.match(scope["path"])
-                if found:
-                    scope["app"] = self
-                    scope["path_params"] = found.groupdict()
-                    await single.app(scope, receive, send)
-                    return
-        await super().__call__(scope, receive, send)
-
-
 def create_app(
     url: str | None = None, *, settings: Settings | None = None, worker: Start | None = worker_thread
-) -> FastAPI:
+) -> Pipeline:
     """The application on a migrated database; without ``url``, on the one the settings name.
 
     Without ``settings`` it judges by the shipped rule sets alone, and there are no checkpoints.
@@ -86,7 +66,7 @@ def create_app(
                 await app.state.program.go_on()
                 yield
 
-    app = Api(
+    app = FastAPI(
         title="Shiplock",
         description=DESCRIPTION,
         version="1",
@@ -113,19 +93,17 @@ def create_app(
     app.include_router(rules.router)
     app.include_router(audit.router)
     app.include_router(service.router)
-    problems.install(app)
     openapi.install(app)
-    app.add_middleware(Metered)
-    return app
+    return Pipeline(app, commands.singles)
 
 
-def serving_app(url: str | None = None, *, settings: Settings | None = None) -> FastAPI:
+def serving_app(url: str | None = None, *, settings: Settings | None = None) -> Pipeline:
     """The application for a process that does nothing but serve it, its worker in a process beside it."""
     app = create_app(url, settings=settings, worker=worker_process)
     garbage_collection.calm()
     return app
 
 
-def from_environment() -> FastAPI:
+def from_environment() -> Pipeline:
     """The application by the environment's settings, for servers that start several processes."""
     return serving_app(settings=Settings.from_environment(os.environ))

@@ -12,7 +12,6 @@ from urllib.parse import quote
 
 import msgspec
 import psycopg
-from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from psycopg_pool import PoolTimeout
@@ -312,24 +311,6 @@ def answer_to(error: Exception, method: str, path: str) -> Response:
         case _:
             log.error("unexpected error at %s %s", method, path, exc_info=error)
             return respond(problem("internal_error", path))
-
-
-def install(app: FastAPI) -> None:
-    """Have the framework answer every error with a problem."""
-
-    async def answer(request: Request, error: Exception) -> Response:
-        return answer_to(error, request.method, request.url.path)
-
-    for kind in (
-        Refused,
-        RequestValidationError,
-        HTTPException,
-        psycopg.OperationalError,
-        psycopg.InterfaceError,
-        PoolTimeout,
-        Exception,
-    ):
-        app.add_exception_handler(kind, answer)
 
 
 def _field_error(item: dict[str, Any]) -> FieldError:
