@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 
 from api.beside import Beside
+from domain.kernel import ShopId
 from infrastructure.database.pool import Pool
 from infrastructure.projections import builds
 
@@ -19,7 +20,7 @@ class RebuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     views: tuple[str, ...] = ()
-    shop_id: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$(?!\n)")] | None = None
+    shop_id: ShopId | None = None
     to_position: Annotated[int, msgspec.Meta(ge=1)] | None = None
     known_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     rules: Annotated[str, msgspec.Meta(max_length=100_000)] | None = None

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from benchmarks import lives
 from benchmarks.serving import ORDER, serving
 from benchmarks.table import Result
-from domain.order.commands import Command
+from domain.kernel import Command
 from domain.sku.commands import CountStock, Delist, SetCapacity
 from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.intents import SkuCommand

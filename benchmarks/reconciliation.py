@@ -25,8 +25,8 @@ from rich.table import Table
 
 from api.program import Program
 from domain.calendar import BEIJING
+from domain.kernel import Command, ViolationKind
 from domain.order import commands as c
-from domain.rules.ruleset import ViolationKind
 from infrastructure.commands.intents import OrderCommand
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import migrate
@@ -51,7 +51,7 @@ Planted = tuple[str, str, str | None, int]
 class MadeUp(NamedTuple):
     """Commands that make the shop, in order; the bill's lines; the differences that were planted."""
 
-    told: list[tuple[str, c.Command]]
+    told: list[tuple[str, Command]]
     bill: list[str]
     planted: set[Planted]
 
@@ -63,7 +63,7 @@ class _Maker:
         self._random = Random(seed)
         self._begin = now - timedelta(days=30)
         self._made = 0
-        self.told: list[tuple[str, c.Command]] = []
+        self.told: list[tuple[str, Command]] = []
         self.bill: list[str] = []
         self.planted: set[Planted] = set()
 
@@ -145,7 +145,7 @@ class _Maker:
     def randrange(self, first: int, beyond: int) -> int:
         return self._random.randrange(first, beyond)
 
-    def _tell(self, order_sn: str, command: c.Command, at: datetime) -> None:
+    def _tell(self, order_sn: str, command: Command, at: datetime) -> None:
         self.told.append((order_sn, replace(command, occurred_at=at)))
 
 
@@ -186,7 +186,7 @@ def made_up(seed: int, now: datetime, lines: int = LINES) -> MadeUp:
     return MadeUp(maker.told, maker.bill, maker.planted)
 
 
-async def make_shop(url: str, told: list[tuple[str, c.Command]]) -> None:
+async def make_shop(url: str, told: list[tuple[str, Command]]) -> None:
     """Tell a shop's commands, an order's in their order. Raises if one is refused."""
     async with Program.running(url, shipped_rules(), worker=None) as program:
         for begin in range(0, len(told), 1_000):

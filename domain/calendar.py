@@ -25,6 +25,16 @@ class ExpectedDecision(msgspec.Struct, frozen=True):
     certain: bool
 
 
+def iso_seconds(moment: datetime) -> str:
+    """A moment as refusals write it: ISO 8601 to the second, in its own time zone."""
+    return moment.isoformat(timespec="seconds")
+
+
+def beijing_minute(moment: datetime) -> str:
+    """A moment as warnings write it: Beijing's date and clock, to the minute."""
+    return moment.astimezone(BEIJING).strftime("%Y-%m-%d %H:%M")
+
+
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 

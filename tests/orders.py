@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from domain.kernel import Command
 from domain.order import commands as c
 from domain.sku import commands as s
 from infrastructure.commands.committer import CommandPath
@@ -43,7 +44,7 @@ def on_database(url: str, work: Callable[[Pool, CommandPath], Awaitable[T]]) -> 
     return asyncio.run(run())
 
 
-def tell(number: str, command: c.Command, shop: str = SHOP) -> OrderCommand:
+def tell(number: str, command: Command, shop: str = SHOP) -> OrderCommand:
     return OrderCommand(shop, number, command, "test")
 
 

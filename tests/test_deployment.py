@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from api.cli import app
 from api.http.problems import PROBLEMS
-from domain.order import decisions
-from domain.order.commands import Command
+from domain.kernel import Command
 from domain.order.deadlines import DeadlineKind, DeadlineState
+from domain.order.decisions import table
 from domain.order.events import Finding, HoldKind, OrderEvent, ShipByReason
 from domain.order.state import Status
 from domain.sku import decisions as sku_decisions
@@ -98,8 +98,10 @@ def test_every_problem_event_and_setting_is_documented() -> None:
 def test_every_action_status_and_deadline_is_documented() -> None:
     page = (ROOT / "docs/reference/actions.md").read_text(encoding="utf-8")
     common = {field.name for field in msgspec.structs.fields(Command)}
-    for name, action in (decisions.ACTIONS | sku_decisions.ACTIONS).items():
-        own = [field for field in msgspec.structs.fields(action.command) if field.name not in common]
+    commands = [(name, action.command) for name, action in table.ACTIONS.items()]
+    commands += [(name, action.command) for name, action in sku_decisions.ACTIONS.items()]
+    for name, command in commands:
+        own = [field for field in msgspec.structs.fields(command) if field.name not in common]
         fields = ", ".join(f"`{field.name}{'' if field.required else '?'}`" for field in own)
         assert f"| `{name}` | {fields or '-'} |" in page, name
     for name in get_args(Status) + get_args(HoldKind) + get_args(DeadlineKind) + get_args(DeadlineState):

@@ -12,6 +12,7 @@ from api.cli.serving import Port, leave_on_sigterm, run_server
 from api.cli.terminal import book, out, settings, shown
 from api.program import Program, database
 from api.workers import worker_thread
+from domain.kernel import Command
 from domain.order import commands as c
 from domain.order.view import OrderView
 from domain.sku import commands as s
@@ -72,7 +73,7 @@ async def story(program: Program) -> str:
     order_sn = f"{now:%y%m%d}-{now:%H%M%S%f}000"
     placed = now - timedelta(hours=51)
     line = c.OrderedLine("52000301", "520003", "泰国金枕榴莲 1个", 1, 12900)
-    steps: tuple[tuple[str, c.Command], ...] = (
+    steps: tuple[tuple[str, Command], ...] = (
         ("The buyer orders a durian and pays.", c.Place(lines=(line,), paid_fen=12900, occurred_at=placed)),
         ("The group forms; 48 hours begin.", c.FormGroup(occurred_at=placed + timedelta(hours=1))),
         (

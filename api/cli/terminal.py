@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from rich.text import Text
 from api.http.parameters import parse_day, parse_moment
 from api.program import Program, database
 from domain.calendar import BEIJING
+from domain.kernel import is_id
 from domain.rules.ruleset import RuleBook
 from infrastructure.queries.reports import BadPeriod, Period
 from infrastructure.runtime.rule_sets import rule_book
@@ -43,8 +43,6 @@ out = Plain(width=None if sys.stdout.isatty() else _WIDE)
 err = Plain(stderr=True)
 
 T = TypeVar("T")
-
-_IDENTIFIER = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 
 
 class Failed(Exception):
@@ -82,7 +80,7 @@ def day(stated: str) -> date:
 
 
 def identifier(stated: str) -> str:
-    if not _IDENTIFIER.fullmatch(stated):
+    if not is_id(stated):
         raise typer.BadParameter(f"{stated!r} is not an id: letters, digits, - and _, at most 64")
     return stated
 

@@ -11,13 +11,16 @@ from api.http import problems
 from api.http.problems import PROBLEMS, RETRY_AFTER, Problem
 from api.http.stockout_applications import StockoutApplications
 from api.rebuilds import RebuildRequest
+from domain.kernel import ID_PATTERN
 from domain.money.reconciliation import Difference
-from domain.order.commands import Command
-from domain.order.decisions import ACTIONS
+from domain.order.decisions.action import Action
+from domain.order.decisions.table import ACTIONS, COMMON_REFUSALS
 from domain.order.diff import OrderDiff
 from domain.order.view import OrderView
 from domain.rules.ruleset import RuleSet
 from domain.sku.decisions import ACTIONS as SKU_ACTIONS
+from domain.sku.decisions import COMMON_REFUSALS as SKU_COMMON_REFUSALS
+from domain.sku.decisions import Action as SkuAction
 from domain.stock.view import SkuFacts, SkuView
 from domain.stockout.case_view import CaseView, OrderInCase
 from domain.stockout.messages import FilledMessage, Message
@@ -42,113 +45,8 @@ XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 _REF = "#/components/schemas/{name}"
 
-_EXAMPLES: dict[str, dict[str, Any]] = {
-    "place": {
-        "lines": [
-            {
-                "sku_id": "52000301",
-                "goods_id": "520003",
-                "name": "泰国金枕榴莲 1个",
-                "quantity": 1,
-                "unit_price_fen": 12900,
-            }
-        ],
-        "paid_fen": 12900,
-        "occurred_at": "2026-03-02T09:00:00+08:00",
-    },
-    "pay": {"paid_fen": 12900},
-    "form-group": {"ship_by": "2026-03-04T09:05:00+08:00", "occurred_at": "2026-03-02T09:05:00+08:00"},
-    "fail-group": {},
-    "change-ship-by": {"ship_by": "2026-03-06T09:05:00+08:00", "reason": "region"},
-    "upload-tracking": {"carrier": "顺丰速运", "tracking_number": "SF7975425451911"},
-    "replace-tracking": {
-        "carrier": "中通快递",
-        "tracking_number": "JT2179977024207",
-        "reason": "carrier lost the label",
-    },
-    "hand-to-supplier": {"supplier_id": "S-17", "expected_tracking_at": "2026-03-03T18:00:00+08:00"},
-    "record-supplier-tracking": {"carrier": "顺丰速运", "tracking_number": "SF7975425451911"},
-    "record-supplier-stockout": {"reason": "no stock before Monday"},
-    "take-back-from-supplier": {"reason": "another one is faster"},
-    "record-pickup": {"tracking_number": "SF7975425451911"},
-    "record-delivery": {"tracking_number": "SF7975425451911"},
-    "confirm-receipt": {},
-    "request-stockout": {"reason": "oversold", "sku_ids": ["52000301"]},
-    "complete-review": {"outcome": "rejected"},
-    "refund": {"initiated_by": "buyer", "reason": "changed_mind", "amount_fen": 12900},
-    "cancel": {"reason": "changed_mind"},
-    "place-hold": {"hold": "manual", "reason": "address looks wrong"},
-    "release-hold": {"hold": "manual", "reason": "address confirmed"},
-    "contact-buyer": {"channel": "chat", "message": "您好，您购买的商品暂时缺货，我们正在处理。"},
-    "file-complaint": {"finding": "different_goods", "evidence": "photo 1"},
-    "decide-complaint": {"outcome": "dismissed"},
-    "appeal": {
-        "violation_id": "180831-481803633911509:late_shipment",
-        "evidence": "carrier's pickup slip",
-        "appeal_by": "2026-03-11T23:59:59+08:00",
-    },
-    "decide-appeal": {"violation_id": "180831-481803633911509:late_shipment", "outcome": "overturned"},
-    "record-charge": {
-        "kind": "late_shipment",
-        "amount_fen": 300,
-        "line_id": "20260306-000017",
-        "occurred_at": "2026-03-06T03:00:00+08:00",
-    },
-    "record-return": {
-        "amount_fen": 300,
-        "line_id": "20260320-000004",
-        "occurred_at": "2026-03-20T03:00:00+08:00",
-    },
-}
-
-_SKU_EXAMPLES: dict[str, dict[str, Any]] = {
-    "count-stock": {"on_hand": 120, "occurred_at": "2026-03-02T09:00:00+08:00"},
-    "set-capacity": {"production_per_day": 50, "shipping_per_day": 80},
-    "delist": {"reason": "out of stock"},
-    "relist": {},
-}
-
-_ANY_COMMAND = ("invalid_request", "unknown_order", "history_full", "stale_version", "too_large")
-_ANY_KEYED = ("idempotency_key_reused", "still_running")
+_ANY_COMMAND = ("stale_version", "too_large", "idempotency_key_reused", "still_running")
 _ANY = ("overloaded", "unavailable", "internal_error")
-
-_REFUSALS: dict[str, tuple[str, ...]] = {
-    "place": ("order_exists",),
-    "pay": ("already_paid", "order_closed"),
-    "form-group": ("group_already_formed", "order_closed"),
-    "fail-group": ("group_already_formed", "order_closed"),
-    "change-ship-by": ("not_shippable", "ship_by_passed", "order_closed"),
-    "upload-tracking": ("order_locked", "already_shipped", "not_shippable"),
-    "replace-tracking": (
-        "order_locked",
-        "not_shipped",
-        "which_parcel",
-        "unknown_parcel",
-        "already_delivered",
-        "already_replaced",
-        "order_closed",
-    ),
-    "hand-to-supplier": ("order_locked", "already_shipped", "not_shippable", "with_supplier"),
-    "record-supplier-tracking": ("order_locked", "already_shipped", "not_shippable", "no_supplier"),
-    "record-supplier-stockout": ("no_supplier", "already_shipped", "order_closed"),
-    "take-back-from-supplier": ("no_supplier", "already_shipped", "order_closed"),
-    "record-pickup": ("not_shipped", "which_parcel", "unknown_parcel"),
-    "record-delivery": ("not_shipped", "which_parcel", "unknown_parcel"),
-    "confirm-receipt": ("not_shipped", "unknown_parcel"),
-    "request-stockout": ("review_already_open", "already_shipped", "not_shippable", "conditions_not_met"),
-    "complete-review": ("no_open_review",),
-    "refund": ("not_paid",),
-    "cancel": ("already_shipped", "order_closed"),
-    "place-hold": ("order_closed",),
-    "release-hold": ("no_such_hold",),
-    "contact-buyer": (),
-    "file-complaint": ("not_shipped", "complaint_already_open"),
-    "decide-complaint": ("no_open_complaint",),
-    "appeal": ("unknown_violation", "already_appealed", "appeal_too_late"),
-    "decide-appeal": ("no_open_appeal",),
-    "record-charge": ("line_already_told",),
-    "record-return": ("line_already_told",),
-}
 
 _ORDER_HEADERS = {
     "ETag": {"description": "The version of the order or SKU.", "schema": {"type": "string"}},
@@ -168,14 +66,14 @@ _COMMAND_PARAMETERS: list[dict[str, Any]] = [
         "name": "shop_id",
         "in": "path",
         "required": True,
-        "schema": {"type": "string", "pattern": "^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$"},
+        "schema": {"type": "string", "pattern": ID_PATTERN},
         "example": "100000001",
     },
     {
         "name": "order_sn",
         "in": "path",
         "required": True,
-        "schema": {"type": "string", "pattern": "^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$"},
+        "schema": {"type": "string", "pattern": ID_PATTERN},
         "example": "180831-481803633911509",
     },
     {
@@ -202,40 +100,34 @@ _COMMAND_PARAMETERS: list[dict[str, Any]] = [
 
 def command_path(action: str) -> dict[str, Any]:
     """The path of a command; all of them are one route, so FastAPI does not describe them itself."""
-    kind = ACTIONS[action].command
-    content = {
-        "schema": {"$ref": _REF.format(name=kind.__name__)},
-        "examples": {action: {"value": _EXAMPLES[action]}},
-    }
-    return _command(action, kind, content, _COMMAND_PARAMETERS, command_responses(action))
+    return _command(action, ACTIONS[action], _COMMAND_PARAMETERS, command_responses(action))
 
 
 def sku_command_path(action: str) -> dict[str, Any]:
     """The same for a command to a SKU."""
-    kind = SKU_ACTIONS[action].command
-    content = {
-        "schema": {"$ref": _REF.format(name=kind.__name__)},
-        "examples": {action: {"value": _SKU_EXAMPLES[action]}},
-    }
     done = _content("SkuFacts", "What is known of the SKU after the command; nothing changed if it was so already.")
     done["headers"] = _ORDER_HEADERS
-    codes = ("invalid_request", "history_full", "stale_version", "too_large", *_ANY_KEYED, *_ANY)
     responses: dict[int | str, dict[str, Any]] = {200: done}
-    return _command(action, kind, content, _SKU_PARAMETERS, responses | problem_responses(*codes))
+    responses |= problem_responses(*SKU_COMMON_REFUSALS, *_ANY_COMMAND, *_ANY)
+    return _command(action, SKU_ACTIONS[action], _SKU_PARAMETERS, responses)
 
 
 def _command(
-    action: str,
-    kind: type[Command],
-    content: dict[str, Any],
+    name: str,
+    action: Action[Any] | SkuAction[Any],
     parameters: list[dict[str, Any]],
     responses: dict[int | str, dict[str, Any]],
 ) -> dict[str, Any]:
+    kind = action.command
+    content = {
+        "schema": {"$ref": _REF.format(name=kind.__name__)},
+        "examples": {name: {"value": action.example}},
+    }
     operation = {
         "tags": ["commands"],
-        "summary": action.replace("-", " ").capitalize(),
+        "summary": name.replace("-", " ").capitalize(),
         "description": kind.__doc__,
-        "operationId": action,
+        "operationId": name,
         "parameters": parameters,
         "requestBody": {
             "required": any(field.required for field in msgspec.structs.fields(kind)),
@@ -250,7 +142,7 @@ def command_responses(action: str) -> dict[int | str, dict[str, Any]]:
     done = _content("OrderView", "The order after the command; nothing changed if it was so already.")
     done["headers"] = _ORDER_HEADERS
     status = 201 if action == "place" else 200
-    codes = (*_ANY_COMMAND, *_REFUSALS[action], *_ANY_KEYED, *_ANY)
+    codes = (*COMMON_REFUSALS, *ACTIONS[action].refusals, *_ANY_COMMAND, *_ANY)
     if action == "place":
         codes = tuple(code for code in codes if code != "unknown_order")
         return {201: done, 200: {**done, "description": "The same order was placed before."}} | problem_responses(
@@ -287,7 +179,7 @@ def bulk() -> dict[str, Any]:
                 "order_sn": "180831-481803633911509",
                 "action": "upload-tracking",
                 "idempotency_key": "print-job-7-line-3",
-                **_EXAMPLES["upload-tracking"],
+                **ACTIONS["upload-tracking"].example,
             },
             {"sku_id": "52000301", "action": "count-stock", "on_hand": 120},
         ]

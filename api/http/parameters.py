@@ -9,11 +9,11 @@ from fastapi import Path
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from domain.calendar import BEIJING
+from domain.kernel import ID_PATTERN, ViolationKind
 from domain.order.deadlines import DeadlineKind, DeadlineState
 from domain.order.diff import By
 from domain.order.state import Status
 from domain.order.violations import AppealState
-from domain.rules.ruleset import ViolationKind
 from infrastructure.queries.lists import OrderSort
 
 FIRST = datetime(2015, 1, 1, tzinfo=BEIJING)
@@ -57,12 +57,12 @@ Moment = Annotated[datetime, BeforeValidator(parse_moment)]
 Day = Annotated[date, BeforeValidator(parse_day)]
 ShopId = Annotated[
     str,
-    Path(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$", examples=["100000001"], description="The shop's id."),
+    Path(pattern=ID_PATTERN, examples=["100000001"], description="The shop's id."),
 ]
 OrderSn = Annotated[
     str,
     Path(
-        pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$",
+        pattern=ID_PATTERN,
         examples=["180831-481803633911509"],
         description="The platform's order number.",
     ),

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from api.http.problems import FieldError, Refused, wrong
-from domain.order.commands import Command
+from domain.kernel import Command, is_id
 from domain.rules.reading import InvalidRuleSet
 from infrastructure.commands.intents import IdempotencyKey
 
@@ -19,7 +19,6 @@ MAX_COMMAND_BYTES = 256 * 1024
 MAX_BULK_BYTES = 8 * 1024 * 1024
 
 _PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
-_IDENTIFIER = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 _SKU_ID = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 _FIELD = re.compile(r"(?:unknown|required) field `(?P<field>[^`]+)`")
 
@@ -77,7 +76,7 @@ def fingerprint(of: str, action: str, command: Command) -> bytes:
 
 def identifier(stated: str, name: str) -> str:
     """A shop's id or an order's number from the path."""
-    if _IDENTIFIER.fullmatch(stated):
+    if is_id(stated):
         return stated
     raise wrong(name, "letters, digits, - and _, at most 64", "path")
 

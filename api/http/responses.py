@@ -6,8 +6,8 @@ import msgspec
 
 from api.http import problems
 from api.http.problems import FieldError, Problem
+from domain.kernel import Refusal
 from domain.order.commands import Place
-from domain.order.decisions import Refusal
 from domain.order.state import Order
 from domain.order.view import allowed_actions, shipment_lock, view
 from domain.order.violations import violations

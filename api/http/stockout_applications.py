@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from domain.order.commands import Identifier, Moment
+from domain.kernel import AwareDatetime, Identifier
 from infrastructure.imports.stockout_applications import MOST_SKUS
 from infrastructure.imports.stockout_lists import Reason
 
@@ -20,5 +20,5 @@ class StockoutApplications(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     order_sns: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MOST_ORDERS)]
     reason: Reason
     sku_ids: Annotated[tuple[Identifier, ...], msgspec.Meta(max_length=MOST_SKUS)] = ()
-    occurred_at: Moment | None = None
+    occurred_at: AwareDatetime | None = None
     dry_run: bool = False

@@ -12,10 +12,11 @@ from typing import get_args
 import msgspec
 from msgspec.structs import replace
 
+from domain.kernel import ViolationKind
 from domain.order.deadlines import clocks
 from domain.order.state import Order
 from domain.order.violations import StockoutCause, Violation, plain_scan, violations, was_in_time
-from domain.rules.ruleset import RuleBook, RuleSet, ViolationKind
+from domain.rules.ruleset import RuleBook, RuleSet
 
 KINDS: tuple[ViolationKind, ...] = get_args(ViolationKind)
 

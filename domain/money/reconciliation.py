@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from domain.order.events import ViolationKind
+from domain.kernel import ViolationKind
 from domain.order.state import Order
 from domain.order.violations import Violation, violations
 from domain.rules.ruleset import RuleSet

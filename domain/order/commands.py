@@ -2,35 +2,35 @@
 
 These structs are the contract's request bodies: the HTTP API, the bulk endpoint and the OpenAPI
 document are all made from them. Decoding one validates shape and size; whether it may be done is
-decided in ``decisions.py``.
+decided in ``decisions``.
 """
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta
 
+from domain.kernel import (
+    PRINTABLE,
+    AwareDatetime,
+    Command,
+    Fen,
+    GoodsType,
+    Identifier,
+    Pieces,
+    PositiveFen,
+    Text,
+    ViolationKind,
+    Word,
+)
 from domain.order.events import (
     AppealOutcome,
     ComplaintOutcome,
     Finding,
-    GoodsType,
     HoldKind,
     ReviewOutcome,
     ShipByReason,
-    ViolationKind,
 )
-
-PRINTABLE = r"^[^\x00-\x1f\x7f]+$(?!\n)"
-"""No control characters; ``$`` alone would let a final newline through."""
-
-Identifier = Annotated[str, Meta(min_length=1, max_length=64, pattern=PRINTABLE)]
-Word = Annotated[str, Meta(min_length=1, max_length=100, pattern=PRINTABLE)]
-Text = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00]+$")]
-Fen = Annotated[int, Meta(ge=0, le=10**12)]
-Pieces = Annotated[int, Meta(ge=1, le=1_000_000)]
-Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class OrderedLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,13 +48,6 @@ class PackedLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     sku_id: Identifier
     quantity: Pieces
-
-
-class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Every command may say when it happened (default: now) and carry a note."""
-
-    occurred_at: Moment | UnsetType = UNSET
-    note: Text | UnsetType = UNSET
 
 
 class Place(Command, frozen=True):
@@ -83,7 +76,7 @@ class Pay(Command, frozen=True):
 class FormGroup(Command, frozen=True):
     """The group formed (成团) and the clock starts; the platform's own ``ship_by`` wins over the rules."""
 
-    ship_by: Moment | None = None
+    ship_by: AwareDatetime | None = None
 
 
 class FailGroup(Command, frozen=True):
@@ -93,7 +86,7 @@ class FailGroup(Command, frozen=True):
 class ChangeShipBy(Command, frozen=True):
     """The ship-by was moved."""
 
-    ship_by: Moment
+    ship_by: AwareDatetime
     reason: ShipByReason
 
 
@@ -118,7 +111,7 @@ class HandToSupplier(Command, frozen=True):
     """Have a supplier ship the order (一件代发); by ``expected_tracking_at`` its tracking number is to be here."""
 
     supplier_id: Identifier
-    expected_tracking_at: Moment | None = None
+    expected_tracking_at: AwareDatetime | None = None
 
 
 class RecordSupplierTracking(UploadTracking, frozen=True):
@@ -176,7 +169,7 @@ class Refund(Command, frozen=True):
 
     initiated_by: Literal["merchant", "buyer", "platform"]
     reason: Word
-    amount_fen: Annotated[int, Meta(ge=1, le=10**12)] | None = None
+    amount_fen: PositiveFen | None = None
 
 
 class Cancel(Command, frozen=True):
@@ -227,7 +220,7 @@ class AppealViolation(Command, frozen=True):
 
     violation_id: Annotated[str, Meta(min_length=1, max_length=200, pattern=PRINTABLE)]
     evidence: Text | None = None
-    appeal_by: Moment | None = None
+    appeal_by: AwareDatetime | None = None
 
 
 class DecideAppeal(Command, frozen=True):
@@ -237,20 +230,16 @@ class DecideAppeal(Command, frozen=True):
     outcome: AppealOutcome
 
 
-LineId = Annotated[str, Meta(min_length=1, max_length=100, pattern=PRINTABLE)]
-Charged = Annotated[int, Meta(ge=1, le=10**12)]
-
-
 class RecordCharge(Command, frozen=True):
     """The platform's bill shows a penalty; ``line_id`` is what the line is known by, ``occurred_at`` its time."""
 
     kind: ViolationKind
-    amount_fen: Charged
-    line_id: LineId
+    amount_fen: PositiveFen
+    line_id: Word
 
 
 class RecordReturn(Command, frozen=True):
     """The platform's bill shows money that an appeal brought back (申诉补回)."""
 
-    amount_fen: Charged
-    line_id: LineId
+    amount_fen: PositiveFen
+    line_id: Word

@@ -15,8 +15,7 @@ from typing import Literal, final
 
 import msgspec
 
-GoodsType = Literal["ordinary", "presale", "direct_mail", "bonded", "virtual"]
-"""Decides which ship-by and pickup hours of the rule set apply (DOMAIN.md §1.1)."""
+from domain.kernel import GoodsType, ViolationKind
 
 ShipByReason = Literal["festival", "region", "buyer_agreed", "platform"]
 StockoutReason = Literal["no_supply", "production_delay", "oversold", "other", "unknown"]
@@ -26,8 +25,6 @@ HoldKind = Literal["risk_control", "refund_pending", "manual"]
 Finding = Literal["empty_parcel", "different_goods", "other"]
 ComplaintOutcome = Literal["upheld", "dismissed"]
 AppealOutcome = Literal["upheld", "overturned"]
-ViolationKind = Literal["late_shipment", "stockout", "false_shipment", "fraudulent_shipment"]
-"""The rules whose breaking is charged, as the platform's bills name them (DOMAIN.md §1.2-1.6, §1.8)."""
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):

@@ -9,7 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from domain.order.events import GoodsType, Line
+from domain.kernel import GoodsType
+from domain.order.events import Line
 
 Phase = Literal[
     "pending_payment",

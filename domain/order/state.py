@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from domain.history import Recorded
+from domain.kernel import GoodsType, ViolationKind
 from domain.order.events import (
     AppealDecided,
     AppealOutcome,
@@ -19,7 +20,6 @@ from domain.order.events import (
     ComplaintOutcome,
     ContradictionObserved,
     Finding,
-    GoodsType,
     GroupFailed,
     GroupFormed,
     HandedToSupplier,
@@ -50,7 +50,6 @@ from domain.order.events import (
     TrackingReplaced,
     TrackingUploaded,
     ViolationAppealed,
-    ViolationKind,
 )
 
 Status = Literal[

@@ -9,13 +9,14 @@ from datetime import datetime
 import msgspec
 
 from domain.calendar import ExpectedDecision
+from domain.kernel import ViolationKind
 from domain.order.deadlines import Deadline, DeadlineKind, DeadlineState, clocks, deadlines, ship_by
-from domain.order.decisions import ACTIONS
+from domain.order.decisions.table import ACTIONS
 from domain.order.events import Line, ParcelLine
 from domain.order.state import Anomaly, Charge, Complaint, Handover, Hold, Order, Status
 from domain.order.violations import AppealView, StockoutCause, Violation, violations
 from domain.order.warnings import NO_RELATED_FACTS, OrderWarning, RelatedFacts, warnings
-from domain.rules.ruleset import RuleBook, RuleSet, ViolationKind
+from domain.rules.ruleset import RuleBook, RuleSet
 
 
 class ParcelView(msgspec.Struct, frozen=True):

@@ -15,10 +15,11 @@ from typing import Literal
 import msgspec
 
 from domain.calendar import hours, later
+from domain.kernel import ViolationKind
 from domain.order.deadlines import Clocks, Deadline, clocks, first_scan, ship_by
 from domain.order.events import AppealOutcome
 from domain.order.state import Ending, Order, Parcel, is_out_of_stock
-from domain.rules.ruleset import RuleSet, ViolationKind
+from domain.rules.ruleset import RuleSet
 
 StockoutCause = Literal["merchant_refund", "deemed", "application_approved", "false_shipment_unremedied"]
 AppealState = Literal["none", "open", "upheld", "overturned"]

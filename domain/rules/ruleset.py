@@ -15,8 +15,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from domain.calendar import BEIJING, ExpectedDecision, days, end_of_day, expected_decision, hours, later
-from domain.order.events import GoodsType
-from domain.order.events import ViolationKind as ViolationKind
+from domain.kernel import GoodsType, ViolationKind
 from domain.order.state import Order
 from domain.rules.reading import read
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from domain.order.commands import Command, Word
+from domain.kernel import Command, Word
 
 Stock = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 

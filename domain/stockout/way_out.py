@@ -13,16 +13,13 @@ import msgspec
 
 from domain.calendar import ExpectedDecision, later
 from domain.history import Recorded
+from domain.kernel import Refusal
 from domain.order import events as e
 from domain.order.commands import RequestStockout
 from domain.order.deadlines import clocks
-from domain.order.decisions import (
-    Refusal,
-    cannot_meet_conditions,
-    cannot_refund,
-    cannot_request_stockout,
-    cannot_ship,
-)
+from domain.order.decisions.closing import cannot_refund
+from domain.order.decisions.shipping import cannot_ship
+from domain.order.decisions.stockout import cannot_meet_conditions, cannot_request_stockout
 from domain.order.state import OUT_OF_STOCK, Order, evolve
 from domain.order.view import ViolationView, violation_view
 from domain.order.violations import Violation, ladder

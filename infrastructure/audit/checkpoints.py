@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from domain.kernel import is_id
 from infrastructure.audit.checkpoint import Signed
 from infrastructure.runtime import atomic_files
 
-_SHOP = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 _FILE = re.compile(r"([0-9]{12,})-([0-9a-f]{8})\.checkpoint")
 _LARGEST = 10_000
 """Bytes of a note that is read; one with a signature has some two hundred."""
@@ -44,7 +44,7 @@ class Checkpoints:
 
     def takes(self, shop_id: str) -> bool:
         """Whether a shop can have any: an id that was put into the database by hand may be no name of a folder."""
-        return _SHOP.fullmatch(shop_id) is not None
+        return is_id(shop_id)
 
     def of(self, shop_id: str) -> list[Kept]:
         """A shop's checkpoints, by size."""

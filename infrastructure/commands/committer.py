@@ -16,8 +16,10 @@ from msgspec.structs import replace
 from psycopg_pool import PoolTimeout
 
 from domain.history import Metadata, Recorded
-from domain.order.commands import Command, Place, RequestStockout
-from domain.order.decisions import Decision, Refusal, decide
+from domain.kernel import Command, Refusal
+from domain.order.commands import Place, RequestStockout
+from domain.order.decisions.action import Decision
+from domain.order.decisions.table import decide
 from domain.order.observations import observe
 from domain.order.state import Order
 from domain.order.warnings import NO_RELATED_FACTS, RelatedFacts

@@ -5,8 +5,7 @@ from typing import ClassVar
 
 import msgspec
 
-from domain.order.commands import Command
-from domain.order.decisions import Refusal
+from domain.kernel import Command, Refusal
 from domain.order.snapshot import Snapshot
 from domain.order.state import Order
 from domain.order.warnings import NO_RELATED_FACTS, RelatedFacts

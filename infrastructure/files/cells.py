@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from domain.calendar import BEIJING
-from domain.order.decisions import EARLIEST
+from domain.kernel import EARLIEST, is_id
 from infrastructure.files.sheets import Cell
 
 HEADER_WITHIN = 20
 """Lines in which the header must show up; some people put a title above it."""
 
-_ORDER_SN = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 _DAMAGED_NUMBER = re.compile(r"[0-9.]+[Ee]\+?[0-9]+")
 _YUAN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 _TIME = re.compile(
@@ -82,7 +81,7 @@ def _plain(name: str) -> str:
 def order_number(cells: Cells) -> str:
     """The cell of ``order_sn``. Raises ``WrongCell``."""
     text = cells.text("order_sn")
-    if _ORDER_SN.fullmatch(text):
+    if is_id(text):
         return text
     if _DAMAGED_NUMBER.fullmatch(text):
         raise WrongCell("order_sn", f"{text!r} was rounded by a spreadsheet; export again and do not save it there")

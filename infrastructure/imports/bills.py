@@ -11,8 +11,9 @@ import msgspec
 from msgspec.structs import replace
 
 from domain.history import Metadata, Recorded
+from domain.kernel import Refusal
 from domain.order.commands import RecordCharge, RecordReturn
-from domain.order.decisions import Refusal, decide
+from domain.order.decisions.table import decide
 from domain.order.state import fold
 from domain.rules.ruleset import RuleBook
 from infrastructure.commands.committer import CommandPath

@@ -15,8 +15,9 @@ from msgspec.structs import replace
 
 from domain.calendar import ExpectedDecision
 from domain.history import Metadata, Recorded
+from domain.kernel import Refusal
 from domain.order.commands import RequestStockout
-from domain.order.decisions import Refusal, decide
+from domain.order.decisions.table import decide
 from domain.order.events import OrderEvent
 from domain.order.state import Order, Status, evolve, fold
 from domain.order.warnings import OrderWarning, RelatedFacts, warnings

@@ -13,8 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
-from domain.order.decisions import CLOCK_SKEW
-from domain.order.events import ViolationKind
+from domain.kernel import CLOCK_SKEW, ViolationKind
 from infrastructure.files.cells import (
     HALF_WIDTH,
     HEADER_WITHIN,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from domain.order.decisions import CLOCK_SKEW, FURTHEST_SHIP_BY
+from domain.kernel import CLOCK_SKEW, FURTHEST_DEADLINE
 from domain.order.events import Line
 from domain.order.snapshot import Phase, Snapshot
 from infrastructure.files.cells import (
@@ -167,7 +167,7 @@ class ExportReader(SheetReader):
         )
 
     def _time(self, cells: Cells, field: str, *, future: bool = False) -> datetime | None:
-        return moment(cells, field, self._latest + FURTHEST_SHIP_BY if future else self._latest)
+        return moment(cells, field, self._latest + FURTHEST_DEADLINE if future else self._latest)
 
 
 def _find_header(lines: Iterator[object]) -> dict[str, int]:

@@ -11,11 +11,12 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from domain.history import visible
+from domain.kernel import ViolationKind
 from domain.order.deadlines import DeadlineKind, DeadlineState, deadlines
 from domain.order.state import Order, fold
 from domain.order.view import deadline_view, violation_view
 from domain.order.violations import AppealState
-from domain.rules.ruleset import RuleBook, ViolationKind
+from domain.rules.ruleset import RuleBook
 from domain.sku.state import Sku
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.loading import read_orders

@@ -11,8 +11,9 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta, field
 
+from domain.kernel import ViolationKind
 from domain.money.backtest import KINDS, Comparison, Count, OrderDifference, Tally, counted
-from domain.rules.ruleset import RuleBook, RuleSet, ViolationKind
+from domain.rules.ruleset import RuleBook, RuleSet
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_head
 from infrastructure.log.replay import Replayed, replay, stretches

@@ -14,12 +14,12 @@ from typing import Any, Generic, Literal, Self, TypeVar, get_args
 import msgspec
 from psycopg import sql
 
+from domain.kernel import ViolationKind
 from domain.order.deadlines import Deadline, DeadlineKind, DeadlineState
 from domain.order.events import Line
 from domain.order.state import Status
 from domain.order.view import DeadlineView, ShipmentLock, ViolationView
 from domain.order.violations import AppealState
-from domain.rules.ruleset import ViolationKind
 from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.view import FAR_FUTURE
 from infrastructure.projections.views.deadlines import ENDS, KINDS, LANES

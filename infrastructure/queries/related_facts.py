@@ -14,8 +14,9 @@ from psycopg.rows import TupleRow
 
 from domain.calendar import BEIJING
 from domain.history import Recorded, visible
+from domain.kernel import Command
 from domain.order import events as e
-from domain.order.commands import Command, ReplaceTracking, RequestStockout, UploadTracking
+from domain.order.commands import ReplaceTracking, RequestStockout, UploadTracking
 from domain.order.state import Order
 from domain.order.warnings import RelatedFacts, Use, plain_number
 from domain.rules.ruleset import RuleBook

@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 import msgspec
 
 from domain.calendar import BEIJING
-from domain.order.events import ViolationKind
+from domain.kernel import ViolationKind
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection

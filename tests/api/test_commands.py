@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from freezegun import freeze_time
 
-from domain.order.decisions import ACTIONS
+from domain.order.decisions.table import ACTIONS
 from tests.api.conftest import LINE, SHOP, Api, ago
 
 ORDER = "260302-000000000000001"

@@ -10,7 +10,7 @@ import httpx2 as httpx
 from openapi_spec_validator import validate
 
 from api.http.problems import PROBLEMS
-from domain.order.decisions import ACTIONS
+from domain.order.decisions.table import ACTIONS
 from tests.api.conftest import LINE, SHOP, Api, ago
 
 ORDER = "260302-000000000000001"

@@ -7,8 +7,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from domain.history import Recorded
-from domain.order.commands import Command
-from domain.order.decisions import Refusal
+from domain.kernel import Command, Refusal
 from domain.sku import events as e
 from domain.sku.decisions import decide
 from domain.sku.state import Sku, fold

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from domain.history import Metadata, Recorded, visible
+from domain.kernel import Command, Refusal
 from domain.order import commands as c
 from domain.order import events as e
-from domain.order.decisions import ACTIONS, Refusal, decide
+from domain.order.decisions.table import ACTIONS, decide
 from domain.order.diff import diff
 from domain.order.observations import observe
 from domain.order.snapshot import Snapshot
@@ -50,7 +51,7 @@ law = settings(
 class Step(NamedTuple):
     """A command, given ``later`` after the one before; told of a moment ``back`` before now, if at all."""
 
-    command: c.Command
+    command: Command
     later: timedelta
     back: timedelta | None
 
@@ -69,14 +70,14 @@ PLACE_TWO = c.Place(
     lines=(replace(ORDERED, quantity=2), replace(ORDERED, sku_id="SKU-2")), paid_fen=4_300, goods_type="direct_mail"
 )
 
-SHIPPING: tuple[c.Command, ...] = (
+SHIPPING: tuple[Command, ...] = (
     c.UploadTracking(carrier="SF", tracking_number="SF1"),
     c.UploadTracking(carrier="SF", tracking_number="SF1", lines=(c.PackedLine("SKU-1", 1),)),
     c.UploadTracking(carrier="ZTO", tracking_number="SF2", lines=(c.PackedLine("SKU-2", 1),)),
     c.ReplaceTracking(carrier="SF", tracking_number="SF2", reason="torn"),
     c.ReplaceTracking(carrier="SF", tracking_number="SF3", reason="torn", replaces="SF1"),
 )
-LOCKING: tuple[c.Command, ...] = (
+LOCKING: tuple[Command, ...] = (
     c.RequestStockout(reason="no_supply"),
     c.CompleteReview(outcome="rejected"),
     c.PlaceHold(hold="manual", reason="address"),
@@ -84,7 +85,7 @@ LOCKING: tuple[c.Command, ...] = (
     c.PlaceHold(hold="risk_control", reason="bot"),
     c.ReleaseHold(hold="risk_control", reason="cleared"),
 )
-ENDING: tuple[c.Command, ...] = (
+ENDING: tuple[Command, ...] = (
     c.CompleteReview(outcome="approved"),
     c.Refund(initiated_by="buyer", reason="changed_mind"),
     c.Refund(initiated_by="buyer", reason="changed_mind", amount_fen=2_150),
@@ -93,7 +94,7 @@ ENDING: tuple[c.Command, ...] = (
     c.Cancel(reason="changed_mind"),
     c.Cancel(reason="out_of_stock"),
 )
-OTHERS: tuple[c.Command, ...] = (
+OTHERS: tuple[Command, ...] = (
     PLACE,
     c.Place(lines=(ORDERED,)),
     c.Pay(paid_fen=4_300),
@@ -112,7 +113,7 @@ OTHERS: tuple[c.Command, ...] = (
     c.RecordCharge(kind="late_shipment", amount_fen=300, line_id="bill-1"),
     c.RecordReturn(amount_fen=300, line_id="bill-2"),
 )
-SUPPLYING: tuple[c.Command, ...] = (
+SUPPLYING: tuple[Command, ...] = (
     c.HandToSupplier(supplier_id="S-17", expected_tracking_at=MONDAY_8 + hours(30)),
     c.HandToSupplier(supplier_id="S-18"),
     c.RecordSupplierTracking(carrier="SF", tracking_number="SF1"),
@@ -120,7 +121,7 @@ SUPPLYING: tuple[c.Command, ...] = (
     c.RecordSupplierStockout(reason="sold out"),
     c.TakeBackFromSupplier(reason="too slow"),
 )
-MOVING: tuple[c.Command, ...] = (
+MOVING: tuple[Command, ...] = (
     c.ChangeShipBy(ship_by=MONDAY_8 + hours(30), reason="platform"),
     c.ChangeShipBy(ship_by=MONDAY_8 + hours(100), reason="festival"),
     c.ChangeShipBy(ship_by=MONDAY_8 + hours(200), reason="buyer_agreed"),
@@ -143,7 +144,7 @@ beginnings = st.sampled_from(
 @st.composite
 def lives(
     draw: st.DrawFn,
-    commands: Sequence[c.Command] = (*SHIPPING, *LOCKING, *ENDING, *OTHERS, *SUPPLYING, *MOVING),
+    commands: Sequence[Command] = (*SHIPPING, *LOCKING, *ENDING, *OTHERS, *SUPPLYING, *MOVING),
     told_late: bool = True,
     max_size: int = 14,
 ) -> list[Step]:
@@ -255,7 +256,7 @@ formed = (Step(PLACE, hours(0), None), Step(c.FormGroup(), hours(1), None))
 a_few_hours = st.sampled_from([hours(1), hours(2)])
 
 
-def locks_and_a_shipment(lock: c.Command, unlock: c.Command) -> st.SearchStrategy[list[Step]]:
+def locks_and_a_shipment(lock: Command, unlock: Command) -> st.SearchStrategy[list[Step]]:
     """Locked and unlocked in turn, then shipped: each told at once or of a moment some hours ago."""
     told = st.sampled_from([*[None] * 8, *(hours(h) for h in range(1, 9))])
     when = st.tuples(a_few_hours, told)

@@ -21,9 +21,10 @@ from msgspec.structs import replace
 import domain.rules
 from domain.calendar import BEIJING
 from domain.history import Metadata, Recorded, Via
+from domain.kernel import Command, GoodsType, Refusal, ViolationKind
 from domain.order import commands as c
 from domain.order import events as e
-from domain.order.decisions import Refusal, decide
+from domain.order.decisions.table import decide
 from domain.order.observations import observe
 from domain.order.snapshot import Phase, Snapshot
 from domain.order.state import Order, fold
@@ -116,7 +117,7 @@ def placed(
     *,
     at: datetime = MONDAY_8,
     paid_fen: int | None = 4_300,
-    goods_type: e.GoodsType = "ordinary",
+    goods_type: GoodsType = "ordinary",
     lines: tuple[e.Line, ...] = (line(),),
 ) -> Fact:
     """Ordered, and unless ``paid_fen`` is ``None`` paid in the same breath."""
@@ -225,7 +226,7 @@ def taken_back_from_supplier(supplier_id: str = "S-17", *, at: datetime) -> Fact
     return Fact(e.TakenBackFromSupplier(supplier_id, "too slow"), at)
 
 
-def charged(kind: e.ViolationKind, amount_fen: int, *, at: datetime, line_id: str = "bill-1") -> Fact:
+def charged(kind: ViolationKind, amount_fen: int, *, at: datetime, line_id: str = "bill-1") -> Fact:
     return Fact(e.PenaltyCharged(kind, amount_fen, line_id), at)
 
 
@@ -306,7 +307,7 @@ class Story:
             history.append(Recorded(fact.event, version, version, fact.at, learned, fact.metadata))
         return Story(tuple(history), self.book)
 
-    def when(self, command: c.Command, *, at: datetime, told_at: datetime | None = None) -> "Outcome":
+    def when(self, command: Command, *, at: datetime, told_at: datetime | None = None) -> "Outcome":
         """Give a command. With ``told_at`` it is told then, of something that occurred ``at``."""
         now = told_at or at
         told = command if told_at is None else replace(command, occurred_at=at)

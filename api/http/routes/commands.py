@@ -27,8 +27,8 @@ from api.http.requests import (
 )
 from api.http.responses import Answer, from_receipt
 from api.program import Program
-from domain.order.commands import Command, Identifier
-from domain.order.decisions import ACTIONS
+from domain.kernel import Command, Identifier, OrderSn
+from domain.order.decisions.table import ACTIONS
 from domain.order.warnings import OrderWarning, warnings
 from domain.sku.decisions import ACTIONS as SKU_ACTIONS
 from infrastructure.commands.intents import (
@@ -62,7 +62,7 @@ class BulkEntry(msgspec.Struct, frozen=True):
     """
 
     action: str
-    order_sn: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z][0-9A-Za-z_-]{0,63}$(?!\n)")] | None = None
+    order_sn: OrderSn | None = None
     sku_id: Identifier | None = None
     idempotency_key: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
 

@@ -6,11 +6,11 @@ from typing import get_args
 
 import msgspec
 
+from domain.kernel import ViolationKind
 from domain.order.deadlines import ship_by
 from domain.order.events import Line
 from domain.order.view import ShipmentLock, shipment_lock
 from domain.order.violations import Violation
-from domain.rules.ruleset import ViolationKind
 from infrastructure.projections.view import FAR_FUTURE, Column, Index, Judged, Row, View
 
 VIOLATION_KINDS: tuple[ViolationKind, ...] = get_args(ViolationKind)

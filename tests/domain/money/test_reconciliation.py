@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given as given_any
 from hypothesis import strategies as st
 
+from domain.kernel import ViolationKind
 from domain.money.reconciliation import KINDS, Difference, differences
 from domain.order import commands as c
-from domain.order.events import ViolationKind
 from domain.order.violations import violations
 from tests.domain.test_laws import FOREVER, Look, Step, law, lived, observed_lives
 from tests.domain.vocabulary import (

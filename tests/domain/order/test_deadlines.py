@@ -4,8 +4,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from domain.kernel import GoodsType
 from domain.order.deadlines import DeadlineState
-from domain.order.events import GoodsType, ParcelLine
+from domain.order.events import ParcelLine
 from tests.domain.vocabulary import (
     DEEMED,
     FORMED,

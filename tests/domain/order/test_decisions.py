@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from domain.kernel import CLOCK_SKEW, EARLIEST, FURTHEST_DEADLINE, Command
 from domain.order import commands as c
 from domain.order import events as e
-from domain.order.decisions import ACTIONS, CLOCK_SKEW, EARLIEST, FURTHEST_SHIP_BY, LONGEST_HISTORY
+from domain.order.decisions.table import ACTIONS, LONGEST_HISTORY
 from tests.domain.vocabulary import (
     APPROVE,
     DEEMED,
@@ -268,7 +269,7 @@ ABSURD = [
     datetime(1970, 1, 1, tzinfo=UTC),
     FORMED - MICROSECOND,
     FORMED,
-    FORMED + FURTHEST_SHIP_BY + MICROSECOND,
+    FORMED + FURTHEST_DEADLINE + MICROSECOND,
 ]
 
 
@@ -280,7 +281,7 @@ def test_a_ship_by_without_sense_is_refused_and_names_the_field(promise: datetim
     )
 
 
-@pytest.mark.parametrize("promise", [FORMED + MICROSECOND, FORMED + FURTHEST_SHIP_BY])
+@pytest.mark.parametrize("promise", [FORMED + MICROSECOND, FORMED + FURTHEST_DEADLINE])
 def test_a_ship_by_at_the_bounds_is_taken(promise: datetime) -> None:
     given(placed()).when(c.FormGroup(ship_by=promise), at=FORMED).then(e.GroupFormed(promise))
     given(awaiting_shipment()).when(c.ChangeShipBy(ship_by=promise, reason="platform"), at=MONDAY_10).then(
@@ -524,12 +525,12 @@ def test_record_pickup_delivery_and_receipt() -> None:
         (receipt_confirmed(at=MONDAY_13), c.ConfirmReceipt()),
     ],
 )
-def test_what_is_recorded_already_changes_nothing(fact: Fact, command: c.Command) -> None:
+def test_what_is_recorded_already_changes_nothing(fact: Fact, command: Command) -> None:
     given(SHIPPED, fact).when(command, at=MONDAY_14).then_nothing()
 
 
 @pytest.mark.parametrize("command", [c.RecordPickup(), c.RecordDelivery(), c.ConfirmReceipt()])
-def test_nothing_is_picked_up_delivered_or_received_before_it_is_shipped(command: c.Command) -> None:
+def test_nothing_is_picked_up_delivered_or_received_before_it_is_shipped(command: Command) -> None:
     given(awaiting_shipment()).when(command, at=MONDAY_10).rejects("not_shipped")
 
 
@@ -541,12 +542,12 @@ def test_nothing_is_picked_up_delivered_or_received_before_it_is_shipped(command
         c.ConfirmReceipt(tracking_number="SF9"),
     ],
 )
-def test_a_parcel_the_order_does_not_have_is_refused(command: c.Command) -> None:
+def test_a_parcel_the_order_does_not_have_is_refused(command: Command) -> None:
     given(SHIPPED).when(command, at=MONDAY_13).rejects("unknown_parcel", because="SF9")
 
 
 @pytest.mark.parametrize("command", [c.RecordPickup(), c.RecordDelivery()])
-def test_one_of_several_parcels_must_be_named(command: c.Command) -> None:
+def test_one_of_several_parcels_must_be_named(command: Command) -> None:
     given(
         TWO_PARCELS_TO_COME,
         tracking_uploaded("SF1", at=MONDAY_10, lines=parcel(SKU_1=2)),
@@ -1096,7 +1097,7 @@ def test_occurred_at_is_kept_in_utc() -> None:
 
 # ---- the bodies -------------------------------------------------------------------------------------
 
-A_COMMAND_FOR: dict[str, c.Command] = {
+A_COMMAND_FOR: dict[str, Command] = {
     "place": PLACE,
     "pay": c.Pay(paid_fen=4_300),
     "form-group": c.FormGroup(),

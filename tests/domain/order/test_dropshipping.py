@@ -2,6 +2,7 @@
 
 import pytest
 
+from domain.kernel import Command
 from domain.order import commands as c
 from domain.order import events as e
 from domain.order.state import Handover
@@ -231,7 +232,7 @@ def test_an_order_is_taken_back_and_given_to_another() -> None:
 
 
 @pytest.mark.parametrize("command", [SOLD_OUT, TAKE_BACK])
-def test_nothing_comes_back_that_is_not_there(command: c.Command) -> None:
+def test_nothing_comes_back_that_is_not_there(command: Command) -> None:
     given(awaiting_shipment()).when(command, at=MONDAY_12).rejects("no_supplier")
     given(SUPPLIED, tracking_uploaded(at=MONDAY_12)).when(command, at=MONDAY_13).rejects("already_shipped")
     given(SUPPLIED, refunded(at=MONDAY_12)).when(command, at=MONDAY_13).rejects("order_closed")

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from domain.order.decisions import ACTIONS, Refusal
+from domain.kernel import Refusal
+from domain.order.decisions.table import ACTIONS
 from tests.domain.order.test_decisions import A_COMMAND_FOR
 from tests.domain.order.test_state import EVERY_KIND
 from tests.domain.vocabulary import (

@@ -4,8 +4,8 @@ from datetime import datetime
 
 import pytest
 
+from domain.kernel import Refusal
 from domain.order import commands as c
-from domain.order.decisions import Refusal
 from domain.order.events import RefundInitiator, ViolationAppealed
 from domain.order.violations import ladder, violations
 from tests.domain.vocabulary import (

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
+from domain.kernel import Refusal
 from domain.order import commands as c
-from domain.order.decisions import Refusal, decide
+from domain.order.decisions.table import decide
 from domain.order.events import StockoutRequested
 from domain.order.warnings import OrderWarning, RelatedFacts, Use, warnings
 from domain.rules.ruleset import RuleBook

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from domain.calendar import END_OF_TIME
-from domain.rules.ruleset import GoodsHours, Penalty, PenaltyStep, RuleBook, ViolationKind
+from domain.kernel import ViolationKind
+from domain.rules.ruleset import GoodsHours, Penalty, PenaltyStep, RuleBook
 from tests.domain.vocabulary import (
     BOOK,
     FORMED,

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import domain.rules
-from domain.rules.ruleset import GoodsHours, RuleBook, RuleSet, ViolationKind
+from domain.kernel import ViolationKind
+from domain.rules.ruleset import GoodsHours, RuleBook, RuleSet
 from tests.domain.vocabulary import RULES, beijing
 
 SETS = Path(domain.rules.__path__[0]) / "sets"

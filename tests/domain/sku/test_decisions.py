@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 from msgspec.structs import replace
 
-from domain.order.decisions import Refusal
+from domain.kernel import Refusal
 from domain.sku import commands as c
 from domain.sku import decisions
 from domain.sku import events as e

@@ -7,6 +7,7 @@ from hypothesis import assume, example
 from hypothesis import given as given_any
 from hypothesis import strategies as st
 
+from domain.kernel import Command
 from domain.order import commands as c
 from domain.order.state import Order
 from domain.order.violations import violations
@@ -208,7 +209,7 @@ steps = st.lists(
     max_size=8,
 )
 
-REALLY: dict[Way, list[c.Command]] = {
+REALLY: dict[Way, list[Command]] = {
     "ship_in_time": [c.UploadTracking(carrier="SF", tracking_number="X1"), c.RecordPickup(tracking_number="X1")],
     "ship_late": [c.UploadTracking(carrier="SF", tracking_number="X1"), c.RecordPickup(tracking_number="X1")],
     "apply_now": [c.RequestStockout(reason="oversold")],
@@ -250,7 +251,7 @@ def test_each_price_is_what_the_order_costs_once_it_was_really_done(
         assert [v.violation_id for v in each.violations] == [v.violation_id for v in really]
 
 
-def _done(story: Story, command: c.Command, at: datetime) -> Story:
+def _done(story: Story, command: Command, at: datetime) -> Story:
     outcome = story.when(command, at=at)
     assert isinstance(outcome.decision, tuple), outcome.decision
     return outcome.then(*outcome.decision)

@@ -8,8 +8,9 @@ import psycopg
 import pytest
 
 from domain.history import Metadata
+from domain.kernel import Command
 from domain.order import commands as c
-from domain.order.decisions import decide
+from domain.order.decisions.table import decide
 from domain.order.events import BuyerContacted
 from infrastructure.commands import committer, queue
 from infrastructure.commands.committer import CommandPath
@@ -32,7 +33,7 @@ CONTACT = c.ContactBuyer(channel="chat", message="hi")
 SHIP = c.UploadTracking(carrier="SF", tracking_number="SF1")
 
 
-def keyed(command: c.Command, key: str = "k", fingerprint: bytes = b"f") -> OrderCommand:
+def keyed(command: Command, key: str = "k", fingerprint: bytes = b"f") -> OrderCommand:
     return OrderCommand(SHOP, order_sn(0), command, "test", idempotency=IdempotencyKey(key, fingerprint))
 
 
@@ -93,7 +94,7 @@ def test_two_processes_with_one_key_do_it_once(database_url: str) -> None:
 
 @pytest.mark.parametrize("together", [True, False], ids=["one server", "distributed"])
 def test_receipts_over_several_shops_keep_the_positions_of_their_events(database_url: str, together: bool) -> None:
-    def intents(command: c.Command, key: str) -> list[OrderCommand]:
+    def intents(command: Command, key: str) -> list[OrderCommand]:
         return [
             OrderCommand(
                 f"shop-{n % 3}", order_sn(n), command, "test", idempotency=IdempotencyKey(f"{key}-{n}", b"f")

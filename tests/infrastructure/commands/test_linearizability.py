@@ -24,8 +24,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from domain.history import Metadata, Recorded
+from domain.kernel import Command, Refusal
 from domain.order import commands as c
-from domain.order.decisions import Decision, Refusal, decide
+from domain.order.decisions.action import Decision
+from domain.order.decisions.table import decide
 from domain.order.state import fold
 from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.intents import (
@@ -248,13 +250,13 @@ class Drawn(NamedTuple):
     """
 
     order: int
-    command: c.Command
+    command: Command
     process: int
     careful: bool
     twice: bool
 
 
-COMMANDS: tuple[c.Command, ...] = (
+COMMANDS: tuple[Command, ...] = (
     PLACE,
     FORM_GROUP,
     SHIP,
@@ -268,7 +270,7 @@ COMMANDS: tuple[c.Command, ...] = (
     CONTACT,
     c.Refund(initiated_by="buyer", reason="late", amount_fen=1_000),
 )
-CLOSING: tuple[c.Command, ...] = (
+CLOSING: tuple[Command, ...] = (
     c.CompleteReview(outcome="approved"),
     c.Refund(initiated_by="merchant", reason="out_of_stock"),
     c.Cancel(reason="changed_mind"),

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from psycopg import sql
 
 from domain.history import Recorded
+from domain.kernel import Command
 from domain.order import commands as c
 from domain.rules.ruleset import RuleBook
 from domain.sku import commands as s
@@ -114,7 +115,7 @@ class Step(NamedTuple):
 
     shop: int
     order: int
-    command: c.Command
+    command: Command
 
     def told(self, shops: Sequence[str]) -> CommandIntent:
         if type(self.command) in _OF_SKUS:

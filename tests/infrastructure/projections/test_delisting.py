@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from domain.kernel import Command
 from domain.order import commands as c
 from domain.order.deadlines import DeadlineState
 from domain.order.state import fold
@@ -55,7 +56,7 @@ def test_lists_tell_of_every_delisting_what_the_orders_tell(
         for sku_id, changes in ((LINE.sku_id, shelf), ("52000302", other)):
             for listed, hours in changes:
                 when = MONDAY_9 + timedelta(hours=hours)
-                change: c.Command = s.Relist(occurred_at=when) if listed else s.Delist(reason="x", occurred_at=when)
+                change: Command = s.Relist(occurred_at=when) if listed else s.Delist(reason="x", occurred_at=when)
                 await path.submit([SkuCommand(shop, sku_id, change, "test")])
         await Worker(pool, BOOK).catch_up(shop)
         async with pool.connection() as connection:

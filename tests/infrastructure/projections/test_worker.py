@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from domain.kernel import Command
 from domain.order import commands as c
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool, WriteConnection
@@ -62,7 +63,7 @@ _COMMANDS = st.sampled_from(
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.integers(0, 3), _COMMANDS), max_size=30), batch=st.integers(1, 7))
 def test_live_equals_rebuilt_after_any_events_in_any_batches(
-    database_url: str, steps: list[tuple[int, c.Command]], batch: int
+    database_url: str, steps: list[tuple[int, Command]], batch: int
 ) -> None:
     shop = f"shop-{abs(hash((tuple(map(repr, steps)), batch)))}"
 

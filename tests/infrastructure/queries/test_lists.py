@@ -6,6 +6,7 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
+from domain.kernel import Command
 from domain.order import commands as c
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool, WriteConnection
@@ -18,7 +19,7 @@ from tests.orders import MONDAY_9, SHOP, done, on_database, order_sn, placed_and
 BOOK = shipped_rules()
 EARLY = datetime(2026, 3, 5, tzinfo=UTC)
 
-LIVES: tuple[tuple[c.Command, ...], ...] = (
+LIVES: tuple[tuple[Command, ...], ...] = (
     (),
     (c.UploadTracking(carrier="SF", tracking_number="1"),),
     (c.UploadTracking(carrier="SF", tracking_number="2", occurred_at=MONDAY_9 + timedelta(hours=110)),),

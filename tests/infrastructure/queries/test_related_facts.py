@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
+from domain.kernel import Command
 from domain.order import commands as c
 from domain.order.warnings import warnings
 from infrastructure.commands.committer import CommandPath
@@ -29,7 +30,7 @@ def without_a_worker(url: str, work: Callable[[Pool, CommandPath], Awaitable[Non
     asyncio.run(run())
 
 
-async def told(path: CommandPath, n: int, command: c.Command) -> Outcome:
+async def told(path: CommandPath, n: int, command: Command) -> Outcome:
     outcome = await path.submit_one(tell(order_sn(n), command))
     assert outcome.refusal is None, outcome.refusal
     return outcome

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from domain.calendar import BEIJING
 from domain.history import Metadata, Recorded
+from domain.kernel import Command
 from domain.order import commands as c
 from domain.order import events as e
 from domain.order.state import Order, fold
@@ -54,7 +55,7 @@ async def formed(path: CommandPath, n: int, at: datetime, shop: str = SHOP) -> N
 # ---- against orders folded one by one ---------------------------------------------------------------
 
 
-def told(number: str) -> st.SearchStrategy[c.Command]:
+def told(number: str) -> st.SearchStrategy[Command]:
     return st.sampled_from(
         [
             UPLOAD,
@@ -82,16 +83,16 @@ def told(number: str) -> st.SearchStrategy[c.Command]:
     )
 
 
-def lives(n: int) -> st.SearchStrategy[tuple[int, list[c.Command]]]:
+def lives(n: int) -> st.SearchStrategy[tuple[int, list[Command]]]:
     """An order of one of two shops: paid or not, formed around some midnight in Beijing, then anything."""
     number = order_sn(n)
 
     def life(
-        shop: int, paid: bool, day: int, seconds: int, steps: list[tuple[c.Command, int]]
-    ) -> tuple[int, list[c.Command]]:
+        shop: int, paid: bool, day: int, seconds: int, steps: list[tuple[Command, int]]
+    ) -> tuple[int, list[Command]]:
         at = beijing(2026, 3, 2) + timedelta(days=day, seconds=seconds)
         place = replace(PLACE, paid_fen=12900 if paid else None, occurred_at=at)
-        commands: list[c.Command] = [place, c.FormGroup(occurred_at=at)]
+        commands: list[Command] = [place, c.FormGroup(occurred_at=at)]
         for command, later in steps:
             at += hours(later)
             commands.append(replace(command, occurred_at=at))
@@ -111,7 +112,7 @@ def lives(n: int) -> st.SearchStrategy[tuple[int, list[c.Command]]]:
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.tuples(*(lives(n) for n in range(6))), st.lists(st.integers(0, 24 * 20), min_size=1, max_size=4))
 def test_a_report_is_what_counting_the_orders_one_by_one_gives(
-    database_url: str, told: tuple[tuple[int, list[c.Command]], ...], moments: list[int]
+    database_url: str, told: tuple[tuple[int, list[Command]], ...], moments: list[int]
 ) -> None:
     run = uuid.uuid4().hex
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from domain.kernel import Command
 from domain.order import commands as c
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
@@ -19,23 +20,23 @@ def after(count: float) -> datetime:
     return MONDAY_9 + timedelta(hours=count)
 
 
-def hand(supplier_id: str, *, at: datetime = MONDAY_9, due: datetime | None = DUE) -> c.Command:
+def hand(supplier_id: str, *, at: datetime = MONDAY_9, due: datetime | None = DUE) -> Command:
     return c.HandToSupplier(supplier_id=supplier_id, expected_tracking_at=due, occurred_at=at)
 
 
-def tracking(at: datetime) -> c.Command:
+def tracking(at: datetime) -> Command:
     return c.RecordSupplierTracking(carrier="SF", tracking_number="SF1", occurred_at=at)
 
 
-def own(at: datetime) -> c.Command:
+def own(at: datetime) -> Command:
     return c.UploadTracking(carrier="SF", tracking_number="SF2", occurred_at=at)
 
 
-def sold_out(at: datetime) -> c.Command:
+def sold_out(at: datetime) -> Command:
     return c.RecordSupplierStockout(reason="sold out", occurred_at=at)
 
 
-LIVES: tuple[tuple[c.Command, ...], ...] = (
+LIVES: tuple[tuple[Command, ...], ...] = (
     (hand("S-17"), tracking(after(24))),
     (hand("S-17"), tracking(after(24.5))),
     (hand("S-17", due=None), tracking(after(30))),
@@ -52,7 +53,7 @@ LIVES: tuple[tuple[c.Command, ...], ...] = (
 )
 
 
-async def lived(pool: Pool, path: CommandPath, lives: Iterable[Iterable[c.Command]] = LIVES) -> None:
+async def lived(pool: Pool, path: CommandPath, lives: Iterable[Iterable[Command]] = LIVES) -> None:
     """Orders whose suppliers did all that they may do, and the views caught up."""
     lives = list(lives)
     await placed_and_formed(path, len(lives))

@@ -1,0 +1,62 @@
+"""Lines of the platform's bills. A line is a fact, whatever the order looks like."""
+
+from datetime import datetime
+
+from domain.calendar import iso_seconds
+from domain.kernel import Refusal
+from domain.order import commands as c
+from domain.order import events as e
+from domain.order.decisions.action import Action, Decision, always_possible
+from domain.order.state import Charge, Order
+from domain.rules.ruleset import RuleSet
+
+
+def record_charge(command: c.RecordCharge, order: Order, rules: RuleSet, at: datetime) -> Decision:
+    """The bill takes money for a violation. The same line again changes nothing."""
+    charge = Charge(command.line_id, command.kind, command.amount_fen, at)
+    if recorded := order.charge(command.line_id):
+        return () if recorded == charge else _line_differs(recorded)
+    return (e.PenaltyCharged(command.kind, command.amount_fen, command.line_id),)
+
+
+RECORD_CHARGE = Action(
+    c.RecordCharge,
+    record_charge,
+    always_possible,
+    summary="A line of the platform's bill that takes money for a violation.",
+    example={
+        "kind": "late_shipment",
+        "amount_fen": 300,
+        "line_id": "20260306-000017",
+        "occurred_at": "2026-03-06T03:00:00+08:00",
+    },
+    refusals=("line_already_told",),
+)
+
+
+def record_return(command: c.RecordReturn, order: Order, rules: RuleSet, at: datetime) -> Decision:
+    """The bill gives money back. The same line again changes nothing."""
+    charge = Charge(command.line_id, None, command.amount_fen, at)
+    if recorded := order.charge(command.line_id):
+        return () if recorded == charge else _line_differs(recorded)
+    return (e.PenaltyReturned(command.amount_fen, command.line_id),)
+
+
+RECORD_RETURN = Action(
+    c.RecordReturn,
+    record_return,
+    always_possible,
+    summary="申诉补回: a line that gives money back.",
+    example={
+        "amount_fen": 300,
+        "line_id": "20260320-000004",
+        "occurred_at": "2026-03-20T03:00:00+08:00",
+    },
+    refusals=("line_already_told",),
+)
+
+
+def _line_differs(charge: Charge) -> Refusal:
+    kind = (charge.kind or "return").replace("_", " ")
+    known = f"{kind} of {charge.amount_fen} fen at {iso_seconds(charge.at)}"
+    return Refusal("line_already_told", f"Line {charge.line_id} of a bill was told already, as {known}.")
