@@ -7,13 +7,9 @@ a moment is a prefix of the log.
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Generic, Literal
+from typing import Generic, Literal, TypeVar
 
 import msgspec
-from typing_extensions import TypeVar
-
-from domain.order.events import OrderEvent
-from domain.sku.events import SkuEvent
 
 Via = Literal["command", "export", "poll", "push"]
 
@@ -32,7 +28,7 @@ class Metadata(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     note: str | None = None
 
 
-E = TypeVar("E", bound=OrderEvent | SkuEvent, default=OrderEvent, covariant=True)
+E = TypeVar("E", bound=msgspec.Struct, covariant=True)
 
 
 class Recorded(msgspec.Struct, Generic[E], frozen=True, gc=False):

@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from domain.history import Recorded, visible
-from domain.order.state import Order, fold
+from domain.order.events import OrderEvent
+from domain.order.fold import fold
+from domain.order.state import Order
 from domain.order.warnings import NO_RELATED_FACTS, RelatedFacts
 
 
@@ -16,7 +18,7 @@ class Seen(NamedTuple):
     """
 
     order: Order
-    history: Sequence[Recorded]
+    history: Sequence[Recorded[OrderEvent]]
     at: datetime
     as_of: datetime | None
     known_at: datetime | None
@@ -25,7 +27,7 @@ class Seen(NamedTuple):
 
 def seen_from(
     order_sn: str,
-    history: Sequence[Recorded],
+    history: Sequence[Recorded[OrderEvent]],
     now: datetime,
     *,
     as_of: datetime | None = None,

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import msgspec
 
 from domain.history import Recorded
-from domain.order.state import fold
+from domain.order.events import OrderEvent
+from domain.order.fold import fold
 from domain.order.view import view
 from domain.order.warnings import RelatedFacts, plain_number
 from domain.rules.ruleset import RuleBook
@@ -77,7 +78,11 @@ def _related_facts_of_events(since: Seen, until: Seen) -> RelatedFacts:
 
 
 def _fields(
-    order_sn: str, history: Sequence[Recorded], book: RuleBook, at: datetime, related_facts: RelatedFacts
+    order_sn: str,
+    history: Sequence[Recorded[OrderEvent]],
+    book: RuleBook,
+    at: datetime,
+    related_facts: RelatedFacts,
 ) -> dict[str, Any]:
     if not history:
         return {}
@@ -85,7 +90,7 @@ def _fields(
     return {name: value for name, value in shown.items() if name not in _NOT_COMPARED}
 
 
-def _changes(before: dict[str, Any], after: dict[str, Any], cause: Recorded | None) -> list[Change]:
+def _changes(before: dict[str, Any], after: dict[str, Any], cause: Recorded[OrderEvent] | None) -> list[Change]:
     return [
         Change(
             field=name,

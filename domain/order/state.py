@@ -1,55 +1,24 @@
-"""What an order is, folded from what happened to it.
+"""What an order is: the state that ``fold.py`` makes of its events.
 
-``fold`` and ``evolve`` are the only ways to a state. Everything that depends on rules or on the moment of
-asking (deadlines, violations, penalties) is not state: it is computed from it, in ``domain/rules``.
+What depends on rules or on a moment is no state. ``deadlines.py`` and ``violations.py`` compute it from the state.
 """
 
-from collections.abc import Iterable
 from datetime import datetime
-from typing import Literal, assert_never
+from typing import Literal
 
 import msgspec
-from msgspec.structs import replace
 
-from domain.history import Recorded
 from domain.kernel import GoodsType, ViolationKind
 from domain.order.events import (
-    AppealDecided,
     AppealOutcome,
-    BuyerContacted,
     ComplaintOutcome,
-    ContradictionObserved,
     Finding,
-    GroupFailed,
-    GroupFormed,
-    HandedToSupplier,
     HoldKind,
-    HoldPlaced,
-    HoldReleased,
     Line,
-    OrderCancelled,
-    OrderPaid,
-    OrderPlaced,
-    OrderRefunded,
-    ParcelComplaintDecided,
-    ParcelComplaintFiled,
-    ParcelDelivered,
     ParcelLine,
-    ParcelPickedUp,
-    PenaltyCharged,
-    PenaltyReturned,
-    ReceiptConfirmed,
     RefundInitiator,
-    ReviewCompleted,
     ReviewOutcome,
-    ShipByChanged,
     StockoutReason,
-    StockoutRequested,
-    SupplierOutOfStock,
-    TakenBackFromSupplier,
-    TrackingReplaced,
-    TrackingUploaded,
-    ViolationAppealed,
 )
 
 Status = Literal[
@@ -412,188 +381,3 @@ class Order(msgspec.Struct, gc=False):
         if not self.appeals:
             return None
         return next((a for a in self.appeals if a.violation_id == violation_id), None)
-
-
-def fold(order_sn: str, history: Iterable[Recorded]) -> Order:
-    """The order that a history, in version order, leads to."""
-    order = Order(order_sn)
-    for recorded in history:
-        _apply(order, recorded)
-    return order
-
-
-def evolve(order: Order, recorded: Recorded) -> Order:
-    """The order after one more event; the one before it stays as it was."""
-    evolved = replace(order)
-    _apply(evolved, recorded)
-    return evolved
-
-
-def _apply(order: Order, recorded: Recorded) -> None:
-    """One more event changes an order that nobody else holds. Total: any event may follow any other.
-
-    What the order holds is never changed, only put in another's place: an earlier order may hold it too.
-    The commonest events come first. Their types are compared because to ``match`` them takes longer than
-    all the rest: ``isinstance`` of msgspec's classes is slow to say no.
-    """
-    at = recorded.occurred_at
-    known = not recorded.metadata.observed
-    order.version = recorded.version
-    order.position = recorded.position
-    if order.last_occurred_at is None or at >= order.last_occurred_at:
-        order.last_occurred_at = at
-    event = recorded.event
-    if type(event) is OrderPlaced:
-        order.lines = event.lines
-        order.goods_type = event.goods_type
-        order.group_id = event.group_id
-        order.region = event.region
-        order.open_in_festival = event.open_in_festival
-        order.activity = event.activity
-        order.placed_at = at
-        if event.paid_fen is not None:
-            order.paid_at, order.paid_fen = at, event.paid_fen
-    elif type(event) is OrderPaid:
-        order.paid_at, order.paid_fen = at, event.paid_fen
-    elif type(event) is GroupFormed:
-        order.group_formed_at, order.group_time_known = at, known
-        if event.ship_by:
-            _promise(order, event.ship_by, at)
-    elif type(event) is TrackingUploaded:
-        _ship(order, event, recorded, event.lines)
-    elif type(event) is ParcelPickedUp:
-        _pick_up(order, event.tracking_number, at)
-    elif type(event) is ParcelDelivered:
-        _deliver(order, event.tracking_number, at)
-    elif type(event) is ReceiptConfirmed:
-        order.received_at = at
-    elif type(event) is OrderRefunded:
-        order.refunds += (Refund(at, known, event.initiated_by, event.reason, event.amount_fen),)
-    elif type(event) is StockoutRequested:
-        order.reviews += (
-            Review(at, known, event.reason, event.sku_ids, version=recorded.version, position=recorded.position),
-        )
-        _lock_changed(order, at)
-    elif type(event) is ReviewCompleted:
-        if order.reviews:
-            *earlier, last = order.reviews
-            decided = replace(last, outcome=event.outcome, decided_at=at, decision_time_known=known)
-            order.reviews = (*earlier, decided)
-            _lock_changed(order, at)
-    elif type(event) is BuyerContacted:
-        order.contacts += (at,)
-    elif type(event) is OrderCancelled:
-        order.cancellation = Cancellation(at, known, event.reason)
-    elif type(event) is GroupFailed:
-        order.group_failed_at = at
-    elif type(event) is ShipByChanged:
-        _promise(order, event.ship_by, at)
-    elif type(event) is TrackingReplaced:
-        _replace_tracking(order, event, recorded)
-    elif type(event) is HoldPlaced:
-        order.placed_holds += (Hold(event.hold, event.reason, at, known),)
-        order.last_held = {**order.last_held, event.hold: max(at, order.last_held.get(event.hold, at))}
-        _lock_changed(order, at)
-    elif type(event) is HoldReleased:
-        _release(order, event.hold)
-        _lock_changed(order, at)
-    elif type(event) is ParcelComplaintFiled:
-        order.complaints += (Complaint(at, event.finding, event.evidence, event.number),)
-    elif type(event) is ParcelComplaintDecided:
-        if order.complaints:
-            *others, complaint = order.complaints
-            order.complaints = (*others, replace(complaint, outcome=event.outcome, decided_at=at))
-    elif type(event) is ViolationAppealed:
-        order.appeals += (Appeal(event.violation_id, at, event.evidence, event.appeal_by),)
-    elif type(event) is AppealDecided:
-        _decide_appeal(order, event, at)
-    elif type(event) is PenaltyCharged:
-        order.charges += (Charge(event.line_id, event.kind, event.amount_fen, at),)
-    elif type(event) is PenaltyReturned:
-        order.charges += (Charge(event.line_id, None, event.amount_fen, at),)
-    elif type(event) is ContradictionObserved:
-        order.anomalies += (Anomaly(event.code, event.expected, event.seen, at),)
-    elif type(event) is HandedToSupplier:
-        order.handovers += (Handover(event.supplier_id, at, event.expected_tracking_at),)
-    elif type(event) is SupplierOutOfStock:
-        _come_back(order, event.supplier_id, event.reason, out_of_stock_at=at)
-    elif type(event) is TakenBackFromSupplier:
-        _come_back(order, event.supplier_id, event.reason, taken_back_at=at)
-    else:
-        assert_never(event)
-
-
-def _promise(order: Order, ship_by: datetime, at: datetime) -> None:
-    """The promise made last in the world holds, whichever was told first."""
-    if order.promised_at is None or at >= order.promised_at:
-        order.promised_ship_by, order.promised_at = ship_by, at
-
-
-def _ship(
-    order: Order,
-    event: TrackingUploaded | TrackingReplaced,
-    recorded: Recorded,
-    lines: tuple[ParcelLine, ...],
-) -> None:
-    known, scanned = not recorded.metadata.observed, recorded.metadata.via == "command"
-    order.parcels += (Parcel(event.carrier, event.tracking_number, recorded.occurred_at, known, scanned, lines),)
-    if order.with_supplier:
-        supplier_id = event.supplier_id if isinstance(event, TrackingUploaded) else None
-        _supplied(order, order.with_supplier, supplier_id, recorded.occurred_at, known)
-
-
-def _supplied(order: Order, held: Handover, supplier_id: str | None, at: datetime, known: bool) -> None:
-    """A supplier is waited for until its first number, or until others carry all of the order."""
-    if supplier_id == held.supplier_id:
-        if held.tracking_at is None or at < held.tracking_at:
-            held = replace(held, tracking_at=at, tracking_time_known=known)
-    elif held.tracking_at is None and order.is_packed:
-        last = max(order.current_parcels, key=lambda parcel: parcel.uploaded_at)
-        if held.shipped_otherwise_at is None or last.uploaded_at < held.shipped_otherwise_at:
-            held = replace(held, shipped_otherwise_at=last.uploaded_at, tracking_time_known=last.time_known)
-    order.handovers = (*order.handovers[:-1], held)
-
-
-def _come_back(order: Order, supplier_id: str, reason: str, **at: datetime) -> None:
-    with_supplier = order.with_supplier
-    if with_supplier is not None and with_supplier.supplier_id == supplier_id:
-        order.handovers = (*order.handovers[:-1], replace(with_supplier, reason=reason, **at))
-
-
-def _replace_tracking(order: Order, event: TrackingReplaced, recorded: Recorded) -> None:
-    """The old number stays in history; the new one carries the same goods and its own pickup clock."""
-    replaced = next((p for p in order.current_parcels if p.tracking_number == event.replaced), None)
-    order.parcels = tuple(
-        [replace(p, replaced_at=recorded.occurred_at) if p is replaced else p for p in order.parcels]
-    )
-    _ship(order, event, recorded, replaced.lines if replaced else ())
-
-
-def _pick_up(order: Order, tracking_number: str, at: datetime) -> None:
-    order.parcels = tuple(
-        [replace(p, picked_up_at=at) if p.tracking_number == tracking_number else p for p in order.parcels]
-    )
-
-
-def _deliver(order: Order, tracking_number: str, at: datetime) -> None:
-    order.parcels = tuple(
-        [replace(p, delivered_at=at) if p.tracking_number == tracking_number else p for p in order.parcels]
-    )
-
-
-def _lock_changed(order: Order, at: datetime) -> None:
-    if order.lock_changed_at is None or at >= order.lock_changed_at:
-        order.lock_changed_at = at
-
-
-def _release(order: Order, kind: HoldKind) -> None:
-    order.placed_holds = tuple([hold for hold in order.placed_holds if hold.hold != kind])
-
-
-def _decide_appeal(order: Order, event: AppealDecided, at: datetime) -> None:
-    order.appeals = tuple(
-        [
-            replace(a, outcome=event.outcome, decided_at=at) if a.violation_id == event.violation_id else a
-            for a in order.appeals
-        ]
-    )

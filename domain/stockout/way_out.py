@@ -20,7 +20,8 @@ from domain.order.deadlines import clocks
 from domain.order.decisions.closing import cannot_refund
 from domain.order.decisions.shipping import cannot_ship
 from domain.order.decisions.stockout import cannot_meet_conditions, cannot_request_stockout
-from domain.order.state import OUT_OF_STOCK, Order, evolve
+from domain.order.fold import evolve
+from domain.order.state import OUT_OF_STOCK, Order
 from domain.order.view import ViolationView, violation_view
 from domain.order.violations import Violation, ladder
 from domain.order.warnings import NO_RELATED_FACTS, OrderWarning, RelatedFacts, missed_conditions

@@ -14,7 +14,8 @@ from domain.history import Metadata, Recorded
 from domain.kernel import Refusal
 from domain.order.commands import RecordCharge, RecordReturn
 from domain.order.decisions.table import decide
-from domain.order.state import fold
+from domain.order.events import OrderEvent
+from domain.order.fold import fold
 from domain.rules.ruleset import RuleBook
 from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.intents import OrderCommand
@@ -118,7 +119,7 @@ async def preview_bill(
     progress: Progress = lambda report: None,
 ) -> BillReport:
     """What ``import_bill`` would do, with nothing appended; later lines know what earlier ones would append."""
-    would_be: dict[str, list[Recorded]] = {}
+    would_be: dict[str, list[Recorded[OrderEvent]]] = {}
     now = clock.now()
     for batch in _batches(lines, report):
         async with pool.read() as connection:

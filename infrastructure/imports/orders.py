@@ -11,8 +11,9 @@ from itertools import islice
 import msgspec
 
 from domain.history import Metadata, Recorded
+from domain.order.fold import evolve, fold
 from domain.order.observations import observe
-from domain.order.state import Order, evolve, fold
+from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
 from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.intents import SnapshotIntent

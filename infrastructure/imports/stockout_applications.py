@@ -19,7 +19,8 @@ from domain.kernel import Refusal
 from domain.order.commands import RequestStockout
 from domain.order.decisions.table import decide
 from domain.order.events import OrderEvent
-from domain.order.state import Order, Status, evolve, fold
+from domain.order.fold import evolve, fold
+from domain.order.state import Order, Status
 from domain.order.warnings import OrderWarning, RelatedFacts, warnings
 from domain.rules.ruleset import RuleBook
 from infrastructure.commands.committer import CommandPath

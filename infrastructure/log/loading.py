@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from domain.history import Recorded, visible
-from domain.order.events import StockoutRequested
-from domain.order.state import fold
+from domain.order.events import OrderEvent, StockoutRequested
+from domain.order.fold import fold
 from domain.sku.events import SkuEvent
 from domain.sku.state import Sku
 from domain.sku.state import fold as fold_sku
@@ -18,7 +18,7 @@ from infrastructure.log.streams import OF_ORDER, OF_SKU
 class OrderHistory(NamedTuple):
     """What happened to an order, and to the SKUs it was applied for."""
 
-    order: list[Recorded]
+    order: list[Recorded[OrderEvent]]
     skus: Mapping[str, Sequence[Recorded[SkuEvent]]]
 
     def skus_at(self, *, as_of: datetime | None = None, known_at: datetime | None = None) -> Mapping[str, Sku]:
@@ -32,7 +32,7 @@ class OrderHistory(NamedTuple):
 async def read_orders(connection: ReadConnection, shop_id: str, numbers: Sequence[str]) -> dict[str, OrderHistory]:
     """These orders of a shop, by number; one that is not there has an empty history."""
     found = await read_histories(connection, [(shop_id, OF_ORDER.stream(number)) for number in numbers])
-    histories: dict[str, list[Recorded]] = {
+    histories: dict[str, list[Recorded[OrderEvent]]] = {
         OF_ORDER.id_of(stream): history for (_, stream), history in found.items()
     }
     about: dict[str, list[str]] = {}

@@ -44,7 +44,8 @@ from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from domain.history import Recorded
-from domain.order.state import Order, evolve
+from domain.order.fold import evolve
+from domain.order.state import Order
 from infrastructure.log.codec import UnreadableEvent, decode_event, decode_metadata
 from infrastructure.log.log import APPEND, ORDER, Append, NewEvent, append_parameters
 from infrastructure.runtime import clock

@@ -27,7 +27,9 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from domain.history import Recorded, visible
-from domain.order.state import Order, fold
+from domain.order.events import OrderEvent
+from domain.order.fold import fold
+from domain.order.state import Order
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.histories import Range, cut, read_range
 from infrastructure.log.log import Histories, read_histories
@@ -275,7 +277,7 @@ def _orders(
         unreadable += [OF_ORDER.id_of(stream) for _, stream in broken]
 
 
-def _folded(stream: str, history: list[Recorded], as_of: datetime | None) -> Order:
+def _folded(stream: str, history: list[Recorded[OrderEvent]], as_of: datetime | None) -> Order:
     return fold(OF_ORDER.id_of(stream), history if as_of is None else visible(history, as_of=as_of))
 
 

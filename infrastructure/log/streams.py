@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from domain.order import state as orders
+from domain.order import fold as orders
 from domain.order.state import Order
 from domain.sku import state as skus
 from domain.sku.state import Sku

@@ -13,7 +13,8 @@ import msgspec
 from domain.history import visible
 from domain.kernel import ViolationKind
 from domain.order.deadlines import DeadlineKind, DeadlineState, deadlines
-from domain.order.state import Order, fold
+from domain.order.fold import fold
+from domain.order.state import Order
 from domain.order.view import deadline_view, violation_view
 from domain.order.violations import AppealState
 from domain.rules.ruleset import RuleBook

@@ -8,7 +8,8 @@ from datetime import datetime
 
 import msgspec
 
-from domain.order.state import Status, fold
+from domain.order.fold import fold
+from domain.order.state import Status
 from domain.order.warnings import OrderWarning, doubts
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from domain.money.reconciliation import Difference, DifferenceKind, differences
-from domain.order.state import fold
+from domain.order.fold import fold
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_histories

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Literal
 
 from domain.order.deadlines import ship_by
-from domain.order.state import Order, fold
+from domain.order.fold import fold
+from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
 from domain.stockout.case import InCase, StockoutCase
 from domain.stockout.case_view import CaseView, OrderInCase, case_view, order_in_case

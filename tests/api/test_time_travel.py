@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from domain.calendar import BEIJING
 from domain.history import Recorded
-from domain.order.state import fold
+from domain.order.events import OrderEvent
+from domain.order.fold import fold
 from domain.order.view import OrderView, view
 from domain.order.warnings import RelatedFacts, Use
 from domain.sku import events as s
@@ -118,7 +119,7 @@ def written(url: str, shop: str, told: Sequence[Told]) -> None:
 
 def seen(told: Sequence[Told], moment: Moment) -> dict[str, OrderView]:
     """Every order that can be seen from a moment, folded from what may be seen: the plain definition."""
-    orders: dict[str, list[Recorded]] = {}
+    orders: dict[str, list[Recorded[OrderEvent]]] = {}
     shelf: list[Any] = []
     for position, each in enumerate(told, start=1):
         if not moment.sees(each):

@@ -19,9 +19,10 @@ from domain.order import commands as c
 from domain.order import events as e
 from domain.order.decisions.table import ACTIONS, decide
 from domain.order.diff import diff
+from domain.order.fold import evolve, fold
 from domain.order.observations import observe
 from domain.order.snapshot import Snapshot
-from domain.order.state import Order, evolve, fold
+from domain.order.state import Order
 from domain.order.view import view
 from domain.order.violations import ladder, violations
 from domain.rules.ruleset import RuleBook
@@ -204,13 +205,13 @@ def observed_lives(draw: st.DrawFn) -> list[Step | Look]:
 class Life(NamedTuple):
     """What came of the steps: the history, the order evolved step by step, and the last moment."""
 
-    history: tuple[Recorded, ...]
+    history: tuple[Recorded[e.OrderEvent], ...]
     order: Order
     now: datetime
 
 
 def lived(steps: Sequence[Step | Look], book: RuleBook = BOOK) -> Life:
-    history: list[Recorded] = []
+    history: list[Recorded[e.OrderEvent]] = []
     order = Order(ORDER_SN)
     now = MONDAY_8
     for step in steps:
@@ -330,15 +331,17 @@ def test_reviews_never_overlap(steps: list[Step]) -> None:
         assert end <= begin
 
 
-def reviews_of(history: Sequence[Recorded]) -> list[tuple[Recorded, Recorded | None]]:
+def reviews_of(
+    history: Sequence[Recorded[e.OrderEvent]],
+) -> list[tuple[Recorded[e.OrderEvent], Recorded[e.OrderEvent] | None]]:
     """Every application with its decision, as the log pairs them."""
     return pairs_of(history, e.StockoutRequested, e.ReviewCompleted)
 
 
 def pairs_of(
-    history: Sequence[Recorded], begins: type[e.Event], ends: type[e.Event]
-) -> list[tuple[Recorded, Recorded | None]]:
-    pairs: list[tuple[Recorded, Recorded | None]] = []
+    history: Sequence[Recorded[e.OrderEvent]], begins: type[e.Event], ends: type[e.Event]
+) -> list[tuple[Recorded[e.OrderEvent], Recorded[e.OrderEvent] | None]]:
+    pairs: list[tuple[Recorded[e.OrderEvent], Recorded[e.OrderEvent] | None]] = []
     for recorded in history:
         if isinstance(recorded.event, begins):
             pairs.append((recorded, None))

@@ -25,9 +25,10 @@ from domain.kernel import Command, GoodsType, Refusal, ViolationKind
 from domain.order import commands as c
 from domain.order import events as e
 from domain.order.decisions.table import decide
+from domain.order.fold import fold
 from domain.order.observations import observe
 from domain.order.snapshot import Phase, Snapshot
-from domain.order.state import Order, fold
+from domain.order.state import Order
 from domain.order.view import AllowedAction, DeadlineView, OrderView, ViolationView, view
 from domain.rules.ruleset import ReviewRules, RuleBook, RuleSet
 
@@ -286,7 +287,7 @@ def given_nothing(*, under: RuleBook = BOOK) -> "Story":
 class Story:
     """An order's history so far and the rules it is judged by."""
 
-    def __init__(self, history: tuple[Recorded, ...], book: RuleBook) -> None:
+    def __init__(self, history: tuple[Recorded[e.OrderEvent], ...], book: RuleBook) -> None:
         self.history = history
         self.book = book
 

@@ -28,6 +28,7 @@ from api.http.requests import decode_cursor, encode_cursor
 from api.program import Program
 from domain.history import Recorded
 from domain.order.diff import By, OrderDiff, diff
+from domain.order.events import OrderEvent
 from domain.order.view import OrderView, view
 from domain.viewpoint import Seen, seen_from
 from infrastructure.database.pool import ReadConnection
@@ -283,7 +284,7 @@ async def wait_for(program: Program, shop_id: str, view: View, position: int) ->
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _must_exist(version: int | None, history: Sequence[Recorded], parameter: str) -> None:
+def _must_exist(version: int | None, history: Sequence[Recorded[OrderEvent]], parameter: str) -> None:
     """Raises ``Refused`` for a version that the order does not have yet."""
     last = history[-1].version
     if version is not None and version > last:

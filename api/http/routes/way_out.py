@@ -13,7 +13,7 @@ from api.http.parameters import Query as Parameters
 from api.http.problems import Refused
 from api.http.routes.orders import as_json
 from api.program import Program
-from domain.order.state import fold
+from domain.order.fold import fold
 from domain.stockout.way_out import WayOut, way_out
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER

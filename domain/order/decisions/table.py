@@ -10,8 +10,9 @@ from domain.kernel import Command, Refusal, RefusalCode, occurrence
 from domain.order.commands import Place
 from domain.order.decisions import bills, closing, disputes, holds, placing, shipping, stockout, suppliers
 from domain.order.decisions.action import Action, Decision
-from domain.order.events import HoldReleased, ReviewCompleted
-from domain.order.state import Order, fold
+from domain.order.events import HoldReleased, OrderEvent, ReviewCompleted
+from domain.order.fold import fold
+from domain.order.state import Order
 from domain.order.warnings import NO_RELATED_FACTS, RelatedFacts
 from domain.rules.ruleset import RuleBook
 
@@ -56,7 +57,7 @@ _BY_COMMAND: Mapping[type[Command], Action[Any]] = {action.command: action for a
 
 
 def decide(
-    history: Sequence[Recorded],
+    history: Sequence[Recorded[OrderEvent]],
     order: Order,
     command: Command,
     book: RuleBook,
@@ -93,7 +94,7 @@ def decide(
 
 def _decide_back_then(
     action: Action[Any],
-    history: Sequence[Recorded],
+    history: Sequence[Recorded[OrderEvent]],
     order_sn: str,
     command: Command,
     book: RuleBook,
@@ -113,7 +114,7 @@ def _decide_back_then(
     return decision
 
 
-def _may_have_happened_earlier(past: Recorded) -> bool:
+def _may_have_happened_earlier(past: Recorded[OrderEvent]) -> bool:
     """An event whose time is only an upper bound may have happened at any earlier time.
 
     The end of a lock is different: until the platform no longer showed the lock, it counts as in force.

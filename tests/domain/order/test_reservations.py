@@ -7,8 +7,8 @@ from hypothesis import given as for_all
 from hypothesis import strategies as st
 
 from domain.order import events as e
+from domain.order.fold import fold
 from domain.order.reservations import Reservation, reservations
-from domain.order.state import fold
 from tests.domain.vocabulary import (
     MONDAY_9,
     MONDAY_12,

@@ -4,7 +4,8 @@ import pytest
 
 from domain.history import Metadata, Recorded
 from domain.order import events as e
-from domain.order.state import Order, Status, evolve, fold
+from domain.order.fold import evolve, fold
+from domain.order.state import Order, Status
 from tests.domain.vocabulary import (
     FRIDAY_9,
     MONDAY_8,

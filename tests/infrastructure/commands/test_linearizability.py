@@ -28,7 +28,8 @@ from domain.kernel import Command, Refusal
 from domain.order import commands as c
 from domain.order.decisions.action import Decision
 from domain.order.decisions.table import decide
-from domain.order.state import fold
+from domain.order.events import OrderEvent
+from domain.order.fold import fold
 from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.intents import (
     CommandIntent,
@@ -172,7 +173,7 @@ def _check_order(order: str, calls: Sequence[Call], stored: Sequence[StoredEvent
 
 
 def _judge(
-    intent: OrderCommand, order_sn: str, seen: Sequence[Recorded], now: datetime
+    intent: OrderCommand, order_sn: str, seen: Sequence[Recorded[OrderEvent]], now: datetime
 ) -> tuple[Decision, datetime]:
     order = fold(order_sn, seen)
     is_there = order.version > 0 or isinstance(intent.command, c.Place)

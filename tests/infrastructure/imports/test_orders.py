@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from domain.order import commands as c
-from domain.order.state import Order, fold
+from domain.order.fold import fold
+from domain.order.state import Order
 from domain.order.view import OrderView, view
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool

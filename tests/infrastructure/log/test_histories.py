@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from domain.history import Metadata, Recorded
 from domain.order import events as e
+from domain.order.events import OrderEvent
 from infrastructure.database.pool import WriteConnection
 from infrastructure.log.codec import UnreadableEvent
 from infrastructure.log.histories import read_range
@@ -44,10 +45,10 @@ def told(url: str, steps: Sequence[Step]) -> None:
     asyncio.run(tell())
 
 
-def by_event(url: str, pairs: Sequence[Pair], up_to: dict[str, int]) -> dict[Pair, list[Recorded]]:
+def by_event(url: str, pairs: Sequence[Pair], up_to: dict[str, int]) -> dict[Pair, list[Recorded[OrderEvent]]]:
     """The histories that ``read_histories`` finds, without empty ones."""
 
-    async def read() -> dict[Pair, list[Recorded]]:
+    async def read() -> dict[Pair, list[Recorded[OrderEvent]]]:
         async with await WriteConnection.connect(url, autocommit=True) as connection:
             await connection.execute("SET TIME ZONE 'UTC'")
             return await read_histories(connection, pairs, up_to)
@@ -57,7 +58,7 @@ def by_event(url: str, pairs: Sequence[Pair], up_to: dict[str, int]) -> dict[Pai
 
 def whole(
     url: str, up_to: dict[str, int], since: str | None = None, until: str | None = None
-) -> dict[Pair, list[Recorded] | None]:
+) -> dict[Pair, list[Recorded[OrderEvent]] | None]:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET TIME ZONE 'UTC'")
         found = [

@@ -13,7 +13,8 @@ from psycopg_pool import ConnectionPool
 
 from domain.history import Metadata
 from domain.order.events import GroupFormed, Line, OrderEvent, OrderPlaced, ReviewCompleted, StockoutRequested
-from domain.order.state import Order, fold
+from domain.order.fold import fold
+from domain.order.state import Order
 from infrastructure.database.pool import connection_pool
 from infrastructure.log.log import Append, append, new_event, read_histories
 from infrastructure.log.recorders import (

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from domain.kernel import Command
 from domain.order import commands as c
 from domain.order.deadlines import DeadlineState
-from domain.order.state import fold
+from domain.order.fold import fold
 from domain.order.view import view
 from domain.order.warnings import RelatedFacts
 from domain.sku import commands as s

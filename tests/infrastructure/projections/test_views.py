@@ -12,7 +12,7 @@ from psycopg import sql
 
 from domain.history import Metadata, Recorded
 from domain.order import events as e
-from domain.order.state import fold
+from domain.order.fold import fold
 from domain.rules.ruleset import RuleBook
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool

@@ -14,7 +14,9 @@ from domain.history import Metadata, Recorded
 from domain.kernel import Command
 from domain.order import commands as c
 from domain.order import events as e
-from domain.order.state import Order, fold
+from domain.order.events import OrderEvent
+from domain.order.fold import fold
+from domain.order.state import Order
 from domain.order.view import view
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
@@ -321,7 +323,7 @@ def test_an_order_seen_to_have_formed_counts_on_the_day_it_was_seen(database_url
     async def work(pool: Pool, path: CommandPath) -> None:
         seen_at = beijing(2026, 3, 4, 12)
         merely_seen = Metadata(via="export", observed=True)
-        history: list[Recorded] = [
+        history: list[Recorded[OrderEvent]] = [
             Recorded(e.OrderPlaced(lines=()), 1, 1, seen_at, seen_at, merely_seen),
             Recorded(e.GroupFormed(), 2, 2, seen_at, seen_at, merely_seen),
         ]
