@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 
 from api.beside import Beside
-from api.http.parameters import FIRST, LAST
+from api.moments import FIRST, LAST
 from domain.rules.ruleset import RuleSet
 from infrastructure.database.pool import Pool
 from infrastructure.jobs import backtests as backtest_jobs

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from api.http.parameters import parse_day, parse_moment
+from api.moments import parse_day, parse_moment
 from api.program import Program, database
 from domain.calendar import BEIJING
 from domain.kernel import is_id

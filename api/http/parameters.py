@@ -1,50 +1,21 @@
 """The query parameters of the API: shapes, bounds and defaults."""
 
 import re
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Annotated, Literal
 
-import msgspec
 from fastapi import Path
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-from domain.calendar import BEIJING
+from api.http.paging import Paged
+from api.http.requests import Parameters
+from api.moments import parse_day, parse_moment
 from domain.kernel import ID_PATTERN, ViolationKind
 from domain.order.deadlines import DeadlineKind, DeadlineState
 from domain.order.diff import By
 from domain.order.state import Status
 from domain.order.violations import AppealState
 from infrastructure.queries.lists import OrderSort
-
-FIRST = datetime(2015, 1, 1, tzinfo=BEIJING)
-LAST = datetime(2100, 1, 1, tzinfo=BEIJING)
-_moment = msgspec.json.Decoder(Annotated[datetime, msgspec.Meta(tz=True)])
-
-
-def parse_moment(stated: object) -> datetime:
-    """An RFC 3339 time with offset, as UTC; a ``+`` that a client did not encode arrives as a blank.
-
-    Raises ``ValueError`` for anything else and for times outside 2015 to 2100.
-    """
-    text = stated.isoformat() if isinstance(stated, datetime) else str(stated).strip().replace(" ", "+")
-    try:
-        moment: datetime = _moment.decode(msgspec.json.encode(text))
-    except msgspec.DecodeError:
-        raise ValueError("not an RFC 3339 time with offset, such as 2026-03-02T09:00:00+08:00") from None
-    if not FIRST <= moment <= LAST:
-        raise ValueError("a time between 2015 and 2100 is needed")
-    return moment.astimezone(UTC)
-
-
-def parse_day(stated: object) -> date:
-    """A calendar day, ``YYYY-MM-DD``. Raises ``ValueError`` for anything else and for days outside 2015 to 2100."""
-    try:
-        day = msgspec.convert(str(stated).strip(), date)
-    except msgspec.ValidationError:
-        raise ValueError("not a day such as 2026-03-02") from None
-    if not FIRST.date() <= day <= LAST.date():
-        raise ValueError("a day between 2015 and 2100 is needed")
-    return day
 
 
 def _plain(text: str) -> str:
@@ -102,19 +73,6 @@ SupplierId = Annotated[
 ]
 
 
-class Query(BaseModel):
-    """Parameters that are not listed are refused: a mistyped filter must not look like an unfiltered list."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Paged(Query):
-    limit: Annotated[int, Field(ge=1, le=500, description="Items a page.")] = 50
-    cursor: Annotated[str | None, Field(max_length=1000, description="The `next_cursor` of the page before.")] = (
-        None
-    )
-
-
 MinPosition = Annotated[
     int | None,
     Field(ge=0, le=2**62, description="Wait until the list has reached this position of the shop's log."),
@@ -134,7 +92,7 @@ class InThePast(Waiting):
     ] = None
 
 
-class AtAMoment(Query):
+class AtAMoment(Parameters):
     as_of: Annotated[Moment | None, Field(description="The order as it stood then, by what had happened.")] = None
     known_at: Annotated[Moment | None, Field(description="The order as the log knew it then.")] = None
     at_version: Annotated[int | None, Field(ge=1, le=2**31 - 1, description="The order after so many events.")] = (
@@ -182,7 +140,7 @@ class SkusQuery(Waiting):
     listed: Annotated[bool | None, Field(description="Only SKUs that are, or are not, for sale.")] = None
 
 
-class SkuQuery(Query):
+class SkuQuery(Parameters):
     min_position: MinPosition = None
 
 
@@ -192,7 +150,7 @@ class CasesQuery(Waiting):
     ] = None
 
 
-class HandedOver(Query):
+class HandedOver(Parameters):
     since: Annotated[
         Moment | None, Field(alias="from", description="Only orders handed over at or after this.")
     ] = None
@@ -216,7 +174,7 @@ class DoubtfulQuery(Waiting):
     ] = None
 
 
-class ReportQuery(Query):
+class ReportQuery(Parameters):
     since: Annotated[
         Day | None, Field(alias="from", description="The first day, in Beijing (default: six days before `to`).")
     ] = None
@@ -230,7 +188,7 @@ class ReportQuery(Query):
     )
 
 
-class DiffQuery(Query):
+class DiffQuery(Parameters):
     since: Annotated[str, Field(alias="from", max_length=64, description="A version or a time.")]
     until: Annotated[str, Field(alias="to", max_length=64, description="A version or a time.")]
     by: Annotated[By, Field(description="Between times: by what had happened, or by what the log had learned.")] = (
@@ -245,20 +203,20 @@ class DiffQuery(Query):
     ] = None
 
 
-class CheckpointQuery(Query):
+class CheckpointQuery(Parameters):
     size: Annotated[
         int | None, Field(ge=1, le=2**62, description="The checkpoint of this size (default: the newest).")
     ] = None
 
 
-class ConsistencyQuery(Query):
+class ConsistencyQuery(Parameters):
     since: Annotated[int, Field(alias="from", ge=1, le=2**62, description="The older checkpoint's size.")]
     until: Annotated[
         int | None, Field(alias="to", ge=1, le=2**62, description="The newer one's size (default: the newest).")
     ] = None
 
 
-class FeedQuery(Query):
+class FeedQuery(Parameters):
     after: Annotated[int, Field(ge=0, le=2**62, description="Events behind this position.")] = 0
     limit: Annotated[int, Field(ge=1, le=500)] = 50
     types: Annotated[

@@ -1,12 +1,10 @@
-"""Reading what clients send: bodies, headers and cursors, all hostile until decoded."""
+"""Reading what clients send: parameters, bodies and headers, all hostile until decoded."""
 
-import base64
-import binascii
 import hashlib
 import re
-from typing import Any
 
 import msgspec
+from pydantic import BaseModel, ConfigDict
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
@@ -21,6 +19,12 @@ MAX_BULK_BYTES = 8 * 1024 * 1024
 _PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _SKU_ID = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 _FIELD = re.compile(r"(?:unknown|required) field `(?P<field>[^`]+)`")
+
+
+class Parameters(BaseModel):
+    """Query parameters. One that is not declared is refused: a mistyped filter must not look like none."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 async def read_body(receive: Receive, stated_length: str | None, limit: int) -> bytes:
@@ -118,24 +122,3 @@ def if_match(stated: str | None) -> int | None:
         return None
     tag = stated.strip().removeprefix("W/").strip('"')
     return int(tag) if tag.isdecimal() and len(tag) < 10 else -1
-
-
-def encode_cursor(key: tuple[Any, ...] | None) -> str | None:
-    """An opaque cursor for a page's last key."""
-    if key is None:
-        return None
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode(key)).decode().rstrip("=")
-
-
-def decode_cursor(cursor: str | None, kind: Any) -> Any:
-    """The key of a cursor that ``encode_cursor`` made for the same list."""
-    if cursor is None:
-        return None
-    try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        key = msgspec.msgpack.decode(raw, type=kind)
-        if any(isinstance(part, str) and "\0" in part for part in key):
-            raise ValueError("no text in the database holds a NUL")
-        return key
-    except (binascii.Error, ValueError, msgspec.DecodeError) as error:
-        raise wrong("cursor", "not a cursor of this list") from error

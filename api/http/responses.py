@@ -1,8 +1,10 @@
 """Outcomes of commands as HTTP answers; an answer is also what an idempotency receipt keeps."""
 
+from collections.abc import Mapping
 from typing import Self
 
 import msgspec
+from fastapi.responses import Response
 
 from api.http import problems
 from api.http.problems import FieldError, Problem
@@ -128,3 +130,8 @@ def to_receipt(answer: Answer) -> bytes:
 
 def from_receipt(stored: bytes) -> Answer:
     return _decoder.decode(stored)
+
+
+def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A body as JSON, by the structs it is made of."""
+    return Response(msgspec.json.encode(body), status, headers, "application/json")

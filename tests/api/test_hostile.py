@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.http.requests import encode_cursor
+from api.http.paging import encode_cursor
 from tests.api.conftest import LINE, SHOP, Api, ago
 
 ORDER = "260302-000000000000001"

@@ -3,14 +3,15 @@
 import asyncio
 from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
+from api.http.paging import listed
 from api.http.parameters import CheckpointQuery, ConsistencyQuery, ShopId
-from api.http.parameters import Query as Parameters
 from api.http.problems import Refused
+from api.http.requests import Parameters
+from api.http.responses import json_response
 from api.program import Program
 from infrastructure.audit.archive import Archive, LogDiffers
 from infrastructure.audit.checkpoint import Signed
@@ -36,7 +37,7 @@ async def keys(request: Request, shop_id: ShopId, query: Annotated[Parameters, Q
     """The public keys of the shop's checkpoints, as verifier keys of C2SP's signed notes, and what each signed."""
     archive = _archive(request)
     items = await asyncio.to_thread(archive.history, shop_id) if archive else []
-    return Response(msgspec.json.encode({"items": items, "next_cursor": None}), media_type="application/json")
+    return listed(items)
 
 
 @router.get(
@@ -56,7 +57,7 @@ async def inclusion(
             (proof,) = await prove_inclusion(connection, shop_id, [position], signed)
         except LogDiffers as error:
             raise Refused("log_differs", str(error)) from error
-    return Response(msgspec.json.encode(proof), media_type="application/json")
+    return json_response(proof)
 
 
 @router.get("/consistency", responses=openapi.ok("ConsistencyProof", "no_checkpoint", "log_differs"))
@@ -71,7 +72,7 @@ async def consistency(request: Request, shop_id: ShopId, query: Annotated[Consis
             proof = await prove_consistency(connection, shop_id, older, newer)
         except LogDiffers as error:
             raise Refused("log_differs", str(error)) from error
-    return Response(msgspec.json.encode(proof), media_type="application/json")
+    return json_response(proof)
 
 
 def _archive(request: Request) -> Archive | None:

@@ -4,16 +4,15 @@ import asyncio
 from io import BytesIO
 from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import Field
 
 from api.http import openapi
-from api.http.parameters import Query as Parameters
 from api.http.parameters import ShopId
 from api.http.problems import wrong
-from api.http.requests import actor, read_body
+from api.http.requests import Parameters, actor, read_body
+from api.http.responses import json_response
 from api.http.routes.commands import Actor, as_problem
 from api.program import Program
 from infrastructure.files.sheets import UnreadableSheet
@@ -66,7 +65,7 @@ async def bills(
     except Exception as error:
         raise as_problem(error) from error
     headers = {"Shiplock-Position": str(report.position)} if report.position else None
-    return Response(msgspec.json.encode(report), 200, headers, "application/json")
+    return json_response(report, headers=headers)
 
 
 def _lines(body: bytes) -> list[BillLine | Rejected | Other]:

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
+from api.http.paging import decode_cursor
 from api.http.parameters import DoubtfulQuery, ShopId
 from api.http.problems import wrong
-from api.http.requests import decode_cursor
 from api.http.routes.orders import read_list
 from api.program import Program
 from infrastructure.projections.views import PARCELS

@@ -12,6 +12,7 @@ from fastapi.sse import format_sse_event
 from api.http import openapi
 from api.http.parameters import FeedQuery, ShopId
 from api.http.problems import wrong
+from api.http.responses import json_response
 from api.program import Program
 from infrastructure.log.log import read_feed
 from infrastructure.queries.event_json import StoredEventView
@@ -48,7 +49,7 @@ async def feed(request: Request, shop_id: ShopId, query: Annotated[FeedQuery, Qu
     async with program.pool.read() as connection:
         stored, searched, more = await read_feed(connection, shop_id, query.after, query.limit, types)
     page = FeedPage([StoredEventView.of(event) for event in stored], str(searched) if more else None)
-    return Response(msgspec.json.encode(page), media_type="application/json")
+    return json_response(page)
 
 
 async def live(program: Program, shop_id: str, after: int, types: list[str] | None) -> AsyncIterator[bytes]:

@@ -8,10 +8,10 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from api.http import openapi
+from api.http.paging import decode_cursor, listed
 from api.http.parameters import Day, Moment, ShopId, Waiting
 from api.http.problems import wrong
-from api.http.requests import decode_cursor
-from api.http.routes.orders import listed, wait_for
+from api.http.routes.orders import wait_for
 from api.http.routes.reports import of_every_order
 from api.program import Program
 from domain.money.reconciliation import DifferenceKind

@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
-import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
+from api.http.paging import Paged, decode_cursor, listed
 from api.http.parameters import (
     AtAMoment,
     DeadlinesQuery,
@@ -17,14 +17,13 @@ from api.http.parameters import (
     InThePast,
     OrderSn,
     OrdersQuery,
-    Paged,
     ReportQuery,
     ShopId,
     ViolationsQuery,
-    parse_moment,
 )
 from api.http.problems import Refused, wrong
-from api.http.requests import decode_cursor, encode_cursor
+from api.http.responses import json_response
+from api.moments import parse_moment
 from api.program import Program
 from domain.history import Recorded
 from domain.order.diff import By, OrderDiff, diff
@@ -72,7 +71,7 @@ async def order(
     headers = {"ETag": tag, "Shiplock-Position": str(shown.position)}
     if tag in _tags(request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers=headers)
-    return Response(msgspec.json.encode(shown), 200, headers, "application/json")
+    return json_response(shown, headers=headers)
 
 
 async def find_order(program: Program, shop_id: str, order_sn: str, moment: AtAMoment) -> OrderView:
@@ -142,7 +141,7 @@ async def difference(
     Between times by what had happened, or with `by=known_at` by what was learned. The other time can be held
     at both: `by=known_at` with `as_of` is what was learned between two times of how things stood then.
     """
-    return as_json(await difference_of(request.app.state.program, shop_id, order_sn, query))
+    return json_response(await difference_of(request.app.state.program, shop_id, order_sn, query))
 
 
 async def difference_of(program: Program, shop_id: str, order_sn: str, query: DiffQuery) -> OrderDiff:
@@ -302,11 +301,3 @@ def _version_or_time(stated: str, parameter: str) -> int | datetime:
 
 def _tags(stated: str) -> set[str]:
     return {tag.strip().removeprefix("W/") for tag in stated.split(",")}
-
-
-def listed(items: list[Any], next_key: tuple[Any, ...] | None) -> Response:
-    return as_json({"items": items, "next_cursor": encode_cursor(next_key)})
-
-
-def as_json(body: object) -> Response:
-    return Response(msgspec.json.encode(body), media_type="application/json")

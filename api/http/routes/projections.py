@@ -7,9 +7,11 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
-from api.http.parameters import Paged, ShopId, SkuId
+from api.http.paging import Paged, decode_cursor, listed
+from api.http.parameters import ShopId, SkuId
 from api.http.problems import Refused
-from api.http.requests import MAX_COMMAND_BYTES, decode_cursor, encode_cursor, invalid, read_body
+from api.http.requests import MAX_COMMAND_BYTES, invalid, read_body
+from api.http.responses import json_response
 from api.program import Program
 from api.rebuilds import RebuildRequest
 from domain.rules.ruleset import RuleBook
@@ -32,7 +34,7 @@ async def projections(request: Request) -> Response:
     """Every projection: which build answers, which one it can go back to, how far behind it is, and all builds."""
     program: Program = request.app.state.program
     async with program.pool.read() as connection:
-        return _json({"items": await overview(connection), "next_cursor": None})
+        return listed(await overview(connection))
 
 
 @router.post(
@@ -60,7 +62,7 @@ async def start(request: Request, name: Name) -> Response:
         build = found or await rebuild.request(connection, views, book, asked.scope())
         progress = await rebuild.progress_of(connection, build)
     await program.rebuilds.work_on(build.id)
-    return _json(progress, 202, {"Location": f"/v1/projections/{name}/rebuilds/{build.id}"})
+    return json_response(progress, 202, {"Location": f"/v1/projections/{name}/rebuilds/{build.id}"})
 
 
 @router.get(
@@ -68,7 +70,7 @@ async def start(request: Request, name: Name) -> Response:
 )
 async def progress(request: Request, name: Name, build_id: BuildId) -> Response:
     """How far a rebuild is: `state`, `done` of `total` events, rate, seconds left, and whether it was verified."""
-    return _json(await _progress(request, name, build_id))
+    return json_response(await _progress(request, name, build_id))
 
 
 @router.post(
@@ -84,7 +86,7 @@ async def activate(request: Request, name: Name, build_id: BuildId) -> Response:
             await builds.activate(connection, build_id, program.book)
         except CannotDo as error:
             raise Refused("not_possible", str(error)) from error
-    return _json(await _progress(request, name, build_id))
+    return json_response(await _progress(request, name, build_id))
 
 
 @router.post("/{name}/activate", responses=openapi.ok("Progress", "unknown_projection", "not_possible"))
@@ -116,7 +118,7 @@ async def rollback(request: Request, name: Name) -> Response:
             build_id = await builds.roll_back(connection, name, program.book)
         except CannotDo as error:
             raise Refused("not_possible", str(error)) from error
-    return _json(await _progress(request, name, build_id))
+    return json_response(await _progress(request, name, build_id))
 
 
 @router.delete(
@@ -149,8 +151,7 @@ async def parked(request: Request, name: Name, paged: Annotated[Paged, Query()])
         found = await parking.list_parked(connection, paged.limit + 1, after)
     shown = found[: paged.limit]
     last = shown[-1] if len(found) > len(shown) else None
-    cursor = encode_cursor((last.shop_id, last.stream) if last else None)
-    return _json({"items": shown, "next_cursor": cursor})
+    return listed(shown, (last.shop_id, last.stream) if last else None)
 
 
 @router.post(
@@ -200,7 +201,3 @@ def _view(name: str) -> View:
     if name not in BY_NAME:
         raise Refused("unknown_projection", f"No projection is called {name!r}; there are {', '.join(BY_NAME)}.")
     return BY_NAME[name]
-
-
-def _json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(body), status, headers, "application/json")

@@ -10,7 +10,8 @@ from fastapi.responses import Response
 from api.http import openapi
 from api.http.parameters import ReportQuery, ShopId
 from api.http.problems import Refused, wrong
-from api.http.routes.orders import as_json, at_another_moment, wait_for
+from api.http.responses import json_response
+from api.http.routes.orders import at_another_moment, wait_for
 from api.program import Program
 from infrastructure.log.log import read_head
 from infrastructure.projections.views import ORDERS, VIOLATIONS
@@ -42,12 +43,12 @@ async def daily(request: Request, shop_id: ShopId, query: Annotated[ReportQuery,
         raise wrong("from", str(error)) from error
     if moment:
         report = partial(daily_report_at, program.url, shop_id, program.book, period, moment)
-        return as_json(await of_every_order(program, shop_id, "report", report))
+        return json_response(await of_every_order(program, shop_id, "report", report))
     if query.min_position:
         for view in (ORDERS, VIOLATIONS):
             await wait_for(program, shop_id, view, query.min_position)
     async with program.pool.read() as connection:
-        return as_json(await daily_report(connection, shop_id, period, now))
+        return json_response(await daily_report(connection, shop_id, period, now))
 
 
 async def of_every_order(program: Program, shop_id: str, command: str, fold: Callable[[], Awaitable[T]]) -> T:

@@ -8,10 +8,11 @@ from fastapi.responses import Response
 
 from api.backtests import BacktestRequest
 from api.http import openapi
-from api.http.parameters import Query as Parameters
+from api.http.paging import listed
 from api.http.parameters import ShopId
 from api.http.problems import Refused
-from api.http.requests import MAX_COMMAND_BYTES, invalid, read_body
+from api.http.requests import MAX_COMMAND_BYTES, Parameters, invalid, read_body
+from api.http.responses import json_response
 from api.program import Program
 from infrastructure.jobs import backtests as backtest_jobs
 from infrastructure.jobs.backtests import TooMany
@@ -25,7 +26,7 @@ BacktestId = Annotated[int, Path(ge=1, le=2**31 - 1, description="The backtest's
 async def rules(request: Request, query: Annotated[Parameters, Query()]) -> Response:
     """The rule sets that orders are judged by, by the date from which each is in force."""
     program: Program = request.app.state.program
-    return _json({"items": program.book.sets, "next_cursor": None})
+    return listed(program.book.sets)
 
 
 @router.post(
@@ -53,7 +54,7 @@ async def ask(request: Request, shop_id: ShopId) -> Response:
         except TooMany as error:
             raise Refused("too_many_backtests", str(error)) from error
     await program.backtests.work()
-    return _json(job, 202, {"Location": f"/v1/shops/{shop_id}/rules/backtests/{job.id}"})
+    return json_response(job, 202, {"Location": f"/v1/shops/{shop_id}/rules/backtests/{job.id}"})
 
 
 @router.get("/v1/shops/{shop_id}/rules/backtests", responses=openapi.page("BacktestJob"))
@@ -62,7 +63,7 @@ async def backtests(request: Request, shop_id: ShopId, query: Annotated[Paramete
     program: Program = request.app.state.program
     async with program.pool.read() as connection:
         found = await backtest_jobs.of_shop(connection, shop_id)
-    return _json({"items": found, "next_cursor": None})
+    return listed(found)
 
 
 @router.get(
@@ -77,8 +78,4 @@ async def backtest(request: Request, shop_id: ShopId, backtest_id: BacktestId) -
         raise Refused("unknown_backtest", f"Shop {shop_id} has no backtest {backtest_id}.")
     if not job.is_finished:
         await program.backtests.work()  # whoever was at work on it may have been killed
-    return _json(job)
-
-
-def _json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode(body), status, headers, "application/json")
+    return json_response(job)

@@ -2,7 +2,6 @@
 
 import html
 
-import msgspec
 import psycopg
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
@@ -11,6 +10,7 @@ from psycopg_pool import PoolTimeout
 
 from api.http import openapi
 from api.http.problems import PROBLEMS, Refused
+from api.http.responses import json_response
 from api.program import Program
 
 router = APIRouter(tags=["service"])
@@ -24,7 +24,7 @@ async def root() -> Response:
 @router.get("/healthz")
 async def healthz() -> Response:
     """The process is alive; nothing else is looked at."""
-    return Response(msgspec.json.encode({"status": "ok"}), media_type="application/json")
+    return json_response({"status": "ok"})
 
 
 @router.get("/readyz", responses=openapi.problem_responses("unavailable"))
@@ -36,7 +36,7 @@ async def readyz(request: Request) -> Response:
             await connection.execute("SELECT 1")
     except (psycopg.Error, PoolTimeout) as error:
         raise Refused("unavailable") from error
-    return Response(msgspec.json.encode({"status": "ready"}), media_type="application/json")
+    return json_response({"status": "ready"})
 
 
 @router.get("/metrics", response_class=PlainTextResponse)

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
-from api.http.parameters import Paged, ShopId, SkuId, SkuQuery, SkusQuery, Waiting
+from api.http.paging import Paged, decode_cursor, listed
+from api.http.parameters import ShopId, SkuId, SkuQuery, SkusQuery, Waiting
 from api.http.problems import Refused
-from api.http.requests import decode_cursor
-from api.http.routes.orders import listed, read_list, wait_for
+from api.http.responses import json_response
+from api.http.routes.orders import read_list, wait_for
 from api.program import Program
 from infrastructure.log.log import read_stream
 from infrastructure.log.streams import OF_SKU
@@ -113,4 +113,4 @@ async def sku(request: Request, shop_id: ShopId, sku_id: SkuId, query: Annotated
     if found is None:
         raise Refused("unknown_sku", f"The shop has no SKU {sku_id}.")
     headers = {"ETag": f'"{found.version}"', "Shiplock-Position": str(found.position)}
-    return Response(msgspec.json.encode(found), 200, headers, "application/json")
+    return json_response(found, headers=headers)

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from api.http import openapi
 from api.http.parameters import Moment, ShopId
-from api.http.parameters import Query as Parameters
 from api.http.problems import wrong
-from api.http.requests import actor, invalid, read_body
+from api.http.requests import Parameters, actor, invalid, read_body
+from api.http.responses import json_response
 from api.http.routes.commands import Actor, as_problem
 from api.http.stockout_applications import MOST_ORDERS, StockoutApplications
 from api.program import Program
@@ -94,7 +94,7 @@ async def apply(
     except Exception as error:
         raise as_problem(error) from error
     headers = {"Shiplock-Position": str(report.position)} if report.position else None
-    return Response(msgspec.json.encode(report), 200, headers, "application/json")
+    return json_response(report, headers=headers)
 
 
 def _rows(body: bytes) -> list[Entry | Rejected]:

@@ -3,15 +3,14 @@
 from datetime import datetime
 from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
+from api.http.paging import decode_cursor, listed
 from api.http.parameters import CaseId, CasesQuery, ShopId, SkuQuery, Waiting
 from api.http.problems import Refused
-from api.http.requests import decode_cursor
-from api.http.routes.orders import listed
+from api.http.responses import json_response
 from api.http.routes.skus import wait_for_board
 from api.program import Program
 from domain.stockout.case import StockoutCase
@@ -94,7 +93,7 @@ async def case(request: Request, shop_id: ShopId, case_id: CaseId, query: Annota
     async with program.pool.read() as connection:
         found = await _case(connection, shop_id, case_id)
     shown = case_view(found, program.book, clock.now())
-    return Response(msgspec.json.encode(shown), media_type="application/json")
+    return json_response(shown)
 
 
 async def _case(connection: ReadConnection, shop_id: str, case_id: str) -> StockoutCase:

@@ -6,10 +6,11 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
+from api.http.paging import decode_cursor
 from api.http.parameters import ShopId, SupplierId, SupplierQuery, SuppliersQuery, Waiting
 from api.http.problems import Refused
-from api.http.requests import decode_cursor
-from api.http.routes.orders import as_json, read_list, wait_for
+from api.http.responses import json_response
+from api.http.routes.orders import read_list, wait_for
 from api.program import Program
 from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.views import HANDOVERS
@@ -77,7 +78,7 @@ async def supplier(
         )
     if found is None:
         raise _unknown(supplier_id)
-    return as_json(found)
+    return json_response(found)
 
 
 def _unknown(supplier_id: str) -> Refused:

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from api.http import openapi
 from api.http.parameters import Moment, OrderSn, ShopId
-from api.http.parameters import Query as Parameters
 from api.http.problems import Refused
-from api.http.routes.orders import as_json
+from api.http.requests import Parameters
+from api.http.responses import json_response
 from api.program import Program
 from domain.order.fold import fold
 from domain.stockout.way_out import WayOut, way_out
@@ -38,7 +38,7 @@ async def ways(
 
     The cheapest way that is possible comes first. Sending something else is listed last, as the fraud it is.
     """
-    return as_json(await way_out_of(request.app.state.program, shop_id, order_sn, query.at))
+    return json_response(await way_out_of(request.app.state.program, shop_id, order_sn, query.at))
 
 
 async def way_out_of(program: Program, shop_id: str, order_sn: str, at: datetime | None) -> WayOut:
