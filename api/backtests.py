@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import msgspec
 
 from api.beside import Beside
-from api.moments import FIRST, LAST
+from api.moments import LATEST
+from domain.kernel import EARLIEST
 from domain.rules.ruleset import RuleSet
 from infrastructure.database.pool import Pool
 from infrastructure.jobs import backtests as backtest_jobs
@@ -28,7 +29,7 @@ class BacktestRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     def asked(self) -> Asked:
         """Raises ``InvalidRuleSet`` and ``ValueError``, also for times outside 2015 to 2100."""
         for name, at in (("from", self.since), ("to", self.until), ("as_of", self.as_of)):
-            if at is not None and not FIRST <= at <= LAST:
+            if at is not None and not EARLIEST <= at <= LATEST:
                 raise ValueError(f"`{name}` must be a time between 2015 and 2100")
         rules = RuleSet.parse(self.rules)
         return Asked(rules=rules, since=self.since, until=self.until, as_of=self.as_of)

@@ -6,9 +6,9 @@ from typing import Annotated
 import msgspec
 
 from domain.calendar import BEIJING
+from domain.kernel import EARLIEST
 
-FIRST = datetime(2015, 1, 1, tzinfo=BEIJING)
-LAST = datetime(2100, 1, 1, tzinfo=BEIJING)
+LATEST = datetime(2100, 1, 1, tzinfo=BEIJING)
 _decoder = msgspec.json.Decoder(Annotated[datetime, msgspec.Meta(tz=True)])
 
 
@@ -22,7 +22,7 @@ def parse_moment(given: object) -> datetime:
         moment: datetime = _decoder.decode(msgspec.json.encode(text))
     except msgspec.DecodeError:
         raise ValueError("not an RFC 3339 time with offset, such as 2026-03-02T09:00:00+08:00") from None
-    if not FIRST <= moment <= LAST:
+    if not EARLIEST <= moment <= LATEST:
         raise ValueError("a time between 2015 and 2100 is needed")
     return moment.astimezone(UTC)
 
@@ -33,6 +33,6 @@ def parse_day(given: object) -> date:
         day = msgspec.convert(str(given).strip(), date)
     except msgspec.ValidationError:
         raise ValueError("not a day such as 2026-03-02") from None
-    if not FIRST.date() <= day <= LAST.date():
+    if not EARLIEST.date() <= day <= LATEST.date():
         raise ValueError("a day between 2015 and 2100 is needed")
     return day
