@@ -14,6 +14,7 @@ from datetime import datetime
 
 import msgspec
 
+from domain.calendar import iso_seconds
 from domain.order import events as e
 from domain.order.deadlines import ship_by
 from domain.order.snapshot import Snapshot
@@ -91,8 +92,8 @@ def _group(order: Order, snapshot: Snapshot, book: RuleBook) -> Iterator[Observa
     is_news = order.group_formed_at is None or not order.group_time_known
     if formed_at is not None and (is_news or not _same_second(order.group_formed_at, formed_at)):
         if order.group_formed_at is not None and order.group_time_known:
-            ours = _said(order.group_formed_at)
-            yield _contradiction("group_formed_at_differs", ours, _said(formed_at), snapshot)
+            ours = iso_seconds(order.group_formed_at)
+            yield _contradiction("group_formed_at_differs", ours, iso_seconds(formed_at), snapshot)
         takes_promise = order.promised_at is None or formed_at >= order.promised_at
         yield _at(e.GroupFormed(promise if takes_promise else None), formed_at, snapshot)
         current = promise if takes_promise else order.promised_ship_by
@@ -218,7 +219,3 @@ def _same_second(ours: datetime | None, platforms: datetime) -> bool:
 
 def _pieces(lines: tuple[e.Line, ...]) -> str:
     return ", ".join(sorted(f"{line.quantity} x {line.sku_id}" for line in lines))
-
-
-def _said(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds")

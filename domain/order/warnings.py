@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from domain.calendar import BEIJING
+from domain.calendar import BEIJING, beijing_minute
 from domain.order.state import Order
 from domain.rules.ruleset import RuleSet
 from domain.sku.state import Sku
@@ -86,7 +86,8 @@ def doubts(order: Order, rules: RuleSet, uses: Sequence[Use]) -> list[OrderWarni
             last = max(before, key=lambda use: (use.uploaded_at, use.order_sn))
             days = rules.tracking.reuse_days
             detail = (
-                f"{parcel.tracking_number} went up for order {last.order_sn} at {_said(last.uploaded_at)}. "
+                f"{parcel.tracking_number} went up for order {last.order_sn} "
+                f"at {beijing_minute(last.uploaded_at)}. "
                 f"A number that another receiver's parcel had within {days} days is taken for a false shipment."
             )
             found.append(
@@ -128,7 +129,3 @@ def missed_conditions(
         detail = f"{before} applications were filed that day before; the platform takes {asked.daily_limit} a day."
         found.append(OrderWarning("daily_limit", detail))
     return found
-
-
-def _said(moment: datetime) -> str:
-    return moment.astimezone(BEIJING).strftime("%Y-%m-%d %H:%M")

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Protocol, Self, get_args
 
 import msgspec
 from msgspec import Meta
@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from domain.calendar import BEIJING, ExpectedDecision, days, end_of_day, expected_decision, hours, later
 from domain.kernel import GoodsType, ViolationKind
-from domain.order.state import Order
 from domain.rules.reading import read
 
 _FIRST = datetime(2015, 1, 1, tzinfo=BEIJING)
@@ -55,6 +54,26 @@ _Percent = Annotated[int, Meta(gt=0, le=1_000, description="a whole number from 
 _HourOfDay = Annotated[int, Meta(gt=0, lt=24, description="an hour of the day from 1 to 23")]
 
 
+class JudgedOrder(Protocol):
+    """The facts of an order that rules depend on. They know no others.
+
+    A fact is ``None`` where it is not known. Times are aware, money is fen.
+    """
+
+    @property
+    def placed_at(self) -> datetime | None: ...
+    @property
+    def group_formed_at(self) -> datetime | None: ...
+    @property
+    def goods_type(self) -> GoodsType: ...
+    @property
+    def region(self) -> str | None: ...
+    @property
+    def open_in_festival(self) -> bool | None: ...
+    @property
+    def paid_fen(self) -> int | None: ...
+
+
 class _Sourced(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A rule with the place it was learned from and how sure that is."""
 
@@ -88,8 +107,13 @@ class ShipBy(Hours, frozen=True):
     """Hours from the group's forming to the upload of a tracking number."""
 
     def __post_init__(self) -> None:
+        self.ordinary_hours()
+
+    def ordinary_hours(self) -> int:
+        """The hours of ordinary goods. Raises ``ValueError`` without them, so no rule set is read that has none."""
         if self.hours.ordinary is None:
             raise ValueError("ordinary goods need hours; the platform's are 48")
+        return self.hours.ordinary
 
 
 class Days(_Sourced, frozen=True):
@@ -288,7 +312,7 @@ class Period(_Sourced, frozen=True, omit_defaults=True):
         if not (self.ship_by_hours or self.ship_before or self.pickup_hours or self.suspends):
             raise ValueError("a period says ship_by_hours, ship_before, pickup_hours or suspends")
 
-    def holds_for(self, order: Order) -> bool:
+    def holds_for(self, order: JudgedOrder) -> bool:
         formed = order.group_formed_at
         return (
             formed is not None
@@ -336,7 +360,7 @@ class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         """
         return read(document, cls, called)
 
-    def ship_by_of(self, order: Order) -> datetime | None:
+    def ship_by_of(self, order: JudgedOrder) -> datetime | None:
         """When an order whose group has formed is to be shipped, as far as the rules know."""
         limit = self.ship_by.hours.get(order.goods_type)
         if limit is None or order.group_formed_at is None:
@@ -350,7 +374,7 @@ class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
                     break
         return later(order.group_formed_at, hours(limit))
 
-    def pickup_hours(self, order: Order) -> int | None:
+    def pickup_hours(self, order: JudgedOrder) -> int | None:
         """Hours from the upload to the carrier's first scan; ``None`` where no carrier is needed."""
         limit = self.pickup.hours.get(order.goods_type)
         for period in self.periods:
@@ -358,7 +382,7 @@ class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
                 return period.pickup_hours.get(order.goods_type) or limit
         return limit
 
-    def penalty_fen(self, kind: ViolationKind, order: Order) -> int | None:
+    def penalty_fen(self, kind: ViolationKind, order: JudgedOrder) -> int | None:
         """What a violation costs; nothing while its penalty is suspended, ``None`` where it can't be known."""
         for period in self.periods:
             if kind in period.suspends and period.holds_for(order):
@@ -379,7 +403,7 @@ class RuleBook:
         names = [rules.name for rules in self.sets]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two rule sets are called {min(twice)}")
-        self._successions, self._in_force = _stretches(self.sets)
+        self._changes, self._in_force = _timeline(self.sets)
 
     @classmethod
     def parse(cls, documents: Iterable[str]) -> Self:
@@ -388,21 +412,21 @@ class RuleBook:
 
     def in_force(self, at: datetime) -> RuleSet:
         """The set in force at a moment, with the periods of then; before the first known set, the first."""
-        return self._in_force[bisect_right(self._successions, at)]
+        return self._in_force[bisect_right(self._changes, at)]
 
-    def governing(self, order: Order) -> RuleSet:
+    def governing(self, order: JudgedOrder) -> RuleSet:
         """The set an order is judged by: that of its group's forming, until then that of its placing."""
         since = order.group_formed_at or order.placed_at
-        return self.in_force(since) if since and self._successions else self._in_force[-1]
+        return self.in_force(since) if since and self._changes else self._in_force[-1]
 
 
-def _stretches(sets: Sequence[RuleSet]) -> tuple[list[datetime], list[RuleSet]]:
-    """The moments at which what is in force changes, and what is: before the first of them and after each.
+def _timeline(sets: Sequence[RuleSet]) -> tuple[list[datetime], list[RuleSet]]:
+    """The moments at which the rules change; and the rules in force before the first of them and after each.
 
     Each is a set with only the periods of that time, so that orders of ordinary times need not look at any.
     """
     begins: list[datetime] = []
-    found: list[RuleSet] = []
+    in_force: list[RuleSet] = []
     ends = [*(rules.effective_from for rules in sets[1:]), _LAST]
     begin = datetime.min.replace(tzinfo=UTC)
     for rules, end in zip(sets, ends, strict=True):
@@ -410,6 +434,6 @@ def _stretches(sets: Sequence[RuleSet]) -> tuple[list[datetime], list[RuleSet]]:
         for since in (begin, *sorted(edge for edge in edges if begin < edge < end)):
             begins.append(since)
             then = tuple([p for p in rules.periods if p.formed_from <= since < p.formed_before])
-            found.append(replace(rules, periods=then))
+            in_force.append(replace(rules, periods=then))
         begin = end
-    return [begin.astimezone(UTC) for begin in begins[1:]], found  # moments of one zone compare quickly
+    return [begin.astimezone(UTC) for begin in begins[1:]], in_force  # moments of one zone compare quickly

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from domain.calendar import BEIJING
+from domain.calendar import beijing_minute
 from domain.sku.state import Capacity, Sku
 
 StepName = Literal["counted", "not_counted", "shipped", "made", "shipping", "reserved", "short", "delisted"]
@@ -78,7 +78,7 @@ def sellable(sku: Sku, demand: Demand, hours: int, now: datetime) -> Sellable:
         return _not_counted(sku, demand)
     on_hand = max(sku.count.on_hand - demand.shipped, 0)
     steps = [
-        Step("counted", sku.count.on_hand, f"{sku.count.on_hand} were counted at {_said(sku.count.at)}."),
+        Step("counted", sku.count.on_hand, f"{sku.count.on_hand} were counted at {beijing_minute(sku.count.at)}."),
     ]
     if demand.shipped:
         unknown = "; what was made since then is not known to be there" if on_hand == 0 else ""
@@ -91,7 +91,11 @@ def sellable(sku: Sku, demand: Demand, hours: int, now: datetime) -> Sellable:
     else:
         per_day = sku.capacity.production_per_day
         steps.append(
-            Step("made", made, f"{per_day} a day are made; {made} early enough to be shipped by {_said(ship_by)}.")
+            Step(
+                "made",
+                made,
+                f"{per_day} a day are made; {made} early enough to be shipped by {beijing_minute(ship_by)}.",
+            )
         )
     there = on_hand + made
     if movable is None:
@@ -111,8 +115,8 @@ def sellable(sku: Sku, demand: Demand, hours: int, now: datetime) -> Sellable:
         steps.append(Step("short", -left, f"{-left} are owed beyond that; less than none can't be sold."))
         left = 0
     beyond = demand.pending - left
-    if not sku.listed:
-        steps.append(Step("delisted", -left, _off_the_shelf(sku)))
+    if (delisted_at := sku.delisted_at) is not None:
+        steps.append(Step("delisted", -left, _off_sale(delisted_at)))
         left = 0
     oversold_by = max(demand.due - there, 0)
     warnings = []
@@ -120,7 +124,7 @@ def sellable(sku: Sku, demand: Demand, hours: int, now: datetime) -> Sellable:
         warnings.append(
             StockWarning(
                 "oversold",
-                f"{oversold_by} of {demand.due} pieces due by {_said(ship_by)} can't be shipped by then. "
+                f"{oversold_by} of {demand.due} pieces due by {beijing_minute(ship_by)} can't be shipped by then. "
                 "Sell no more; make more, ship more, or apply for stockout.",
             )
         )
@@ -137,8 +141,8 @@ def sellable(sku: Sku, demand: Demand, hours: int, now: datetime) -> Sellable:
 
 def _not_counted(sku: Sku, demand: Demand) -> Sellable:
     step = Step("not_counted", 0, "The stock was never counted; tell it with count-stock.")
-    if not sku.listed:
-        return Sellable(None, 0, (step, Step("delisted", 0, _off_the_shelf(sku))), 0, 0, ())
+    if (delisted_at := sku.delisted_at) is not None:
+        return Sellable(None, 0, (step, Step("delisted", 0, _off_sale(delisted_at))), 0, 0, ())
     warnings = (StockWarning("not_counted", step.detail),) if demand.reserved or demand.pending else ()
     return Sellable(None, None, (step,), 0, None, warnings)
 
@@ -157,10 +161,5 @@ def _by(ship_by: datetime, capacity: Capacity | None, hours: int) -> tuple[int, 
     return min(in_time, capacity.production_per_day * hours // 24), movable
 
 
-def _off_the_shelf(sku: Sku) -> str:
-    assert sku.delisted_at
-    return f"It was delisted at {_said(sku.delisted_at)}; nothing is for sale."
-
-
-def _said(moment: datetime) -> str:
-    return moment.astimezone(BEIJING).strftime("%Y-%m-%d %H:%M")
+def _off_sale(delisted_at: datetime) -> str:
+    return f"It was delisted at {beijing_minute(delisted_at)}; nothing is for sale."

@@ -79,9 +79,7 @@ class SkuView(msgspec.Struct, frozen=True):
 
 def ordinary_hours(book: RuleBook, now: datetime) -> int:
     """Within how many hours an ordinary order whose group forms now must be shipped."""
-    limit = book.in_force(now).ship_by.hours.ordinary
-    assert limit is not None  # a rule set has one
-    return limit
+    return book.in_force(now).ship_by.ordinary_hours()
 
 
 def view(sku: Sku, demand: Demand, cases: Sequence[StockoutCase], book: RuleBook, now: datetime) -> SkuView:

@@ -1,17 +1,22 @@
-"""The stockout case: from the first application for a SKU until nothing is left undecided (seed 2).
+"""The stockout case: from the first application for a SKU until none of its orders is undecided (seed 2).
 
-A stockout application on one order opens a case for each SKU it is about, unless one is open. Every order of
-the SKU that was open then, or was formed later while the SKU could be bought and was not restocked, is in it,
-and so is every order that applies while it lasts. It closes when all of them are shipped or ended and the SKU
-is off the shelf or restocked. Nothing of this is stored: it follows from the applications, from what orders
-want of the SKU, and from what was told of the SKU.
+Nothing of a case is stored. ``cases`` computes the cases of a SKU from the applications, the orders and the SKU's
+history, by these rules:
+
+- A case opens with a stockout application for the SKU, unless a case is open.
+- A quiet window is a time in which no order falls into the case: the SKU is off sale, or it was restocked. A
+  restock is a count that covers the pieces owed to open orders; its window never ends.
+- These orders are in the case: those that are open when it opens, those whose group forms later outside of the
+  quiet windows, and those that apply while the case is open.
+- The case closes in the first quiet window in which all orders that are in it by then are decided: shipped or
+  ended. It closes when the window begins, or with the last decision if that comes later.
 """
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import accumulate
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
@@ -19,16 +24,18 @@ from domain.history import Recorded
 from domain.order.events import ReviewOutcome
 from domain.order.reservations import ReservationState
 from domain.sku.events import SkuEvent, StockCounted
-from domain.sku.state import fold
+from domain.sku.state import Delisting, Sku, fold
 
 Standing = Literal["at_risk", "applied", "rejected", "approved", "shipped", "refunded", "cancelled"]
-"""How an order stands in a case. ``rejected``: the application was, and it is still to be shipped."""
+"""How an order stands in a case. ``rejected``: the platform rejected its application, and it must be shipped."""
 
 STANDINGS: tuple[Standing, ...] = (
     "at_risk", "applied", "rejected", "approved", "shipped", "refunded", "cancelled",
 )  # fmt: skip
 
 _OPEN: frozenset[Standing] = frozenset(("at_risk", "applied", "rejected"))
+
+# ---- what a case is made from -----------------------------------------------------------------------
 
 
 class Application(msgspec.Struct, frozen=True, gc=False):
@@ -41,10 +48,10 @@ class Application(msgspec.Struct, frozen=True, gc=False):
     outcome: ReviewOutcome | None = None
 
 
-class Wanted(msgspec.Struct, frozen=True, gc=False):
-    """What one order wants of the SKU. ``state`` and ``ended_at`` are of its last piece to be settled.
+class SkuOrder(msgspec.Struct, frozen=True, gc=False):
+    """An order of the SKU. ``state`` and ``ended_at`` are those of its last piece to be shipped or ended.
 
-    ``contacted_at`` is when its buyer was last spoken to, ``cost_fen`` what a stockout of the order would cost.
+    ``contacted_at`` is the last contact with its buyer, ``cost_fen`` the price of a stockout of the order.
     """
 
     order_sn: str
@@ -60,11 +67,14 @@ class Wanted(msgspec.Struct, frozen=True, gc=False):
         return self.formed_at <= at and (self.ended_at is None or self.ended_at > at)
 
 
-class InCase(msgspec.Struct, frozen=True, gc=False):
-    """An order in a case: since when, how it stands, whether its buyer was spoken to, what is at stake.
+# ---- what a case is ---------------------------------------------------------------------------------
 
-    ``by_application`` says that its own application brought it in. Another fell in, and its buyer is to be spoken
-    to since then, whether it applies later or not.
+
+class CaseMember(msgspec.Struct, frozen=True, gc=False):
+    """An order in a case, since a moment.
+
+    ``by_application`` says that its own application brought it in. Any other order fell in, and the time to contact
+    its buyer runs since then, whether it applies later or not.
     """
 
     order_sn: str
@@ -82,11 +92,11 @@ class InCase(msgspec.Struct, frozen=True, gc=False):
 
 
 class StockoutCase(msgspec.Struct, frozen=True):
-    """A case; ``time_known`` is false when the application was merely seen by ``opened_at``.
+    """A case; ``time_known`` is false when its first application was filed at an unknown time before ``opened_at``.
 
-    ``delisted_at`` is when the SKU was first off the shelf, ``restocked_at`` when a count covered what was owed.
-    While neither holds the case can't close, and every new order of the SKU falls into it: so it is again when
-    the SKU is put back on the shelf without a restock.
+    ``delisted_at`` is when the SKU was first off sale, ``restocked_at`` when a count covered the pieces owed. While
+    neither holds, the case cannot close and every new order of the SKU falls into it. The same is true after the
+    SKU is relisted without a restock.
     """
 
     sku_id: str
@@ -98,204 +108,224 @@ class StockoutCase(msgspec.Struct, frozen=True):
     delisted_at: datetime | None
     restocked_at: datetime | None
     closed_at: datetime | None
-    orders: tuple[InCase, ...]
+    orders: tuple[CaseMember, ...]
 
     @property
     def case_id(self) -> str:
-        """The SKU and the place in the log of the application that was told first."""
+        """The SKU, and the lowest position in the log of the case's applications."""
         return f"{self.sku_id}:{self.number}"
 
     def counts(self) -> dict[Standing, int]:
-        """How many orders stand how."""
-        found: dict[Standing, int] = dict.fromkeys(STANDINGS, 0)
+        """The number of orders by their standing."""
+        counts: dict[Standing, int] = dict.fromkeys(STANDINGS, 0)
         for order in self.orders:
-            found[order.standing] += 1
-        return found
+            counts[order.standing] += 1
+        return counts
 
 
 def cases(
     sku_id: str,
-    told: Sequence[Recorded[SkuEvent]],
+    history: Sequence[Recorded[SkuEvent]],
     applications: Iterable[Application],
-    wanted: Sequence[Wanted],
+    orders: Sequence[SkuOrder],
 ) -> list[StockoutCase]:
     """All cases of a SKU, the oldest first.
 
-    ``told`` is the SKU's history, ``wanted`` are the orders of it whose group formed, at least those that were
-    open when the first application was filed or formed later.
+    ``history`` is the SKU's. ``orders`` are the orders of the SKU whose group formed: at least those that were open
+    when the first application was filed, and those that formed later.
     """
-    owed = _Owed(wanted)
-    groups: list[_Group] = []
+    sku = fold(sku_id, history)
+    counts = [(each.occurred_at, each.event.on_hand) for each in history if isinstance(each.event, StockCounted)]
+    demand = _Demand(orders)
+    computed: list[_Case] = []
     for application in sorted(applications, key=lambda each: (each.requested_at, each.position)):
-        if not groups or not groups[-1].takes(application):
-            groups.append(_Group(sku_id, told, application, owed))
-        groups[-1].add(application)
-    return [group.case() for group in groups]
+        if not computed or not computed[-1].is_open(application.requested_at):
+            computed.append(_Case(sku, counts, demand, application))
+        computed[-1].add(application)
+    return [case.result() for case in computed]
 
 
-class _Owed:
-    """Orders of a SKU, and how many pieces were owed to open ones at any moment."""
+# ---- the pieces owed, and the restock that covers them ----------------------------------------------
 
-    def __init__(self, wanted: Sequence[Wanted]) -> None:
-        self.by_order = {each.order_sn: each for each in wanted}
-        formed = sorted((each.formed_at, each.quantity) for each in wanted)
-        ended = sorted((each.ended_at, each.quantity) for each in wanted if each.ended_at is not None)
+
+class _Demand:
+    """The orders of a SKU, and the number of pieces owed to open ones at any moment."""
+
+    def __init__(self, orders: Sequence[SkuOrder]) -> None:
+        self.orders = {order.order_sn: order for order in orders}
+        formed = sorted((order.formed_at, order.quantity) for order in orders)
+        ended = sorted((order.ended_at, order.quantity) for order in orders if order.ended_at is not None)
         self._formed = [at for at, _ in formed]
         self._ended = [at for at, _ in ended]
-        self._came = [0, *accumulate(quantity for _, quantity in formed)]
-        self._went = [0, *accumulate(quantity for _, quantity in ended)]
+        self._pieces_formed = [0, *accumulate(quantity for _, quantity in formed)]
+        self._pieces_ended = [0, *accumulate(quantity for _, quantity in ended)]
 
-    def at(self, moment: datetime) -> int:
-        return self._came[bisect_right(self._formed, moment)] - self._went[bisect_right(self._ended, moment)]
-
-
-class _Lull(NamedTuple):
-    """A time in which no order falls into a case: the SKU is off the shelf, or restocked, which has no end."""
-
-    begin: datetime
-    end: datetime | None
-
-    def holds(self, at: datetime) -> bool:
-        """An order that is formed at its very beginning or end was bought while the SKU was for sale."""
-        return self.begin < at and (self.end is None or at < self.end)
+    def owed(self, at: datetime) -> int:
+        formed = self._pieces_formed[bisect_right(self._formed, at)]
+        return formed - self._pieces_ended[bisect_right(self._ended, at)]
 
 
-class _Closing:
-    """What stands against a case closing in a lull: orders in it by then that are undecided; and who was last."""
+def _restock(counts: Iterable[tuple[datetime, int]], demand: _Demand, opened_at: datetime) -> datetime | None:
+    """The first count after the opening that covers the pieces owed. A count of no piece covers nothing."""
+    covering = [at for at, on_hand in counts if at > opened_at and on_hand >= max(demand.owed(at), 1)]
+    return min(covering, default=None)
 
-    def __init__(self, lull: _Lull, orders: Iterable[Wanted], bought_later: Iterable[Wanted]) -> None:
-        self.lull = lull
-        ends = [order.ended_at for order in orders]
-        ends += [order.ended_at for order in bought_later if order.formed_at <= lull.begin]
-        self._undecided = ends.count(None)
-        self._last = max([lull.begin, *(end for end in ends if end is not None)])
 
-    def add(self, order: Wanted) -> None:
+# ---- the windows in which a case can close ----------------------------------------------------------
+
+
+class _QuietWindow:
+    """A time in which no order falls into the case; ``end`` is ``None`` while it lasts.
+
+    ``wait_for`` gathers the orders that are in the case when the window begins, and those that apply later.
+    """
+
+    def __init__(self, begin: datetime, end: datetime | None = None) -> None:
+        self.begin = begin
+        self.end = end
+        self._undecided = 0
+        self._last_decision = begin
+
+    def has_formed(self, order: SkuOrder) -> bool:
+        """Whether the order's group formed in the window. At its very begin and end the SKU was still for sale."""
+        return self.begin < order.formed_at and (self.end is None or order.formed_at < self.end)
+
+    def wait_for(self, order: SkuOrder) -> None:
         if order.ended_at is None:
             self._undecided += 1
         else:
-            self._last = max(self._last, order.ended_at)
+            self._last_decision = max(self._last_decision, order.ended_at)
 
     @property
-    def at(self) -> datetime | None:
-        if self._undecided or (self.lull.end is not None and self._last >= self.lull.end):
+    def closes_at(self) -> datetime | None:
+        """When the case closes in this window: when the last order is decided, if the window lasts until then."""
+        if self._undecided or (self.end is not None and self._last_decision >= self.end):
             return None
-        return self._last
+        return self._last_decision
 
 
-class _Group:
-    """The applications of one case, as they gather."""
+def _quiet_windows(
+    delistings: Iterable[Delisting], restocked_at: datetime | None, opened_at: datetime
+) -> list[_QuietWindow]:
+    """The quiet windows of a case, in order: the delistings up to the restock, then all time after the restock."""
+    windows = [
+        _QuietWindow(max(delisting.delisted_at, opened_at), delisting.relisted_at)
+        for delisting in delistings
+        if delisting.relisted_at is None or delisting.relisted_at > opened_at
+    ]
+    if restocked_at is None:
+        return windows
+    windows = [window for window in windows if window.begin < restocked_at]
+    if windows and (windows[-1].end is None or windows[-1].end >= restocked_at):
+        windows[-1].end = None
+    else:
+        windows.append(_QuietWindow(restocked_at))
+    return windows
 
-    def __init__(self, sku_id: str, told: Sequence[Recorded[SkuEvent]], opener: Application, owed: _Owed) -> None:
-        self._sku_id = sku_id
+
+# ---- a case, application by application -------------------------------------------------------------
+
+
+class _Case:
+    """A case while its applications are added, in the order in which they were filed.
+
+    ``_members`` are the orders that were open when it opened, and those that applied. ``_fallen_in`` are the other
+    orders whose group formed later, outside of the quiet windows.
+    """
+
+    def __init__(
+        self, sku: Sku, counts: Iterable[tuple[datetime, int]], demand: _Demand, opener: Application
+    ) -> None:
+        opened_at = opener.requested_at
+        self._sku = sku
         self._opener = opener
-        self._opened_at = opened_at = opener.requested_at
-        self._owed = owed
+        self._orders = demand.orders
+        self._number = opener.position
         self._applications: dict[str, Application] = {}
-        self._brought_in_at = {opener.order_sn: opened_at}
-        self._number = 0
-        sku = fold(sku_id, told)
-        self._delisted_at = sku.off_sale_since(opened_at)
-        self._restocked_at = min(
-            (
-                counted.occurred_at
-                for counted in told
-                if isinstance(counted.event, StockCounted)
-                and counted.occurred_at > opened_at
-                and counted.event.on_hand >= max(owed.at(counted.occurred_at), 1)
-            ),
-            default=None,
-        )
-        lulls = [
-            _Lull(max(delisting.delisted_at, opened_at), delisting.relisted_at)
-            for delisting in sku.delistings
-            if delisting.relisted_at is None or delisting.relisted_at > opened_at
-        ]
-        if self._restocked_at is not None:
-            lulls = [lull for lull in lulls if lull.begin < self._restocked_at]
-            if lulls and (lulls[-1].end is None or lulls[-1].end >= self._restocked_at):
-                lulls[-1] = _Lull(lulls[-1].begin, None)
-            else:
-                lulls.append(_Lull(self._restocked_at, None))
-        orders = owed.by_order.values()
-        self._orders = {each.order_sn: each for each in orders if each.was_open(opened_at)}
-        later = [each for each in orders if each.formed_at > opened_at]
-        for lull in lulls:
-            later = [each for each in later if not lull.holds(each.formed_at)]
-        self._bought_later = {each.order_sn: each for each in later}
-        self._closings = [_Closing(lull, self._orders.values(), later) for lull in lulls]
-
-    @property
-    def _closing(self) -> _Closing | None:
-        return next((closing for closing in self._closings if closing.at is not None), None)
-
-    @property
-    def _closed_at(self) -> datetime | None:
-        closing = self._closing
-        return closing.at if closing else None
-
-    def takes(self, application: Application) -> bool:
-        closed_at = self._closed_at
-        return closed_at is None or application.requested_at <= closed_at
+        self._applied_in_at = {opener.order_sn: opened_at}
+        self._restocked_at = _restock(counts, demand, opened_at)
+        self._windows = _quiet_windows(sku.delistings, self._restocked_at, opened_at)
+        self._members = {order.order_sn: order for order in self._orders.values() if order.was_open(opened_at)}
+        fallen_in = [order for order in self._orders.values() if order.formed_at > opened_at]
+        for window in self._windows:
+            fallen_in = [order for order in fallen_in if not window.has_formed(order)]
+        self._fallen_in = {order.order_sn: order for order in fallen_in}
+        for window in self._windows:
+            for order in self._members.values():
+                window.wait_for(order)
+            for order in fallen_in:
+                if order.formed_at <= window.begin:
+                    window.wait_for(order)
 
     def add(self, application: Application) -> None:
+        """Add an application that was filed while the case is open."""
         self._applications[application.order_sn] = application
-        self._number = min(self._number or application.position, application.position)
-        order = self._owed.by_order.get(application.order_sn)
-        if order is None or order.order_sn in self._orders:
+        self._number = min(self._number, application.position)
+        order = self._orders.get(application.order_sn)
+        if order is None or order.order_sn in self._members:
             return
-        self._orders[order.order_sn] = order
-        later = self._bought_later.pop(order.order_sn, None)
-        if later is None or later.formed_at > application.requested_at:
-            self._brought_in_at.setdefault(order.order_sn, application.requested_at)
-        for closing in self._closings:
-            if later is None or later.formed_at > closing.lull.begin:
-                closing.add(order)
+        self._members[order.order_sn] = order
+        fell_in = self._fallen_in.pop(order.order_sn, None) is not None
+        if not fell_in or order.formed_at > application.requested_at:
+            self._applied_in_at[order.order_sn] = application.requested_at
+        for window in self._windows:
+            if not fell_in or order.formed_at > window.begin:
+                window.wait_for(order)
 
-    def _members(self) -> list[Wanted]:
-        closing = self._closing
-        later = [
-            each for each in self._bought_later.values() if closing is None or each.formed_at <= closing.lull.begin
+    def is_open(self, at: datetime) -> bool:
+        """Whether the case is open at a moment, by the applications added so far."""
+        closes_at = self._closes_at()
+        return closes_at is None or at <= closes_at
+
+    def result(self) -> StockoutCase:
+        opener = self._orders.get(self._opener.order_sn)
+        closing = self._closing_window()
+        fallen_in = [
+            order for order in self._fallen_in.values() if closing is None or order.formed_at <= closing.begin
         ]
-        return [*self._orders.values(), *later]
-
-    def case(self) -> StockoutCase:
-        opener = self._owed.by_order.get(self._opener.order_sn)
-        orders = [self._in_case(order) for order in self._members()]
+        members = [self._member(order) for order in (*self._members.values(), *fallen_in)]
         return StockoutCase(
-            sku_id=self._sku_id,
+            sku_id=self._sku.sku_id,
             number=self._number,
-            opened_at=self._opened_at,
+            opened_at=self._opener.requested_at,
             opened_by=self._opener.order_sn,
-            opened_by_formed_at=opener.formed_at if opener else self._opened_at,
+            opened_by_formed_at=opener.formed_at if opener else self._opener.requested_at,
             time_known=self._opener.time_known,
-            delisted_at=self._delisted_at,
+            delisted_at=self._sku.off_sale_since(self._opener.requested_at),
             restocked_at=self._restocked_at,
-            closed_at=self._closed_at,
-            orders=tuple(sorted(orders, key=lambda order: (order.since, order.order_sn))),
+            closed_at=self._closes_at(),
+            orders=tuple(sorted(members, key=lambda member: (member.since, member.order_sn))),
         )
 
-    def _in_case(self, order: Wanted) -> InCase:
-        standing = _standing(order, self._applications.get(order.order_sn))
-        brought_in_at = self._brought_in_at.get(order.order_sn)
-        since = brought_in_at or max(self._opened_at, order.formed_at)
-        contacted = order.contacted_at is not None and (brought_in_at is not None or order.contacted_at >= since)
-        return InCase(
+    def _closing_window(self) -> _QuietWindow | None:
+        return next((window for window in self._windows if window.closes_at is not None), None)
+
+    def _closes_at(self) -> datetime | None:
+        window = self._closing_window()
+        return window.closes_at if window else None
+
+    def _member(self, order: SkuOrder) -> CaseMember:
+        applied_in_at = self._applied_in_at.get(order.order_sn)
+        since = applied_in_at or max(self._opener.requested_at, order.formed_at)
+        contacted_at = order.contacted_at
+        return CaseMember(
             order_sn=order.order_sn,
             quantity=order.quantity,
             since=since,
-            standing=standing,
-            contacted=contacted,
+            standing=_standing(order, self._applications.get(order.order_sn)),
+            contacted=contacted_at is not None and (applied_in_at is not None or contacted_at >= since),
             ship_by=order.ship_by,
             cost_fen=order.cost_fen,
-            by_application=brought_in_at is not None,
+            by_application=applied_in_at is not None,
         )
 
 
-def _standing(order: Wanted, application: Application | None) -> Standing:
+def _standing(order: SkuOrder, application: Application | None) -> Standing:
     outcome = application.outcome if application else None
     if order.ended_at is None:
-        return "at_risk" if application is None else "applied" if outcome is None else "rejected"
+        if application is None:
+            return "at_risk"
+        return "applied" if outcome is None else "rejected"
     if order.state == "shipped":
         return "shipped"
     if outcome == "approved":

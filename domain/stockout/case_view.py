@@ -11,7 +11,7 @@ from domain.order.state import Order, Status
 from domain.order.view import DeadlineView, deadline_view
 from domain.order.warnings import RelatedFacts
 from domain.rules.ruleset import RuleBook
-from domain.stockout.case import InCase, Standing, StockoutCase
+from domain.stockout.case import CaseMember, Standing, StockoutCase
 from domain.stockout.way_out import PricedWay, prices
 
 CaseState = Literal["open", "closed"]
@@ -83,7 +83,7 @@ def case_view(case: StockoutCase, book: RuleBook, at: datetime) -> CaseView:
     )
 
 
-def contact(case: StockoutCase, in_case: InCase, order: Order, book: RuleBook) -> Deadline:
+def contact(case: StockoutCase, in_case: CaseMember, order: Order, book: RuleBook) -> Deadline:
     """When the buyer is to be spoken to: since the order fell in, or since it applied if that brought it in."""
     rules = book.governing(order)
     if in_case.by_application and order.reviews:
@@ -92,7 +92,7 @@ def contact(case: StockoutCase, in_case: InCase, order: Order, book: RuleBook) -
 
 
 def order_in_case(
-    case: StockoutCase, in_case: InCase, order: Order, book: RuleBook, at: datetime, related_facts: RelatedFacts
+    case: StockoutCase, in_case: CaseMember, order: Order, book: RuleBook, at: datetime, related_facts: RelatedFacts
 ) -> OrderInCase:
     rules = book.governing(order)
     return OrderInCase(

@@ -21,7 +21,7 @@ from domain.order.decisions.closing import cannot_refund
 from domain.order.decisions.shipping import cannot_ship
 from domain.order.decisions.stockout import cannot_meet_conditions, cannot_request_stockout
 from domain.order.fold import evolve
-from domain.order.state import OUT_OF_STOCK, Order
+from domain.order.state import OUT_OF_STOCK, Order, Review
 from domain.order.view import ViolationView, violation_view
 from domain.order.violations import Violation, ladder
 from domain.order.warnings import NO_RELATED_FACTS, OrderWarning, RelatedFacts, missed_conditions
@@ -105,8 +105,8 @@ def options(
         late_at = max(at, later(due, _AN_INSTANT))
         until = deemed if deemed is not None and late_at <= deemed else None
         found.append(_shipping(order, rules, "ship_late", late_at, until))
-    if order.open_review:
-        found.append(_awaiting(order, rules, at))
+    if review := order.open_review:
+        found.append(_awaiting(order, review, rules, at))
     for way, filed_at in applications(order, rules, at).items():
         found.append(_applying(order, rules, way, filed_at, related_facts))
     refunded = (e.OrderRefunded("merchant", OUT_OF_STOCK), at)
@@ -162,10 +162,8 @@ def _applying(order: Order, rules: RuleSet, way: Way, at: datetime, related_fact
     return msgspec.structs.replace(option, warnings=tuple(missed))
 
 
-def _awaiting(order: Order, rules: RuleSet, at: datetime) -> Option:
+def _awaiting(order: Order, review: Review, rules: RuleSet, at: datetime) -> Option:
     """The application is filed; the platform decides."""
-    review = order.open_review
-    assert review
     filed_at = review.requested_at if review.time_known else at
     return _decided(order, rules, "await_review", at, [], rules.review.expected_decision(filed_at), None)
 

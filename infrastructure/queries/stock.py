@@ -15,7 +15,7 @@ from domain.rules.ruleset import RuleBook
 from domain.sku.state import Capacity, Count, Listing, Sku, fold
 from domain.stock.sellable import Demand, horizon
 from domain.stock.view import SkuView, ordinary_hours, view
-from domain.stockout.case import Application, StockoutCase, Wanted, cases
+from domain.stockout.case import Application, SkuOrder, StockoutCase, cases
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.columns import Texts, Times
 from infrastructure.log.log import read_histories
@@ -246,12 +246,12 @@ async def cases_of(
     }
 
 
-def _wanted(rows: Iterable[TupleRow]) -> dict[str, list[Wanted]]:
+def _wanted(rows: Iterable[TupleRow]) -> dict[str, list[SkuOrder]]:
     """By SKU, an order's pieces of one SKU taken together: open while one of them is."""
-    found: dict[str, dict[str, Wanted]] = {}
+    found: dict[str, dict[str, SkuOrder]] = {}
     for sku_id, order_sn, quantity, state, formed_at, ended_at, contacted_at, ship_by_key, cost_key in rows:
         ship_by = None if ship_by_key == FAR_FUTURE else ship_by_key
-        part = Wanted(order_sn, quantity, state, formed_at, ended_at, contacted_at, ship_by, -cost_key)
+        part = SkuOrder(order_sn, quantity, state, formed_at, ended_at, contacted_at, ship_by, -cost_key)
         orders = found.setdefault(sku_id, {})
         if (other := orders.get(order_sn)) is not None:
             last = max(part, other, key=lambda each: each.ended_at or FAR_FUTURE)

@@ -11,7 +11,7 @@ from domain.order.deadlines import ship_by
 from domain.order.fold import fold
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
-from domain.stockout.case import InCase, StockoutCase
+from domain.stockout.case import CaseMember, StockoutCase
 from domain.stockout.case_view import CaseView, OrderInCase, case_view, order_in_case
 from domain.stockout.messages import FilledMessage, Message, fitting
 from infrastructure.database.pool import ReadConnection
@@ -112,7 +112,7 @@ async def at_risk(
     return Page(items, _urgency(shown[-1]) if len(left) > limit else None)
 
 
-def _urgency(order: InCase) -> tuple[int, str, str]:
+def _urgency(order: CaseMember) -> tuple[int, str, str]:
     due = order.ship_by.isoformat() if order.ship_by else "9999"
     return -order.cost_fen, due, order.order_sn
 
@@ -157,7 +157,7 @@ async def messages_of(
 
 def _page_of(
     case: StockoutCase, limit: int, after: tuple[datetime, str] | None
-) -> tuple[list[InCase], tuple[datetime, str] | None]:
+) -> tuple[list[CaseMember], tuple[datetime, str] | None]:
     left = [order for order in case.orders if after is None or (order.since, order.order_sn) > tuple(after)]
     shown = left[:limit]
     return shown, (shown[-1].since, shown[-1].order_sn) if len(left) > limit else None
@@ -169,7 +169,7 @@ async def _orders(
     book: RuleBook,
     now: datetime,
     case: StockoutCase,
-    shown: Sequence[InCase],
+    shown: Sequence[CaseMember],
 ) -> list[OrderInCase]:
     orders = await _folded(connection, shop_id, shown)
     moments = [max(now, order.last_occurred_at or now) for order in orders]
@@ -182,7 +182,7 @@ async def _orders(
     ]
 
 
-async def _folded(connection: ReadConnection, shop_id: str, shown: Sequence[InCase]) -> list[Order]:
+async def _folded(connection: ReadConnection, shop_id: str, shown: Sequence[CaseMember]) -> list[Order]:
     """The orders as they are by now, from their events."""
     streams = [(shop_id, OF_ORDER.stream(each.order_sn)) for each in shown]
     histories = await read_histories(connection, streams)

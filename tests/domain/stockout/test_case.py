@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from domain.order.events import ReviewOutcome
 from domain.order.reservations import ReservationState
 from domain.sku.state import fold
-from domain.stockout.case import Application, StockoutCase, Wanted, cases
+from domain.stockout.case import Application, SkuOrder, StockoutCase, cases
 from tests.domain.sku_vocabulary import SKU_ID, Told, counted, delisted, history_of, relisted
 from tests.domain.vocabulary import (
     MONDAY_8,
@@ -34,15 +34,15 @@ def order(
     state: ReservationState | None = None,
     quantity: int = 1,
     contacted: datetime | None = None,
-) -> Wanted:
-    return Wanted(f"o{number}", quantity, state or ("shipped" if ended else "reserved"), formed, ended, contacted)
+) -> SkuOrder:
+    return SkuOrder(f"o{number}", quantity, state or ("shipped" if ended else "reserved"), formed, ended, contacted)
 
 
 def application(number: int, *, at: datetime = MONDAY_10, outcome: ReviewOutcome | None = None) -> Application:
     return Application(f"o{number}", 100 + number, at, outcome=outcome)
 
 
-def of(*wanted: Wanted, applied: tuple[Application, ...], told: tuple[Told, ...] = ()) -> list[StockoutCase]:
+def of(*wanted: SkuOrder, applied: tuple[Application, ...], told: tuple[Told, ...] = ()) -> list[StockoutCase]:
     return cases(SKU_ID, history_of(*told), applied, wanted)
 
 
@@ -191,7 +191,7 @@ _TIMES = st.integers(0, 60).map(lambda n: MONDAY_8 + hours(n))
 
 
 @st.composite
-def orders(draw: st.DrawFn) -> list[Wanted]:
+def orders(draw: st.DrawFn) -> list[SkuOrder]:
     found = []
     for number in range(draw(st.integers(1, 8))):
         formed = draw(_TIMES)
@@ -213,7 +213,7 @@ _TOLD = st.lists(
 
 @given(wanted=orders(), told=_TOLD, data=st.data())
 def test_whatever_happens_cases_follow_each_other_and_lose_no_order(
-    wanted: list[Wanted], told: list[Told], data: st.DataObject
+    wanted: list[SkuOrder], told: list[Told], data: st.DataObject
 ) -> None:
     applied = tuple(
         application(int(each.order_sn[1:]), at=each.formed_at + hours(data.draw(st.integers(0, 20))))
