@@ -11,7 +11,7 @@ nine and three more days on Saturday at nine.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -21,7 +21,7 @@ from msgspec.structs import replace
 import domain.rules
 from domain.calendar import BEIJING
 from domain.history import Metadata, Recorded, Via
-from domain.kernel import Command, GoodsType, Refusal, ViolationKind
+from domain.kernel import FURTHEST_DEADLINE, Command, GoodsType, Refusal, ViolationKind
 from domain.order import commands as c
 from domain.order import events as e
 from domain.order.decisions.table import decide
@@ -497,3 +497,71 @@ APPROVE = c.CompleteReview(outcome="approved")
 REQUEST_STOCKOUT = c.RequestStockout(reason="no_supply")
 PLACE_HOLD = c.PlaceHold(hold="manual", reason="address looks wrong")
 RELEASE_HOLD = c.ReleaseHold(hold="manual", reason="cleared up")
+
+ORDERED = c.OrderedLine("SKU-1", "GOODS-1", "棉袜 Cotton socks", 1, 4_300)
+PLACE = c.Place(lines=(ORDERED,), paid_fen=4_300)
+
+
+def upload(number: str, **contents: int) -> c.UploadTracking:
+    """Hand over a parcel; ``SKU_1=2`` says that two pieces of ``SKU-1`` are in it."""
+    lines = tuple(c.PackedLine(sku.replace("_", "-"), quantity) for sku, quantity in contents.items())
+    return c.UploadTracking(carrier="SF", tracking_number=number, lines=lines)
+
+
+def parcel(**contents: int) -> tuple[e.ParcelLine, ...]:
+    return tuple(e.ParcelLine(sku.replace("_", "-"), quantity) for sku, quantity in contents.items())
+
+
+def replace_with(number: str, replaces: str | None = None) -> c.ReplaceTracking:
+    return c.ReplaceTracking(carrier="ZTO", tracking_number=number, reason="label was torn", replaces=replaces)
+
+
+A_COMMAND_FOR: dict[str, Command] = {
+    "place": PLACE,
+    "pay": c.Pay(paid_fen=4_300),
+    "form-group": c.FormGroup(),
+    "fail-group": c.FailGroup(),
+    "change-ship-by": c.ChangeShipBy(ship_by=FRIDAY_9, reason="platform"),
+    "upload-tracking": UPLOAD_SF1,
+    "replace-tracking": replace_with("ZT9"),
+    "record-pickup": c.RecordPickup(),
+    "record-delivery": c.RecordDelivery(),
+    "confirm-receipt": c.ConfirmReceipt(),
+    "request-stockout": REQUEST_STOCKOUT,
+    "complete-review": REJECT,
+    "refund": c.Refund(initiated_by="buyer", reason="changed_mind"),
+    "cancel": c.Cancel(reason="changed_mind"),
+    "place-hold": PLACE_HOLD,
+    "release-hold": RELEASE_HOLD,
+    "contact-buyer": c.ContactBuyer(channel="chat", message="We are on it."),
+    "hand-to-supplier": c.HandToSupplier(supplier_id="S-17", expected_tracking_at=TUESDAY_9),
+    "record-supplier-tracking": c.RecordSupplierTracking(carrier="SF", tracking_number="SF1"),
+    "record-supplier-stockout": c.RecordSupplierStockout(reason="sold out"),
+    "take-back-from-supplier": c.TakeBackFromSupplier(reason="too slow"),
+    "file-complaint": c.FileComplaint(finding="empty_parcel"),
+    "decide-complaint": c.DecideComplaint(outcome="upheld"),
+    "appeal": c.AppealViolation(violation_id=violation_id("late_shipment")),
+    "decide-appeal": c.DecideAppeal(violation_id=violation_id("late_shipment"), outcome="upheld"),
+    "record-charge": c.RecordCharge(kind="late_shipment", amount_fen=300, line_id="bill-1"),
+    "record-return": c.RecordReturn(amount_fen=300, line_id="bill-2"),
+}
+"""A command for every action, which some order would take."""
+
+ABSURD = [
+    datetime(1, 1, 1, tzinfo=UTC),
+    datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))),
+    datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=-12))),
+    datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+    datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=timezone(timedelta(hours=-12))),
+    datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=timezone(timedelta(hours=14))),
+    datetime(1970, 1, 1, tzinfo=UTC),
+    FORMED - MICROSECOND,
+    FORMED,
+    FORMED + FURTHEST_DEADLINE + MICROSECOND,
+]
+"""Moments that make no sense as a ship-by of a group that formed at ``FORMED``."""
+
+# ---- orders that tests begin with -------------------------------------------------------------------
+
+SHIPPED = (*awaiting_shipment(), tracking_uploaded("SF1", at=MONDAY_12))
+IN_REVIEW = (*awaiting_shipment(), stockout_requested(at=MONDAY_12))

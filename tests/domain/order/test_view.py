@@ -6,9 +6,9 @@ import pytest
 
 from domain.kernel import Refusal
 from domain.order.decisions.table import ACTIONS
-from tests.domain.order.test_decisions import A_COMMAND_FOR
 from tests.domain.order.test_state import EVERY_KIND
 from tests.domain.vocabulary import (
+    A_COMMAND_FOR,
     FRIDAY_9,
     MONDAY_8,
     MONDAY_9,
