@@ -57,7 +57,7 @@ class MadeUp(NamedTuple):
 
 
 class _Maker:
-    """Makes up one order after another. Money is in fen, prices as from 2023-01 on (DOMAIN.md §1.2-1.6)."""
+    """Makes up one order after another. Money is in fen, prices are those of the rule set pinduoduo-2023-01."""
 
     def __init__(self, seed: int, now: datetime) -> None:
         self._random = Random(seed)

@@ -1,7 +1,7 @@
 """China's working days (工作日), with make-up days (调休).
 
 The State Council publishes a year's plan in the preceding November. A year that is not announced
-yet is answered from the weekday rule and marked uncertain.
+yet is answered from the weekday rule and marked uncertain. Source: working-days.
 """
 
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -127,8 +127,8 @@ def expected_decision(
 ) -> ExpectedDecision:
     """The window in which a stockout application filed at ``filed_at`` should be decided.
 
-    Whether the day of filing counts, at which hour it ends, and whether the platform's reviewers work on make-up
-    days is not known (DOMAIN.md §5); the rule set says it.
+    No source says whether the day of filing counts, at which hour it ends, and whether the platform's reviewers
+    work on make-up days; the rule set says it. Source: review-day-count.
     """
     after = partial(
         working_days_after,

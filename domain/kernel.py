@@ -47,10 +47,10 @@ Pieces = Annotated[int, Meta(ge=1, le=1_000_000)]
 AwareDatetime = Annotated[datetime, Meta(tz=True)]
 
 GoodsType = Literal["ordinary", "presale", "direct_mail", "bonded", "virtual"]
-"""Decides which ship-by and pickup hours of the rule set apply (DOMAIN.md §1.1)."""
+"""Decides which ship-by and pickup hours of the rule set apply. Source: ship-by-ordinary, ship-by-overseas."""
 
 ViolationKind = Literal["late_shipment", "stockout", "false_shipment", "fraudulent_shipment"]
-"""The rules whose breaking is charged, as the platform's bills name them (DOMAIN.md §1.2-1.6, §1.8)."""
+"""The rules whose breaking is charged, as the platform's bills name them. Source: bill-words."""
 
 # ---- commands and refusals --------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 A bill names an order and a kind of violation, never the violation itself, so the two are compared kind by kind.
 Money given back (申诉补回) names no kind at all: it is compared with what overturned violations had cost.
+Source: appeal-return.
 """
 
 from datetime import datetime

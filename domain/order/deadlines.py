@@ -113,8 +113,9 @@ def ship_by(order: Order, rules: RuleSet) -> datetime | None:
     """The moment by which a tracking number must be up, before any pause for a review.
 
     The platform's own promise wins; otherwise the hours of the goods type from the group's forming, or what
-    the rules say of that time (DOMAIN.md §1.1). ``None`` before the group forms, where the time of its forming
+    the rules say of that time. ``None`` before the group forms, where the time of its forming
     isn't known, and for goods whose limit only the platform knows.
+    Source: group-starts-clock, platform-promise.
     """
     if order.promised_ship_by or order.group_formed_at is None:
         return order.promised_ship_by
@@ -129,9 +130,10 @@ def tracking_upload(
     ending: Ending | None,
     first: Parcel | None,
 ) -> Deadline:
-    """48 hours, or what the platform promised, to the first tracking number (seed 3b).
+    """48 hours, or what the platform promised, to the first tracking number.
 
     ``paused`` says that an open review makes the clock stand still.
+    Source: ship-by-ordinary, late-shipment.
     """
     settled = _settled_by_shipping(due, order, ending, first)
     if paused and settled != "met":
@@ -149,7 +151,7 @@ def deemed_stockout(
     ending: Ending | None,
     first: Parcel | None,
 ) -> Deadline:
-    """Three more days after the ship-by; then the order counts as a stockout (seed 3b, DOMAIN.md §1.3 T3).
+    """Three more days after the ship-by; then the order counts as a stockout. Source: deemed-stockout.
 
     It can't fall while a review is open. After a rejection it falls at the later of its due time and
     the rejection, unless the rule set says that the due time stands.
@@ -172,7 +174,7 @@ def deemed_stockout(
 
 
 def carrier_pickup(order: Order, parcel: Parcel, rules: RuleSet, ending: Ending | None) -> Deadline | None:
-    """24 hours from the upload to the carrier's first scan (DOMAIN.md §1.5).
+    """24 hours from the upload to the carrier's first scan. Source: pickup-scan.
 
     A shipment only seen in an export starts no clock: exports carry no scans. When a number is
     replaced in time its clock is waived and the newest number is judged.
@@ -203,7 +205,7 @@ def first_scan(order: Order, parcel: Parcel) -> datetime | None:
 
 
 def review_decision(order: Order, review: Review, rules: RuleSet, ending: Ending | None) -> Deadline:
-    """The platform's own deadline: the later end of the expected window (seed 1)."""
+    """The platform's own deadline: the later end of the expected window. Source: review-window."""
     if not review.time_known:
         return Deadline("review_decision", None, review.decided_at, "met" if review.decided_at else "unknown")
     due = rules.review.expected_decision(review.requested_at).latest
@@ -217,7 +219,7 @@ def review_decision(order: Order, review: Review, rules: RuleSet, ending: Ending
 
 
 def delist_sku(review: Review, sku: Sku, rules: RuleSet) -> Deadline:
-    """Off the shelf at once when stockout is applied for (seed 2)."""
+    """Off the shelf at once when stockout is applied for. Source: delist-at-once."""
     delisted_at = sku.off_sale_since(review.requested_at)
     return delist_since(review.requested_at, review.time_known, sku.sku_id, delisted_at, rules)
 
@@ -227,7 +229,7 @@ def delist_since(
 ) -> Deadline:
     """A ``delist_sku`` that runs since an application: missed until the SKU is off the shelf, and then met.
 
-    The platform takes no application for what can still be bought (DOMAIN.md §1.4).
+    The platform takes no application for what can still be bought. Source: application-conditions.
     """
     due = later(since, hours(rules.delisting.hours)) if time_known else None
     settled: DeadlineState | None = "met" if delisted_at else "unknown" if due is None else None
@@ -235,7 +237,7 @@ def delist_since(
 
 
 def contact_buyer(order: Order, rules: RuleSet, ending: Ending | None) -> Deadline:
-    """The buyer is to be comforted, and the platform applied to (seed 2).
+    """The buyer is to be comforted, and the platform applied to. Source: comfort-buyers.
 
     Due in the hours of the rules from the application; a buyer who was spoken to before has been comforted, too.
     """
@@ -274,6 +276,7 @@ def supplier_tracking(order: Order, handover: Handover, ending: Ending | None) -
     """A supplier's tracking number by when it was expected (一件代发); no rule of the platform hangs on it.
 
     An order that came back in time, or was up by then under other numbers than the supplier's, is waived.
+    Source: dropshipping.
     """
     over_at, over_time_known = handover.came_back_at, True
     if over_at is None and handover.tracking_at is None:

@@ -137,7 +137,7 @@ class ReceiptConfirmed(Event, frozen=True):
 
 @final
 class StockoutRequested(Event, frozen=True):
-    """缺货申请: the merchant applied. Shipping is locked until the review is completed (seed)."""
+    """缺货申请: the merchant applied. Shipping is locked until the review is completed. Source: stockout-lock."""
 
     reason: StockoutReason
     sku_ids: tuple[str, ...] = ()
@@ -154,7 +154,7 @@ class ReviewCompleted(Event, frozen=True):
 class OrderRefunded(Event, frozen=True):
     """Money went back. ``amount_fen`` absent means all of it.
 
-    By the merchant for ``out_of_stock`` it is a stockout (seed 3).
+    By the merchant for ``out_of_stock`` it is a stockout. Source: merchant-refund.
     """
 
     initiated_by: RefundInitiator
@@ -204,7 +204,7 @@ class ParcelComplaintFiled(Event, frozen=True):
 
 @final
 class ParcelComplaintDecided(Event, frozen=True):
-    """The platform upheld or dismissed the complaint; upheld, it is fraud (seed 4)."""
+    """The platform upheld or dismissed the complaint; upheld, it is fraud. Source: fraudulent-shipment."""
 
     outcome: ComplaintOutcome
 

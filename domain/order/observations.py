@@ -213,7 +213,7 @@ def _end(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
 
 
 def _same_second(ours: datetime | None, platforms: datetime) -> bool:
-    """The platform's times have whole seconds."""
+    """The platform's times have whole seconds. Source: platform-times."""
     return ours is not None and ours.replace(microsecond=0) == platforms.replace(microsecond=0)
 
 

@@ -36,7 +36,7 @@ Status = Literal[
 ]
 
 OUT_OF_STOCK = "out_of_stock"
-"""The reason of a refund or cancellation that the platform counts as a stockout (seed, DOMAIN.md §1.3 T1)."""
+"""The reason of a refund or cancellation that the platform counts as a stockout. Source: merchant-refund."""
 
 _SAID_OTHERWISE = {OUT_OF_STOCK, "缺货", "无货", "没货", "断货"}
 

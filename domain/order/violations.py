@@ -175,7 +175,10 @@ def _stockouts(
 def _unremedied(
     order: Order, rules: RuleSet, ending: Ending | None, unscanned: list[tuple[Parcel, _Breach]]
 ) -> _Breach | None:
-    """A false shipment still without any scan when the remedy days from its upload are over (DOMAIN.md §1.3 T4)."""
+    """A false shipment still without any scan when the remedy days from its upload are over.
+
+    Source: unremedied-false-shipment.
+    """
     for parcel, _ in unscanned:
         remedy_by = rules.remedy.after(parcel.uploaded_at)
         scans = [first_scan(order, other) for other in order.parcels]
@@ -187,7 +190,10 @@ def _unremedied(
 
 
 def _frauds(order: Order) -> dict[int, _Breach]:
-    """Upheld complaints of an empty parcel or of other goods than bought (seed 4, DOMAIN.md §1.6), by number."""
+    """Upheld complaints of an empty parcel or of other goods than bought, by number.
+
+    Source: fraudulent-shipment.
+    """
     found: dict[int, _Breach] = {}
     for complaint in order.complaints:
         if complaint.outcome == "upheld" and complaint.decided_at and complaint.finding != "other":

@@ -71,7 +71,10 @@ def warnings(order: Order, rules: RuleSet, related_facts: RelatedFacts) -> tuple
 
 
 def doubts(order: Order, rules: RuleSet, uses: Sequence[Use]) -> list[OrderWarning]:
-    """Numbers that another order had shortly before, and numbers that were replaced again and again (§1.5)."""
+    """Numbers that another order had shortly before, and numbers that were replaced again and again.
+
+    Source: reused-tracking-number.
+    """
     found = []
     for parcel in order.current_parcels:
         since = parcel.uploaded_at - timedelta(days=rules.tracking.reuse_days)
@@ -105,9 +108,10 @@ def doubts(order: Order, rules: RuleSet, uses: Sequence[Use]) -> list[OrderWarni
 def missed_conditions(
     order: Order, sku_ids: Sequence[str], filed_at: datetime | None, rules: RuleSet, related_facts: RelatedFacts
 ) -> list[OrderWarning]:
-    """What the platform asks of a stockout application and this one does not fulfil (DOMAIN.md §1.4).
+    """What the platform asks of a stockout application and this one does not fulfil.
 
     ``filed_at`` is ``None`` where it isn't known; then nothing is said of that day or of the shelf.
+    Source: application-conditions.
     """
     asked = rules.application
     found = []

@@ -159,7 +159,7 @@ class ReviewRules(_Sourced, frozen=True, kw_only=True):
             raise ValueError("a ship-by that starts_anew after a rejection stands still before; say pauses_ship_by")
 
     def expected_decision(self, filed_at: datetime) -> ExpectedDecision:
-        """When the platform should decide an application (seed 1, DOMAIN.md §5)."""
+        """When the platform should decide an application. Source: review-window, review-day-count."""
         return expected_decision(
             filed_at,
             self.earliest_working_days,
@@ -171,7 +171,7 @@ class ReviewRules(_Sourced, frozen=True, kw_only=True):
 
 
 class ApplicationRules(_Sourced, frozen=True, kw_only=True):
-    """What the platform asks before it takes a stockout application (DOMAIN.md §1.4).
+    """What the platform asks before it takes a stockout application. Source: application-conditions.
 
     ``conditions`` says what an application that misses one meets: it is filed with a warning, or
     refused. An absent ``daily_limit`` sets none; a day is Beijing's.
@@ -184,13 +184,13 @@ class ApplicationRules(_Sourced, frozen=True, kw_only=True):
 
 
 class Delisting(_Sourced, frozen=True):
-    """Hours from filing a stockout application to the SKU's delisting; 0 is at once (seed 2)."""
+    """Hours from filing a stockout application to the SKU's delisting; 0 is at once. Source: delist-at-once."""
 
     hours: _OrNone
 
 
 class Tracking(_Sourced, frozen=True):
-    """What makes a tracking number doubtful (DOMAIN.md §1.5).
+    """What makes a tracking number doubtful. Source: reused-tracking-number.
 
     A number used for another order within ``reuse_days`` before; and an order whose number was replaced
     ``frequent_replacements`` times or more.

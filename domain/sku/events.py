@@ -31,7 +31,10 @@ class CapacitySet(Event, frozen=True):
 
 @final
 class SkuDelisted(Event, frozen=True):
-    """下架: it can't be bought any more. The platform takes no stockout application before (DOMAIN.md §1.4)."""
+    """下架: it can't be bought any more. The platform takes no stockout application before.
+
+    Source: application-conditions.
+    """
 
     reason: str
 

@@ -1,4 +1,4 @@
-"""How many pieces of a SKU may still be sold, with the arithmetic, step by step (seed 2).
+"""How many pieces of a SKU may still be sold, with the arithmetic, step by step. Source: real-stock.
 
 What lies in the warehouse, and what is made in time, less what open orders are owed, as far as shipping can
 move it before the ship-by of an order whose group forms now. What is sold beyond that is a stockout.

@@ -1,4 +1,5 @@
-"""The stockout case: from the first application for a SKU until none of its orders is undecided (seed 2).
+"""The stockout case: from the first application for a SKU until none of its orders is undecided.
+Source: stockout-to-do.
 
 Nothing of a case is stored. ``cases`` computes the cases of a SKU from the applications, the orders and the SKU's
 history, by these rules:

@@ -1,4 +1,4 @@
-"""Ready-made messages to buyers in a stockout, in Chinese, with placeholders (seed 2: comfort the buyers)."""
+"""Ready-made messages to buyers in a stockout, in Chinese, with placeholders. Source: comfort-buyers."""
 
 import re
 from collections.abc import Iterable
@@ -56,8 +56,8 @@ def fitting(
 ) -> list[FilledMessage]:
     """What may be told to the buyer of an order that stands so in a case of the SKU.
 
-    A review of other SKUs locks the whole order (seed 1), so no message may promise to ship it: its buyer is told
-    what was applied for, as in the case of those.
+    A review of other SKUs locks the whole order, so no message may promise to ship it: its buyer is told
+    what was applied for, as in the case of those. Source: stockout-lock.
     """
     review = order.open_review
     if review is not None and standing in ("at_risk", "rejected"):

@@ -2,7 +2,7 @@
 
 Each way is played: its events are put behind the order's own, and what the rules then say is its price. So no
 rule stands here; there is nothing but what one could do, and when. Sending something else to escape the fine
-is listed as what it is: fraud, and dearer than every honest way (seed 4).
+is listed as what it is: fraud, and dearer than every honest way. Source: fraud-is-no-way-out.
 """
 
 from collections.abc import Sequence

@@ -99,7 +99,7 @@ def identifier(cells: Cells, field: str, longest: int = 64) -> str:
 def moment(cells: Cells, field: str, latest: datetime) -> datetime | None:
     """A cell of a time, in Beijing unless it says otherwise, as UTC; ``None`` if there is none.
 
-    One stray character is no time (DOMAIN.md §3, dirty cells). Raises ``WrongCell``, also for what lies before the
+    One stray character is no time. Source: export-cells. Raises ``WrongCell``, also for what lies before the
     platform was founded or after ``latest``.
     """
     cell = cells.get(field)

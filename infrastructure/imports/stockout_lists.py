@@ -2,6 +2,8 @@
 
 A column for the SKU and one for the reason are read if the header names them. A list of one column needs no
 header. A row that makes no sense is rejected with its line and a reason; the others count.
+
+The platform's own template is not known. Source: application-entrance.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,7 +32,7 @@ REASONS: Mapping[str, Reason] = {reason: reason for reason in get_args(Reason)} 
     "其他": "other",
     "其它": "other",
 }
-"""The reasons of ``request-stockout``, in the contract's words and in Chinese."""
+"""The reasons of ``request-stockout``, in the API's words and in Chinese."""
 
 
 class Entry(NamedTuple):

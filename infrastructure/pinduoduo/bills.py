@@ -1,4 +1,4 @@
-"""The platform's bills: the lines that take penalties or give them back (DOMAIN.md §1.8).
+"""The platform's bills: the lines that take penalties or give them back. Source: bill-words, bill-layout.
 
 A bill has many other lines, sales above all; those are counted and left. Columns are found by their names. A row
 that makes no sense is rejected with its line and a reason; the others count.
@@ -99,8 +99,8 @@ class BillReader(SheetReader):
     same bill read again has the same lines. Nothing can have happened after ``now`` (and ten minutes).
 
     Money given back is written without a minus, money taken with a minus or without, as the bill's first charge has
-    it. A line of the other sign reverses one of these. What a bill calls that is not known (DOMAIN.md §1.8), so
-    such a line is rejected.
+    it. A line of the other sign reverses one of these. The words of a bill for such a line are not known, so it
+    is rejected. Source: bill-layout.
     """
 
     def __init__(self, source: Path | IO[bytes], *, now: datetime, most_unpacked: int = LARGEST_UNPACKED) -> None:

@@ -1,4 +1,4 @@
-"""Order exports of the merchant back office, in every layout known (DOMAIN.md §3), as snapshots.
+"""Order exports of the merchant back office, in every layout known, as snapshots. Source: export-columns.
 
 Columns are found by the names in their header, never by place; cells are stripped, for exported ones
 carry tabs. Columns about persons are not read. A row that makes no sense is rejected with its line, its
@@ -70,7 +70,7 @@ _STATUSES: dict[str, tuple[Phase, bool]] = {
     "已取消": ("cancelled", False),
     "已申请缺货": ("stockout_applied", False),
 }
-"""订单状态 -> the phase, and whether the status itself says that the money went back."""
+"""订单状态 -> the phase, and whether the status itself says that the money went back. Source: export-statuses."""
 
 _REFUND_PENDING = ("待商家", "处理中", "退款中", "待用户发货", "待买家", "申请退款")
 _REFUND_OVER = ("取消", "关闭", "撤销", "失败", "拒绝")

@@ -165,8 +165,8 @@ def test_rules_are_shown_with_their_sources(shiplock: Shiplock) -> None:
     assert [listed["name"] for listed in sets] == ["pinduoduo-2017-12", "pinduoduo-2022-08", "pinduoduo-2023-01"]
     shown = body(shiplock("rules", "show", sets[0]["name"], "--json"))
     assert shown["ship_by"]["hours"]["ordinary"] == 48
-    assert "seed" in shown["ship_by"]["source"]
-    assert "DOMAIN.md §1.5" in shiplock("rules", "show").stdout
+    assert shown["ship_by"]["source"] == "ship-by-ordinary, ship-by-overseas"
+    assert "pickup-scan" in shiplock("rules", "show").stdout
     assert "Spring Festival 2023" in shiplock("rules", "show").stdout
     assert sets[0]["name"] in shiplock("rules", "list").stdout
 

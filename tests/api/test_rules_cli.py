@@ -102,11 +102,13 @@ def test_a_file_that_is_not_there_is_said_to_be_missing(shiplock: Shiplock, tmp_
 
 
 def test_what_stands_in_brackets_is_shown(shiplock: Shiplock, hasty: Path) -> None:
-    hasty.write_text(HASTY.replace('"Pinduoduo', '"[/b] Pinduoduo').replace('"seed 2"', '"[seed] 2"'), "utf-8")
+    hasty.write_text(
+        HASTY.replace('"Pinduoduo', '"[/b] Pinduoduo').replace('"delist-at-once"', '"[a] page"'), "utf-8"
+    )
     told = shiplock("rules", "check", hasty)
     assert told.exit_code == 0, told.exception
     assert "[/b] Pinduoduo" in told.output
-    assert "[seed] 2" in told.output
+    assert "[a] page" in told.output
 
 
 def test_a_byte_order_mark_does_no_harm(shiplock: Shiplock, hasty: Path) -> None:

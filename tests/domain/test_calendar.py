@@ -1,4 +1,4 @@
-"""Working days in China: holidays, make-up days, and years that are not announced yet (DOMAIN.md §5)."""
+"""Working days in China: holidays, make-up days, and years that are not announced yet. Source: working-days."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
 

@@ -26,7 +26,10 @@ def cannot_cancel(order: Order) -> Refusal | None:
 
 
 def cancel(command: c.Cancel, order: Order, rules: RuleSet, at: datetime) -> Decision:
-    """Call the order off. For want of stock, once the group has formed, that is a stockout (DOMAIN.md §1.3 T1)."""
+    """Call the order off. For want of stock, once the group has formed, that is a stockout.
+
+    Source: merchant-refund.
+    """
     if order.cancellation:
         return ()
     return cannot_cancel(order) or (e.OrderCancelled(command.reason),)
@@ -53,7 +56,10 @@ def cannot_refund(order: Order) -> Refusal | None:
 
 
 def refund(command: c.Refund, order: Order, rules: RuleSet, at: datetime) -> Decision:
-    """Money goes back. By the merchant for want of stock it is a stockout, whatever the buyer says (seed 3a)."""
+    """Money goes back. By the merchant for want of stock it is a stockout, whatever the buyer says.
+
+    Source: merchant-refund.
+    """
     if order.full_refund:
         return ()
     if refusal := cannot_refund(order):

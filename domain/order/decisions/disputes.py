@@ -75,7 +75,7 @@ def cannot_appeal(order: Order, standing: Sequence[Violation], at: datetime) -> 
 
 
 def appeal(command: c.AppealViolation, order: Order, rules: RuleSet, at: datetime) -> Decision:
-    """Dispute a violation that stands; once only, and not too late (DOMAIN.md §1.7)."""
+    """Dispute a violation that stands; once only, and not too late. Source: appeal-once, appeal-window."""
     standing = violations(order, rules, at)
     disputed = next((each for each in standing if each.violation_id == command.violation_id), None)
     if disputed is None:

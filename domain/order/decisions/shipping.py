@@ -32,9 +32,10 @@ def cannot_ship(order: Order) -> Refusal | None:
 def upload_tracking(command: c.UploadTracking, order: Order, rules: RuleSet, at: datetime) -> Decision:
     """Hand a parcel over: the merchant uploads a carrier's tracking number.
 
-    Refused while any hold is in force (a stockout review above all, seed 1), before the group has
+    Refused while any hold is in force (a stockout review above all), before the group has
     formed, and once the order is closed. A further number is a further parcel only when both say
     what is in them; otherwise it would replace one. The same number again changes nothing.
+    Source: stockout-lock.
     """
     if _is_same_parcel(order.parcel(command.tracking_number), command):
         return ()
@@ -99,7 +100,10 @@ def cannot_replace_tracking(order: Order) -> Refusal | None:
 
 
 def replace_tracking(command: c.ReplaceTracking, order: Order, rules: RuleSet, at: datetime) -> Decision:
-    """Another number for a parcel; from now on the newest is judged (DOMAIN.md §1.5). Locked like an upload."""
+    """Another number for a parcel; from now on the newest is judged. Locked like an upload.
+
+    Source: newest-number.
+    """
     if any(p.tracking_number == command.tracking_number for p in order.current_parcels):
         return ()
     if refusal := cannot_replace_tracking(order):

@@ -26,7 +26,7 @@ def cannot_request_stockout(order: Order) -> Refusal | None:
 
 
 def request_stockout(command: c.RequestStockout, order: Order, rules: RuleSet, at: datetime) -> Decision:
-    """Apply to the platform; from here to its decision nothing may be shipped (seed 1)."""
+    """Apply to the platform; from here to its decision nothing may be shipped. Source: stockout-lock."""
     if refusal := cannot_request_stockout(order):
         return refusal
     strangers = set(command.sku_ids) - {line.sku_id for line in order.lines}
@@ -41,7 +41,10 @@ def request_stockout(command: c.RequestStockout, order: Order, rules: RuleSet, a
 def cannot_meet_conditions(
     command: c.RequestStockout, order: Order, rules: RuleSet, at: datetime, related_facts: RelatedFacts
 ) -> Refusal | None:
-    """What the platform asks of an application (DOMAIN.md §1.4) refuses it only where the rule set says so."""
+    """A missed condition of the platform refuses an application only where the rule set says so.
+
+    Source: application-conditions.
+    """
     if rules.application.conditions == "warn":
         return None
     sku_ids = command.sku_ids or tuple(dict.fromkeys(line.sku_id for line in order.lines))

@@ -110,8 +110,11 @@ def late(steps: str) -> str:
             edited("frequent_replacements = 3", "frequent_replacements = true"),
             f"tracking.frequent_replacements is True; {WHOLE}",
         ),
-        (edited('source = "seed 2"', 'source = ""'), f"delisting.source is ''; {TEXT}"),
-        (edited('source = "seed 2"', 'source = "seed\\u00002"'), f"delisting.source is 'seed\\x002'; {TEXT}"),
+        (edited('source = "delist-at-once"', 'source = ""'), f"delisting.source is ''; {TEXT}"),
+        (
+            edited('source = "delist-at-once"', 'source = "at\\u0000once"'),
+            f"delisting.source is 'at\\x00once'; {TEXT}",
+        ),
         (edited('title = "Pin', 'title = "\\u001b[2JPin'), "title is '\\x1b[2JPinduoduo shipping rules"),
         (
             edited('confidence = "A"', 'confidence = "sure"'),

@@ -1,4 +1,4 @@
-"""Every line of the seed (DOMAIN.md §0): what Shiplock exists for."""
+"""What the stockout guide says, line by line: what Shiplock exists for."""
 
 import pytest
 
@@ -61,7 +61,7 @@ from tests.domain.vocabulary import (
     tracking_uploaded,
 )
 
-# ---- 1. the lock ------------------------------------------------------------------------------------
+# ---- the lock. Source: stockout-lock, review-window. ------------------------------------------------
 
 
 def test_once_a_stockout_is_applied_for_nothing_may_be_shipped_until_the_decision() -> None:
@@ -139,7 +139,7 @@ def test_the_merchant_watches_the_orders_status() -> None:
     story.at(TUESDAY_9).shows(status="stocked_out")
 
 
-# ---- 2. what to do on stockout ----------------------------------------------------------------------
+# ---- what to do on stockout. Source: stockout-to-do, comfort-buyers. --------------------------------
 
 
 def test_the_buyer_is_comforted_once_the_merchant_applied() -> None:
@@ -154,7 +154,7 @@ def test_an_order_that_may_or_may_not_ship_is_applied_for_at_the_platform() -> N
     given(awaiting_shipment()).at(MONDAY_12).allows("request-stockout", "upload-tracking")
 
 
-# ---- 3. what counts as stockout ---------------------------------------------------------------------
+# ---- what counts as stockout. Source: merchant-refund, deemed-stockout. -----------------------------
 
 
 def test_a_merchant_without_supply_who_gets_the_buyer_to_refund_is_a_stockout_though_the_refund_succeeds() -> None:
@@ -192,7 +192,7 @@ def test_a_tracking_number_within_the_three_days_is_late_but_no_stockout() -> No
     ).has_violations("late_shipment")
 
 
-# ---- 4. fraudulent shipping -------------------------------------------------------------------------
+# ---- fraudulent shipping. Source: fraudulent-shipment, fraud-is-no-way-out. -------------------------
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_sending_something_else_does_not_escape_the_stockout_fine() -> None:
     ).has_violations("stockout/application_approved")
 
 
-# ---- 5. around it -----------------------------------------------------------------------------------
+# ---- around it. Source: group-buying, dropshipping. -------------------------------------------------
 
 
 def test_group_buying_nothing_runs_before_the_group_has_formed() -> None:
