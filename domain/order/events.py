@@ -54,7 +54,7 @@ class OrderPlaced(Event, frozen=True):
 
     ``region`` is the province it goes to, no nearer; ``open_in_festival`` is the platform's tag (不打烊) of
     an order whose merchant ships through a festival. Where they are not known only the rules of periods differ.
-    ``activity`` says whether it is an order of one of the platform's activities (活动).
+    ``activity`` says whether it is an order of one of the platform's activities (活动). Source: order-tags.
     """
 
     lines: tuple[Line, ...]
@@ -145,7 +145,7 @@ class StockoutRequested(Event, frozen=True):
 
 @final
 class ReviewCompleted(Event, frozen=True):
-    """The platform decided on the stockout application; the lock ends."""
+    """The platform decided on the stockout application; the lock ends. Source: approved-application."""
 
     outcome: ReviewOutcome
 
@@ -214,6 +214,7 @@ class ViolationAppealed(Event, frozen=True):
     """申诉: the merchant disputes a violation.
 
     ``appeal_by`` is the platform's own last moment for it (申诉截止时间), where it was told.
+    Source: appeal-deadline.
     """
 
     violation_id: str

@@ -134,7 +134,10 @@ def _holds(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
 
 
 def _stockout(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
-    """An application is seen, or seen no more. Whether it was granted shows only in what followed."""
+    """An application is seen, or seen no more. Whether it was granted shows only in what followed.
+
+    Source: application-status.
+    """
     review = order.open_review
     if snapshot.phase == "stockout_applied":
         if review is None and not order.is_stocked_out and not order.is_closed and _is_news(order, snapshot):

@@ -148,7 +148,7 @@ def _unscanned(order: Order, running: Clocks) -> list[tuple[Parcel, _Breach]]:
 def _stockouts(
     order: Order, rules: RuleSet, running: Clocks, unscanned: list[tuple[Parcel, _Breach]]
 ) -> list[_Breach]:
-    """Every way this order became, or will become, a stockout."""
+    """Every way this order became, or will become, a stockout. Source: stockout-by-application."""
     found = []
     if deemed := _passed(running.deemed, "deemed"):
         found.append(deemed)

@@ -82,7 +82,7 @@ class _Sourced(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class GoodsHours(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Hours per goods type; a type that is absent has no such limit of its own."""
+    """Hours per goods type; a type that is absent has no such limit. Source: ship-by-presale, ship-by-virtual."""
 
     ordinary: _Positive | None = None
     presale: _Positive | None = None

@@ -79,7 +79,7 @@ def _plain(name: str) -> str:
 
 
 def order_number(cells: Cells) -> str:
-    """The cell of ``order_sn``. Raises ``WrongCell``."""
+    """The cell of ``order_sn``. Raises ``WrongCell``. Source: order-number."""
     text = cells.text("order_sn")
     if is_id(text):
         return text
