@@ -23,7 +23,7 @@ IN_A_RULE_SET = re.compile(r'^source = "(.*)"$', re.MULTILINE)
 LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
 LINE_BREAK = re.compile(r"\s*\n\s*(?:#\s*)?")
 DOCUMENT = re.compile(r"\b[\w-]+\.md\b")
-NUMBERED = re.compile(r"§|\b[Ss]eed \d|\b[Tt]he seed\b")
+NUMBERED = re.compile(r"\N{SECTION SIGN}|\b[Ss]eed \d")
 
 
 class Entry(NamedTuple):
