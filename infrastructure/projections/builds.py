@@ -75,8 +75,21 @@ _BUILD = sql.SQL(", ").join(map(sql.Identifier, Build._fields))
 
 def definition(views: Sequence[View], book: RuleBook) -> str:
     """What decides the rows of a build: its views' versions, and every rule they may be judged by."""
-    rules = hashlib.sha256(msgspec.json.encode(book.sets)).hexdigest()[:16]
+    rules = hashlib.sha256(
+        msgspec.json.encode(_judgments(msgspec.to_builtins(book.sets)), order="sorted")
+    ).hexdigest()[:16]
     return " ".join([*(f"{view.name}/{view.version}" for view in views), f"rules/{rules}"])
+
+
+_NO_JUDGMENTS = {"title", "source", "confidence"}
+"""Fields that tell people where a rule comes from. No row depends on them."""
+
+
+def _judgments(rules: Any) -> Any:
+    """Rules without what only tells people about them."""
+    if isinstance(rules, dict):
+        return {name: _judgments(rule) for name, rule in rules.items() if name not in _NO_JUDGMENTS}
+    return [_judgments(rule) for rule in rules] if isinstance(rules, list) else rules
 
 
 def table_of(view: View, build_id: int) -> sql.Identifier:

@@ -1,6 +1,7 @@
 """Builds: which one answers, going over to another and back, while everybody goes on."""
 
 import asyncio
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from psycopg import sql
 
 from domain.order import commands as c
-from domain.rules.ruleset import RuleBook
+from domain.rules.ruleset import RuleBook, RuleSet
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.log.log import read_heads
@@ -605,3 +606,14 @@ def test_a_build_goes_on_where_each_shop_was_left(database_url: str) -> None:
             assert (await build_of(connection, build.id)).live
 
     on_database(database_url, work)
+
+
+def test_a_rule_set_that_names_its_sources_by_other_words_needs_no_new_build(tmp_path: Path) -> None:
+    document = (ROOT / "domain/rules/sets/pinduoduo-2023-01.toml").read_text()
+    views = [ORDERS, VIOLATIONS]
+
+    def defined(text: str) -> str:
+        return builds.definition(views, RuleBook([RuleSet.parse(text, "")]))
+
+    assert defined(re.sub(r'source = "[^"]*"', 'source = "elsewhere"', document)) == defined(document)
+    assert defined(document.replace("flat_fen = 300", "flat_fen = 7")) != defined(document)
