@@ -89,7 +89,7 @@ def _judgments(rules: Any) -> Any:
     """Rules without what only tells people about them."""
     if isinstance(rules, dict):
         return {name: _judgments(rule) for name, rule in rules.items() if name not in _NO_JUDGMENTS}
-    return [_judgments(rule) for rule in rules] if isinstance(rules, list) else rules
+    return [_judgments(rule) for rule in rules] if isinstance(rules, list | tuple) else rules
 
 
 def table_of(view: View, build_id: int) -> sql.Identifier:

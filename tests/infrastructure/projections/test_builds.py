@@ -608,7 +608,7 @@ def test_a_build_goes_on_where_each_shop_was_left(database_url: str) -> None:
     on_database(database_url, work)
 
 
-def test_a_rule_set_that_names_its_sources_by_other_words_needs_no_new_build(tmp_path: Path) -> None:
+def test_a_rule_set_that_names_its_sources_by_other_words_needs_no_new_build() -> None:
     document = (ROOT / "domain/rules/sets/pinduoduo-2023-01.toml").read_text()
     views = [ORDERS, VIOLATIONS]
 

@@ -1,4 +1,4 @@
 -- The shipped rule sets now name their sources by other words, and a build's definition no longer covers sources.
 -- What the rules say is the same, so builds that were made by them need not be made again.
-UPDATE build SET definition = replace(definition, 'rules/43575d10ac68e1cd', 'rules/a9e9143c93fa0f5d')
+UPDATE build SET definition = replace(definition, 'rules/43575d10ac68e1cd', 'rules/d860115af2a7dc4d')
 WHERE definition LIKE '%rules/43575d10ac68e1cd';
