@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Self
@@ -12,12 +12,12 @@ from typing import Self
 from api.backtests import Backtests
 from api.beside import Beside
 from api.checkpointing import keep_making
-from api.http.responses import Answers, to_receipt
 from api.rebuilds import Rebuilds
 from api.workers import Start, Wake
 from domain.rules.ruleset import RuleBook
 from infrastructure.audit.archive import Archive
 from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.intents import CommandIntent, Outcome
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import is_current, migrate
 from infrastructure.database.pool import Pool, connection_pool
@@ -68,6 +68,13 @@ def _supervised(server: EmbeddedServer) -> Iterator[None]:
         thread.join()
 
 
+Render = Callable[[CommandIntent, Outcome], bytes]
+
+
+def _no_receipts(intent: CommandIntent, outcome: Outcome) -> bytes:
+    raise NotImplementedError("this program was started without anything that makes receipts")
+
+
 @dataclass
 class Program:
     """What routes and commands work with."""
@@ -76,7 +83,6 @@ class Program:
     book: RuleBook
     pool: Pool
     path: CommandPath
-    answers: Answers
     rebuilds: Rebuilds
     backtests: Backtests
     archive: Archive | None
@@ -93,12 +99,13 @@ class Program:
         worker: Start | None,
         archive: Archive | None = None,
         checkpoint_seconds: int = 0,
+        render: Render = _no_receipts,
     ) -> AsyncIterator[Self]:
         """The program on a migrated database, with a live worker if one is given to start.
 
         Proofs come from ``archive``, which gets new checkpoints every so many seconds; none where that is 0.
+        ``render`` makes the response that the receipt of an idempotency key keeps; without it there are no keys.
         """
-        answers = Answers(book)
         async with AsyncExitStack() as stack:
             pool = connection_pool(url, size=API_CONNECTIONS)
             await stack.enter_async_context(pool)
@@ -110,16 +117,14 @@ class Program:
                 pool,
                 book,
                 clock.now,
-                render=lambda intent, outcome: to_receipt(answers.of(intent, outcome)),
+                render=render,
                 on_commit=wake,
                 together=not distributed,
                 read_related_facts=read_related_facts,
             )
             await stack.enter_async_context(path)
             beside = await stack.enter_async_context(Beside(url))
-            program = cls(
-                url, book, pool, path, answers, Rebuilds(beside), Backtests(beside), archive, asyncio.Event()
-            )
+            program = cls(url, book, pool, path, Rebuilds(beside), Backtests(beside), archive, asyncio.Event())
             if archive and checkpoint_seconds:
                 making = asyncio.create_task(
                     keep_making(pool, archive, beside, checkpoint_seconds, program.closing)

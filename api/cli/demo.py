@@ -1,10 +1,9 @@
 """``demo``: sample orders and the story of a stockout, on a real database."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
-import msgspec
 import typer
 
 from api.cli.importing import import_export
@@ -14,7 +13,7 @@ from api.program import Program, database
 from api.workers import worker_thread
 from domain.kernel import Command
 from domain.order import commands as c
-from domain.order.view import OrderView
+from domain.order.view import view
 from domain.sku import commands as s
 from infrastructure.commands.intents import OrderCommand, SkuCommand
 from infrastructure.pinduoduo.sample import SAMPLE_EXPORT, SAMPLE_EXPORTED_AT
@@ -68,7 +67,10 @@ async def stock(program: Program) -> None:
 
 
 async def story(program: Program) -> str:
-    """An order runs out of stock, is locked while the platform decides, and is shipped late after all."""
+    """An order runs out of stock, is locked while the platform decides, and is shipped late after all.
+
+    Each step is printed with the status that the API would answer it with.
+    """
     now = clock.now()
     order_sn = f"{now:%y%m%d}-{now:%H%M%S%f}000"
     placed = now - timedelta(hours=51)
@@ -85,19 +87,17 @@ async def story(program: Program) -> str:
         ("Now the parcel may go.", c.UploadTracking(carrier="SF", tracking_number="SF7975425451911")),
     )
     for sentence, command in steps:
-        intent = OrderCommand(SHOP, order_sn, command, "demo")
-        answer = program.answers.of(intent, await program.path.submit_one(intent))
+        outcome = await program.path.submit_one(OrderCommand(SHOP, order_sn, command, "demo"))
         out.print(f"\n{sentence}", style="bold")
-        if answer.status >= 400:
-            refused = msgspec.json.decode(answer.body)
-            out.print(f"  {answer.status} {refused['code']}: {refused['detail']}")
-            for hold in refused.get("holds", []):
-                window = hold["expected_decision"]
-                earliest, latest = (datetime.fromisoformat(window[end]) for end in ("earliest", "latest"))
-                out.print(f"  decision expected {shown(earliest)} to {shown(latest)}")
+        order = view(outcome.order, program.book, outcome.shown_at, outcome.related_facts)
+        if outcome.refusal:
+            out.print(f"  409 {outcome.refusal.code}: {outcome.refusal.detail}")
+            for hold in order.shipment_lock.holds:
+                if window := hold.expected_decision:
+                    out.print(f"  decision expected {shown(window.earliest)} to {shown(window.latest)}")
             continue
-        order = msgspec.json.decode(answer.body, type=OrderView)
-        out.print(f"  {answer.status} {order.status}, version {order.version}")
+        status = 201 if isinstance(command, c.Place) else 200
+        out.print(f"  {status} {order.status}, version {order.version}")
     for violation in order.violations:
         out.print(f"  {violation.kind} since {shown(violation.arose_at)}, {violation.penalty_fen} fen")
     return order_sn

@@ -10,6 +10,7 @@ from fastapi_swagger import patch_fastapi
 
 from api.http import openapi
 from api.http.pipeline import Pipeline
+from api.http.responses import renderer
 from api.http.routes import (
     audit,
     bills,
@@ -52,13 +53,15 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with contextlib.ExitStack() as stack:
-            found = url
-            if found is None:
+            database_url = url
+            if database_url is None:
                 assert settings is not None
-                found = stack.enter_context(database(settings))
+                database_url = stack.enter_context(database(settings))
+            book = rule_book(settings.rules_dir if settings else None)
             async with Program.running(
-                found,
-                rule_book(settings.rules_dir if settings else None),
+                database_url,
+                book,
+                render=renderer(book),
                 worker=worker,
                 archive=Archive.of(settings) if settings else None,
                 checkpoint_seconds=settings.checkpoint_seconds if settings else 0,

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from api.backtests import BacktestRequest
 from api.http import problems
-from api.http.problems import PROBLEMS, RETRY_AFTER, Problem
+from api.http.problems import PROBLEMS, Problem, ProblemCode
 from api.http.stockout_applications import StockoutApplications
 from api.rebuilds import RebuildRequest
 from domain.kernel import ID_PATTERN
@@ -45,8 +45,8 @@ XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 _REF = "#/components/schemas/{name}"
 
-_ANY_COMMAND = ("stale_version", "too_large", "idempotency_key_reused", "still_running")
-_ANY = ("overloaded", "unavailable", "internal_error")
+_ANY_COMMAND: tuple[ProblemCode, ...] = ("stale_version", "too_large", "idempotency_key_reused", "still_running")
+_ANY: tuple[ProblemCode, ...] = ("overloaded", "unavailable", "internal_error")
 
 _ORDER_HEADERS = {
     "ETag": {"description": "The version of the order or SKU.", "schema": {"type": "string"}},
@@ -212,12 +212,12 @@ def bulk_responses() -> dict[int | str, dict[str, Any]]:
     return {200: done} | problem_responses("invalid_request", "too_large", *_ANY)
 
 
-def ok(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
+def ok(schema: str, *codes: ProblemCode) -> dict[int | str, dict[str, Any]]:
     """The responses of a query for one thing."""
     return {200: _content(schema, "Found.")} | problem_responses("invalid_request", *codes, *_ANY)
 
 
-def accepted(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
+def accepted(schema: str, *codes: ProblemCode) -> dict[int | str, dict[str, Any]]:
     """The responses of a request for work that takes its time."""
     begun = _content(schema, "It is begun.")
     begun["headers"] = {"Location": {"description": "Where to watch it.", "schema": {"type": "string"}}}
@@ -249,13 +249,13 @@ def a_sheet(lines: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def text(description: str, *codes: str) -> dict[int | str, dict[str, Any]]:
+def text(description: str, *codes: ProblemCode) -> dict[int | str, dict[str, Any]]:
     """The responses of a query that is answered with plain text."""
     found = {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}
     return {200: found} | problem_responses("invalid_request", *codes, *_ANY)
 
 
-def page(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
+def page(schema: str, *codes: ProblemCode) -> dict[int | str, dict[str, Any]]:
     """The responses of a list."""
     items = {"type": "array", "items": {"$ref": _REF.format(name=schema)}}
     cursor = {"anyOf": [{"type": "string"}, {"type": "null"}]}
@@ -268,7 +268,7 @@ def page(schema: str, *codes: str) -> dict[int | str, dict[str, Any]]:
     return {200: found} | problem_responses("invalid_request", *codes, *_ANY)
 
 
-def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
+def problem_responses(*codes: ProblemCode) -> dict[int | str, dict[str, Any]]:
     """Responses by status, with an example for each of these problems."""
     responses: dict[int | str, dict[str, Any]] = {}
     for code in codes:
@@ -282,7 +282,7 @@ def problem_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
         )
         if response["description"] != kind.title:
             response["description"] = "Refused; `code` says why."
-        if code in RETRY_AFTER:
+        if kind.retry_after:
             response["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
         example = msgspec.to_builtins(problems.problem(code, "/v1/shops/100000001/orders/180831-481803633911509"))
         response["content"][problems.MEDIA_TYPE]["examples"][code] = {"value": example}

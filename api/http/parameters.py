@@ -4,7 +4,7 @@ import re
 from datetime import date, datetime
 from typing import Annotated, Literal
 
-from fastapi import Path
+from fastapi import Header, Path
 from pydantic import BeforeValidator, Field
 
 from api.http.paging import Paged
@@ -37,6 +37,11 @@ OrderSn = Annotated[
         examples=["180831-481803633911509"],
         description="The platform's order number.",
     ),
+]
+
+Actor = Annotated[
+    str | None,
+    Header(alias="Shiplock-Actor", description="Who gives the commands; kept with their events. Default: api."),
 ]
 
 SkuId = Annotated[

@@ -7,7 +7,7 @@ and in ``docs/reference/problems.md``.
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import quote
 
 import msgspec
@@ -17,22 +17,58 @@ from fastapi.responses import Response
 from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
+from domain.kernel import RefusalCode
 from domain.order.view import AllowedAction, HoldView
+from infrastructure.audit.archive import LogDiffers
+from infrastructure.commands.intents import Contended, Overloaded, StillRunning, Unavailable
+from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.jobs.backtests import TooMany
+from infrastructure.projections.builds import CannotDo
 
 log = logging.getLogger("shiplock.api")
 
 MEDIA_TYPE = "application/problem+json"
 
 
+ProblemCode = (
+    RefusalCode
+    | Literal[
+        "internal_error",
+        "log_differs",
+        "method_not_allowed",
+        "no_checkpoint",
+        "not_covered",
+        "not_found",
+        "not_parked",
+        "not_possible",
+        "not_reached",
+        "overloaded",
+        "still_running",
+        "too_large",
+        "too_many_backtests",
+        "unavailable",
+        "unknown_action",
+        "unknown_backtest",
+        "unknown_case",
+        "unknown_projection",
+        "unknown_rebuild",
+        "unknown_sku",
+        "unknown_supplier",
+    ]
+)
+"""Every code of a problem: those of refused commands, and those of everything else."""
+
+
 class Kind(NamedTuple):
-    """A kind of problem: its status, what is wrong, and what to do next."""
+    """A kind of problem: its status, what is wrong, what to do next, and after how many seconds to try again."""
 
     status: int
     title: str
     advice: str
+    retry_after: int | None = None
 
 
-PROBLEMS: dict[str, Kind] = {
+PROBLEMS: dict[ProblemCode, Kind] = {
     "invalid_request": Kind(
         422,
         "The request makes no sense",
@@ -160,7 +196,7 @@ PROBLEMS: dict[str, Kind] = {
         404, "There is no such backtest", "The shop's list has the latest; older ones go. Ask for it again."
     ),
     "too_many_backtests": Kind(
-        429, "Enough backtests wait or run", "Nothing was asked for. Try again after `Retry-After` seconds."
+        429, "Enough backtests wait or run", "Nothing was asked for. Try again after `Retry-After` seconds.", 5
     ),
     "not_possible": Kind(
         409, "That can't be done to this projection now", "`detail` says why and what to do; nothing was changed."
@@ -189,31 +225,27 @@ PROBLEMS: dict[str, Kind] = {
         "A key stands for one request for seven days. Use a new key for a new request.",
     ),
     "still_running": Kind(
-        409, "A request with this idempotency key is running", "Try again after `Retry-After` seconds."
+        409, "A request with this idempotency key is running", "Try again after `Retry-After` seconds.", 1
     ),
-    "overloaded": Kind(503, "Too much is waiting", "Nothing was changed. Try again after `Retry-After` seconds."),
+    "overloaded": Kind(
+        503, "Too much is waiting", "Nothing was changed. Try again after `Retry-After` seconds.", 1
+    ),
     "not_reached": Kind(
         503,
         "The lists have not reached that position yet",
         "Try again after `Retry-After` seconds, or without `min_position`.",
+        1,
     ),
     "unavailable": Kind(
         503,
         "The database can't be reached",
         "Try again after `Retry-After` seconds. Whether a command was taken is not known; sent again with "
         "the same idempotency key it is done once.",
+        2,
     ),
     "internal_error": Kind(
         500, "Something went wrong here", "It was logged. Sent again with an idempotency key it is done once."
     ),
-}
-
-RETRY_AFTER = {
-    "still_running": "1",
-    "overloaded": "1",
-    "not_reached": "1",
-    "unavailable": "2",
-    "too_many_backtests": "5",
 }
 
 
@@ -247,7 +279,7 @@ class Refused(Exception):
 
     def __init__(
         self,
-        code: str,
+        code: ProblemCode,
         detail: str | None = None,
         *,
         errors: Sequence[FieldError] = (),
@@ -271,7 +303,7 @@ _IN_A_PATH = "/:@!$&'()*+,;=~"
 
 
 def problem(
-    code: str, instance: str, detail: str | None = None, errors: tuple[FieldError, ...] | None = None
+    code: ProblemCode, instance: str, detail: str | None = None, errors: tuple[FieldError, ...] | None = None
 ) -> Problem:
     kind = PROBLEMS[code]
     return Problem(
@@ -285,32 +317,70 @@ def problem(
     )
 
 
+def kind_of(code: str) -> Kind | None:
+    """The kind of problem of a code that may be none."""
+    return cast(Mapping[str, Kind], PROBLEMS).get(code)
+
+
 def respond(found: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    sent = dict(headers or {})
-    if found.code in RETRY_AFTER:
-        sent["Retry-After"] = RETRY_AFTER[found.code]
-    return Response(msgspec.json.encode(found), found.status, sent, MEDIA_TYPE)
+    kind = kind_of(found.code)
+    wait = {"Retry-After": str(kind.retry_after)} if kind and kind.retry_after else {}
+    return Response(msgspec.json.encode(found), found.status, {**(headers or {}), **wait}, MEDIA_TYPE)
 
 
 def answer_to(error: Exception, method: str, path: str) -> Response:
     """Any error of the routes, of the framework or of the program itself, as a problem."""
+    found = refused(error)
+    if found is None:
+        log.error("unexpected error at %s %s", method, path, exc_info=error)
+        found = Refused("internal_error")
+    return respond(problem(found.code, path, found.detail, found.errors), found.headers)
+
+
+def refused(error: Exception) -> Refused | None:
+    """What an error means to the client; ``None`` for one that nobody expected, which is a defect."""
     match error:
         case Refused():
-            return respond(problem(error.code, path, error.detail, error.errors), error.headers)
+            return error
         case RequestValidationError():
-            errors = tuple(_field_error(item) for item in error.errors())
+            errors = [_field_error(item) for item in error.errors()]
             detail = "; ".join(f"{item.pointer.removeprefix('#/')}: {item.detail}" for item in errors)
-            return respond(problem("invalid_request", path, detail, errors))
+            return Refused("invalid_request", detail, errors=errors)
         case HTTPException():
-            code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code)
-            if code is None:
-                code = "invalid_request" if error.status_code < 500 else "internal_error"
-            return respond(problem(code, path), error.headers)
-        case psycopg.OperationalError() | psycopg.InterfaceError() | PoolTimeout():
-            return respond(problem("unavailable", path))
+            return Refused(_code_of_status(error.status_code), headers=error.headers)
+        case UnreadableSheet():
+            return wrong("", str(error), "body")
+        case Overloaded():
+            return Refused("overloaded")
+        case Contended():
+            return Refused(
+                "overloaded", "The order or SKU is changed by others faster than this command gets through."
+            )
+        case StillRunning():
+            return Refused("still_running")
+        case CannotDo():
+            return Refused("not_possible", str(error))
+        case TooMany():
+            return Refused("too_many_backtests", str(error))
+        case LogDiffers():
+            return Refused("log_differs", str(error))
+        case Unavailable() | psycopg.OperationalError() | psycopg.InterfaceError() | PoolTimeout():
+            return Refused("unavailable")
         case _:
-            log.error("unexpected error at %s %s", method, path, exc_info=error)
-            return respond(problem("internal_error", path))
+            return None
+
+
+def _code_of_status(status: int) -> ProblemCode:
+    """The code of an error that the framework found by itself."""
+    match status:
+        case 404:
+            return "not_found"
+        case 405:
+            return "method_not_allowed"
+        case 413:
+            return "too_large"
+        case _:
+            return "invalid_request" if status < 500 else "internal_error"
 
 
 def _field_error(item: dict[str, Any]) -> FieldError:

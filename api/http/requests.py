@@ -2,16 +2,19 @@
 
 import hashlib
 import re
+from typing import TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from api.http.problems import FieldError, Refused, wrong
 from domain.kernel import Command, is_id
 from domain.rules.reading import InvalidRuleSet
 from infrastructure.commands.intents import IdempotencyKey
+
+T = TypeVar("T")
 
 MAX_COMMAND_BYTES = 256 * 1024
 MAX_BULK_BYTES = 8 * 1024 * 1024
@@ -45,12 +48,17 @@ async def read_body(receive: Receive, stated_length: str | None, limit: int) -> 
             return body
 
 
-def decode_command(body: bytes | msgspec.Raw, kind: type[Command], prefix: str = "#") -> Command:
-    """The command of a body; an empty body is an empty object. Raises ``Refused`` naming the field."""
+async def body_of(request: Request, limit: int) -> bytes:
+    """The same for a request of the framework."""
+    return await read_body(request.receive, request.headers.get("content-length"), limit)
+
+
+def decode(body: bytes | msgspec.Raw, kind: type[T]) -> T:
+    """What a JSON body holds. Raises ``Refused`` naming the field that is wrong."""
     try:
-        return msgspec.json.decode(body or b"{}", type=kind)
+        return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise invalid(error, prefix) from error
+        raise invalid(error) from error
 
 
 def invalid(error: Exception, prefix: str = "#") -> Refused:

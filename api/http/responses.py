@@ -1,6 +1,6 @@
-"""Outcomes of commands as HTTP answers; an answer is also what an idempotency receipt keeps."""
+"""Responses: JSON bodies, and the outcomes of commands, which idempotency receipts keep as well."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Self
 
 import msgspec
@@ -10,7 +10,6 @@ from api.http import problems
 from api.http.problems import FieldError, Problem
 from domain.kernel import Refusal
 from domain.order.commands import Place
-from domain.order.state import Order
 from domain.order.view import allowed_actions, shipment_lock, view
 from domain.order.violations import violations
 from domain.rules.ruleset import RuleBook
@@ -18,8 +17,11 @@ from domain.stock.view import SkuFacts
 from infrastructure.commands.intents import CommandIntent, Outcome, SkuCommand
 
 
-class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A status and body, with the order's or SKU's version, the order's status, and the position."""
+class CommandResponse(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A status and body, with the order's or SKU's version, the order's status, and the position.
+
+    Idempotency receipts keep it as it is encoded here: the names of the fields are a storage format.
+    """
 
     status: int
     body: bytes
@@ -28,7 +30,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     position: int | None = None
 
     def at(self, position: int) -> Self:
-        """The same with the position, which an answer is made without: only the append knows it.
+        """The same with the position. It is missing at first, because only the append knows it.
 
         It replaces the first position in the body, that of the order or SKU; before it stand only its
         id, status and version. A problem has none.
@@ -51,68 +53,76 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
         return headers
 
 
-class Answers:
-    """Makes answers by the rule book."""
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(CommandResponse)
 
-    def __init__(self, book: RuleBook) -> None:
-        self._book = book
 
-    def of(self, intent: CommandIntent, outcome: Outcome) -> Answer:
-        """The order as GET gives it, the SKU's facts, or the problem; its position is told by ``Answer.at``."""
-        if isinstance(intent, SkuCommand):
-            return self._of_sku(intent, outcome)
-        order = outcome.order
-        if outcome.refusal:
-            found = self.problem_of(intent, outcome.refusal, outcome)
-            known = order.version > 0
-            return Answer(
-                found.status,
-                msgspec.json.encode(found),
-                order.status if known else None,
-                order.version if known else None,
-            )
-        at = max(outcome.at, order.last_occurred_at or outcome.at)
-        status = self.status(intent, outcome)
-        body = msgspec.json.encode(
-            view(msgspec.structs.replace(order, position=0), self._book, at, outcome.related_facts)
+def respond(intent: CommandIntent, outcome: Outcome, book: RuleBook) -> CommandResponse:
+    """The response to a command: the order as GET gives it, the SKU's facts, or the problem.
+
+    Where the command has a receipt, it is the response that the receipt keeps.
+    """
+    kept = outcome.response
+    response = _response(intent, outcome, book) if kept is None else _decoder.decode(kept)
+    return response.at(outcome.position)
+
+
+def renderer(book: RuleBook) -> Callable[[CommandIntent, Outcome], bytes]:
+    """What makes the response that a receipt keeps, still without its position."""
+    return lambda intent, outcome: _encoder.encode(_response(intent, outcome, book))
+
+
+def success_status(intent: CommandIntent, outcome: Outcome) -> int:
+    """201 for an order that was not there before, 200 for everything else that was not refused."""
+    return 201 if isinstance(intent.command, Place) and outcome.events else 200
+
+
+def _response(intent: CommandIntent, outcome: Outcome, book: RuleBook) -> CommandResponse:
+    if isinstance(intent, SkuCommand):
+        return _sku_response(intent, outcome)
+    order = outcome.order
+    if outcome.refusal:
+        problem = _order_problem(intent, outcome.refusal, outcome, book)
+        known = order.version > 0
+        return CommandResponse(
+            problem.status,
+            msgspec.json.encode(problem),
+            order.status if known else None,
+            order.version if known else None,
         )
-        return Answer(status, body, order.status, order.version)
+    shown = view(msgspec.structs.replace(order, position=0), book, outcome.shown_at, outcome.related_facts)
+    status = success_status(intent, outcome)
+    return CommandResponse(status, msgspec.json.encode(shown), order.status, order.version)
 
-    def _of_sku(self, intent: SkuCommand, outcome: Outcome) -> Answer:
-        sku = outcome.sku
-        version = sku.version or None
-        if outcome.refusal:
-            instance = f"/v1/shops/{intent.shop_id}/skus/{intent.entity_id}"
-            found = _problem(outcome.refusal, instance)
-            if version and found.status != 422:
-                found = msgspec.structs.replace(found, version=version)
-            return Answer(found.status, msgspec.json.encode(found), version=version)
-        body = msgspec.json.encode(SkuFacts.of(msgspec.structs.replace(sku, position=0)))
-        return Answer(200, body, version=version)
 
-    def status(self, intent: CommandIntent, outcome: Outcome) -> int:
-        """201 for an order that was not there before, 200 for everything else that was not refused."""
-        return 201 if isinstance(intent.command, Place) and outcome.events else 200
+def _sku_response(intent: SkuCommand, outcome: Outcome) -> CommandResponse:
+    sku = outcome.sku
+    version = sku.version or None
+    if outcome.refusal:
+        problem = _problem(outcome.refusal, f"/v1/shops/{intent.shop_id}/skus/{intent.entity_id}")
+        if version and problem.status != 422:
+            problem = msgspec.structs.replace(problem, version=version)
+        return CommandResponse(problem.status, msgspec.json.encode(problem), version=version)
+    body = msgspec.json.encode(SkuFacts.of(msgspec.structs.replace(sku, position=0)))
+    return CommandResponse(200, body, version=version)
 
-    def problem_of(self, intent: CommandIntent, refusal: Refusal, outcome: Outcome) -> Problem:
-        found = _problem(refusal, f"/v1/shops/{intent.shop_id}/orders/{intent.entity_id}")
-        order = outcome.order
-        if order.version == 0 or found.status == 422:
-            return found
-        return self._with_order(found, order, outcome)
 
-    def _with_order(self, found: Problem, order: Order, outcome: Outcome) -> Problem:
-        rules = self._book.governing(order)
-        at = max(outcome.at, order.last_occurred_at or outcome.at)
-        lock = shipment_lock(order, rules)
-        return msgspec.structs.replace(
-            found,
-            order_status=order.status,
-            version=order.version,
-            allowed_actions=allowed_actions(order, violations(order, rules, at), at),
-            holds=lock.holds if lock.locked else None,
-            judged_at=at,
-        )
+def _order_problem(intent: CommandIntent, refusal: Refusal, outcome: Outcome, book: RuleBook) -> Problem:
+    problem = _problem(refusal, f"/v1/shops/{intent.shop_id}/orders/{intent.entity_id}")
+    order = outcome.order
+    if order.version == 0 or problem.status == 422:
+        return problem
+    rules = book.governing(order)
+    at = outcome.shown_at
+    lock = shipment_lock(order, rules)
+    return msgspec.structs.replace(
+        problem,
+        order_status=order.status,
+        version=order.version,
+        allowed_actions=allowed_actions(order, violations(order, rules, at), at),
+        holds=lock.holds if lock.locked else None,
+        judged_at=at,
+    )
 
 
 def _problem(refusal: Refusal, instance: str) -> Problem:
@@ -120,18 +130,11 @@ def _problem(refusal: Refusal, instance: str) -> Problem:
     return problems.problem(refusal.code, instance, refusal.detail, errors)
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Answer)
-
-
-def to_receipt(answer: Answer) -> bytes:
-    return _encoder.encode(answer)
-
-
-def from_receipt(stored: bytes) -> Answer:
-    return _decoder.decode(stored)
-
-
 def json_response(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A body as JSON, by the structs it is made of."""
     return Response(msgspec.json.encode(body), status, headers, "application/json")
+
+
+def written(body: object, position: int | None) -> Response:
+    """What a write answers: a report as JSON, and the last position that it reached in the shop's log, if any."""
+    return json_response(body, headers=None if position is None else {"Shiplock-Position": str(position)})

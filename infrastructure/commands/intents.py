@@ -98,6 +98,11 @@ class Outcome(msgspec.Struct, frozen=True):
         return self.state
 
     @property
+    def shown_at(self) -> datetime:
+        """The moment from which the order is shown: when it was judged, and never before its last event."""
+        return max(self.at, self.order.last_occurred_at or self.at)
+
+    @property
     def sku(self) -> Sku:
         """The SKU that an intent for a SKU led to."""
         assert isinstance(self.state, Sku)

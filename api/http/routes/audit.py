@@ -13,7 +13,7 @@ from api.http.problems import Refused
 from api.http.requests import Parameters
 from api.http.responses import json_response
 from api.program import Program
-from infrastructure.audit.archive import Archive, LogDiffers
+from infrastructure.audit.archive import Archive
 from infrastructure.audit.checkpoint import Signed
 from infrastructure.audit.keys import BadKey
 from infrastructure.audit.proving import prove_consistency, prove_inclusion
@@ -53,10 +53,7 @@ async def inclusion(
     if position > signed.checkpoint.size:
         raise Refused("not_covered", f"Checkpoint {signed.checkpoint.size} does not reach position {position}.")
     async with program.pool.write() as connection:
-        try:
-            (proof,) = await prove_inclusion(connection, shop_id, [position], signed)
-        except LogDiffers as error:
-            raise Refused("log_differs", str(error)) from error
+        (proof,) = await prove_inclusion(connection, shop_id, [position], signed)
     return json_response(proof)
 
 
@@ -68,10 +65,7 @@ async def consistency(request: Request, shop_id: ShopId, query: Annotated[Consis
     if older.checkpoint.size > newer.checkpoint.size:
         older, newer = newer, older
     async with program.pool.write() as connection:
-        try:
-            proof = await prove_consistency(connection, shop_id, older, newer)
-        except LogDiffers as error:
-            raise Refused("log_differs", str(error)) from error
+        proof = await prove_consistency(connection, shop_id, older, newer)
     return json_response(proof)
 
 
@@ -83,9 +77,9 @@ def _archive(request: Request) -> Archive | None:
 async def _signed(request: Request, shop_id: str, size: int | None) -> Signed:
     archive = _archive(request)
     try:
-        found = await asyncio.to_thread(archive.newest, shop_id, size) if archive else None
-    except (LogDiffers, BadKey) as error:
+        signed = await asyncio.to_thread(archive.newest, shop_id, size) if archive else None
+    except BadKey as error:
         raise Refused("log_differs", str(error)) from error
-    if found is None:
+    if signed is None:
         raise Refused("no_checkpoint", f"The shop has no checkpoint{f' of size {size}' if size else ' yet'}.")
-    return found
+    return signed

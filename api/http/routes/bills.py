@@ -9,11 +9,10 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from api.http import openapi
-from api.http.parameters import ShopId
+from api.http.parameters import Actor, ShopId
 from api.http.problems import wrong
-from api.http.requests import Parameters, actor, read_body
-from api.http.responses import json_response
-from api.http.routes.commands import Actor, as_problem
+from api.http.requests import Parameters, actor, body_of
+from api.http.responses import written
 from api.program import Program
 from infrastructure.files.sheets import UnreadableSheet
 from infrastructure.imports.bills import BillReport, import_bill, preview_bill
@@ -50,22 +49,14 @@ async def bills(
     """
     given_by = actor(stated)
     _is_a_sheet(request.headers.get("content-type", ""))
-    body = await read_body(request.receive, request.headers.get("content-length"), MAX_BYTES)
-    try:
-        lines = await asyncio.to_thread(_lines, body)
-    except UnreadableSheet as error:
-        raise wrong("", str(error), "body") from error
+    lines = await asyncio.to_thread(_lines, await body_of(request, MAX_BYTES))
     program: Program = request.app.state.program
     report = BillReport()
-    try:
-        if query.dry_run:
-            await preview_bill(lines, shop_id, program.pool, program.book, report)
-        else:
-            await import_bill(lines, shop_id, program.path, report, actor=given_by)
-    except Exception as error:
-        raise as_problem(error) from error
-    headers = {"Shiplock-Position": str(report.position)} if report.position else None
-    return json_response(report, headers=headers)
+    if query.dry_run:
+        await preview_bill(lines, shop_id, program.pool, program.book, report)
+    else:
+        await import_bill(lines, shop_id, program.path, report, actor=given_by)
+    return written(report, report.position or None)
 
 
 def _lines(body: bytes) -> list[BillLine | Rejected | Other]:

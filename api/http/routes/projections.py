@@ -10,13 +10,12 @@ from api.http import openapi
 from api.http.paging import Paged, decode_cursor, listed
 from api.http.parameters import ShopId, SkuId
 from api.http.problems import Refused
-from api.http.requests import MAX_COMMAND_BYTES, invalid, read_body
+from api.http.requests import MAX_COMMAND_BYTES, body_of, invalid
 from api.http.responses import json_response
 from api.program import Program
 from api.rebuilds import RebuildRequest
 from domain.rules.ruleset import RuleBook
 from infrastructure.projections import builds, parking, rebuild
-from infrastructure.projections.builds import CannotDo
 from infrastructure.projections.rebuild import Progress
 from infrastructure.projections.view import View
 from infrastructure.projections.views import BY_NAME
@@ -50,7 +49,7 @@ async def start(request: Request, name: Name) -> Response:
     """
     program: Program = request.app.state.program
     views = [_view(name)]
-    body = await read_body(request.receive, request.headers.get("content-length"), MAX_COMMAND_BYTES)
+    body = await body_of(request, MAX_COMMAND_BYTES)
     try:
         asked = msgspec.json.decode(body or b"{}", type=RebuildRequest)
         book = RuleBook.parse([asked.rules]) if asked.rules else program.book
@@ -82,10 +81,7 @@ async def activate(request: Request, name: Name, build_id: BuildId) -> Response:
     await _progress(request, name, build_id)
     program: Program = request.app.state.program
     async with program.pool.write() as connection:
-        try:
-            await builds.activate(connection, build_id, program.book)
-        except CannotDo as error:
-            raise Refused("not_possible", str(error)) from error
+        await builds.activate(connection, build_id, program.book)
     return json_response(await _progress(request, name, build_id))
 
 
@@ -114,10 +110,7 @@ async def rollback(request: Request, name: Name) -> Response:
     _view(name)
     program: Program = request.app.state.program
     async with program.pool.write() as connection:
-        try:
-            build_id = await builds.roll_back(connection, name, program.book)
-        except CannotDo as error:
-            raise Refused("not_possible", str(error)) from error
+        build_id = await builds.roll_back(connection, name, program.book)
     return json_response(await _progress(request, name, build_id))
 
 
@@ -131,10 +124,7 @@ async def drop(request: Request, name: Name, build_id: BuildId) -> Response:
     await _progress(request, name, build_id)
     program: Program = request.app.state.program
     async with program.pool.write() as connection:
-        try:
-            await builds.drop(connection, build_id)
-        except CannotDo as error:
-            raise Refused("not_possible", str(error)) from error
+        await builds.drop(connection, build_id)
     return Response(status_code=204)
 
 

@@ -11,11 +11,10 @@ from api.http import openapi
 from api.http.paging import listed
 from api.http.parameters import ShopId
 from api.http.problems import Refused
-from api.http.requests import MAX_COMMAND_BYTES, Parameters, invalid, read_body
+from api.http.requests import MAX_COMMAND_BYTES, Parameters, body_of, invalid
 from api.http.responses import json_response
 from api.program import Program
 from infrastructure.jobs import backtests as backtest_jobs
-from infrastructure.jobs.backtests import TooMany
 
 router = APIRouter(tags=["rules"])
 
@@ -43,16 +42,13 @@ async def ask(request: Request, shop_id: ShopId) -> Response:
     The answer tells where to watch it (`Location`).
     """
     program: Program = request.app.state.program
-    body = await read_body(request.receive, request.headers.get("content-length"), MAX_COMMAND_BYTES)
+    body = await body_of(request, MAX_COMMAND_BYTES)
     try:
         asked = msgspec.json.decode(body or b"{}", type=BacktestRequest).asked()
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise invalid(error) from error
     async with program.pool.write() as connection:
-        try:
-            job = await backtest_jobs.ask(connection, shop_id, asked)
-        except TooMany as error:
-            raise Refused("too_many_backtests", str(error)) from error
+        job = await backtest_jobs.ask(connection, shop_id, asked)
     await program.backtests.work()
     return json_response(job, 202, {"Location": f"/v1/shops/{shop_id}/rules/backtests/{job.id}"})
 

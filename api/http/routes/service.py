@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from psycopg_pool import PoolTimeout
 
 from api.http import openapi
-from api.http.problems import PROBLEMS, Refused
+from api.http.problems import Refused, kind_of
 from api.http.responses import json_response
 from api.program import Program
 
@@ -48,7 +48,7 @@ async def metrics() -> Response:
 @router.get("/problems/{code}", response_class=HTMLResponse, responses=openapi.problem_responses("not_found"))
 async def problem(code: str) -> Response:
     """What a problem's `type` points at: what is wrong and what to do next."""
-    kind = PROBLEMS.get(code)
+    kind = kind_of(code)
     if kind is None:
         raise Refused("not_found", f"No problem is called {code[:100]!r}.")
     title, advice = html.escape(kind.title), html.escape(kind.advice)

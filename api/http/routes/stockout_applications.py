@@ -3,17 +3,15 @@
 from io import BytesIO
 from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import Field
 
 from api.http import openapi
-from api.http.parameters import Moment, ShopId
+from api.http.parameters import Actor, Moment, ShopId
 from api.http.problems import wrong
-from api.http.requests import Parameters, actor, invalid, read_body
-from api.http.responses import json_response
-from api.http.routes.commands import Actor, as_problem
+from api.http.requests import Parameters, actor, body_of, decode
+from api.http.responses import written
 from api.http.stockout_applications import MOST_ORDERS, StockoutApplications
 from api.program import Program
 from infrastructure.files.sheets import UnreadableSheet
@@ -67,48 +65,44 @@ async def apply(
     Every row is answered; one that is refused or makes no sense never stops the others. An order whose
     application is under review already is left as it is, so a list may be sent again.
     """
-    body = await read_body(request.receive, request.headers.get("content-length"), MAX_BYTES)
+    body = await body_of(request, MAX_BYTES)
     given_by = actor(stated)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == openapi.CSV:
         rows = _rows(body)
-        asked = stockouts.Request(shop_id, given_by, query.reason, tuple(query.sku_id), query.occurred_at)
+        application = stockouts.Request(shop_id, given_by, query.reason, tuple(query.sku_id), query.occurred_at)
         dry_run = query.dry_run
     else:
         _only_with_csv(query)
-        try:
-            found = msgspec.json.decode(body or b"{}", type=StockoutApplications)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise invalid(error) from error
-        rows = list(entries(found.order_sns))
-        asked = stockouts.Request(shop_id, given_by, found.reason, found.sku_ids, found.occurred_at)
-        dry_run = found.dry_run
+        sent = decode(body or b"{}", StockoutApplications)
+        rows = list(entries(sent.order_sns))
+        application = stockouts.Request(shop_id, given_by, sent.reason, sent.sku_ids, sent.occurred_at)
+        dry_run = sent.dry_run
     program: Program = request.app.state.program
     report = ApplicationReport()
-    try:
-        if dry_run:
-            await preview_stockouts(
-                rows, asked, program.pool, program.book, clock.now(), report, read_related_facts=read_related_facts
-            )
-        else:
-            await request_stockouts(rows, asked, program.path, program.book, report)
-    except Exception as error:
-        raise as_problem(error) from error
-    headers = {"Shiplock-Position": str(report.position)} if report.position else None
-    return json_response(report, headers=headers)
+    if dry_run:
+        await preview_stockouts(
+            rows,
+            application,
+            program.pool,
+            program.book,
+            clock.now(),
+            report,
+            read_related_facts=read_related_facts,
+        )
+    else:
+        await request_stockouts(rows, application, program.path, program.book, report)
+    return written(report, report.position or None)
 
 
 def _rows(body: bytes) -> list[Entry | Rejected]:
     rows: list[Entry | Rejected] = []
-    try:
-        if body.startswith(b"PK"):
-            raise UnreadableSheet("it is a workbook; save it as CSV, or use the command line")
-        with StockoutListReader(BytesIO(body)) as reader:
-            for row in reader:
-                if len(rows) == MOST_ORDERS:
-                    raise UnreadableSheet(f"it has more than {MOST_ORDERS:,} rows; send it in parts")
-                rows.append(row)
-    except UnreadableSheet as error:
-        raise wrong("", str(error), "body") from error
+    if body.startswith(b"PK"):
+        raise UnreadableSheet("it is a workbook; save it as CSV, or use the command line")
+    with StockoutListReader(BytesIO(body)) as reader:
+        for row in reader:
+            if len(rows) == MOST_ORDERS:
+                raise UnreadableSheet(f"it has more than {MOST_ORDERS:,} rows; send it in parts")
+            rows.append(row)
     return rows
 
 
