@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -13,8 +12,7 @@ import uvicorn
 import uvloop
 
 from api.cli.terminal import book, err, print_json, settings
-from api.http.app import serving_app
-from api.program import Program, database
+from api.program import database
 from api.workers import follow_stdin
 from infrastructure.database.migrate import applied, migrate, revisions
 from infrastructure.database.pool import connection_pool
@@ -23,8 +21,12 @@ from infrastructure.projections.worker import Worker
 
 db = typer.Typer(help="The database.", no_args_is_help=True)
 
+APP = "api.http.app:from_environment"
+"""The HTTP application, by its name: the command line and HTTP are peers, neither imports the other."""
+
 DRAIN_SECONDS = 10
 SERVER: dict[str, Any] = {
+    "factory": True,
     "log_level": "warning",
     "access_log": False,
     "server_header": False,
@@ -51,30 +53,12 @@ def serve(
 def run_server(url: str, host: str, port: int, workers: int = 1) -> None:
     """Serve until told to stop; requests under way are finished first."""
     err.print(f"Serving on http://{host}:{port} (documentation at /docs)")
-    if workers == 1:
-        config = uvicorn.Config(serving_app(url, settings=settings()), host=host, port=port, **SERVER)
-        with suppress(KeyboardInterrupt):
-            Server(config).run()
-        return
     os.environ["SHIPLOCK_DATABASE_URL"] = url
-    uvicorn.run(
-        "api.http.app:from_environment",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        **SERVER,
-    )
-
-
-class Server(uvicorn.Server):
-    """Ends live streams as soon as it is told to stop; it would wait for their clients otherwise."""
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        program: Program | None = getattr(self.config.app.state, "program", None)  # type: ignore[union-attr]
-        if program is not None:
-            program.closing.set()
-        super().handle_exit(sig, frame)
+    if workers > 1:
+        uvicorn.run(APP, host=host, port=port, workers=workers, **SERVER)
+        return
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(uvicorn.Config(APP, host=host, port=port, **SERVER)).run()
 
 
 def worker(

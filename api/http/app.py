@@ -2,8 +2,11 @@
 
 import contextlib
 import os
-from collections.abc import AsyncIterator
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from types import FrameType
 
 from fastapi import FastAPI
 from fastapi_swagger import patch_fastapi
@@ -42,6 +45,29 @@ clocks run, which rules were broken and what that costs, at any moment of their 
 """
 
 
+@contextlib.contextmanager
+def told_to_stop(callback: Callable[[], None]) -> Iterator[None]:
+    """Call back as soon as the server is told to stop: live streams end then, for whose clients it would wait."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # a server in a thread gets no signals
+        return
+    before = {sign: signal.getsignal(sign) for sign in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        callback()
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    for sign in before:
+        signal.signal(sign, stop)
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+
+
 def create_app(
     url: str | None = None, *, settings: Settings | None = None, worker: Start | None = worker_thread
 ) -> Pipeline:
@@ -67,7 +93,8 @@ def create_app(
                 checkpoint_seconds=settings.checkpoint_seconds if settings else 0,
             ) as app.state.program:
                 await app.state.program.go_on()
-                yield
+                with told_to_stop(app.state.program.closing.set):
+                    yield
 
     app = FastAPI(
         title="Shiplock",
