@@ -1,5 +1,6 @@
 """What is shipped beside the code: the compose file, the image, the Makefile, the documentation."""
 
+import json
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 from api.cli import app
 from api.http.problems import PROBLEMS
-from domain.kernel import Command
+from domain.kernel import Command, RefusalCode
 from domain.order.deadlines import DeadlineKind, DeadlineState
 from domain.order.decisions import table
 from domain.order.events import Finding, HoldKind, OrderEvent, ShipByReason
@@ -97,17 +98,30 @@ def test_every_problem_event_and_setting_is_documented() -> None:
 
 def test_every_action_status_and_deadline_is_documented() -> None:
     page = (ROOT / "docs/reference/actions.md").read_text(encoding="utf-8")
-    common = {field.name for field in msgspec.structs.fields(Command)}
-    commands = [(name, action.command) for name, action in table.ACTIONS.items()]
-    commands += [(name, action.command) for name, action in sku_decisions.ACTIONS.items()]
-    for name, command in commands:
-        own = [field for field in msgspec.structs.fields(command) if field.name not in common]
-        fields = ", ".join(f"`{field.name}{'' if field.required else '?'}`" for field in own)
-        assert f"| `{name}` | {fields or '-'} |" in page, name
+    unlinked = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", page)
+    for name, action in table.ACTIONS.items():
+        codes = ", ".join(f"`{code}`" for code in action.refusals) or "-"
+        assert f"\n| `{name}` | {_fields(action.command)} | {action.summary} | {codes} |\n" in unlinked, name
+        assert f"\n{name} {json.dumps(action.example, ensure_ascii=False)}\n" in page, name
+    for name, of_sku in sku_decisions.ACTIONS.items():
+        assert f"\n| `{name}` | {_fields(of_sku.command)} | {of_sku.summary} |\n" in unlinked, name
+        assert f"\n{name} {json.dumps(of_sku.example, ensure_ascii=False)}\n" in page, name
+    for code in {*table.COMMON_REFUSALS, *sku_decisions.COMMON_REFUSALS}:
+        assert f"`{code}`" in page.partition("## Of an order")[0], code
     for name in get_args(Status) + get_args(HoldKind) + get_args(DeadlineKind) + get_args(DeadlineState):
         assert f"\n| `{name}` | " in page, name
     for name in get_args(Finding) + get_args(ShipByReason):
         assert f"`{name}`" in page, name
+
+
+def _fields(command: type[Command]) -> str:
+    common = {field.name for field in msgspec.structs.fields(Command)}
+    own = [field for field in msgspec.structs.fields(command) if field.name not in common]
+    return ", ".join(f"`{field.name}{'' if field.required else '?'}`" for field in own) or "-"
+
+
+def test_every_refusal_is_a_problem() -> None:
+    assert set(get_args(RefusalCode)) <= set(PROBLEMS)
 
 
 def test_every_link_in_the_documentation_leads_somewhere() -> None:

@@ -126,7 +126,7 @@ def _command(
     operation = {
         "tags": ["commands"],
         "summary": name.replace("-", " ").capitalize(),
-        "description": kind.__doc__,
+        "description": action.summary,
         "operationId": name,
         "parameters": parameters,
         "requestBody": {

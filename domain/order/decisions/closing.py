@@ -50,9 +50,7 @@ CANCEL = Action(
 def cannot_refund(order: Order) -> Refusal | None:
     if order.full_refund:
         return Refusal("order_closed", "Everything was refunded already.")
-    if order.paid_at is None and order.group_formed_at is None:
-        return Refusal("not_paid", "Nothing was paid yet; cancel the order instead.")
-    return None
+    return _nothing_paid(order)
 
 
 def refund(command: c.Refund, order: Order, rules: RuleSet, at: datetime) -> Decision:
@@ -62,12 +60,18 @@ def refund(command: c.Refund, order: Order, rules: RuleSet, at: datetime) -> Dec
     """
     if order.full_refund:
         return ()
-    if refusal := cannot_refund(order):
+    if refusal := _nothing_paid(order):
         return refusal
     left = None if order.paid_fen is None else order.paid_fen - (order.refunded_fen or 0)
     if command.amount_fen is not None and left is not None and command.amount_fen > left:
         return Refusal("invalid_request", f"Only {left} fen are left to refund.", "/amount_fen")
     return (e.OrderRefunded(command.initiated_by, command.reason, command.amount_fen),)
+
+
+def _nothing_paid(order: Order) -> Refusal | None:
+    if order.paid_at is None and order.group_formed_at is None:
+        return Refusal("not_paid", "Nothing was paid yet; cancel the order instead.")
+    return None
 
 
 REFUND = Action(

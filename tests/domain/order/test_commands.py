@@ -24,6 +24,13 @@ def test_a_body_travels_as_json_and_back(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(ACTIONS))
+def test_the_example_of_an_action_is_a_body(name: str) -> None:
+    example = ACTIONS[name].example
+    command = msgspec.convert(example, ACTIONS[name].command)
+    assert set(example) <= set(msgspec.structs.asdict(command))
+
+
+@pytest.mark.parametrize("name", list(ACTIONS))
 def test_a_field_that_does_not_exist_is_refused(name: str) -> None:
     body = {**msgspec.to_builtins(A_COMMAND_FOR[name]), "colour": "red"}
     with pytest.raises(msgspec.ValidationError, match="colour"):
