@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Self
@@ -16,11 +16,14 @@ from api.rebuilds import Rebuilds
 from api.workers import Start, Wake
 from domain.rules.ruleset import RuleBook
 from infrastructure.audit.archive import Archive
+from infrastructure.commands.attempt import Render
 from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.intents import CommandIntent, Outcome
+from infrastructure.commands.preview import Preview
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import is_current, migrate
 from infrastructure.database.pool import Pool, connection_pool
+from infrastructure.imports.batches import Submit
 from infrastructure.log.log import is_distributed
 from infrastructure.projections.rebuild import prepare
 from infrastructure.queries.related_facts import read_related_facts
@@ -66,9 +69,6 @@ def _supervised(server: EmbeddedServer) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-
-
-Render = Callable[[CommandIntent, Outcome], bytes]
 
 
 def _no_receipts(intent: CommandIntent, outcome: Outcome) -> bytes:
@@ -132,6 +132,12 @@ class Program:
                 stack.push_async_callback(asyncio.wait, [making])
             stack.callback(program.closing.set)
             yield program
+
+    def submitter(self, *, dry_run: bool) -> Submit:
+        """Where an import sends its intents: to the command path, or to a preview that appends nothing."""
+        if dry_run:
+            return Preview(self.pool, self.book, clock.now, read_related_facts).submit
+        return self.path.submit
 
     async def go_on(self) -> None:
         """Have what was asked for done that a killed server left."""

@@ -1,16 +1,16 @@
 """Histories for tests: orders told through the real command path."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from domain.kernel import Command
 from domain.order import commands as c
 from domain.sku import commands as s
 from infrastructure.commands.committer import CommandPath
-from infrastructure.commands.intents import CommandIntent, OrderCommand, Outcome, SkuCommand
+from infrastructure.commands.intents import CommandIntent, OrderCommand, OrderOutcome, Outcome, SkuCommand
 from infrastructure.database.pool import Pool, connection_pool
 from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import shipped_rules
@@ -84,7 +84,15 @@ async def something_for_every_view(path: CommandPath, count: int, shop: str = SH
     )
 
 
-async def done(path: CommandPath, *intents: CommandIntent) -> list[Outcome]:
+@overload
+async def done(path: CommandPath, *intents: OrderCommand) -> Sequence[OrderOutcome]: ...
+
+
+@overload
+async def done(path: CommandPath, *intents: CommandIntent) -> Sequence[Outcome]: ...
+
+
+async def done(path: CommandPath, *intents: CommandIntent) -> Sequence[Outcome]:
     """Submit commands none of which may fail or be refused."""
     outcomes = []
     for outcome in await path.submit(intents):

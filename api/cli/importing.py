@@ -10,7 +10,7 @@ from rich.table import Table
 
 from api.cli.terminal import Failed, Json, err, identifier, moment, out, print_json, with_program
 from api.program import Program
-from infrastructure.imports.orders import ImportReport, import_rows, preview_rows
+from infrastructure.imports.orders import ImportReport, import_orders
 from infrastructure.pinduoduo.exports import ExportReader, UnreadableExport
 from infrastructure.runtime import clock
 
@@ -60,10 +60,7 @@ async def import_export(
                 bar.update(task, completed=reader.bytes_read, orders=report.orders)
 
             report = ImportReport()
-            if dry_run:
-                await preview_rows(reader, shop, program.pool, program.book, report, progress)
-            else:
-                await import_rows(reader, shop, program.path, report, progress)
+            await import_orders(reader, shop, program.submitter(dry_run=dry_run), report, progress)
             report.rows_read = reader.rows_read
             bar.update(task, completed=reader.total_bytes)
     except UnreadableExport as error:

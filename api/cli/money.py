@@ -30,7 +30,7 @@ from api.cli.terminal import (
 from api.program import Program
 from domain.money.reconciliation import Difference, DifferenceKind
 from infrastructure.files.sheets import UnreadableSheet
-from infrastructure.imports.bills import BillReport, import_bill, preview_bill
+from infrastructure.imports.bills import BillReport, import_bill
 from infrastructure.pinduoduo.bills import BillReader
 from infrastructure.projections.worker import Worker
 from infrastructure.queries.as_of import Moment
@@ -92,10 +92,7 @@ async def _imported(program: Program, file: Path, shop: str, *, dry_run: bool) -
                 bar.update(task, completed=reader.bytes_read)
 
             report = BillReport()
-            if dry_run:
-                await preview_bill(reader, shop, program.pool, program.book, report, progress)
-            else:
-                await import_bill(reader, shop, program.path, report, progress)
+            await import_bill(reader, shop, program.submitter(dry_run=dry_run), report, progress)
             bar.update(task, completed=reader.total_bytes)
     except UnreadableSheet as error:
         raise Failed(f"{file.name} can't be read: {error}") from error

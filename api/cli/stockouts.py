@@ -19,12 +19,9 @@ from infrastructure.imports.stockout_applications import (
     ApplicationReport,
     Request,
     RowOutcome,
-    preview_stockouts,
     request_stockouts,
 )
 from infrastructure.imports.stockout_lists import REASONS, Reason, StockoutListReader
-from infrastructure.queries.related_facts import read_related_facts
-from infrastructure.runtime import clock
 
 _SHOWN = 20
 
@@ -108,13 +105,8 @@ async def _applied(
                     rows_out.writerows(_cells(row) for row in rows)
                 bar.update(task, completed=reader.bytes_read)
 
-            if dry_run:
-                now = clock.now()
-                await preview_stockouts(
-                    reader, request, program.pool, program.book, now, report, on_batch, read_related_facts
-                )
-            else:
-                await request_stockouts(reader, request, program.path, program.book, report, on_batch)
+            submit = program.submitter(dry_run=dry_run)
+            await request_stockouts(reader, request, submit, program.book, report, on_batch)
             bar.update(task, completed=reader.total_bytes)
         except UnreadableSheet as error:
             raise Failed(f"{file.name} can't be read: {error}") from error

@@ -27,7 +27,7 @@ from domain.order.decisions.table import ACTIONS
 from domain.order.warnings import OrderWarning, warnings
 from domain.rules.ruleset import RuleBook
 from domain.sku.decisions import ACTIONS as SKU_ACTIONS
-from infrastructure.commands.intents import CommandIntent, OrderCommand, Outcome, SkuCommand
+from infrastructure.commands.intents import CommandIntent, OrderCommand, Outcome, SkuCommand, SkuOutcome
 from infrastructure.log.streams import OF_SKU
 
 log = logging.getLogger("shiplock.api")
@@ -250,8 +250,8 @@ def _bulk_outcome(intent: CommandIntent, outcome: Outcome, book: RuleBook) -> Bu
         problem = msgspec.Raw(response.body) if response.status >= 400 else None
         return BulkOutcome(response.status, response.order_status, response.version, problem=problem)
     status = success_status(intent, outcome)
-    if not isinstance(intent, OrderCommand):
-        return BulkOutcome(status, version=outcome.state.version)
+    if isinstance(outcome, SkuOutcome):
+        return BulkOutcome(status, version=outcome.sku.version)
     order = outcome.order
     found = warnings(order, book.governing(order), outcome.related_facts)
     return BulkOutcome(status, order.status, order.version, found)

@@ -14,7 +14,7 @@ from domain.order.view import allowed_actions, shipment_lock, view
 from domain.order.violations import violations
 from domain.rules.ruleset import RuleBook
 from domain.stock.view import SkuFacts
-from infrastructure.commands.intents import CommandIntent, Outcome, SkuCommand
+from infrastructure.commands.intents import CommandIntent, OrderOutcome, Outcome, SkuOutcome
 
 
 class CommandResponse(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -30,10 +30,11 @@ class CommandResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     position: int | None = None
 
     def at(self, position: int) -> Self:
-        """The same with the position. It is missing at first, because only the append knows it.
+        """The same with the position.
 
-        It replaces the first position in the body, that of the order or SKU; before it stand only its
-        id, status and version. A problem has none.
+        It was made before the append, because a receipt keeps it and commits with the events. So the position of
+        an order or SKU with new events is 0 in it. That is the first position in the body: before it stand only
+        the id, the status and the version. A problem has none.
         """
         if self.status >= 400 or position == 0:
             return self
@@ -78,7 +79,7 @@ def success_status(intent: CommandIntent, outcome: Outcome) -> int:
 
 
 def _response(intent: CommandIntent, outcome: Outcome, book: RuleBook) -> CommandResponse:
-    if isinstance(intent, SkuCommand):
+    if isinstance(outcome, SkuOutcome):
         return _sku_response(intent, outcome)
     order = outcome.order
     if outcome.refusal:
@@ -90,12 +91,12 @@ def _response(intent: CommandIntent, outcome: Outcome, book: RuleBook) -> Comman
             order.status if known else None,
             order.version if known else None,
         )
-    shown = view(msgspec.structs.replace(order, position=0), book, outcome.shown_at, outcome.related_facts)
+    shown = view(order, book, outcome.shown_at, outcome.related_facts)
     status = success_status(intent, outcome)
     return CommandResponse(status, msgspec.json.encode(shown), order.status, order.version)
 
 
-def _sku_response(intent: SkuCommand, outcome: Outcome) -> CommandResponse:
+def _sku_response(intent: CommandIntent, outcome: SkuOutcome) -> CommandResponse:
     sku = outcome.sku
     version = sku.version or None
     if outcome.refusal:
@@ -103,11 +104,11 @@ def _sku_response(intent: SkuCommand, outcome: Outcome) -> CommandResponse:
         if version and problem.status != 422:
             problem = msgspec.structs.replace(problem, version=version)
         return CommandResponse(problem.status, msgspec.json.encode(problem), version=version)
-    body = msgspec.json.encode(SkuFacts.of(msgspec.structs.replace(sku, position=0)))
+    body = msgspec.json.encode(SkuFacts.of(sku))
     return CommandResponse(200, body, version=version)
 
 
-def _order_problem(intent: CommandIntent, refusal: Refusal, outcome: Outcome, book: RuleBook) -> Problem:
+def _order_problem(intent: CommandIntent, refusal: Refusal, outcome: OrderOutcome, book: RuleBook) -> Problem:
     problem = _problem(refusal, f"/v1/shops/{intent.shop_id}/orders/{intent.entity_id}")
     order = outcome.order
     if order.version == 0 or problem.status == 422:

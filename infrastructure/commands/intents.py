@@ -1,7 +1,7 @@
-"""What callers ask of the command path, and what they get: intents, outcomes, and what can stop an intent."""
+"""What a caller wants to happen to an order or a SKU (an intent), and what came of it (an outcome)."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import msgspec
 
@@ -10,19 +10,19 @@ from domain.order.snapshot import Snapshot
 from domain.order.state import Order
 from domain.order.warnings import NO_RELATED_FACTS, RelatedFacts
 from domain.sku.state import Sku
-from infrastructure.log.streams import OF_ORDER, OF_SKU, Kind, State
+from infrastructure.log.streams import OF_ORDER, OF_SKU
+
+S = TypeVar("S", bound=Order | Sku)
 
 
 class IdempotencyKey(msgspec.Struct, frozen=True):
-    """A caller's name for one attempt; ``fingerprint`` tells another payload under the same name."""
+    """A caller's name for one request. ``fingerprint`` differs for another request under the same name."""
 
     key: str
     fingerprint: bytes
 
 
-class CommandIntent(msgspec.Struct, frozen=True):
-    """A command to what ``of`` names. ``if_match`` is the version the caller has seen, if it matters to them."""
-
+class _AddressedCommand(msgspec.Struct, frozen=True):
     shop_id: str
     entity_id: str
     command: Command
@@ -30,83 +30,110 @@ class CommandIntent(msgspec.Struct, frozen=True):
     if_match: int | None = None
     idempotency: IdempotencyKey | None = None
 
-    kind: ClassVar[Kind]
 
-    @property
-    def stream(self) -> str:
-        return self.kind.stream(self.entity_id)
-
-
-class OrderCommand(CommandIntent, frozen=True):
-    """A command to an order."""
-
-    kind = OF_ORDER
+class OrderCommand(_AddressedCommand, frozen=True):
+    """A command to the order ``entity_id``. ``if_match`` is the version that the caller expects."""
 
     @property
     def order_sn(self) -> str:
         return self.entity_id
 
+    @property
+    def stream(self) -> str:
+        return OF_ORDER.stream(self.entity_id)
 
-class SkuCommand(CommandIntent, frozen=True):
-    """A command to a SKU."""
 
-    kind = OF_SKU
+class SkuCommand(_AddressedCommand, frozen=True):
+    """A command to the SKU ``entity_id``. ``if_match`` is the version that the caller expects."""
 
     @property
     def sku_id(self) -> str:
         return self.entity_id
 
+    @property
+    def stream(self) -> str:
+        return OF_SKU.stream(self.entity_id)
+
 
 class SnapshotIntent(msgspec.Struct, frozen=True):
-    """A snapshot of an order that the platform showed; it is never refused."""
+    """A snapshot of an order that the platform showed. It is never refused."""
+
+    idempotency: ClassVar[None] = None
 
     shop_id: str
     snapshot: Snapshot
     actor: str
 
     @property
+    def order_sn(self) -> str:
+        return self.snapshot.order_sn
+
+    @property
     def stream(self) -> str:
         return OF_ORDER.stream(self.snapshot.order_sn)
 
 
-Intent = CommandIntent | SnapshotIntent
+CommandIntent = OrderCommand | SkuCommand
+OrderIntent = OrderCommand | SnapshotIntent
+Intent = OrderCommand | SkuCommand | SnapshotIntent
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of an intent.
-
-    ``state`` is the order or SKU afterwards, ``events`` how many were appended for this intent, ``position``
-    the place of its last event in the shop's log (without events: of the last one it had) and ``at``
-    the moment it was judged. ``response`` is what ``render`` made for an intent with an idempotency key; when
-    it was given before (``replayed``) it and the position are all there is. ``around`` is what lay around an
-    order then.
-    """
-
-    state: State
+class _Outcome(msgspec.Struct, Generic[S], frozen=True):
+    state: S
     events: int
     position: int
     at: datetime
     refusal: Refusal | None = None
     response: bytes | None = None
     replayed: bool = False
+
+
+class OrderOutcome(_Outcome[Order], frozen=True):
+    """What came of an intent for an order.
+
+    ``state`` is the order afterwards. Events that were not in the log when it was decided have position 0 in it.
+    ``events`` counts what was appended. ``position`` is the place of its last event in the shop's log, and without
+    events that of the order's last event before. ``at`` is the moment of the decision. ``response`` is what was
+    rendered for an intent with an idempotency key. For a replay (``replayed``) only ``response`` and ``position``
+    are known. ``related_facts`` are those that the decision used.
+    """
+
     related_facts: RelatedFacts = NO_RELATED_FACTS
 
     @property
     def order(self) -> Order:
-        """The order that an intent for an order led to."""
-        assert isinstance(self.state, Order)
         return self.state
 
     @property
     def shown_at(self) -> datetime:
-        """The moment from which the order is shown: when it was judged, and never before its last event."""
+        """The moment from which the order is shown: when it was decided, and never before its last event."""
         return max(self.at, self.order.last_occurred_at or self.at)
+
+
+class SkuOutcome(_Outcome[Sku], frozen=True):
+    """What came of an intent for a SKU. Its fields are those of ``OrderOutcome``."""
 
     @property
     def sku(self) -> Sku:
-        """The SKU that an intent for a SKU led to."""
-        assert isinstance(self.state, Sku)
         return self.state
+
+
+Outcome = OrderOutcome | SkuOutcome
+
+
+def key_reused(intent: Intent, now: datetime) -> Outcome:
+    """The refusal of an intent whose idempotency key was another request's."""
+    refusal = Refusal("idempotency_key_reused", "This idempotency key was used for another request.")
+    if isinstance(intent, SkuCommand):
+        return SkuOutcome(Sku(intent.sku_id), 0, 0, now, refusal)
+    return OrderOutcome(Order(intent.order_sn), 0, 0, now, refusal)
+
+
+def replay(intent: Intent, response: bytes, position: int, now: datetime) -> Outcome:
+    """The outcome of an intent that was answered before: the same response again."""
+    if isinstance(intent, SkuCommand):
+        return SkuOutcome(Sku(intent.sku_id), 0, position, now, response=response, replayed=True)
+    return OrderOutcome(Order(intent.order_sn), 0, position, now, response=response, replayed=True)
 
 
 class Overloaded(Exception):
@@ -118,7 +145,7 @@ class Unavailable(Exception):
 
 
 class StillRunning(Exception):
-    """An intent with the same idempotency key has not been answered yet."""
+    """An intent with the same idempotency key is being decided."""
 
 
 class Contended(Exception):

@@ -1,4 +1,4 @@
-"""The intents that wait to be committed, by stream; shops take turns."""
+"""The intents that wait to be committed, by stream. Shops take turns."""
 
 import asyncio
 from collections import Counter, OrderedDict
@@ -14,45 +14,66 @@ MAX_WAITING = 10_000
 MAX_WAITING_OF_A_SHOP = MAX_WAITING // 2
 """How many of those may be one shop's, so that a flood in one shop leaves room for the others."""
 
+Stream = tuple[str, str]
+"""A shop's id and the name of a stream in its log."""
+
 
 class PendingOutcomes:
-    """What a caller waits for: an answer to each of its intents, and the moment all are there."""
+    """The outcomes that one caller waits for. An outcome that was set stays as it is."""
 
     def __init__(self, count: int) -> None:
-        self.given: list[Outcome | Exception | None] = [None] * count
-        self._left = count
-        self.complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._outcomes: list[Outcome | Exception | None] = [None] * count
+        self._missing = count
+        self._complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not count:
-            self.complete.set_result(None)
+            self._complete.set_result(None)
 
-    def give(self, number: int, answer: Outcome | Exception) -> None:
-        if self.given[number] is not None:
+    def set(self, number: int, outcome: Outcome | Exception) -> None:
+        if self._outcomes[number] is not None:
             return
-        self.given[number] = answer
-        self._left -= 1
-        # A caller who went away has cancelled it.
-        if not self._left and not self.complete.done():
-            self.complete.set_result(None)
+        self._outcomes[number] = outcome
+        self._missing -= 1
+        # A caller who went away has cancelled the future.
+        if not self._missing and not self._complete.done():
+            self._complete.set_result(None)
+
+    def is_set(self, number: int) -> bool:
+        return self._outcomes[number] is not None
+
+    async def all(self) -> list[Outcome | Exception]:
+        """Wait until every outcome is set; they come in the order of the intents."""
+        await self._complete
+        return [outcome for outcome in self._outcomes if outcome is not None]
 
 
 @dataclass(slots=True)
 class QueuedIntent:
+    """An intent that waits, and where its outcome goes."""
+
     intent: Intent
-    answers: PendingOutcomes
-    number: int
-    stream: tuple[str, str]
+    stream: Stream
     key: Key | None
+    pending: PendingOutcomes
+    number: int
+
+    def settle(self, outcome: Outcome | Exception) -> None:
+        """Give the caller the outcome, unless there is one already."""
+        self.pending.set(self.number, outcome)
+
+    @property
+    def is_settled(self) -> bool:
+        return self.pending.is_set(self.number)
 
 
 class Queue:
-    """What waits, by stream: shops take turns, and the intents for an order or SKU are judged as they came.
+    """Intents by stream. Shops take turns, and the intents for one stream are decided in the order they came.
 
-    A stream of a batch that is under way is busy; what comes for it meanwhile waits until the batch is done.
+    A stream of a batch that is under way is busy. What comes for it meanwhile waits until the batch is done.
     """
 
     def __init__(self) -> None:
-        self._ready: OrderedDict[str, OrderedDict[tuple[str, str], list[QueuedIntent]]] = OrderedDict()
-        self._busy: dict[tuple[str, str], list[QueuedIntent]] = {}
+        self._ready: OrderedDict[str, OrderedDict[Stream, list[QueuedIntent]]] = OrderedDict()
+        self._busy: dict[Stream, list[QueuedIntent]] = {}
         self._of_shop: Counter[str] = Counter()
         self.ready = 0
         self.size = 0
@@ -62,8 +83,8 @@ class Queue:
             return False
         if self.size + len(intents) <= MAX_WAITING_OF_A_SHOP:
             return True
-        asked = Counter(intent.shop_id for intent in intents)
-        return all(self._of_shop[shop_id] + count <= MAX_WAITING_OF_A_SHOP for shop_id, count in asked.items())
+        of_shop = Counter(intent.shop_id for intent in intents)
+        return all(self._of_shop[shop_id] + count <= MAX_WAITING_OF_A_SHOP for shop_id, count in of_shop.items())
 
     def put(self, entry: QueuedIntent) -> None:
         self.size += 1
@@ -73,7 +94,7 @@ class Queue:
         else:
             self._put_ready(entry.stream, [entry])
 
-    def _put_ready(self, stream: tuple[str, str], entries: list[QueuedIntent]) -> None:
+    def _put_ready(self, stream: Stream, entries: list[QueuedIntent]) -> None:
         self.ready += len(entries)
         streams = self._ready.get(stream[0])
         if streams is None:
@@ -81,7 +102,7 @@ class Queue:
         streams.setdefault(stream, []).extend(entries)
 
     def take(self, limit: int) -> list[QueuedIntent]:
-        """Up to ``limit`` intents; their streams are busy until ``finish`` is called with them."""
+        """Up to ``limit`` intents. Their streams are busy until ``finish`` is called with them."""
         taken: list[QueuedIntent] = []
         while self._ready and len(taken) < limit:
             shop_id, streams = self._ready.popitem(last=False)

@@ -1,8 +1,7 @@
-"""Idempotency receipts: what a command with a key was answered, committed with its events.
+"""Idempotency receipts: the response to a command with a key, committed with its events.
 
-A receipt is kept for seven days (``RECEIPTS_KEPT``); then its key is free again. The bytes of an answer
-are the caller's. Its position is not among them, because only the append itself knows it: it is kept
-beside them and given back with them.
+A receipt counts for seven days (``RECEIPTS_KEPT``). Then its key is free again. The bytes of a response are the
+caller's. The position is not among them, because only the append knows it: it has a column of its own.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -22,24 +21,34 @@ from infrastructure.log.log import (
 )
 
 RECEIPTS_KEPT = timedelta(days=7)
-"""How long the answer to an idempotency key is remembered."""
+"""How long the response to an idempotency key is remembered."""
 
 Key = tuple[str, str]
 """A shop's id and an idempotency key."""
 
 
 class StoredReceipt(NamedTuple):
-    """A receipt that was found: what the request was, and what it was answered."""
+    """A receipt in the database: what the request was, and its response."""
 
     fingerprint: bytes
     response: bytes
     position: int
 
 
-class Receipt(NamedTuple):
-    """A receipt to keep. It is kept only if the append to ``stream`` is accepted; ``None`` appends nothing.
+class FoundReceipts(NamedTuple):
+    """What the database has for some keys: receipts that count, and keys whose receipts have expired."""
 
-    Its position is ``behind`` events before the last one of that append, else ``position``.
+    valid: Mapping[Key, StoredReceipt]
+    expired: Sequence[Key]
+
+
+NO_RECEIPTS = FoundReceipts({}, ())
+
+
+class Receipt(NamedTuple):
+    """A receipt to store. It is stored only if the append to ``stream`` is accepted; ``None`` appends nothing.
+
+    Its position is ``behind`` events before the last one of that append. Without an append it is ``position``.
     """
 
     shop_id: str
@@ -52,7 +61,7 @@ class Receipt(NamedTuple):
 
 
 class KeyTaken(Exception):
-    """Another process answered one of the keys meanwhile; nothing was committed."""
+    """Another process committed a receipt for one of the keys meanwhile. Nothing was committed here."""
 
 
 _FIND = """
@@ -66,14 +75,14 @@ DELETE FROM receipt r USING unnest(%b, %b) AS w(shop_id, key)
 WHERE r.shop_id = w.shop_id AND r.key = w.key AND r.recorded_at <= %b
 """
 
-_KEEP = """
+_STORE = """
 INSERT INTO receipt (shop_id, key, fingerprint, outcome, position, recorded_at)
 SELECT r.*, %b FROM unnest(%b, %b, %b, %b, %b) AS r(shop_id, key, fingerprint, outcome, position)
 ORDER BY r.shop_id, r.key
 """
 
-_APPEND_AND_KEEP = f"""
-WITH appended AS MATERIALIZED ({APPEND_TOGETHER}), kept AS (
+_APPEND_AND_STORE = f"""
+WITH appended AS MATERIALIZED ({APPEND_TOGETHER}), stored AS (
     INSERT INTO receipt (shop_id, key, fingerprint, outcome, position, recorded_at)
     SELECT r.shop_id, r.key, r.fingerprint, r.outcome, coalesce(a.last_position - r.behind, r.position), %b
     FROM unnest(%b, %b, %b, %b, %b, %b, %b)
@@ -95,31 +104,28 @@ DELETE FROM receipt WHERE (shop_id, key) IN (
 
 async def ask_receipts(
     connection: ReadConnection, keys: Iterable[Key], now: datetime
-) -> Callable[[], Awaitable[tuple[dict[Key, StoredReceipt], list[Key]]]]:
-    """Ask for the answers given to these keys, and for those of the keys whose answers have expired.
-
-    What is returned gets them, see ``infrastructure.log.log.ask_histories``.
-    """
-    wanted = sorted(set(keys))
+) -> Callable[[], Awaitable[FoundReceipts]]:
+    """Ask for the receipts of these keys. The function returned gets them, as with ``ask_histories``."""
+    distinct = sorted(set(keys))
     cursor = connection.cursor(binary=True)
-    columns = Texts([shop_id for shop_id, _ in wanted]), Texts([key for _, key in wanted])
+    columns = Texts([shop_id for shop_id, _ in distinct]), Texts([key for _, key in distinct])
     await cursor.execute(_FIND, (now - RECEIPTS_KEPT, *columns))
 
-    async def answer() -> tuple[dict[Key, StoredReceipt], list[Key]]:
-        found: dict[Key, StoredReceipt] = {}
+    async def receipts() -> FoundReceipts:
+        valid: dict[Key, StoredReceipt] = {}
         expired: list[Key] = []
-        for shop_id, key, fingerprint, outcome, position, valid in await cursor.fetchall():
-            if valid:
-                found[shop_id, key] = StoredReceipt(fingerprint, outcome, position)
+        for shop_id, key, fingerprint, response, position, counts in await cursor.fetchall():
+            if counts:
+                valid[shop_id, key] = StoredReceipt(fingerprint, response, position)
             else:
                 expired.append((shop_id, key))
-        return found, expired
+        return FoundReceipts(valid, expired)
 
-    return answer
+    return receipts
 
 
 async def free_keys(connection: WriteConnection, keys: Sequence[Key], now: datetime) -> None:
-    """Remove what has expired of these keys' receipts."""
+    """Remove those receipts of these keys that have expired."""
     columns = Texts([shop_id for shop_id, _ in keys]), Texts([key for _, key in keys])
     await connection.execute(_FREE, (*columns, now - RECEIPTS_KEPT))
 
@@ -132,15 +138,15 @@ async def append_with_receipts(
     *,
     together: bool = True,
 ) -> dict[str, list[Appended]]:
-    """As ``append``, with the receipts that go with it, committed at once. Raises ``KeyTaken``."""
+    """As ``append``, with the receipts that belong to it, in one transaction. Raises ``KeyTaken``."""
     try:
         if not receipts:
             return await append(connection, now, shops, together=together)
         if together:
-            return await _append_and_keep(connection, now, shops, receipts)
+            return await _append_and_store(connection, now, shops, receipts)
         async with connection.transaction():
             appended = await append(connection, now, shops, together=False)
-            await _keep(connection, now, shops, receipts, appended)
+            await _store(connection, now, shops, receipts, appended)
         return appended
     except psycopg.errors.UniqueViolation as error:
         if error.diag.table_name != "receipt":
@@ -148,7 +154,7 @@ async def append_with_receipts(
         raise KeyTaken from error
 
 
-async def _append_and_keep(
+async def _append_and_store(
     connection: WriteConnection,
     now: datetime,
     shops: Mapping[str, Sequence[Append]],
@@ -159,7 +165,7 @@ async def _append_and_keep(
     numbers = {(shop_id, append.stream): n for n, (shop_id, append) in enumerate(flat, start=1)}
     cursor = connection.cursor(binary=True)
     await cursor.execute(
-        _APPEND_AND_KEEP,
+        _APPEND_AND_STORE,
         (
             *parameters_together(now, flat),
             now,
@@ -178,7 +184,7 @@ async def _append_and_keep(
     return outcomes
 
 
-async def _keep(
+async def _store(
     connection: WriteConnection,
     now: datetime,
     shops: Mapping[str, Sequence[Append]],
@@ -191,27 +197,27 @@ async def _keep(
         for shop_id, appends in shops.items()
         for append, result in zip(appends, appended[shop_id], strict=True)
     }
-    kept = []
+    stored = []
     for receipt in receipts:
         result = results[receipt.shop_id, receipt.stream] if receipt.stream else None
         if result is None:
-            kept.append((receipt, receipt.position))
+            stored.append((receipt, receipt.position))
         elif result.accepted:
-            kept.append((receipt, result.position - receipt.behind))
+            stored.append((receipt, result.position - receipt.behind))
     await connection.execute(
-        _KEEP,
+        _STORE,
         (
             now,
-            Texts([receipt.shop_id for receipt, _ in kept]),
-            Texts([receipt.key for receipt, _ in kept]),
-            Blobs([receipt.fingerprint for receipt, _ in kept]),
-            Blobs([receipt.response for receipt, _ in kept]),
-            Bigints([position for _, position in kept]),
+            Texts([receipt.shop_id for receipt, _ in stored]),
+            Texts([receipt.key for receipt, _ in stored]),
+            Blobs([receipt.fingerprint for receipt, _ in stored]),
+            Blobs([receipt.response for receipt, _ in stored]),
+            Bigints([position for _, position in stored]),
         ),
     )
 
 
 async def forget_receipts(connection: WriteConnection, now: datetime) -> int:
-    """Remove some of the receipts that have expired; how many that were."""
+    """Remove some of the receipts that have expired. Returns how many."""
     cursor = await connection.execute(_FORGET, (now - RECEIPTS_KEPT,))
     return cursor.rowcount

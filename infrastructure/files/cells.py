@@ -7,6 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Self
+
+import msgspec
 
 from domain.calendar import BEIJING
 from domain.kernel import EARLIEST, is_id
@@ -32,6 +35,23 @@ class WrongCell(Exception):
         super().__init__(reason)
         self.field = field
         self.reason = reason
+
+
+class RejectedRow(msgspec.Struct, frozen=True):
+    """A row that can't be taken: the line it stands on, the column at fault if it is one, and why."""
+
+    line: int
+    column: str | None
+    reason: str
+
+    @classmethod
+    def of(cls, line: int, wrong: WrongCell, columns: Mapping[str, Sequence[str]]) -> Self:
+        """``columns`` are the header names of each field, the preferred first."""
+        return cls(line, columns[wrong.field][0], wrong.reason)
+
+    @property
+    def detail(self) -> str:
+        return f"{self.column}: {self.reason}" if self.column else self.reason
 
 
 class Cells:

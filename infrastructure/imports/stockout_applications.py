@@ -1,12 +1,10 @@
-"""Applying for stockout of many orders, through the one door for all writes, with an answer for every row.
+"""Stockout applications for many orders, through the one door for all writes. Every row of a list gets an answer.
 
-A list is taken in batches. An order whose application is under review is left
-as it is: a list may be sent again after an interruption.
+An order whose application is under review is left as it is: a list may be sent again after an interruption.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -14,29 +12,15 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from domain.calendar import ExpectedDecision
-from domain.history import Metadata, Recorded
-from domain.kernel import Refusal
 from domain.order.commands import RequestStockout
-from domain.order.decisions.table import decide
-from domain.order.events import OrderEvent
-from domain.order.fold import evolve, fold
-from domain.order.state import Order, Status
-from domain.order.warnings import OrderWarning, RelatedFacts, warnings
+from domain.order.state import Status
+from domain.order.warnings import OrderWarning, warnings
 from domain.rules.ruleset import RuleBook
-from infrastructure.commands.committer import CommandPath
-from infrastructure.commands.intents import OrderCommand
-from infrastructure.database.pool import Pool
-from infrastructure.imports.stockout_lists import Entry, Reason, Rejected
-from infrastructure.log.log import read_histories
-from infrastructure.log.streams import OF_ORDER
-from infrastructure.queries.related_facts import (
-    ReadRelatedFacts,
-    read_no_related_facts,
-    read_skus,
-    related_facts_request,
-)
+from infrastructure.commands.intents import OrderCommand, OrderOutcome
+from infrastructure.files.cells import RejectedRow
+from infrastructure.imports.batches import Submit, batches, outcomes_of
+from infrastructure.imports.stockout_lists import Entry, Reason
 
-BATCH = 500
 MOST_ROWS = 10_000
 """Rows that a report holds; the rest are only counted, and handed on as they are done."""
 
@@ -105,95 +89,44 @@ OnBatch = Callable[[Sequence[RowOutcome]], None]
 
 
 async def request_stockouts(
-    rows: Iterable[Entry | Rejected],
+    rows: Iterable[Entry | RejectedRow],
     request: Request,
-    path: CommandPath,
+    submit: Submit,
     book: RuleBook,
     report: ApplicationReport,
     on_batch: OnBatch = lambda rows: None,
 ) -> ApplicationReport:
-    """Apply for every row; ``on_batch`` is handed the rows of each batch when they are done.
+    """Apply for every row. ``on_batch`` is handed the rows of each batch when they are done.
 
-    Raises what stops the command path, such as ``Unavailable``; what was applied for by then stays, and
-    the list can be sent again.
+    Raises what stops the command path, such as ``Unavailable``. What was applied for by then stays, and the list
+    can be sent again.
     """
-    for batch in _batches(rows, request):
-        applications = [each for each in batch if isinstance(each, _Application)]
+    for batch in batches(_applications(iter(rows), request)):
         intents = [
-            OrderCommand(request.shop_id, application.order_sn, application.command, request.actor)
-            for application in applications
+            OrderCommand(request.shop_id, each.order_sn, each.command, request.actor)
+            for each in batch
+            if isinstance(each, _Application)
         ]
-        told = []
-        for application, outcome in zip(applications, await path.submit(intents), strict=True):
-            if isinstance(outcome, Exception):
-                raise outcome
-            report.position = max(report.position, outcome.position)
-            told.append(_outcomes(application, outcome.order, outcome.refusal, book, outcome.related_facts))
-        _report(batch, told, report, on_batch)
+        outcomes = iter(await outcomes_of(submit, intents))
+        done: list[RowOutcome] = []
+        for each in batch:
+            if isinstance(each, RejectedRow):
+                done.append(RowOutcome(each.line, "rejected", code="invalid_request", detail=each.detail))
+            else:
+                outcome = next(outcomes)
+                report.position = max(report.position, outcome.position)
+                done += _row_outcomes(each, outcome, book)
+        report.add(done)
+        on_batch(done)
     return report
 
 
-async def preview_stockouts(
-    rows: Iterable[Entry | Rejected],
-    request: Request,
-    pool: Pool,
-    book: RuleBook,
-    now: datetime,
-    report: ApplicationReport,
-    on_batch: OnBatch = lambda rows: None,
-    read_related_facts: ReadRelatedFacts = read_no_related_facts,
-) -> ApplicationReport:
-    """What ``request_stockouts`` would answer at that moment, with nothing appended."""
-    would_apply: dict[str, Order] = {}
-    filed: list[tuple[str, OrderEvent, datetime]] = []
-    for batch in _batches(rows, request):
-        applications = [each for each in batch if isinstance(each, _Application)]
-        async with pool.read() as connection:
-            histories = await read_histories(
-                connection, [(request.shop_id, OF_ORDER.stream(each.order_sn)) for each in applications]
-            )
-            orders = {stream: fold(OF_ORDER.id_of(stream[1]), history) for stream, history in histories.items()}
-            skus = await read_skus(connection, request.shop_id, orders.values())
-            asked = [
-                related_facts_request(
-                    request.shop_id, orders[request.shop_id, OF_ORDER.stream(each.order_sn)], now, each.command
-                )
-                for each in applications
-            ]
-            others = await read_related_facts(connection, [each for each in asked if each])
-        for before in filed:
-            others.learn(request.shop_id, *before)
-        told = []
-        for application in applications:
-            number = application.order_sn
-            history = histories[request.shop_id, OF_ORDER.stream(number)]
-            order = would_apply.get(number) or orders[request.shop_id, OF_ORDER.stream(number)]
-            related_facts = others.facts_of(request.shop_id, order, application.command, skus)
-            decision, occurred_at = decide(history, order, application.command, book, now, related_facts)
-            refusal = decision if isinstance(decision, Refusal) else None
-            for event in () if isinstance(decision, Refusal) else decision:
-                metadata = Metadata(actor=request.actor)
-                told_of = Recorded(event, order.version + 1, order.position, occurred_at, now, metadata)
-                order = would_apply[number] = evolve(order, told_of)
-                filed.append((number, event, occurred_at))
-                others.learn(request.shop_id, *filed[-1])
-            told.append(_outcomes(application, order, refusal, book, related_facts))
-        _report(batch, told, report, on_batch)
-    return report
-
-
-def _batches(rows: Iterable[Entry | Rejected], request: Request) -> Iterator[list[_Application | Rejected]]:
-    source = _applications(iter(rows), request)
-    while batch := list(islice(source, BATCH)):
-        yield batch
-
-
-def _applications(rows: Iterator[Entry | Rejected], request: Request) -> Iterator[_Application | Rejected]:
+def _applications(rows: Iterator[Entry | RejectedRow], request: Request) -> Iterator[_Application | RejectedRow]:
     """Neighbouring rows that name SKUs of one order are one application for these."""
     held: list[Entry] = []
     for row in rows:
         if isinstance(row, Entry) and row.reason is None and request.reason is None:
-            row = Rejected(row.line, "no reason: the row has none, and none was given for all")
+            row = RejectedRow(row.line, None, "no reason: the row has none, and none was given for all")
         joins = isinstance(row, Entry) and held and _same(held[-1], row) and len(held) < MOST_SKUS
         if held and not joins:
             yield _application(held, request)
@@ -222,43 +155,26 @@ def _application(rows: Sequence[Entry], request: Request) -> _Application:
     return _Application(tuple(row.line for row in rows), rows[0].order_sn, command)
 
 
-def _outcomes(
-    application: _Application, order: Order, refusal: Refusal | None, book: RuleBook, related_facts: RelatedFacts
-) -> list[RowOutcome]:
-    outcome: RowResult = "applied"
+def _row_outcomes(application: _Application, outcome: OrderOutcome, book: RuleBook) -> list[RowOutcome]:
+    """What became of an application, once for each line that it was made of."""
+    order, refusal = outcome.order, outcome.refusal
+    result: RowResult = "applied"
     if refusal is not None:
-        outcome = "already_under_review" if refusal.code == "review_already_open" else "refused"
+        result = "already_under_review" if refusal.code == "review_already_open" else "refused"
+    rules = book.governing(order)
     review = order.open_review
     window = None
     if review is not None and review.time_known:
-        window = book.governing(order).review.expected_decision(review.requested_at)
-    made = RowOutcome(
+        window = rules.review.expected_decision(review.requested_at)
+    row = RowOutcome(
         application.lines[0],
-        outcome,
+        result,
         application.order_sn,
         refusal.code if refusal else None,
         refusal.detail if refusal else None,
         order.status if order.version else None,
         order.version or None,
         window,
-        warnings(order, book.governing(order), related_facts) if outcome == "applied" else (),
+        warnings(order, rules, outcome.related_facts) if result == "applied" else (),
     )
-    return [replace(made, line=line) for line in application.lines]
-
-
-def _report(
-    batch: Sequence[_Application | Rejected],
-    told: Sequence[Sequence[RowOutcome]],
-    report: ApplicationReport,
-    on_batch: OnBatch,
-) -> None:
-    """In the order of the list; ``told`` has the rows of each application."""
-    answers = iter(told)
-    rows: list[RowOutcome] = []
-    for each in batch:
-        if isinstance(each, Rejected):
-            rows.append(RowOutcome(each.line, "rejected", code="invalid_request", detail=each.reason))
-        else:
-            rows += next(answers)
-    report.add(rows)
-    on_batch(rows)
+    return [replace(row, line=line) for line in application.lines]

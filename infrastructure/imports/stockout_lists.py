@@ -10,7 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Literal, NamedTuple, get_args
 
-from infrastructure.files.cells import HEADER_WITHIN, Cells, WrongCell, columns_of, identifier, order_number
+from infrastructure.files.cells import (
+    HEADER_WITHIN,
+    Cells,
+    RejectedRow,
+    WrongCell,
+    columns_of,
+    identifier,
+    order_number,
+)
 from infrastructure.files.sheets import Line, SheetReader, UnreadableSheet
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -44,42 +52,35 @@ class Entry(NamedTuple):
     reason: Reason | None = None
 
 
-class Rejected(NamedTuple):
-    """A row that can't be taken, and why."""
-
-    line: int
-    reason: str
-
-
 class StockoutListReader(SheetReader):
     """Reads a list as a stream."""
 
-    def __iter__(self) -> Iterator[Entry | Rejected]:
+    def __iter__(self) -> Iterator[Entry | RejectedRow]:
         columns, lines = _after_header(iter(self._sheet))
         for line in lines:
             if line.damage:
-                yield Rejected(line.number, line.damage)
+                yield RejectedRow(line.number, None, line.damage)
                 continue
             cells = Cells(columns, line.cells)
             if any(cells.text(field) for field in columns):
                 yield _entry(line.number, cells)
 
 
-def entries(order_sns: Iterable[str]) -> Iterator[Entry | Rejected]:
+def entries(order_sns: Iterable[str]) -> Iterator[Entry | RejectedRow]:
     """A list that was sent as such; its lines are counted from 1."""
     for number, order_sn in enumerate(order_sns, start=1):
         yield _entry(number, Cells({"order_sn": 0}, [order_sn]))
 
 
-def _entry(line: int, cells: Cells) -> Entry | Rejected:
+def _entry(line: int, cells: Cells) -> Entry | RejectedRow:
     try:
-        stated = cells.text("reason")
-        reason = REASONS.get(stated.casefold())
-        if stated and reason is None:
-            raise WrongCell("reason", f"{stated[:50]!r} is none of {', '.join(get_args(Reason))}")
+        text = cells.text("reason")
+        reason = REASONS.get(text.casefold())
+        if text and reason is None:
+            raise WrongCell("reason", f"{text[:50]!r} is none of {', '.join(get_args(Reason))}")
         return Entry(line, order_number(cells), identifier(cells, "sku_id") or None, reason)
     except WrongCell as wrong:
-        return Rejected(line, f"{COLUMNS[wrong.field][0]}: {wrong.reason}")
+        return RejectedRow.of(line, wrong, COLUMNS)
 
 
 def _after_header(lines: Iterator[Line]) -> tuple[dict[str, int], Iterator[Line]]:

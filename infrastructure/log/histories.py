@@ -17,7 +17,7 @@ from domain.history import Metadata, Recorded
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.codec import TYPES, UPCASTERS, AnyEvent
 from infrastructure.log.columns import Bigints, Texts
-from infrastructure.log.streams import KINDS, Kind, patterns
+from infrastructure.log.streams import KINDS, AnyKind, patterns
 
 _PLACED = "array_agg(e.position ORDER BY e.version)"
 _LEARNED = "array_agg(e.recorded_at ORDER BY e.version)"
@@ -82,7 +82,7 @@ class Range(NamedTuple):
 
 
 async def cut(
-    connection: ReadConnection, shop_id: str, up_to: int, each: int, kinds: Sequence[Kind] = KINDS
+    connection: ReadConnection, shop_id: str, up_to: int, each: int, kinds: Sequence[AnyKind] = KINDS
 ) -> list[Range]:
     """A shop's log up to a position in ranges of about ``each`` events, in the order of streams."""
     parts = max(-(-up_to // each), 1)
@@ -104,7 +104,7 @@ def read_range(
     up_to: Mapping[str, int],
     since: str | None = None,
     until: str | None = None,
-    kinds: Sequence[Kind] = KINDS,
+    kinds: Sequence[AnyKind] = KINDS,
     *,
     learned: bool = True,
     placed: bool = True,

@@ -19,6 +19,7 @@ from infrastructure.files.cells import (
     HEADER_WITHIN,
     NO_BLANKS,
     Cells,
+    RejectedRow,
     WrongCell,
     amount_fen,
     columns_of,
@@ -59,13 +60,6 @@ class BillLine(NamedTuple):
     amount_fen: int
     at: datetime
     line_id: str
-
-
-class Rejected(NamedTuple):
-    """A row that can't be taken, and why."""
-
-    line: int
-    reason: str
 
 
 Other = Literal["other"]
@@ -110,17 +104,17 @@ class BillReader(SheetReader):
         self._first_charges: dict[str, _Written] = {}
         self._numbered: dict[str, _Numbered] = {}
 
-    def __iter__(self) -> Iterator[BillLine | Rejected | Other]:
+    def __iter__(self) -> Iterator[BillLine | RejectedRow | Other]:
         columns, lines = _after_header(iter(self._sheet))
         for line in lines:
             if line.damage:
-                yield Rejected(line.number, line.damage)
+                yield RejectedRow(line.number, None, line.damage)
                 continue
             cells = Cells(columns, line.cells)
             if any(cells.text(field) for field in columns):
                 yield self._read(line.number, cells)
 
-    def _read(self, number: int, cells: Cells) -> BillLine | Rejected | Other:
+    def _read(self, number: int, cells: Cells) -> BillLine | RejectedRow | Other:
         business = cells.text("business").translate(NO_BLANKS).translate(HALF_WIDTH)
         if not _BUSINESS.search(business):
             return "other"
@@ -133,7 +127,7 @@ class BillReader(SheetReader):
             fen = self._amount(number, cells, kind)
             line_id = self._stated(number, cells, order_sn) or self._made_up(order_sn, kind, at, fen)
         except WrongCell as wrong:
-            return Rejected(number, f"{COLUMNS[wrong.field][0]}: {wrong.reason}")
+            return RejectedRow.of(number, wrong, COLUMNS)
         return BillLine(number, order_sn, kind, fen, at, line_id)
 
     def _amount(self, number: int, cells: Cells, kind: ViolationKind | None) -> int:

@@ -20,6 +20,7 @@ from infrastructure.files.cells import (
     HEADER_WITHIN,
     NO_BLANKS,
     Cells,
+    RejectedRow,
     WrongCell,
     amount_fen,
     columns_of,
@@ -87,14 +88,6 @@ class Row(NamedTuple):
     snapshot: Snapshot
 
 
-class Rejected(NamedTuple):
-    """A row that can't be taken, the column at fault if it is one, and why."""
-
-    line: int
-    column: str | None
-    reason: str
-
-
 class ExportReader(SheetReader):
     """Reads an export as a stream.
 
@@ -111,19 +104,19 @@ class ExportReader(SheetReader):
         except UnreadableSheet as error:
             raise UnreadableExport(str(error)) from error
 
-    def __iter__(self) -> Iterator[Row | Rejected]:
+    def __iter__(self) -> Iterator[Row | RejectedRow]:
         try:
             yield from _orders(self._rows())
         except UnreadableSheet as error:
             raise UnreadableExport(str(error)) from error
 
-    def _rows(self) -> Iterator[Row | Rejected]:
+    def _rows(self) -> Iterator[Row | RejectedRow]:
         lines = iter(self._sheet)
         columns = _find_header(lines)
         for line in lines:
             if line.damage:
                 self.rows_read += 1
-                yield Rejected(line.number, None, line.damage)
+                yield RejectedRow(line.number, None, line.damage)
                 continue
             cells = Cells(columns, line.cells)
             if not any(cells.text(field) for field in ("order_sn", "status", "name")):
@@ -132,7 +125,7 @@ class ExportReader(SheetReader):
             try:
                 yield Row(line.number, self._snapshot(cells))
             except WrongCell as wrong:
-                yield Rejected(line.number, COLUMNS[wrong.field][0], wrong.reason)
+                yield RejectedRow.of(line.number, wrong, COLUMNS)
 
     def _snapshot(self, cells: Cells) -> Snapshot:
         status = cells.text("status").translate(NO_BLANKS).translate(HALF_WIDTH)
@@ -184,7 +177,7 @@ def _find_header(lines: Iterator[object]) -> dict[str, int]:
     raise UnreadableExport(f"no header of an order export was found: {missing} missing; found: {found}")
 
 
-def _orders(rows: Iterator[Row | Rejected]) -> Iterator[Row | Rejected]:
+def _orders(rows: Iterator[Row | RejectedRow]) -> Iterator[Row | RejectedRow]:
     """Neighbouring rows of one order are its lines; a row that only repeats is dropped."""
     held: Row | None = None
     for row in rows:

@@ -12,7 +12,7 @@ from domain.order.deadlines import Clocks, clocks
 from domain.order.state import Order
 from domain.order.violations import Violation, ladder
 from domain.rules.ruleset import RuleBook, RuleSet
-from infrastructure.log.streams import OF_ORDER, Kind, State
+from infrastructure.log.streams import OF_ORDER, AnyKind, State
 
 Row = tuple[Any, ...]
 
@@ -69,7 +69,7 @@ class View(NamedTuple):
     key: tuple[str, ...]
     indexes: tuple[Index, ...]
     rows: Callable[[Any], Iterable[Row]]
-    of: Kind = OF_ORDER
+    of: AnyKind = OF_ORDER
 
     @property
     def rows_of_one(self) -> str:

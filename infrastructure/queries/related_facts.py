@@ -1,7 +1,7 @@
-"""What lies around an order: who used its tracking numbers before, and what else was applied for that day.
+"""Facts of other streams that decisions and views of an order need: uses of its tracking numbers, and applications.
 
-Views know of it, and the end of the log that they have not reached yet is read beside them. What is told in one
-batch is known to what comes after it in the batch.
+Views hold these facts. The end of the log that the views have not reached yet is read as well. A batch of commands
+adds its own events, so that its later commands know of them.
 """
 
 from bisect import insort
@@ -16,7 +16,8 @@ from domain.calendar import BEIJING
 from domain.history import Recorded, visible
 from domain.kernel import Command
 from domain.order import events as e
-from domain.order.commands import ReplaceTracking, RequestStockout, UploadTracking
+from domain.order.commands import OrderedLine, ReplaceTracking, RequestStockout, UploadTracking
+from domain.order.events import Line
 from domain.order.state import Order
 from domain.order.warnings import RelatedFacts, Use, plain_number
 from domain.rules.ruleset import RuleBook
@@ -31,13 +32,13 @@ from infrastructure.log.streams import OF_ORDER, OF_SKU
 from infrastructure.projections.views import APPLICATIONS, PARCELS
 
 TAIL = 2_000
-"""How many positions that views have not reached are read at the end of a log; what lies before shows later."""
+"""How many positions that views have not reached are read at the end of a log. Earlier ones show later."""
 
 MOST_FILED = 2_000
-"""How many applications of a day are looked at."""
+"""How many applications of a day are read."""
 
 _LAST_USES = 5
-"""How many uses of a number before a moment are looked at, so that another order's is among them."""
+"""How many uses of a number before a moment are read, so that another order's is among them."""
 
 _USES = f"""
 SELECT w.shop_id, p.tracking_number, p.order_sn, p.uploaded_at
@@ -60,7 +61,7 @@ CROSS JOIN LATERAL (
 ) a
 """
 
-# A shop without a checkpoint for both views has been seen up to nowhere.
+# For a shop without a checkpoint of both views the tail is all of its log that TAIL allows.
 _TAIL = f"""
 SELECT h.shop_id, t.stream, t.position, t.version, t.type, t.schema_version, t.occurred_at, t.recorded_at,
        t.payload, t.metadata
@@ -79,12 +80,12 @@ WHERE h.shop_id = ANY (%(shop_ids)b) AND t.type IN ('TrackingUploaded', 'Trackin
 """
 
 
-_REACHING_OUT = (UploadTracking, ReplaceTracking, RequestStockout)
-"""The commands that others' numbers and applications matter to."""
+_NEEDS_RELATED_FACTS = (UploadTracking, ReplaceTracking, RequestStockout)
+"""The commands whose decisions depend on other orders' numbers and applications."""
 
 
 class RelatedFactsRequest(NamedTuple):
-    """What is to be known around an order: uses of plain numbers until a moment, and applications of days."""
+    """Which facts an order needs: uses of plain numbers until a moment, and applications of days."""
 
     shop_id: str
     numbers: Sequence[tuple[str, datetime]]
@@ -92,7 +93,7 @@ class RelatedFactsRequest(NamedTuple):
 
 
 class _Filed(NamedTuple):
-    """An application; ``position`` is its place in the log, ``None`` for one of the batch."""
+    """An application. ``position`` is its place in the log, and ``None`` when it is not in the log yet."""
 
     order_sn: str
     requested_at: datetime
@@ -100,17 +101,17 @@ class _Filed(NamedTuple):
 
 
 def needs_no_related_facts(order: Order, command: Command | None = None) -> bool:
-    """Whether nothing around an order can matter, to it or to a command: no parcel, no application, and none to be.
+    """Whether an order, and a command to it, can do without: no parcel, no application, and none to be added.
 
-    It is so with most that is told, and quickly asked.
+    Most commands can, and this check is quick.
     """
-    return not order.parcels and not order.reviews and not isinstance(command, _REACHING_OUT)
+    return not order.parcels and not order.reviews and not isinstance(command, _NEEDS_RELATED_FACTS)
 
 
 def related_facts_request(
     shop_id: str, order: Order, now: datetime, command: Command | None = None
 ) -> RelatedFactsRequest | None:
-    """What matters to an order, and to a command to it; ``None`` where nothing does, as with most."""
+    """Which facts an order needs, and a command to it. ``None`` when they need none."""
     if needs_no_related_facts(order, command):
         return None
     numbers = [
@@ -128,39 +129,59 @@ def related_facts_request(
     return RelatedFactsRequest(shop_id, numbers, days) if numbers or days else None
 
 
+def related_sku_ids(order: Order, command: Command, lines: Iterable[Line | OrderedLine]) -> list[str]:
+    """The SKUs that an order applied for, and those that a command may apply for: the ones of ``lines``."""
+    if not order.reviews and type(command) is not RequestStockout:
+        return []
+    sku_ids = [sku_id for review in order.reviews for sku_id in order.applied_for(review)]
+    if type(command) is RequestStockout:
+        sku_ids += [line.sku_id for line in lines]
+    return sku_ids
+
+
 class RelatedFactsIndex:
-    """What was found, and what is learned on the way."""
+    """Uses of tracking numbers and applications of some shops."""
 
     def __init__(self) -> None:
         self._uses: dict[tuple[str, str], set[tuple[str, datetime]]] = {}
         self._filed: dict[tuple[str, datetime], dict[object, _Filed]] = {}
         self._filed_at: dict[tuple[str, datetime], list[datetime]] = {}
 
-    def learn(
+    def add(
         self, shop_id: str, order_sn: str, event: object, occurred_at: datetime, position: int | None = None
     ) -> None:
-        """An event of an order, at its place in the log if it has one yet."""
+        """Add an event of an order. ``position`` is ``None`` when it is not in the log yet."""
         if isinstance(event, e.TrackingUploaded | e.TrackingReplaced):
             number = plain_number(event.tracking_number)
             self._uses.setdefault((shop_id, number), set()).add((order_sn, occurred_at))
         elif isinstance(event, e.StockoutRequested):
             self._file(shop_id, _Filed(order_sn, occurred_at, position))
 
-    def read(self, shop_id: str, order_sn: str, told: Recorded[AnyEvent]) -> None:
-        """An event of the log. An application that was merely seen was filed on a day nobody knows."""
-        if not (isinstance(told.event, e.StockoutRequested) and told.metadata.observed):
-            self.learn(shop_id, order_sn, told.event, told.occurred_at, told.position)
+    def add_recorded(self, shop_id: str, order_sn: str, recorded: Recorded[AnyEvent]) -> None:
+        """Add an event of a history. Nobody knows the day of an application that was merely observed."""
+        if not (isinstance(recorded.event, e.StockoutRequested) and recorded.metadata.observed):
+            position = recorded.position or None
+            self.add(shop_id, order_sn, recorded.event, recorded.occurred_at, position)
+
+    def include(self, other: "RelatedFactsIndex", requests: Iterable[RelatedFactsRequest]) -> None:
+        """Add the facts of another index that the requests name."""
+        numbers = {(request.shop_id, number) for request in requests for number, _ in request.numbers}
+        for number in numbers & other._uses.keys():
+            self._uses.setdefault(number, set()).update(other._uses[number])
+        for shop_id, day in {(request.shop_id, day) for request in requests for day in request.days}:
+            for filed in other._filed.get((shop_id, day), {}).values():
+                self._file(shop_id, filed)
 
     @property
     def orders(self) -> set[str]:
-        """All that anything was found of."""
+        """All orders with a fact in this index."""
         users = {order_sn for uses in self._uses.values() for order_sn, _ in uses}
         return users | {filed.order_sn for of_day in self._filed.values() for filed in of_day.values()}
 
     def facts_of(
         self, shop_id: str, order: Order, command: Command | None, skus: Mapping[str, Sku]
     ) -> RelatedFacts:
-        """What lies around an order, or around a command to it."""
+        """The facts that an order needs, or a command to it."""
         numbers = {plain_number(parcel.tracking_number) for parcel in order.current_parcels}
         if isinstance(command, UploadTracking | ReplaceTracking):
             numbers.add(plain_number(command.tracking_number))
@@ -172,7 +193,7 @@ class RelatedFactsIndex:
         return RelatedFacts(skus, uses, self._filed_before(shop_id, order, command))
 
     def _filed_before(self, shop_id: str, order: Order, command: Command | None) -> Sequence[datetime]:
-        """When others were filed that the log had before the order's own: all that are known, if it has none."""
+        """When the applications were filed that stand before the order's own in the log: all, if it has none."""
         review = order.open_review
         if review is None:
             of_shop = [at for (shop, _), at in self._filed_at.items() if shop == shop_id]
@@ -200,7 +221,7 @@ class RelatedFactsIndex:
     def add_rows(
         self, tail: Iterable[TupleRow], uses: Iterable[TupleRow] = (), filed: Iterable[TupleRow] = ()
     ) -> None:
-        """What queries found."""
+        """Add the rows of the queries."""
         for shop_id, number, order_sn, uploaded_at in uses:
             self._uses.setdefault((shop_id, number), set()).add((order_sn, uploaded_at))
         for shop_id, order_sn, position, requested_at in filed:
@@ -210,81 +231,83 @@ class RelatedFactsIndex:
                 event, origin = decode_event(name, schema, payload), decode_metadata(metadata)
             except UnreadableEvent:
                 continue
-            told = Recorded(event, version, position, occurred_at, recorded_at, origin)
-            self.read(shop_id, OF_ORDER.id_of(stream), told)
+            recorded = Recorded(event, version, position, occurred_at, recorded_at, origin)
+            self.add_recorded(shop_id, OF_ORDER.id_of(stream), recorded)
 
 
 ReadRelatedFacts = Callable[[ReadConnection, Sequence[RelatedFactsRequest]], Awaitable[RelatedFactsIndex]]
 
 
 async def read_no_related_facts(
-    connection: ReadConnection, asked: Sequence[RelatedFactsRequest]
+    connection: ReadConnection, requests: Sequence[RelatedFactsRequest]
 ) -> RelatedFactsIndex:
-    """For who does not care, or has no views to ask."""
+    """For callers that need no warnings, or have no views."""
     return RelatedFactsIndex()
 
 
 async def related_facts_at(
     connection: ReadConnection,
-    asked: RelatedFactsRequest,
+    request: RelatedFactsRequest,
     *,
     as_of: datetime | None = None,
     known_at: datetime | None = None,
 ) -> RelatedFactsIndex:
-    """What lay around an order at another moment, from the events that may be seen from it."""
-    seen = RelatedFactsIndex()
-    numbers = (await read_related_facts(connection, [asked])).orders
-    streams = [(asked.shop_id, OF_ORDER.stream(number)) for number in numbers]
+    """The facts that an order needs as of another moment, from the events that may be seen from it."""
+    index = RelatedFactsIndex()
+    orders = (await read_related_facts(connection, [request])).orders
+    streams = [(request.shop_id, OF_ORDER.stream(order_sn)) for order_sn in orders]
     for (shop_id, stream), history in (await read_histories(connection, streams)).items():
-        for told in visible(history, as_of=as_of, known_at=known_at):
-            seen.read(shop_id, OF_ORDER.id_of(stream), told)
-    return seen
+        for recorded in visible(history, as_of=as_of, known_at=known_at):
+            index.add_recorded(shop_id, OF_ORDER.id_of(stream), recorded)
+    return index
 
 
-async def read_related_facts(connection: ReadConnection, asked: Sequence[RelatedFactsRequest]) -> RelatedFactsIndex:
-    """Read what is wanted, in one round trip."""
-    found = RelatedFactsIndex()
-    if not asked:
-        return found
-    numbers = list({(each.shop_id, *number) for each in asked for number in each.numbers})
-    days = list({(each.shop_id, day) for each in asked for day in each.days})
-    questions: dict[str, tuple[str, dict[str, Column]]] = {
-        "tail": (_TAIL, {"shop_ids": Texts(dict.fromkeys(each.shop_id for each in asked))})
+async def read_related_facts(
+    connection: ReadConnection, requests: Sequence[RelatedFactsRequest]
+) -> RelatedFactsIndex:
+    """Read the facts that the requests name, in one round trip."""
+    index = RelatedFactsIndex()
+    if not requests:
+        return index
+    numbers = list({(request.shop_id, *number) for request in requests for number in request.numbers})
+    days = list({(request.shop_id, day) for request in requests for day in request.days})
+    queries: dict[str, tuple[str, dict[str, Column]]] = {
+        "tail": (_TAIL, {"shop_ids": Texts(dict.fromkeys(request.shop_id for request in requests))})
     }
     if numbers:
         shop_ids, used, until = zip(*numbers, strict=True)
-        questions["uses"] = _USES, {"shop_ids": Texts(shop_ids), "numbers": Texts(used), "until": Times(until)}
+        queries["uses"] = _USES, {"shop_ids": Texts(shop_ids), "numbers": Texts(used), "until": Times(until)}
     if days:
         shop_ids, since = zip(*days, strict=True)
-        questions["filed"] = _FILED, {"shop_ids": Texts(shop_ids), "since": Times(since)}
-    cursors = {name: connection.cursor(binary=True) for name in questions}
+        queries["filed"] = _FILED, {"shop_ids": Texts(shop_ids), "since": Times(since)}
+    cursors = {name: connection.cursor(binary=True) for name in queries}
     async with connection.pipeline():
-        for name, question in questions.items():
-            await cursors[name].execute(*question)
-    found.add_rows(**{name: await cursor.fetchall() for name, cursor in cursors.items()})
-    return found
+        for name, query in queries.items():
+            await cursors[name].execute(*query)
+    index.add_rows(**{name: await cursor.fetchall() for name, cursor in cursors.items()})
+    return index
 
 
 async def related_facts_of_applications(
     connection: ReadConnection, shop_id: str, book: RuleBook, orders: Sequence[tuple[Order, datetime]]
 ) -> list[RelatedFacts]:
-    """What would lie around an application for each of these orders, where it is a way out at that moment."""
-    asked = [
+    """The facts that an application for each of these orders would need, where it is a way out at that moment."""
+    requests = [
         RelatedFactsRequest(
             shop_id, (), [_day(filed_at) for filed_at in applications(order, book.governing(order), at).values()]
         )
         for order, at in orders
     ]
-    others = await read_related_facts(connection, [each for each in asked if each.days])
-    skus = await read_skus(connection, shop_id, (order for order, _ in orders))
+    index = await read_related_facts(connection, [request for request in requests if request.days])
+    skus = await _read_skus(connection, shop_id, (order for order, _ in orders))
     apply = RequestStockout(reason="oversold")
-    return [others.facts_of(shop_id, order, apply, skus) for order, _ in orders]
+    return [index.facts_of(shop_id, order, apply, skus) for order, _ in orders]
 
 
-async def read_skus(connection: ReadConnection, shop_id: str, orders: Iterable[Order]) -> Mapping[str, Sku]:
-    """The SKUs of some orders as they are by now, by their ids."""
-    names = {line.sku_id for order in orders for line in order.lines}
-    histories = await read_histories(connection, [(shop_id, OF_SKU.stream(name)) for name in names])
+async def _read_skus(connection: ReadConnection, shop_id: str, orders: Iterable[Order]) -> Mapping[str, Sku]:
+    """The SKUs of some orders as they are now, by their ids."""
+    sku_ids = {line.sku_id for order in orders for line in order.lines}
+    histories = await read_histories(connection, [(shop_id, OF_SKU.stream(sku_id)) for sku_id in sku_ids])
     return {
         OF_SKU.id_of(stream): fold_sku(OF_SKU.id_of(stream), history) for (_, stream), history in histories.items()
     }

@@ -14,9 +14,10 @@ from api.http.problems import wrong
 from api.http.requests import Parameters, actor, body_of
 from api.http.responses import written
 from api.program import Program
+from infrastructure.files.cells import RejectedRow
 from infrastructure.files.sheets import UnreadableSheet
-from infrastructure.imports.bills import BillReport, import_bill, preview_bill
-from infrastructure.pinduoduo.bills import BillLine, BillReader, Other, Rejected
+from infrastructure.imports.bills import BillReport, import_bill
+from infrastructure.pinduoduo.bills import BillLine, BillReader, Other
 from infrastructure.runtime import clock
 
 router = APIRouter(tags=["money"])
@@ -52,15 +53,12 @@ async def bills(
     lines = await asyncio.to_thread(_lines, await body_of(request, MAX_BYTES))
     program: Program = request.app.state.program
     report = BillReport()
-    if query.dry_run:
-        await preview_bill(lines, shop_id, program.pool, program.book, report)
-    else:
-        await import_bill(lines, shop_id, program.path, report, actor=given_by)
+    await import_bill(lines, shop_id, program.submitter(dry_run=query.dry_run), report, actor=given_by)
     return written(report, report.position or None)
 
 
-def _lines(body: bytes) -> list[BillLine | Rejected | Other]:
-    lines: list[BillLine | Rejected | Other] = []
+def _lines(body: bytes) -> list[BillLine | RejectedRow | Other]:
+    lines: list[BillLine | RejectedRow | Other] = []
     with BillReader(BytesIO(body), now=clock.now(), most_unpacked=MOST_UNPACKED) as reader:
         for line in reader:
             if len(lines) == MOST_LINES:

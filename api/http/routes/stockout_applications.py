@@ -14,17 +14,15 @@ from api.http.requests import Parameters, actor, body_of, decode
 from api.http.responses import written
 from api.http.stockout_applications import MOST_ORDERS, StockoutApplications
 from api.program import Program
+from infrastructure.files.cells import RejectedRow
 from infrastructure.files.sheets import UnreadableSheet
 from infrastructure.imports import stockout_applications as stockouts
 from infrastructure.imports.stockout_applications import (
     MOST_SKUS,
     ApplicationReport,
-    preview_stockouts,
     request_stockouts,
 )
-from infrastructure.imports.stockout_lists import Entry, Reason, Rejected, StockoutListReader, entries
-from infrastructure.queries.related_facts import read_related_facts
-from infrastructure.runtime import clock
+from infrastructure.imports.stockout_lists import Entry, Reason, StockoutListReader, entries
 
 router = APIRouter(tags=["commands"])
 
@@ -79,23 +77,13 @@ async def apply(
         dry_run = sent.dry_run
     program: Program = request.app.state.program
     report = ApplicationReport()
-    if dry_run:
-        await preview_stockouts(
-            rows,
-            application,
-            program.pool,
-            program.book,
-            clock.now(),
-            report,
-            read_related_facts=read_related_facts,
-        )
-    else:
-        await request_stockouts(rows, application, program.path, program.book, report)
+    submit = program.submitter(dry_run=dry_run)
+    await request_stockouts(rows, application, submit, program.book, report)
     return written(report, report.position or None)
 
 
-def _rows(body: bytes) -> list[Entry | Rejected]:
-    rows: list[Entry | Rejected] = []
+def _rows(body: bytes) -> list[Entry | RejectedRow]:
+    rows: list[Entry | RejectedRow] = []
     if body.startswith(b"PK"):
         raise UnreadableSheet("it is a workbook; save it as CSV, or use the command line")
     with StockoutListReader(BytesIO(body)) as reader:

@@ -12,12 +12,13 @@ from domain.kernel import Command
 from domain.order import commands as c
 from domain.order.decisions.table import decide
 from domain.order.events import BuyerContacted
-from infrastructure.commands import committer, queue
+from infrastructure.commands import attempt, committer, queue
 from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.intents import (
     Contended,
     IdempotencyKey,
     OrderCommand,
+    OrderOutcome,
     Outcome,
     Overloaded,
     StillRunning,
@@ -125,10 +126,10 @@ def test_receipts_over_several_shops_keep_the_positions_of_their_events(database
     on_database(database_url, work)
 
 
-async def done_or_refused(path: CommandPath, intents: list[OrderCommand]) -> list[Outcome]:
+async def done_or_refused(path: CommandPath, intents: list[OrderCommand]) -> list[OrderOutcome]:
     outcomes = []
     for outcome in await path.submit(intents):
-        assert isinstance(outcome, Outcome), outcome
+        assert isinstance(outcome, OrderOutcome), outcome
         outcomes.append(outcome)
     return outcomes
 
@@ -219,9 +220,13 @@ def test_a_command_that_breaks_its_batch_breaks_only_itself(
                 raise ZeroDivisionError
             return decide(history, order, *told)
 
-        monkeypatch.setattr(committer, "decide", broken)
+        monkeypatch.setattr(attempt, "decide", broken)
         outcomes = await path.submit([tell(order_sn(n), SHIP) for n in range(3)])
-        assert [type(outcome).__name__ for outcome in outcomes] == ["Outcome", "ZeroDivisionError", "Outcome"]
+        assert [type(outcome).__name__ for outcome in outcomes] == [
+            "OrderOutcome",
+            "ZeroDivisionError",
+            "OrderOutcome",
+        ]
         assert await types(pool, 2) == ["OrderPlaced", "GroupFormed", "TrackingUploaded"]
         assert await types(pool, 1) == ["OrderPlaced", "GroupFormed"]
 
@@ -356,7 +361,7 @@ def test_an_order_that_others_change_without_end_gives_up(
             await append(connection, now, {SHOP: [Append(ORDER + order_sn(0), version, [event])]})
             return await append(connection, now, shops, together=together)
 
-        monkeypatch.setattr(committer, "append_with_receipts", always_late)
+        monkeypatch.setattr(attempt, "append_with_receipts", always_late)
         with pytest.raises(Contended):
             await path.submit_one(tell(order_sn(0), SHIP))
 

@@ -30,12 +30,14 @@ from domain.order.decisions.action import Decision
 from domain.order.decisions.table import decide
 from domain.order.events import OrderEvent
 from domain.order.fold import fold
+from domain.order.state import Order
 from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.intents import (
     CommandIntent,
     Contended,
     IdempotencyKey,
     OrderCommand,
+    OrderOutcome,
     Outcome,
     StillRunning,
 )
@@ -63,14 +65,14 @@ class Call:
     intent: OrderCommand
     began: int
     ended: int
-    outcome: Outcome | Exception
+    outcome: OrderOutcome | Exception
 
     def before(self, other: "Call") -> bool:
         return self.ended < other.began
 
     def __str__(self) -> str:
         name = f"{self.intent.command} to {self.intent.order_sn}, if at {self.intent.if_match}"
-        if not isinstance(self.outcome, Outcome):
+        if not isinstance(self.outcome, OrderOutcome):
             return f"{name}, {self.began} to {self.ended}: {self.outcome!r}"
         came_to = self.outcome.refusal or f"{self.outcome.events} events"
         return f"{name}, {self.began} to {self.ended}: {came_to}, version {self.outcome.order.version}"
@@ -103,9 +105,9 @@ class Recorder:
         self.calls: list[Call] = []
         self._ticks = itertools.count()
 
-    async def tell(self, path: CommandPath, intent: OrderCommand) -> Outcome | Exception:
+    async def tell(self, path: CommandPath, intent: OrderCommand) -> OrderOutcome | Exception:
         began = next(self._ticks)
-        outcome: Outcome | Exception
+        outcome: OrderOutcome | Exception
         try:
             outcome = await path.submit_one(intent)
         except (Contended, StillRunning) as error:
@@ -149,7 +151,7 @@ def _check_order(order: str, calls: Sequence[Call], stored: Sequence[StoredEvent
     explained = 0
     for call in sorted(calls, key=_rank):
         outcome = call.outcome
-        if not isinstance(outcome, Outcome):
+        if not isinstance(outcome, OrderOutcome):
             continue
         version = outcome.order.version
         _demand(version <= len(past), call, "a version that the log does not have")
@@ -167,9 +169,15 @@ def _check_order(order: str, calls: Sequence[Call], stored: Sequence[StoredEvent
             if appended:
                 _demand(len(seen) == explained, call, "appended over another's events, or after a stranger's")
                 explained = version
-        _demand(outcome.order == fold(order, past[:version]), call, "another order than that of its version")
+        folded = fold(order, past[:version])
+        _demand(_unplaced(outcome.order) == _unplaced(folded), call, "another order than that of its version")
         _demand(outcome.position == (past[version - 1].position if version else 0), call, "position")
     _demand(explained == len(past), order, f"nobody was told of the events after version {explained}")
+
+
+def _unplaced(order: Order) -> Order:
+    """Without positions: what was decided before its events were in the log has none."""
+    return replace(order, position=0, reviews=tuple(replace(review, position=0) for review in order.reviews))
 
 
 def _judge(
@@ -190,15 +198,15 @@ def _check_keys(calls: Sequence[Call]) -> None:
     """Of the calls with one key one was judged; the others were told the same, and not before it began."""
     by_key: dict[tuple[str, str], list[Call]] = {}
     for call in calls:
-        if call.intent.idempotency and isinstance(call.outcome, Outcome):
+        if call.intent.idempotency and isinstance(call.outcome, OrderOutcome):
             by_key.setdefault((call.intent.shop_id, call.intent.idempotency.key), []).append(call)
     for key, same in by_key.items():
         judged = [call for call in same if not _is_replay(call)]
         _demand(len(judged) == 1, key, f"judged {len(judged)} times")
         (first,) = judged
-        assert isinstance(first.outcome, Outcome)
+        assert isinstance(first.outcome, OrderOutcome)
         for call in same:
-            assert isinstance(call.outcome, Outcome)
+            assert isinstance(call.outcome, OrderOutcome)
             answer, position = told(first.intent, first.outcome), first.outcome.position
             _demand((call.outcome.response, call.outcome.position) == (answer, position), call, "another answer")
             _demand(not call.before(first), call, "answered before it was judged")
@@ -206,7 +214,7 @@ def _check_keys(calls: Sequence[Call]) -> None:
 
 def _check_time(calls: Sequence[Call]) -> None:
     """Who ended before another began comes first: among an order's versions, and among a shop's positions."""
-    judged = [call for call in calls if isinstance(call.outcome, Outcome) and not _is_replay(call)]
+    judged = [call for call in calls if isinstance(call.outcome, OrderOutcome) and not _is_replay(call)]
     for earlier, later in itertools.permutations(judged, 2):
         if earlier.intent.shop_id != later.intent.shop_id or not earlier.before(later):
             continue
@@ -218,21 +226,21 @@ def _check_time(calls: Sequence[Call]) -> None:
 
 def _rank(call: Call) -> tuple[int, int]:
     """The place in the sequence: by version, and what appended nothing after what made its version."""
-    if not isinstance(call.outcome, Outcome):
+    if not isinstance(call.outcome, OrderOutcome):
         return 0, 0
     return call.outcome.order.version, 0 if call.outcome.events else 1
 
 
 def _is_replay(call: Call) -> bool:
-    return isinstance(call.outcome, Outcome) and call.outcome.replayed
+    return isinstance(call.outcome, OrderOutcome) and call.outcome.replayed
 
 
 def _events(call: Call) -> int:
-    return call.outcome.events if isinstance(call.outcome, Outcome) else 0
+    return call.outcome.events if isinstance(call.outcome, OrderOutcome) else 0
 
 
 def _position(call: Call) -> int:
-    return call.outcome.position if isinstance(call.outcome, Outcome) else 0
+    return call.outcome.position if isinstance(call.outcome, OrderOutcome) else 0
 
 
 def _demand(holds: bool, where: object, what: object) -> None:
@@ -329,7 +337,7 @@ def test_commands_of_several_processes_are_linearizable(database_url: str, clien
             )
             processes = [step.process, (step.process + 1) % PROCESSES] if step.twice else [step.process]
             for outcome in await asyncio.gather(*(recorder.tell(paths[p], intent) for p in processes)):
-                if isinstance(outcome, Outcome) and not outcome.replayed:
+                if isinstance(outcome, OrderOutcome) and not outcome.replayed:
                     last_seen[step.order] = outcome.order.version
 
     check(on_database(database_url, work))
@@ -362,9 +370,9 @@ PLACED, FORMED, HELD, REFUSED, RELEASED, SHIPPED, NOTHING, CONTACTED, REPLAYED =
 def test_the_history_that_is_doctored_below_is_linearizable(history: History) -> None:
     check(history)
     outcomes = [call.outcome for call in history.calls]
-    assert all(isinstance(outcome, Outcome) for outcome in outcomes)
-    assert [o.order.version for o in outcomes if isinstance(o, Outcome)] == [1, 2, 3, 3, 4, 5, 5, 6, 0]
-    assert [o.events for o in outcomes if isinstance(o, Outcome)] == [1, 1, 1, 0, 1, 1, 0, 1, 0]
+    assert all(isinstance(outcome, OrderOutcome) for outcome in outcomes)
+    assert [o.order.version for o in outcomes if isinstance(o, OrderOutcome)] == [1, 2, 3, 3, 4, 5, 5, 6, 0]
+    assert [o.events for o in outcomes if isinstance(o, OrderOutcome)] == [1, 1, 1, 0, 1, 1, 0, 1, 0]
 
 
 def swapped_outcomes(one: int, other: int) -> Doctor:
@@ -388,11 +396,11 @@ def swapped_times(one: int, other: int) -> Doctor:
     return doctor
 
 
-def changed_outcome(number: int, change: Callable[[Outcome], Outcome]) -> Doctor:
+def changed_outcome(number: int, change: Callable[[OrderOutcome], OrderOutcome]) -> Doctor:
     def doctor(history: History) -> History:
         calls = list(history.calls)
         outcome = calls[number].outcome
-        assert isinstance(outcome, Outcome)
+        assert isinstance(outcome, OrderOutcome)
         calls[number] = dataclasses.replace(calls[number], outcome=change(outcome))
         return History(calls, history.stored)
 

@@ -6,11 +6,13 @@ from io import BytesIO
 import pytest
 
 from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.preview import Preview
 from infrastructure.database.pool import Pool
-from infrastructure.imports import bills
-from infrastructure.imports.bills import BillReport, import_bill, preview_bill
+from infrastructure.imports import batches
+from infrastructure.imports.bills import BillReport, import_bill
 from infrastructure.log.log import read_head
 from infrastructure.pinduoduo.bills import BillReader
+from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import shipped_rules
 from tests.orders import SHOP, on_database, order_sn, placed_and_formed
 
@@ -28,7 +30,7 @@ def charge(number: int, fen: str = "3.00", line_id: str = "", at: str = "2026-03
 
 @pytest.mark.parametrize("batch", [500, 1])
 def test_a_preview_knows_of_the_lines_above(database_url: str, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
-    monkeypatch.setattr(bills, "BATCH", batch)
+    monkeypatch.setattr(batches, "BATCH", batch)
     lines = [
         charge(0, line_id="Q1"),
         charge(0, line_id="Q1"),
@@ -48,10 +50,11 @@ def test_a_preview_knows_of_the_lines_above(database_url: str, monkeypatch: pyte
         for _ in range(2):
             async with pool.connection() as connection:
                 head = await read_head(connection, SHOP)
-            preview = await preview_bill(bill(*lines), SHOP, pool, shipped_rules(), BillReport())
+            dry_run = Preview(pool, shipped_rules(), clock.now)
+            preview = await import_bill(bill(*lines), SHOP, dry_run.submit, BillReport())
             async with pool.connection() as connection:
                 assert await read_head(connection, SHOP) == head
-            report = await import_bill(bill(*lines), SHOP, path, BillReport())
+            report = await import_bill(bill(*lines), SHOP, path.submit, BillReport())
             preview.position = report.position
             assert preview == report
             assert (report.charges + report.returns + report.known, report.rejected) == (6, 3)

@@ -12,11 +12,13 @@ from domain.order.fold import fold
 from domain.order.state import Order
 from domain.order.view import OrderView, view
 from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.preview import Preview
 from infrastructure.database.pool import Pool
-from infrastructure.imports import orders
-from infrastructure.imports.orders import ImportReport, import_rows, preview_rows
+from infrastructure.imports import batches
+from infrastructure.imports.orders import ImportReport, import_orders
 from infrastructure.log.log import ORDER, read_head, read_histories
 from infrastructure.pinduoduo.exports import ExportReader
+from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import shipped_rules
 from tests.orders import SHOP, done, on_database, tell
 
@@ -27,7 +29,7 @@ BOOK = shipped_rules()
 
 async def imported(path: CommandPath, file: Path, seen_at: datetime = EXPORTED, shop: str = SHOP) -> ImportReport:
     with ExportReader(file, seen_at=seen_at, now=seen_at) as reader:
-        report = await import_rows(reader, shop, path, ImportReport(), lambda report: None)
+        report = await import_orders(reader, shop, path.submit, ImportReport())
         report.rows_read = reader.rows_read
         return report
 
@@ -105,7 +107,7 @@ def test_a_preview_says_the_same_and_appends_nothing(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         file = SAMPLES / "orders_export_2023.csv"
         with ExportReader(file, seen_at=EXPORTED, now=EXPORTED) as reader:
-            preview = await preview_rows(reader, SHOP, pool, BOOK, ImportReport(), lambda report: None)
+            preview = await import_orders(reader, SHOP, Preview(pool, BOOK, clock.now).submit, ImportReport())
         async with pool.connection() as connection:
             assert await read_head(connection, SHOP) == 0
         real = await imported(path, file)
@@ -123,7 +125,7 @@ HEADER = (
 def test_a_preview_knows_of_the_rows_above(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr(orders, "BATCH", batch)
+    monkeypatch.setattr(batches, "BATCH", batch)
     waiting = "{0},durian,1,s1,待发货,43.00,2026-03-02 09:00:00,2026-03-02 10:00:00,,,"
     shipped = (
         "{0},durian,1,s1,已发货，待签收,43.00,2026-03-02 09:00:00,2026-03-02 10:00:00,2026-03-03 10:00:00,{1},SF"
@@ -142,7 +144,7 @@ def test_a_preview_knows_of_the_rows_above(
     async def work(pool: Pool, path: CommandPath) -> None:
         for new in (3, 0):
             with ExportReader(file, seen_at=EXPORTED, now=EXPORTED) as reader:
-                preview = await preview_rows(reader, SHOP, pool, BOOK, ImportReport(), lambda report: None)
+                preview = await import_orders(reader, SHOP, Preview(pool, BOOK, clock.now).submit, ImportReport())
                 preview.rows_read = reader.rows_read
             real = await imported(path, file)
             assert preview == real

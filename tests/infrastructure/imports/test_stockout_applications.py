@@ -5,15 +5,16 @@ from datetime import timedelta
 
 from domain.order import commands as c
 from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.preview import Preview
 from infrastructure.database.pool import Pool
+from infrastructure.files.cells import RejectedRow
 from infrastructure.imports import stockout_applications as stockouts
 from infrastructure.imports.stockout_applications import (
     ApplicationReport,
     RowOutcome,
-    preview_stockouts,
     request_stockouts,
 )
-from infrastructure.imports.stockout_lists import Entry, Reason, Rejected
+from infrastructure.imports.stockout_lists import Entry, Reason
 from infrastructure.log.log import read_head
 from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import shipped_rules
@@ -28,13 +29,14 @@ def asked(reason: Reason | None = "oversold", sku_ids: tuple[str, ...] = ()) -> 
 
 
 async def applied(
-    path: CommandPath, rows: Sequence[Entry | Rejected], request: stockouts.Request | None = None
+    path: CommandPath, rows: Sequence[Entry | RejectedRow], request: stockouts.Request | None = None
 ) -> ApplicationReport:
-    return await request_stockouts(rows, request or asked(), path, BOOK, ApplicationReport())
+    return await request_stockouts(rows, request or asked(), path.submit, BOOK, ApplicationReport())
 
 
-async def previewed(pool: Pool, rows: Sequence[Entry | Rejected]) -> ApplicationReport:
-    return await preview_stockouts(rows, asked(), pool, BOOK, clock.now(), ApplicationReport())
+async def previewed(pool: Pool, rows: Sequence[Entry | RejectedRow]) -> ApplicationReport:
+    preview = Preview(pool, BOOK, clock.now)
+    return await request_stockouts(rows, asked(), preview.submit, BOOK, ApplicationReport())
 
 
 def counts(report: ApplicationReport) -> tuple[int, int, int, int]:
@@ -45,9 +47,9 @@ def test_every_row_is_answered_in_its_place(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
         await done(path, tell(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="SF1")))
-        rows: list[Entry | Rejected] = [
+        rows: list[Entry | RejectedRow] = [
             Entry(2, order_sn(0)),
-            Rejected(3, "no number"),
+            RejectedRow(3, None, "no number"),
             Entry(4, order_sn(1)),
             Entry(5, order_sn(9)),
             Entry(6, order_sn(2), "999"),
@@ -153,7 +155,7 @@ def test_a_long_list_goes_in_batches_and_only_its_first_rows_are_kept(database_u
         rows = [Entry(n, order_sn(n % 2)) for n in range(stockouts.MOST_ROWS + 1)]
         seen: list[RowOutcome] = []
         report = ApplicationReport()
-        await request_stockouts(rows, asked(), path, BOOK, report, seen.extend)
+        await request_stockouts(rows, asked(), path.submit, BOOK, report, seen.extend)
         assert counts(report) == (2, stockouts.MOST_ROWS - 1, 0, 0)
         assert [row.line for row in seen] == [row.line for row in rows]
         assert report.rows == seen[: stockouts.MOST_ROWS]

@@ -6,13 +6,14 @@ from pathlib import Path
 import openpyxl
 import pytest
 
+from infrastructure.files.cells import RejectedRow
 from infrastructure.files.sheets import UnreadableSheet
-from infrastructure.imports.stockout_lists import Entry, Rejected, StockoutListReader, entries
+from infrastructure.imports.stockout_lists import Entry, StockoutListReader, entries
 
 NUMBERS = ["260302-000000000000001", "260302-000000000000002"]
 
 
-def read(data: bytes) -> list[Entry | Rejected]:
+def read(data: bytes) -> list[Entry | RejectedRow]:
     with StockoutListReader(io.BytesIO(data)) as reader:
         return list(reader)
 
@@ -36,7 +37,7 @@ def test_one_column_needs_no_header(header: str) -> None:
 
 def test_a_title_above_one_column_is_a_row_that_makes_no_sense() -> None:
     title, *rows = read("\n".join(["缺货订单", *NUMBERS]).encode())
-    assert title == Rejected(1, "订单号: '缺货订单' is not an order number")
+    assert title == RejectedRow(1, "订单号", "'缺货订单' is not an order number")
     assert rows == [Entry(2, NUMBERS[0]), Entry(3, NUMBERS[1])]
 
 
@@ -68,7 +69,7 @@ def test_a_row_that_makes_no_sense_is_rejected_with_its_line_and_the_others_coun
     ]
     *rejected, taken = read("\n".join(lines).encode())
     assert [row.line for row in rejected] == [2, 3, 4, 5, 6, 7]
-    assert all(isinstance(row, Rejected) for row in rejected)
+    assert all(isinstance(row, RejectedRow) for row in rejected)
     assert taken == Entry(8, NUMBERS[1])
 
 
@@ -81,5 +82,5 @@ def test_what_is_no_list_is_said_to_be_none(data: bytes) -> None:
 def test_numbers_sent_as_such_are_counted_from_one() -> None:
     assert list(entries([NUMBERS[0], "a b"])) == [
         Entry(1, NUMBERS[0]),
-        Rejected(2, "订单号: 'a b' is not an order number"),
+        RejectedRow(2, "订单号", "'a b' is not an order number"),
     ]

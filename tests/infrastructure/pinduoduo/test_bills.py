@@ -6,15 +6,16 @@ from io import BytesIO
 import openpyxl
 import pytest
 
+from infrastructure.files.cells import RejectedRow
 from infrastructure.files.sheets import UnreadableSheet
-from infrastructure.pinduoduo.bills import BillLine, BillReader, Other, Rejected
+from infrastructure.pinduoduo.bills import BillLine, BillReader, Other
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 HEADER = "商户订单号,发生时间,收入金额（+元）,支出金额（-元）,账务类型,业务描述"
 LATE = "260302-1,2026-03-06 03:00:00,,-3.00,其他,售后费用-延迟发货"
 
 
-def read(*lines: str, header: str = HEADER, encoding: str = "utf-8") -> list[BillLine | Rejected | Other]:
+def read(*lines: str, header: str = HEADER, encoding: str = "utf-8") -> list[BillLine | RejectedRow | Other]:
     content = "\r\n".join([header, *lines]).encode(encoding)
     with BillReader(BytesIO(content), now=NOW) as reader:
         return list(reader)
@@ -91,7 +92,7 @@ def test_a_number_that_is_of_another_order_already_is_rejected() -> None:
     lines = [f"T-17,{LATE}", f"T-17,{LATE.replace('260302-1', '260302-2')}", f"T-17,{LATE}"]
     first, other, again = read(*lines, header=f"流水号,{HEADER}")
     assert first == again._replace(line=2)  # type: ignore[union-attr]
-    assert other == Rejected(3, "流水号: T-17 is of order 260302-1 already (line 2)")
+    assert other == RejectedRow(3, "流水号", "T-17 is of order 260302-1 already (line 2)")
 
 
 @pytest.mark.parametrize(
@@ -113,9 +114,9 @@ def test_a_number_that_is_of_another_order_already_is_rejected() -> None:
 )
 def test_a_line_that_makes_no_sense_is_rejected_with_its_reason(line: str, reason: str) -> None:
     bad, good = read(line, LATE)
-    assert isinstance(bad, Rejected)
+    assert isinstance(bad, RejectedRow)
     assert bad.line == 2
-    assert reason in bad.reason
+    assert reason in bad.detail
     assert isinstance(good, BillLine)
 
 
@@ -150,8 +151,8 @@ def test_what_goes_the_other_way_than_its_business_says_is_rejected(
     assert isinstance(taken, BillLine)
     assert isinstance(again, BillLine)
     assert (taken.amount_fen, again.amount_fen) == (300, 300)
-    assert isinstance(rejected, Rejected)
-    assert reason in rejected.reason
+    assert isinstance(rejected, RejectedRow)
+    assert reason in rejected.detail
 
 
 @pytest.mark.parametrize("nothing", ["0.00", "-", "--", "/"])

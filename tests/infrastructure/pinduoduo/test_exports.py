@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from domain.calendar import BEIJING
 from domain.order.snapshot import Snapshot
-from infrastructure.pinduoduo.exports import ExportReader, Rejected, Row, UnreadableExport
+from infrastructure.files.cells import RejectedRow
+from infrastructure.pinduoduo.exports import ExportReader, Row, UnreadableExport
 
 SAMPLES = Path(__file__).parent / "samples"
 NOW = datetime(2026, 3, 20, 10, tzinfo=UTC)
@@ -57,7 +58,7 @@ PLAIN = {
 }
 
 
-def read(path: Path) -> list[Row | Rejected]:
+def read(path: Path) -> list[Row | RejectedRow]:
     with ExportReader(path, seen_at=NOW, now=NOW) as reader:
         return list(reader)
 
@@ -81,9 +82,9 @@ def only(tmp_path: Path, **changed: str) -> Snapshot:
     return row.snapshot
 
 
-def rejected(tmp_path: Path, **changed: str) -> Rejected:
+def rejected(tmp_path: Path, **changed: str) -> RejectedRow:
     (row,) = read(written(tmp_path, PLAIN | changed))
-    assert isinstance(row, Rejected), row
+    assert isinstance(row, RejectedRow), row
     return row
 
 
@@ -104,7 +105,7 @@ def test_a_plain_row_says_what_it_says(tmp_path: Path) -> None:
 def test_the_samples_are_read_whole(name: str) -> None:
     rows = read(SAMPLES / name)
     assert len(rows) == 400
-    assert not any(isinstance(row, Rejected) for row in rows)
+    assert not any(isinstance(row, RejectedRow) for row in rows)
 
 
 def snapshots(path: Path) -> list[Snapshot]:
@@ -249,9 +250,9 @@ def test_one_bad_row_spoils_no_other(tmp_path: Path) -> None:
     found = read(file)
     assert [(type(row).__name__, row.line) for row in found] == [
         ("Row", 2),
-        ("Rejected", 3),
+        ("RejectedRow", 3),
         ("Row", 4),
-        ("Rejected", 5),
+        ("RejectedRow", 5),
         ("Row", 6),
     ]
 
@@ -312,7 +313,7 @@ def test_whatever_the_bytes_it_reads_rejects_or_refuses(tmp_path: Path, content:
         found = read(file)
     except UnreadableExport:
         return
-    assert all(isinstance(row, Row | Rejected) for row in found)
+    assert all(isinstance(row, Row | RejectedRow) for row in found)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -17,7 +17,7 @@ from domain.rules.ruleset import RuleBook
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.log.codec import AnyEvent
-from infrastructure.log.streams import OF_ORDER, Kind
+from infrastructure.log.streams import OF_ORDER, AnyKind
 from infrastructure.projections import builds
 from infrastructure.projections.rows import Encoded
 from infrastructure.projections.view import Judged, Row, View, judged
@@ -120,11 +120,11 @@ def test_a_definition_names_what_it_is_of() -> None:
 # ---- rows -------------------------------------------------------------------------------------------
 
 
-def lives(kind: Kind = OF_ORDER) -> Iterator[Any]:
+def lives(kind: AnyKind = OF_ORDER) -> Iterator[Any]:
     """One at every step of a life that holds every type of event, one type after another or left out."""
     events: Sequence[AnyEvent] = EVENTS if kind is OF_ORDER else SKU_EVENTS
     for without in (None, *events):
-        history = [
+        history: list[Recorded[Any]] = [
             Recorded(event, n, n, MONDAY_9 + timedelta(hours=7 * n), MONDAY_9 + timedelta(hours=7 * n), Metadata())
             for n, event in enumerate((event for event in events if event is not without), start=1)
         ]
@@ -178,7 +178,7 @@ def test_a_list_tells_what_the_order_tells() -> None:
     names = [column.name for column in ORDERS.columns]
 
     def listed(*events: e.OrderEvent) -> dict[str, object]:
-        history = [
+        history: list[Recorded[Any]] = [
             Recorded(event, n, n * 10, MONDAY_9 + timedelta(hours=n), MONDAY_9, Metadata())
             for n, event in enumerate(events, start=1)
         ]

@@ -8,7 +8,7 @@ from domain.kernel import Command
 from domain.order import commands as c
 from domain.order.warnings import warnings
 from infrastructure.commands.committer import CommandPath
-from infrastructure.commands.intents import Outcome
+from infrastructure.commands.intents import OrderOutcome
 from infrastructure.database.pool import Pool, connection_pool
 from infrastructure.projections.rebuild import prepare
 from infrastructure.projections.worker import Worker
@@ -30,13 +30,13 @@ def without_a_worker(url: str, work: Callable[[Pool, CommandPath], Awaitable[Non
     asyncio.run(run())
 
 
-async def told(path: CommandPath, n: int, command: Command) -> Outcome:
+async def told(path: CommandPath, n: int, command: Command) -> OrderOutcome:
     outcome = await path.submit_one(tell(order_sn(n), command))
     assert outcome.refusal is None, outcome.refusal
     return outcome
 
 
-def warned(outcome: Outcome) -> list[tuple[str, str | None]]:
+def warned(outcome: OrderOutcome) -> list[tuple[str, str | None]]:
     found = warnings(outcome.order, BOOK.governing(outcome.order), outcome.related_facts)
     return [(each.code, each.order_sn) for each in found]
 
