@@ -1,6 +1,6 @@
 """Idempotency receipts: the response to a command with a key, committed with its events.
 
-A receipt counts for seven days (``RECEIPTS_KEPT``). Then its key is free again. The bytes of a response are the
+A receipt counts for seven days (``RECEIPT_LIFETIME``). Then its key is free again. The bytes of a response are the
 caller's. The position is not among them, because only the append knows it: it has a column of its own.
 """
 
@@ -20,7 +20,7 @@ from infrastructure.log.log import (
     parameters_together,
 )
 
-RECEIPTS_KEPT = timedelta(days=7)
+RECEIPT_LIFETIME = timedelta(days=7)
 """How long the response to an idempotency key is remembered."""
 
 Key = tuple[str, str]
@@ -109,7 +109,7 @@ async def ask_receipts(
     distinct = sorted(set(keys))
     cursor = connection.cursor(binary=True)
     columns = Texts([shop_id for shop_id, _ in distinct]), Texts([key for _, key in distinct])
-    await cursor.execute(_FIND, (now - RECEIPTS_KEPT, *columns))
+    await cursor.execute(_FIND, (now - RECEIPT_LIFETIME, *columns))
 
     async def receipts() -> FoundReceipts:
         valid: dict[Key, StoredReceipt] = {}
@@ -127,7 +127,7 @@ async def ask_receipts(
 async def free_keys(connection: WriteConnection, keys: Sequence[Key], now: datetime) -> None:
     """Remove those receipts of these keys that have expired."""
     columns = Texts([shop_id for shop_id, _ in keys]), Texts([key for _, key in keys])
-    await connection.execute(_FREE, (*columns, now - RECEIPTS_KEPT))
+    await connection.execute(_FREE, (*columns, now - RECEIPT_LIFETIME))
 
 
 async def append_with_receipts(
@@ -219,5 +219,5 @@ async def _store(
 
 async def forget_receipts(connection: WriteConnection, now: datetime) -> int:
     """Remove some of the receipts that have expired. Returns how many."""
-    cursor = await connection.execute(_FORGET, (now - RECEIPTS_KEPT,))
+    cursor = await connection.execute(_FORGET, (now - RECEIPT_LIFETIME,))
     return cursor.rowcount
