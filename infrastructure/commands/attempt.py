@@ -6,11 +6,12 @@ Deciding needs no database. ``infrastructure.commands.preview`` decides in the s
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Generic, NamedTuple, Self
 
 from msgspec.structs import replace
 
-from domain.history import Metadata, Recorded
+from domain.history import Metadata, Recorded, Via
 from domain.kernel import Refusal
 from domain.order.commands import OrderedLine, Place
 from domain.order.decisions.table import decide
@@ -317,9 +318,15 @@ class Decisions:
         before = draft.state.version
         snapshot = intent.snapshot
         for observation in observe(draft.state, snapshot, self._book):
-            metadata = Metadata(actor=intent.actor, via=snapshot.via, observed=observation.observed)
+            metadata = _observation_metadata(intent.actor, snapshot.via, observation.observed)
             draft.add((observation.event,), observation.occurred_at, self._now, metadata)
         return OrderOutcome(draft.state, draft.state.version - before, draft.state.position, self._now)
+
+
+@lru_cache(maxsize=100)
+def _observation_metadata(actor: str, via: Via, observed: bool) -> Metadata:
+    """All rows of an export share a few, because a preview holds the events of all of them."""
+    return Metadata(actor=actor, via=via, observed=observed)
 
 
 def _metadata(intent: CommandIntent) -> Metadata:

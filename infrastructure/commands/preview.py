@@ -43,6 +43,7 @@ class Preview:
         self._read_related_facts = read_related_facts
         self._drafted: dict[Stream, list[Recorded[AnyEvent]]] = {}
         self._drafted_facts = RelatedFactsIndex()
+        self._not_indexed: list[Stream] = []
 
     @overload
     async def submit(self, intents: Sequence[OrderIntent]) -> Sequence[OrderOutcome]: ...
@@ -79,13 +80,21 @@ class Preview:
     ) -> RelatedFactsIndex:
         """The facts in the log and its views, with those of the events that would have been appended."""
         index = await self._read_related_facts(connection, requests)
-        index.include(self._drafted_facts, requests)
+        if requests:
+            self._index_drafted()
+            index.include(self._drafted_facts, requests)
         return index
+
+    def _index_drafted(self) -> None:
+        """An export needs no related facts, so they take memory only when something asks for them."""
+        for shop_id, name in self._not_indexed:
+            for recorded in self._drafted[shop_id, name]:
+                self._drafted_facts.add_recorded(shop_id, OF_ORDER.id_of(name), recorded)
+        self._not_indexed.clear()
 
     def _keep(self, drafts: Drafts) -> None:
         for stream, draft in drafts.all.items():
             if draft.drafted:
                 self._drafted.setdefault(stream, []).extend(draft.drafted)
-        for (shop_id, name), order in drafts.orders.items():
-            for recorded in order.drafted:
-                self._drafted_facts.add_recorded(shop_id, OF_ORDER.id_of(name), recorded)
+                if stream in drafts.orders:
+                    self._not_indexed.append(stream)

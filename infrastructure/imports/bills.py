@@ -30,7 +30,7 @@ class LeftOut(msgspec.Struct, frozen=True):
 class BillReport(msgspec.Struct):
     """What became of a bill's lines, ``other`` being those about something else than penalties.
 
-    ``unmatched`` name no order of the shop, ``rejected`` make no sense or contradict what was told before;
+    ``unmatched`` name no order of the shop, ``rejected`` make no sense or contradict an earlier line;
     ``left_out`` names the first of both. Amounts are of the lines that are in the log now, in fen.
     """
 

@@ -31,7 +31,7 @@ RowResult = Literal["applied", "already_under_review", "refused", "rejected"]
 
 
 class Request(NamedTuple):
-    """What is asked for every row that does not say it itself, and who asks."""
+    """The values for every row that does not give its own, and who applies."""
 
     shop_id: str
     actor: str

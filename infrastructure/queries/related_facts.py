@@ -70,10 +70,10 @@ CROSS JOIN LATERAL (
     SELECT CASE WHEN count(*) = 2 THEN min(c.position) ELSE 0 END AS position
     FROM checkpoint c JOIN projection p ON c.reader = 'build:' || p.active
     WHERE c.shop_id = h.shop_id AND p.name IN ('{PARCELS.name}', '{APPLICATIONS.name}')
-) seen
+) reached
 CROSS JOIN LATERAL (
     SELECT * FROM event e
-    WHERE e.shop_id = h.shop_id AND e.position > greatest(seen.position, h.position - {TAIL})
+    WHERE e.shop_id = h.shop_id AND e.position > greatest(reached.position, h.position - {TAIL})
     ORDER BY e.position LIMIT {TAIL}
 ) t
 WHERE h.shop_id = ANY (%(shop_ids)b) AND t.type IN ('TrackingUploaded', 'TrackingReplaced', 'StockoutRequested')
