@@ -10,7 +10,6 @@ from typing import Annotated, TypeVar
 import msgspec
 import psycopg
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -19,10 +18,13 @@ from api.cli.terminal import (
     Json,
     ShopArgument,
     complain,
+    done_of_total,
     err,
     identifier,
     out,
+    print_items,
     print_json,
+    progress,
     settings,
     shown,
 )
@@ -307,14 +309,16 @@ def list_keys(shop: ShopArgument, as_json: Json = False) -> None:
     """The public keys of a shop's checkpoints, and the sizes that each has signed."""
     with _told_plainly():
         found = Archive.of(settings()).history(shop)
-    if as_json:
-        print_json({"items": found})
-        return
-    table = Table("verifier key", "first size", "last size", "")
-    for key in found:
-        now = "signs now" if key.current else ""
-        table.add_row(key.verifier_key, str(key.from_size or "-"), str(key.until_size or "-"), now)
-    out.print(table)
+    print_items(
+        found,
+        {
+            "verifier key": lambda key: key.verifier_key,
+            "first size": lambda key: str(key.from_size or "-"),
+            "last size": lambda key: str(key.until_size or "-"),
+            "": lambda key: "signs now" if key.current else "",
+        },
+        as_json=as_json,
+    )
 
 
 @app.command("rotate-key")
@@ -347,15 +351,8 @@ def _told_plainly() -> Iterator[None]:
 
 @contextmanager
 def _progress(what: str) -> Iterator[OnProgress]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn(f"{{task.completed:,.0f}} of {{task.total:,.0f}} {what}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
-        task = bar.add_task("recomputing", total=0)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with progress("recomputing", done_of_total(what)) as on_progress:
+        yield on_progress
 
 
 def _shops(url: str, archive: Archive, shop: str | None, everything: bool) -> list[str]:

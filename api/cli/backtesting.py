@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -20,8 +19,9 @@ from api.cli.terminal import (
     Failed,
     Json,
     ShopArgument,
+    bar,
     book,
-    err,
+    done_of_total,
     moment,
     out,
     print_json,
@@ -127,19 +127,12 @@ def _worded(charged: Sequence[Charged]) -> str:
 
 @contextmanager
 def _bar(shop: str) -> Iterator[Callable[[Progress], None]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f} events"),
-        TextColumn("{task.fields[rate]:,.0f}/s"),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=err, disable=not err.is_terminal) as bar:
-        task = bar.add_task(f"judging {shop}", total=0, rate=0)
+    with bar(done_of_total("events"), TextColumn("{task.fields[rate]:,.0f}/s")) as shown_bar:
+        task = shown_bar.add_task(f"judging {shop}", total=0, rate=0)
 
         def progress(reached: Progress) -> None:
             rate = reached.done / reached.seconds if reached.seconds else 0
-            bar.update(task, completed=reached.done, total=reached.total, rate=rate)
+            shown_bar.update(task, completed=reached.done, total=reached.total, rate=rate)
 
         yield progress
 

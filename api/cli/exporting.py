@@ -4,9 +4,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from api.cli.terminal import Failed, Json, err, identifier, out, print_json, with_program
+from api.cli.terminal import (
+    Failed,
+    Json,
+    done_of_total,
+    identifier,
+    out,
+    print_json,
+    progress,
+    with_program,
+)
 from api.program import Program
 from infrastructure.log.log import read_heads
 from infrastructure.projections.builds import CannotDo
@@ -65,22 +73,11 @@ async def _watched(
     """Export with a bar that shows how far it is; what answers now is brought up to date before."""
     if build_id is None:
         await _catch_up(program, shop)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f} rows"),
-        TimeRemainingColumn(),
-    )
     try:
-        with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
-            task = bar.add_task(file.name, total=0)
-
-            def progress(done: int, total: int) -> None:
-                bar.update(task, completed=done, total=total)
-
+        with progress(file.name, done_of_total("rows")) as on_progress:
             async with program.pool.read() as connection:
                 return await export_view(
-                    connection, view, file, format, shop_id=shop, build_id=build_id, on_progress=progress
+                    connection, view, file, format, shop_id=shop, build_id=build_id, on_progress=on_progress
                 )
     except CannotDo as error:
         raise Failed(str(error)) from None

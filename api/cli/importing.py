@@ -5,16 +5,23 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import DownloadColumn, TextColumn
 
-from api.cli.terminal import Failed, Json, err, identifier, moment, out, print_json, with_program
+from api.cli.terminal import (
+    Json,
+    bar,
+    identifier,
+    moment,
+    print_counts,
+    print_first,
+    print_json,
+    readable,
+    with_program,
+)
 from api.program import Program
 from infrastructure.imports.orders import ImportReport, import_orders
-from infrastructure.pinduoduo.exports import ExportReader, UnreadableExport
+from infrastructure.pinduoduo.exports import ExportReader
 from infrastructure.runtime import clock
-
-_SHOWN_REJECTIONS = 20
 
 
 def import_file(
@@ -42,43 +49,36 @@ async def import_export(
 ) -> ImportReport:
     """Read the file with a progress bar; a row that makes no sense is reported, the others go in."""
     now = clock.now()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TextColumn("{task.fields[orders]} orders"),
-        TimeRemainingColumn(),
-    )
-    try:
-        with (
-            ExportReader(file, seen_at=exported_at or now, now=now) as reader,
-            Progress(*columns, console=err, disable=not err.is_terminal) as bar,
-        ):
-            task = bar.add_task(file.name, total=reader.total_bytes, orders=0)
+    report = ImportReport()
+    with (
+        readable(file),
+        ExportReader(file, seen_at=exported_at or now, now=now) as reader,
+        bar(DownloadColumn(), TextColumn("{task.fields[orders]} orders")) as shown_bar,
+    ):
+        task = shown_bar.add_task(file.name, total=reader.total_bytes, orders=0)
 
-            def progress(report: ImportReport) -> None:
-                bar.update(task, completed=reader.bytes_read, orders=report.orders)
+        def progress(report: ImportReport) -> None:
+            shown_bar.update(task, completed=reader.bytes_read, orders=report.orders)
 
-            report = ImportReport()
-            await import_orders(reader, shop, program.submitter(dry_run=dry_run), report, progress)
-            report.rows_read = reader.rows_read
-            bar.update(task, completed=reader.total_bytes)
-    except UnreadableExport as error:
-        raise Failed(f"{file.name} can't be read: {error}") from error
+        await import_orders(reader, shop, program.submitter(dry_run=dry_run), report, progress)
+        report.rows_read = reader.rows_read
+        shown_bar.update(task, completed=reader.total_bytes)
     return report
 
 
 def print_report(report: ImportReport, *, dry_run: bool = False) -> None:
-    table = Table(show_header=False, box=None)
-    table.add_row("rows read", str(report.rows_read))
-    table.add_row("orders new", str(report.orders_new))
-    table.add_row("orders changed", str(report.orders_changed))
-    table.add_row("orders unchanged", str(report.orders_unchanged))
-    table.add_row("events to append" if dry_run else "events appended", str(report.events_appended))
-    table.add_row("rows rejected", str(report.rows_rejected))
-    out.print(table)
-    for row in report.rejected[:_SHOWN_REJECTIONS]:
-        column = f" {row.column}:" if row.column else ""
-        out.print(f"line {row.line}:{column} {row.reason}")
-    if report.rows_rejected > _SHOWN_REJECTIONS:
-        out.print(f"and {report.rows_rejected - _SHOWN_REJECTIONS} more; --json lists up to 1,000")
+    print_counts(
+        {
+            "rows read": report.rows_read,
+            "orders new": report.orders_new,
+            "orders changed": report.orders_changed,
+            "orders unchanged": report.orders_unchanged,
+            "events to append" if dry_run else "events appended": report.events_appended,
+            "rows rejected": report.rows_rejected,
+        }
+    )
+    print_first(
+        [f"line {row.line}:{f' {row.column}:' if row.column else ''} {row.reason}" for row in report.rejected],
+        report.rows_rejected,
+        "--json lists up to 1,000",
+    )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 import uvloop
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from api.cli.exporting import declared, export
@@ -15,11 +15,14 @@ from api.cli.terminal import (
     Failed,
     Json,
     ShopArgument,
+    bar,
     book,
+    done_of_total,
     err,
     identifier,
     moment,
     out,
+    print_items,
     print_json,
     settings,
     shown,
@@ -241,21 +244,19 @@ def parked(name: Name, as_json: Json = False) -> None:
         return found
 
     found = _on_database(read)
-    if as_json:
-        print_json({"items": found})
-        return
-    table = Table("shop", "order or SKU", "from position", "events", "state", "tried", "error")
-    for one in found:
-        table.add_row(
-            one.shop_id,
-            one.order_sn or one.sku_id or one.stream,
-            str(one.position),
-            str(one.events),
-            one.state,
-            str(one.attempts),
-            one.error,
-        )
-    out.print(table)
+    print_items(
+        found,
+        {
+            "shop": lambda parked: parked.shop_id,
+            "order or SKU": lambda parked: parked.order_sn or parked.sku_id or parked.stream,
+            "from position": lambda parked: str(parked.position),
+            "events": lambda parked: str(parked.events),
+            "state": lambda parked: parked.state,
+            "tried": lambda parked: str(parked.attempts),
+            "error": lambda parked: parked.error,
+        },
+        as_json=as_json,
+    )
 
 
 @app.command("retry")
@@ -308,21 +309,14 @@ async def _build(connection: Any, build_id: int) -> Build:
 
 async def _watched(pool: Pool, url: str, build: Build, book: RuleBook, processes: int | None) -> rebuild.Progress:
     """Work on a build with a bar that shows how far it is."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f} events"),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
-        task = bar.add_task(f"build {build.id}", total=build.total, rate="")
+    columns = done_of_total("events"), TextColumn("{task.fields[rate]}"), TimeElapsedColumn()
+    with bar(*columns) as shown_bar:
+        task = shown_bar.add_task(f"build {build.id}", total=build.total, rate="")
 
         def show(found: rebuild.Progress) -> None:
             rate = f"{found.events_per_second:,.0f}/s" if found.events_per_second else ""
             state = found.state.replace("_", " ")
-            bar.update(task, completed=found.done, description=f"build {build.id}: {state}", rate=rate)
+            shown_bar.update(task, completed=found.done, description=f"build {build.id}: {state}", rate=rate)
 
         return await rebuild.run(pool, url, book, build.id, processes=processes, on_progress=show)
 

@@ -2,19 +2,30 @@
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import DownloadColumn
 
-from api.cli.terminal import Failed, Json, err, identifier, moment, out, print_json, shown, with_program
+from api.cli.terminal import (
+    Failed,
+    Json,
+    bar,
+    identifier,
+    moment,
+    out,
+    print_counts,
+    print_first,
+    print_json,
+    readable,
+    shown,
+    with_program,
+)
 from api.program import Program
-from infrastructure.files.sheets import UnreadableSheet
 from infrastructure.imports.stockout_applications import (
     ApplicationReport,
     Request,
@@ -22,8 +33,6 @@ from infrastructure.imports.stockout_applications import (
     request_stockouts,
 )
 from infrastructure.imports.stockout_lists import REASONS, Reason, StockoutListReader
-
-_SHOWN = 20
 
 _RESULT_COLUMNS = (
     "line",
@@ -88,31 +97,38 @@ def request_stockouts_of(
 async def _applied(
     program: Program, file: Path, request: Request, results: Path | None, *, dry_run: bool
 ) -> ApplicationReport:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     report = ApplicationReport()
-    with ExitStack() as stack:
-        try:
-            reader = stack.enter_context(StockoutListReader(file))
-            write = stack.enter_context(results.open("w", encoding="utf-8-sig", newline="")) if results else None
-            bar = stack.enter_context(Progress(*columns, console=err, disable=not err.is_terminal))
-            task = bar.add_task(file.name, total=reader.total_bytes)
-            rows_out = csv.writer(write) if write else None
-            if rows_out:
-                rows_out.writerow(_RESULT_COLUMNS)
+    with (
+        readable(file),
+        StockoutListReader(file) as reader,
+        _results_file(results) as write,
+        bar(DownloadColumn()) as shown_bar,
+    ):
+        task = shown_bar.add_task(file.name, total=reader.total_bytes)
 
-            def on_batch(rows: Sequence[RowOutcome]) -> None:
-                if rows_out:
-                    rows_out.writerows(_cells(row) for row in rows)
-                bar.update(task, completed=reader.bytes_read)
+        def on_batch(rows: Sequence[RowOutcome]) -> None:
+            write(rows)
+            shown_bar.update(task, completed=reader.bytes_read)
 
-            submit = program.submitter(dry_run=dry_run)
-            await request_stockouts(reader, request, submit, program.book, report, on_batch)
-            bar.update(task, completed=reader.total_bytes)
-        except UnreadableSheet as error:
-            raise Failed(f"{file.name} can't be read: {error}") from error
-        except OSError as error:
-            raise Failed(f"{error.filename or results} can't be written: {error.strerror or error}") from error
+        submit = program.submitter(dry_run=dry_run)
+        await request_stockouts(reader, request, submit, program.book, report, on_batch)
+        shown_bar.update(task, completed=reader.total_bytes)
     return report
+
+
+@contextmanager
+def _results_file(file: Path | None) -> Iterator[Callable[[Sequence[RowOutcome]], None]]:
+    """What writes rows into a CSV file; nothing is written without one."""
+    if file is None:
+        yield lambda rows: None
+        return
+    try:
+        with file.open("w", encoding="utf-8-sig", newline="") as text:
+            cells = csv.writer(text)
+            cells.writerow(_RESULT_COLUMNS)
+            yield lambda rows: cells.writerows(_cells(row) for row in rows)
+    except OSError as error:
+        raise Failed(f"{error.filename or file} can't be written: {error.strerror or error}") from error
 
 
 def _cells(row: RowOutcome) -> tuple[object, ...]:
@@ -132,19 +148,24 @@ def _cells(row: RowOutcome) -> tuple[object, ...]:
 
 
 def _print_report(report: ApplicationReport, *, dry_run: bool) -> None:
-    table = Table(show_header=False, box=None)
-    table.add_row("rows read", str(report.rows_read))
-    table.add_row("would be applied for" if dry_run else "applied for", str(report.applied))
-    table.add_row("under review already", str(report.already_under_review))
-    table.add_row("refused", str(report.refused))
-    table.add_row("rejected", str(report.rejected))
-    out.print(table)
+    print_counts(
+        {
+            "rows read": report.rows_read,
+            "would be applied for" if dry_run else "applied for": report.applied,
+            "under review already": report.already_under_review,
+            "refused": report.refused,
+            "rejected": report.rejected,
+        }
+    )
     missed = Counter(warning.code for row in report.rows for warning in row.warnings)
     for code, count in missed.items():
         out.print(f"warning {code}: {count} of the rows applied for")
-    told = [row for row in report.rows if row.outcome in ("refused", "rejected")]
-    for row in told[:_SHOWN]:
-        out.print(f"line {row.line}: {row.order_sn or ''} {row.code}: {row.detail}")
-    if report.refused + report.rejected > min(len(told), _SHOWN):
-        more = report.refused + report.rejected - min(len(told), _SHOWN)
-        out.print(f"and {more} more; --results writes every row into a file")
+    print_first(
+        [
+            f"line {row.line}: {row.order_sn or ''} {row.code}: {row.detail}"
+            for row in report.rows
+            if row.outcome in ("refused", "rejected")
+        ],
+        report.refused + report.rejected,
+        "--results writes every row into a file",
+    )

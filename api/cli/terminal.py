@@ -3,15 +3,24 @@
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
 from rich.text import Text
 
 from api.moments import parse_day, parse_moment
@@ -19,6 +28,8 @@ from api.program import Program, database
 from domain.calendar import BEIJING
 from domain.kernel import is_id
 from domain.rules.ruleset import RuleBook
+from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.pinduoduo.exports import UnreadableExport
 from infrastructure.queries.reports import BadPeriod, Period
 from infrastructure.runtime.rule_sets import rule_book
 from infrastructure.runtime.settings import Settings
@@ -43,6 +54,9 @@ out = Plain(width=None if sys.stdout.isatty() else _WIDE)
 err = Plain(stderr=True)
 
 T = TypeVar("T")
+
+OnProgress = Callable[[int, int], None]
+"""Called with how much is done, and of how much."""
 
 
 class Failed(Exception):
@@ -133,13 +147,78 @@ def with_program(work: Callable[[Program], Awaitable[T]]) -> T:
         return asyncio.run(run(url))
 
 
+def bar(*columns: ProgressColumn) -> Progress:
+    """A bar on standard error, with these columns before the time that is left; nothing where nobody watches."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *columns,
+        TimeRemainingColumn(),
+        console=err,
+        disable=not err.is_terminal,
+    )
+
+
+def done_of_total(what: str) -> ProgressColumn:
+    """The column of a bar that says how many of how many of these are done."""
+    return TextColumn(f"{{task.completed:,.0f}} of {{task.total:,.0f}} {what}")
+
+
 @contextmanager
-def folding(shop: str) -> Iterator[Callable[[int, int], None]]:
+def progress(
+    description: str, column: ProgressColumn, total: int | None = 0
+) -> Iterator[Callable[[int, int], None]]:
+    """A bar that is told how much is done, and of how much."""
+    with bar(column) as shown_bar:
+        task = shown_bar.add_task(description, total=total)
+        yield lambda done, total: shown_bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def folding(shop: str) -> Iterator[OnProgress]:
     """A bar that shows how many events of a shop are folded, and of how many."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
-        task = bar.add_task(f"events of {shop}", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with progress(f"events of {shop}", MofNCompleteColumn(), total=None) as on_progress:
+        yield on_progress
+
+
+SHOWN = 20
+"""So many lines of a report are printed; the rest is where the report says."""
+
+
+def print_items(items: Sequence[T], columns: Mapping[str, Callable[[T], str]], *, as_json: bool) -> None:
+    """A list as JSON or as a table: for each column its head, and what an item has in it."""
+    if as_json:
+        print_json({"items": items})
+        return
+    table = Table(*columns)
+    for item in items:
+        table.add_row(*(cell(item) for cell in columns.values()))
+    out.print(table)
+
+
+def print_counts(counts: Mapping[str, object]) -> None:
+    """What a report counted, line by line."""
+    table = Table(show_header=False, box=None)
+    for what, count in counts.items():
+        table.add_row(what, str(count))
+    out.print(table)
+
+
+def print_first(lines: Sequence[str], count: int, where: str) -> None:
+    """The first of ``count`` lines, of which ``lines`` may be the beginning; ``where`` says how to see all."""
+    for line in lines[:SHOWN]:
+        out.print(line)
+    if count > (printed := min(len(lines), SHOWN)):
+        out.print(f"and {count - printed} more; {where}")
+
+
+@contextmanager
+def readable(file: Path) -> Iterator[None]:
+    """A file that can't be read is a failure that says why."""
+    try:
+        yield
+    except (UnreadableExport, UnreadableSheet) as error:
+        raise Failed(f"{file.name} can't be read: {error}") from error
 
 
 def shown(at: datetime | None) -> str:
