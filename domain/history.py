@@ -1,4 +1,4 @@
-"""The envelope of an event: two times, its place in the log, and who said so.
+"""The envelope of an event: two times, its place in the log, and its origin.
 
 ``occurred_at`` is when it happened in the world (the platform's clock) and decides lateness.
 ``recorded_at`` is when this log learned it and never decreases within a shop, so what was known at
@@ -49,7 +49,7 @@ def visible(
     known_at: datetime | None = None,
     at_version: int | None = None,
 ) -> list[Recorded[E]]:
-    """The part of a history that may be seen from a moment.
+    """The part of a history that is visible from a moment.
 
     ``as_of`` cuts by what had happened, ``known_at`` by what the log had learned, ``at_version`` by
     the order's or SKU's own count. All three may be combined; each only removes events.

@@ -1,4 +1,4 @@
-"""What other rules would have made of orders: each is judged twice, and what differs is counted.
+"""What orders would cost under other rules: each order is judged twice, and the differences are counted.
 
 A comparison of many orders is a ``Tally``; tallies add up, so that parts of a log are compared apart.
 """
@@ -94,8 +94,8 @@ class Tally(msgspec.Struct):
 def counted(priced: Counter[_Priced], kind: ViolationKind | None = None) -> Count:
     """The violations of a kind, or all, and what they come to."""
     count = Count()
-    for (found, penalty_fen), times in priced.items():
-        if kind in (None, found):
+    for (priced_kind, penalty_fen), times in priced.items():
+        if kind in (None, priced_kind):
             count.violations += times
             count.penalties_fen += (penalty_fen or 0) * times
             count.unknown_penalties += times if penalty_fen is None else 0
@@ -142,14 +142,14 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def _standing(order: Order, rules: RuleSet, at: datetime, scanned_at: datetime | None) -> tuple[Violation, ...]:
-    """The violations that stand; of an order with a plain scan, found once for both sets, that is soon said."""
+    """The violations that stand. ``scanned_at`` is the order's plain scan; with one in time there is none."""
     if scanned_at is not None and was_in_time(order, scanned_at, rules):
         return ()
     return violations(order, rules, at, clocks(order, rules))
 
 
 def same_but_penalties(rules: RuleSet, other: RuleSet) -> bool:
-    """Whether two sets find the same violations, at whatever price."""
+    """Whether two sets lead to the same violations, at whatever price."""
     return (
         not rules.periods
         and not other.periods
@@ -157,12 +157,12 @@ def same_but_penalties(rules: RuleSet, other: RuleSet) -> bool:
     )
 
 
-def largest(found: list[OrderDifference], most: int | None) -> list[OrderDifference]:
+def largest(differences: list[OrderDifference], most: int | None) -> list[OrderDifference]:
     """The orders that differ most come first; without ``most`` all of them, by number."""
     if most is None:
-        return sorted(found, key=lambda difference: difference.order_sn)
+        return sorted(differences, key=lambda difference: difference.order_sn)
     return nsmallest(
-        most, found, key=lambda difference: (-abs(difference.difference_fen or 0), difference.order_sn)
+        most, differences, key=lambda difference: (-abs(difference.difference_fen or 0), difference.order_sn)
     )
 
 
@@ -170,11 +170,11 @@ def _priced_by(rules: RuleSet, order: Order, violation: Violation) -> Violation:
     return replace(violation, penalty_fen=rules.penalty_fen(violation.kind, order))
 
 
-def _charged(found: Sequence[Violation]) -> list[_Charge]:
+def _charged(judged: Sequence[Violation]) -> list[_Charge]:
     """By kind: under other rules the same violations may arise in another order."""
     standing = [
         (each.kind, each.penalty_fen, each.cause, each.violation_id)
-        for each in found
+        for each in judged
         if not each.appeal or each.counts
     ]
     if len(standing) > 1:
@@ -185,7 +185,7 @@ def _charged(found: Sequence[Violation]) -> list[_Charge]:
 def _difference(
     order: Order, began: datetime, before: Sequence[_Charge], after: Sequence[_Charge]
 ) -> OrderDifference:
-    """What it costs more; not known where a penalty isn't."""
+    """How the order fares under either rules. The difference is unknown where a penalty is."""
     unknown = any(penalty_fen is None for _, penalty_fen, *_ in (*before, *after))
     more = sum(charge[1] or 0 for charge in after) - sum(charge[1] or 0 for charge in before)
     now, then = (tuple([Charged(*charge[:3]) for charge in charges]) for charges in (before, after))

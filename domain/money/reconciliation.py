@@ -1,4 +1,4 @@
-"""What the platform charged for an order beside what its rules say it may: where the two differ.
+"""Where the platform's bill for an order differs from what its rules say.
 
 A bill names an order and a kind of violation, never the violation itself, so the two are compared kind by kind.
 Money given back (申诉补回) names no kind at all: it is compared with what overturned violations had cost.
@@ -48,7 +48,7 @@ def differences(order: Order, rules: RuleSet, at: datetime) -> tuple[Difference,
     """
     standing = violations(order, rules, at)
     billed = [charge for charge in order.charges if charge.at <= at]
-    found = []
+    by_kind = []
     to_return = 0
     for kind in KINDS:
         of_kind = [violation for violation in standing if violation.kind == kind]
@@ -64,7 +64,7 @@ def differences(order: Order, rules: RuleSet, at: datetime) -> tuple[Difference,
             continue
         if charged == counting:
             continue
-        found.append(
+        by_kind.append(
             Difference(
                 difference="amount_differs" if charged and of_kind else _one_sided(charged),
                 order_sn=order.order_sn,
@@ -76,16 +76,16 @@ def differences(order: Order, rules: RuleSet, at: datetime) -> tuple[Difference,
                 line_ids=tuple([charge.line_id for charge in lines]),
             )
         )
-    return (*found, *_returns(order, standing, to_return, at))
+    return (*by_kind, *_returns(order, standing, to_return, at))
 
 
 def _one_sided(charged: int) -> DifferenceKind:
     return "charged_not_expected" if charged else "expected_not_charged"
 
 
-def _price(found: list[Violation], *, counting: bool) -> int | None:
+def _price(of_kind: list[Violation], *, counting: bool) -> int | None:
     """What the violations that count, or those that were overturned, come to; ``None`` where it isn't known."""
-    prices = [violation.penalty_fen for violation in found if violation.counts is counting]
+    prices = [violation.penalty_fen for violation in of_kind if violation.counts is counting]
     return None if None in prices else sum(fen for fen in prices if fen is not None)
 
 

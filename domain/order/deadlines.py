@@ -90,23 +90,23 @@ def deadlines(
     if order.group_formed_at is None:
         return ()
     running = running or clocks(order, rules)
-    found = [running.upload, running.deemed]
+    started = [running.upload, running.deemed]
     if order.reviews:
-        found += [review_decision(order, review, rules, running.ending) for review in order.reviews]
-        found += [
+        started += [review_decision(order, review, rules, running.ending) for review in order.reviews]
+        started += [
             delist_sku(review, skus.get(sku_id) or Sku(sku_id), rules)
             for review in order.reviews
             for sku_id in order.applied_for(review)
         ]
-        found.append(contact_buyer(order, rules, running.ending))
-    found += [pickup for pickup in running.pickups if pickup]
+        started.append(contact_buyer(order, rules, running.ending))
+    started += [pickup for pickup in running.pickups if pickup]
     if order.handovers:
-        found += [
+        started += [
             supplier_tracking(order, handover, running.ending)
             for handover in order.handovers
             if handover.expected_tracking_at
         ]
-    return tuple(found)
+    return tuple(started)
 
 
 def ship_by(order: Order, rules: RuleSet) -> datetime | None:
@@ -176,7 +176,7 @@ def deemed_stockout(
 def carrier_pickup(order: Order, parcel: Parcel, rules: RuleSet, ending: Ending | None) -> Deadline | None:
     """24 hours from the upload to the carrier's first scan. Source: pickup-scan.
 
-    A shipment only seen in an export starts no clock: exports carry no scans. When a number is
+    A shipment known only from an export starts no clock: exports carry no scans. When a number is
     replaced in time its clock is waived and the newest number is judged.
     """
     limit = rules.pickup_hours(order)
@@ -250,7 +250,7 @@ def contact_since(
 ) -> Deadline:
     """A ``contact_buyer`` that runs since an application on another order of the same SKU.
 
-    Only what is said from then on counts, for before it there was nothing to say; an application on this order
+    Only a contact from then on counts, for before it there was no reason for one; an application on this order
     does not begin it anew.
     """
     contacts = [at for at in order.contacts if at >= since] if time_known else order.contacts

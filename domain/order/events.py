@@ -3,8 +3,8 @@
 The class names are the storage format: a class renamed here is an event that old logs no longer
 know. A changed shape gets a new ``schema_version`` and an upcaster (``infrastructure/log/codec.py``).
 
-A payload holds only what the fact itself says. When it happened, when the log learned it, who said
-so and in which position it stands belong to the envelope (``domain/history.py``). No personal data:
+A payload holds only the fact itself. When it happened, when the log learned it, its origin and its position
+belong to the envelope (``domain/history.py``). No personal data:
 buyers are not named, their addresses and phones never get here.
 
 Money is integer fen; times are aware datetimes in UTC.
@@ -195,7 +195,7 @@ class BuyerContacted(Event, frozen=True):
 
 @final
 class ParcelComplaintFiled(Event, frozen=True):
-    """The buyer says what came was nothing, or something else. ``number`` counts the order's complaints as told."""
+    """The buyer says what came was nothing, or something else. ``number`` counts the order's complaints."""
 
     finding: Finding
     evidence: str | None = None
@@ -213,7 +213,7 @@ class ParcelComplaintDecided(Event, frozen=True):
 class ViolationAppealed(Event, frozen=True):
     """申诉: the merchant disputes a violation.
 
-    ``appeal_by`` is the platform's own last moment for it (申诉截止时间), where it was told.
+    ``appeal_by`` is the platform's own last moment for it (申诉截止时间), where it is known.
     Source: appeal-deadline.
     """
 
@@ -273,7 +273,7 @@ class PenaltyReturned(Event, frozen=True):
 
 @final
 class ContradictionObserved(Event, frozen=True):
-    """The platform reported what this history does not allow. Kept as an anomaly, never dropped.
+    """The platform reported what this history does not allow. It is recorded as an anomaly, never dropped.
 
     ``code`` names the kind of contradiction, ``expected`` what the history says and ``seen`` what
     the platform says, both as people read them.

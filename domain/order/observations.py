@@ -1,12 +1,12 @@
 """What the platform shows has already happened. Which events are missing to explain it?
 
-Commands may be refused, observations may not: ``observe`` never says no. What is known already gives
-nothing, so reading the same export twice changes nothing. What contradicts the history is kept as a
-``ContradictionObserved`` beside the fact itself.
+Commands may be refused, observations may not: ``observe`` has no refusal. A fact that is known already leads to
+no event, so reading the same export twice changes nothing. A fact that contradicts the history is recorded, and a
+``ContradictionObserved`` with it.
 
 Times the source does not carry are not made up: such an event occurred "by ``seen_at``" and is marked
 ``observed``, and no violation is ever claimed from it. What the platform showed, the platform may take
-back (an application it no longer shows was rejected); what the merchant told us it may not.
+back (an application it no longer shows was rejected); what a command recorded it may not.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class Observation(msgspec.Struct, frozen=True):
 
 def observe(order: Order, snapshot: Snapshot, book: RuleBook) -> tuple[Observation, ...]:
     """The events that bring ``order`` up to ``snapshot``, in the order of an order's life; none if it is known."""
-    found = [
+    missing = [
         *_beginning(order, snapshot),
         *_group(order, snapshot, book),
         *_contradictions(order, snapshot),
@@ -44,7 +44,7 @@ def observe(order: Order, snapshot: Snapshot, book: RuleBook) -> tuple[Observati
     known = {(anomaly.code, anomaly.seen) for anomaly in order.anomalies}
     return tuple(
         observation
-        for observation in found
+        for observation in missing
         if not isinstance(observation.event, e.ContradictionObserved)
         or (observation.event.code, observation.event.seen) not in known
     )
@@ -55,8 +55,8 @@ def _at(event: e.OrderEvent, occurred_at: datetime | None, snapshot: Snapshot) -
     return Observation(event, occurred_at or snapshot.seen_at, observed=occurred_at is None)
 
 
-def _contradiction(code: str, expected: str, seen: str, snapshot: Snapshot) -> Observation:
-    return Observation(e.ContradictionObserved(code, expected, seen), snapshot.seen_at, observed=True)
+def _contradiction(code: str, expected: str, shown: str, snapshot: Snapshot) -> Observation:
+    return Observation(e.ContradictionObserved(code, expected, shown), snapshot.seen_at, observed=True)
 
 
 def _beginning(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
@@ -77,7 +77,7 @@ def _beginning(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
 
 
 def _group(order: Order, snapshot: Snapshot, book: RuleBook) -> Iterator[Observation]:
-    """The platform's own group time starts the clock, even where we were told another.
+    """The platform's own group time starts the clock, even where a command gave another.
 
     An order past the group without that time has formed, but no clock can be started for it.
     """
@@ -113,7 +113,7 @@ def _contradictions(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
 
 
 def _holds(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
-    """Risk control and refunds under way lock the parcel; a hold seen here is lifted when it is seen no more.
+    """Risk control and refunds under way lock the parcel. A hold that a snapshot showed ends when one does not.
 
     A view older than the last change of a lock says nothing about it.
     """
@@ -121,20 +121,20 @@ def _holds(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
         return
     if order.lock_changed_at is not None and snapshot.seen_at < order.lock_changed_at:
         return
-    wanted: tuple[tuple[e.HoldKind, bool | None], ...] = (
+    shown: tuple[tuple[e.HoldKind, bool | None], ...] = (
         ("risk_control", snapshot.under_review),
         ("refund_pending", snapshot.refund_pending),
     )
-    for hold, is_seen in wanted:
+    for hold, is_shown in shown:
         held = next((h for h in order.placed_holds if h.hold == hold), None)
-        if is_seen and held is None:
+        if is_shown and held is None:
             yield _at(e.HoldPlaced(hold, "shown by the platform"), None, snapshot)
-        elif is_seen is False and held and not held.time_known and snapshot.seen_at > held.since:
+        elif is_shown is False and held and not held.time_known and snapshot.seen_at > held.since:
             yield _at(e.HoldReleased(hold, "no longer shown by the platform"), None, snapshot)
 
 
 def _stockout(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
-    """An application is seen, or seen no more. Whether it was granted shows only in what followed.
+    """The platform shows an application, or no longer shows one. Only what followed shows whether it was approved.
 
     Source: application-status.
     """
@@ -162,7 +162,7 @@ def _stockout(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
 
 
 def _is_news(order: Order, snapshot: Snapshot) -> bool:
-    """Whether the application seen is another than the one decided, and not older than a shipment since."""
+    """Whether the application shown is another than the one decided, and not older than a shipment since."""
     decided_at = order.reviews[-1].decided_at if order.reviews else None
     if order.shipped_at is not None and snapshot.seen_at < order.shipped_at:
         return False

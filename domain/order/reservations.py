@@ -1,4 +1,4 @@
-"""What an order wants of each of its SKUs: reserved till it is shipped, or till the order ends otherwise.
+"""The pieces of each SKU that an order reserves: until they are shipped, or until the order ends otherwise.
 
 Computed from the folded order alone. How much of a SKU is reserved is the sum over orders, never a counter.
 """
@@ -24,7 +24,7 @@ _ENDED: dict[str, ReservationState] = {
 
 
 class Reservation(msgspec.Struct, frozen=True, gc=False):
-    """Pieces of a SKU in one order that share a fate; ``ended_at`` is ``None`` while they are still wanted."""
+    """Pieces of a SKU in one order that share a fate; ``ended_at`` is ``None`` while they are reserved."""
 
     sku_id: str
     quantity: int
@@ -33,33 +33,33 @@ class Reservation(msgspec.Struct, frozen=True, gc=False):
 
 
 def reservations(order: Order) -> list[Reservation]:
-    """What the order wants, SKU by SKU; of one that is split over parcels each parcel's part by itself.
+    """The order's reservations, SKU by SKU; a SKU that is split over parcels has one for each parcel.
 
-    What was shipped stays shipped, whatever becomes of the order.
+    Pieces that were shipped stay shipped, whatever becomes of the order.
     """
     lines, parcels = order.lines, order.parcels
-    found = []
+    made = []
     if len(lines) == 1:
-        wanted = {lines[0].sku_id: lines[0].quantity}
+        unshipped = {lines[0].sku_id: lines[0].quantity}
     else:
-        wanted = {}
+        unshipped = {}
         for line in lines:
-            wanted[line.sku_id] = wanted.get(line.sku_id, 0) + line.quantity
+            unshipped[line.sku_id] = unshipped.get(line.sku_id, 0) + line.quantity
     whole = [parcel.uploaded_at for parcel in parcels if not parcel.lines]
     if len(whole) < len(parcels):
         for parcel in order.current_parcels:
             for packed in parcel.lines:
-                quantity = min(packed.quantity, wanted.get(packed.sku_id, 0))
+                quantity = min(packed.quantity, unshipped.get(packed.sku_id, 0))
                 if quantity:
-                    wanted[packed.sku_id] -= quantity
-                    found.append(Reservation(packed.sku_id, quantity, "shipped", parcel.uploaded_at))
+                    unshipped[packed.sku_id] -= quantity
+                    made.append(Reservation(packed.sku_id, quantity, "shipped", parcel.uploaded_at))
     state, ended_at = ("shipped", min(whole)) if whole else _unshipped(order)
-    found += [Reservation(sku_id, quantity, state, ended_at) for sku_id, quantity in wanted.items() if quantity]
-    return found
+    made += [Reservation(sku_id, quantity, state, ended_at) for sku_id, quantity in unshipped.items() if quantity]
+    return made
 
 
 def _unshipped(order: Order) -> tuple[ReservationState, datetime | None]:
-    """How it stands with what no parcel holds."""
+    """The state of the pieces that no parcel holds, and when they ended."""
     ended = _ENDED.get(order.status)
     if ended and (ending := order.ending):
         return ended, ending.at

@@ -26,7 +26,7 @@ Phase = Literal[
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What the platform says of one order.
 
-    ``phase`` is the order's status on the platform, told apart from refunds: an order refunded
+    ``phase`` is the order's status on the platform, without refunds: an order refunded
     before shipment is ``awaiting_shipment`` with ``refunded`` set, one refunded after it is
     ``shipped`` with ``refunded`` set. A time is ``None`` when the source does not carry it; it is
     never made up. ``seen_at`` is the moment the platform was looked at (the export's own time).

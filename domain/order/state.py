@@ -103,7 +103,7 @@ class Cancellation(msgspec.Struct, frozen=True):
 class Complaint(msgspec.Struct, frozen=True):
     """What the buyer says was wrong with the parcel; ``outcome`` is ``None`` while it is undecided.
 
-    ``number`` counts complaints as they were told, so one has the same from whatever moment it is seen.
+    ``number`` counts complaints in the order of the log, so a complaint has the same number at any moment.
     """
 
     filed_at: datetime
@@ -115,7 +115,7 @@ class Complaint(msgspec.Struct, frozen=True):
 
 
 class Appeal(msgspec.Struct, frozen=True):
-    """A dispute about a violation; ``appeal_by`` is the platform's own last moment for it, where it was told."""
+    """A dispute about a violation; ``appeal_by`` is the platform's own last moment for it, where it is known."""
 
     violation_id: str
     appealed_at: datetime
@@ -287,7 +287,7 @@ class Order(msgspec.Struct, gc=False):
     def full_refund(self) -> Refund | None:
         """The refund that took back all of the money: one of unstated size, or the last of enough parts.
 
-        The last in the world's order, whichever was told first.
+        The last by ``occurred_at``, in whatever order the log learned them.
         """
         if not self.refunds:
             return None

@@ -220,14 +220,14 @@ _FORBIDDEN = [(name, action.forbidden) for name, action in ACTIONS.items()]
 
 def allowed_actions(order: Order, standing: Sequence[Violation], at: datetime) -> tuple[AllowedAction, ...]:
     """Every action of the contract, with the reason for each "no"; ``standing`` are the violations at ``at``."""
-    found = []
+    actions = []
     for name, forbidden in _FORBIDDEN:
         refusal = forbidden(order, standing, at)
-        found.append(_ALLOWED[name] if refusal is None else AllowedAction(name, False, refusal.detail))
+        actions.append(_ALLOWED[name] if refusal is None else AllowedAction(name, False, refusal.detail))
     if order.handovers and order.handovers[-1].out_of_stock_at:
         because = f"Supplier {order.handovers[-1].supplier_id} has no stock."
-        found = [
+        actions = [
             AllowedAction(each.action, True, because) if each.allowed and each.action in _WITHOUT_STOCK else each
-            for each in found
+            for each in actions
         ]
-    return tuple(found)
+    return tuple(actions)

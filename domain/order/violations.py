@@ -43,7 +43,7 @@ class Violation(msgspec.Struct, frozen=True, gc=False):
     For a deadline ``arose_at`` is the deadline itself and ``stands_from`` the microsecond after it,
     because what happens at the very deadline is in time. ``penalty_fen`` is ``None`` when it depends
     on a payment that isn't known. ``appeal_by`` is the last moment to dispute it: the platform's own where
-    the appeal told it, else the rule set's. An overturned violation stays, with its appeal.
+    the appeal gives it, else the rule set's. An overturned violation stays, with its appeal.
     """
 
     violation_id: str
@@ -81,22 +81,22 @@ def ladder(order: Order, rules: RuleSet, running: Clocks | None = None) -> tuple
     """
     running = running or clocks(order, rules)
     unscanned = _unscanned(order, running) if order.parcels else []
-    found = []
+    arising = []
     if late := _passed(running.upload):
-        found.append(_violation(order, rules, "late_shipment", late))
+        arising.append(_violation(order, rules, "late_shipment", late))
     if stockouts := _stockouts(order, rules, running, unscanned):
-        found.append(_violation(order, rules, "stockout", _first(stockouts)))
+        arising.append(_violation(order, rules, "stockout", _first(stockouts)))
     if unscanned:
         false = _first([breach for _, breach in unscanned])
-        found.append(_violation(order, rules, "false_shipment", false))
+        arising.append(_violation(order, rules, "false_shipment", false))
     if order.complaints:
-        found += [
+        arising += [
             _violation(order, rules, "fraudulent_shipment", fraud, number)
             for number, fraud in _frauds(order).items()
         ]
-    if len(found) > 1:
-        found.sort(key=lambda violation: violation.stands_from)
-    return tuple(found)
+    if len(arising) > 1:
+        arising.sort(key=lambda violation: violation.stands_from)
+    return tuple(arising)
 
 
 def violations(order: Order, rules: RuleSet, at: datetime, running: Clocks | None = None) -> tuple[Violation, ...]:
@@ -107,9 +107,9 @@ def violations(order: Order, rules: RuleSet, at: datetime, running: Clocks | Non
 
 
 def went_well(order: Order, rules: RuleSet) -> bool:
-    """Whether an order was shipped and scanned in time and that is all: then no rule was or can be broken.
+    """Whether an order was shipped and scanned in time and nothing else happened: no rule is or can be broken.
 
-    It is so with most orders, and sooner asked than their clocks are set.
+    This holds for most orders, and is cheaper to compute than their clocks.
     """
     scanned_at = plain_scan(order)
     return scanned_at is not None and was_in_time(order, scanned_at, rules)
@@ -123,7 +123,7 @@ def plain_scan(order: Order) -> datetime | None:
 
 
 def was_in_time(order: Order, scanned_at: datetime, rules: RuleSet) -> bool:
-    """Whether an order with a plain scan kept the rules: then it went well."""
+    """Whether an order with a plain scan was shipped and scanned in time: then it went well."""
     uploaded_at = order.parcels[0].uploaded_at
     due, limit = ship_by(order, rules), rules.pickup_hours(order)
     if due is None or limit is None or uploaded_at > due or order.group_formed_at is None:
@@ -149,27 +149,27 @@ def _stockouts(
     order: Order, rules: RuleSet, running: Clocks, unscanned: list[tuple[Parcel, _Breach]]
 ) -> list[_Breach]:
     """Every way this order became, or will become, a stockout. Source: stockout-by-application."""
-    found = []
+    breaches = []
     if deemed := _passed(running.deemed, "deemed"):
-        found.append(deemed)
+        breaches.append(deemed)
     if order.reviews:
-        found += [
+        breaches += [
             _Breach(review.decided_at, review.decided_at, "application_approved")
             for review in order.reviews
             if review.outcome == "approved" and review.decided_at and review.decision_time_known
         ]
     if order.refunds:
-        found += [
+        breaches += [
             _Breach(refund.at, refund.at, "merchant_refund")
             for refund in order.refunds
             if refund.initiated_by == "merchant" and is_out_of_stock(refund.reason) and refund.time_known
         ]
     cancelled = order.cancellation
     if cancelled and is_out_of_stock(cancelled.reason) and order.group_formed_at and cancelled.time_known:
-        found.append(_Breach(cancelled.at, cancelled.at, "merchant_refund"))
+        breaches.append(_Breach(cancelled.at, cancelled.at, "merchant_refund"))
     if unscanned and (unremedied := _unremedied(order, rules, running.ending, unscanned)):
-        found.append(unremedied)
-    return found
+        breaches.append(unremedied)
+    return breaches
 
 
 def _unremedied(
@@ -194,14 +194,14 @@ def _frauds(order: Order) -> dict[int, _Breach]:
 
     Source: fraudulent-shipment.
     """
-    found: dict[int, _Breach] = {}
+    frauds: dict[int, _Breach] = {}
     for complaint in order.complaints:
         if complaint.outcome == "upheld" and complaint.decided_at and complaint.finding != "other":
             number = complaint.number
-            while number in found:  # told before complaints had numbers
+            while number in frauds:  # Complaints of old logs have no numbers of their own.
                 number += 1
-            found[number] = _Breach(complaint.decided_at, complaint.decided_at)
-    return found
+            frauds[number] = _Breach(complaint.decided_at, complaint.decided_at)
+    return frauds
 
 
 def _passed(deadline: Deadline, cause: StockoutCause | None = None) -> _Breach | None:

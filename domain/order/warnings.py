@@ -63,11 +63,11 @@ def warnings(order: Order, rules: RuleSet, related_facts: RelatedFacts) -> tuple
     """Everything that is doubtful about the order's numbers and its open application."""
     if not order.parcels and not order.reviews:
         return ()
-    found = doubts(order, rules, related_facts.uses)
+    warned = doubts(order, rules, related_facts.uses)
     if review := order.open_review:
         requested_at = review.requested_at if review.time_known else None
-        found += missed_conditions(order, order.applied_for(review), requested_at, rules, related_facts)
-    return tuple(found)
+        warned += missed_conditions(order, order.applied_for(review), requested_at, rules, related_facts)
+    return tuple(warned)
 
 
 def doubts(order: Order, rules: RuleSet, uses: Sequence[Use]) -> list[OrderWarning]:
@@ -75,7 +75,7 @@ def doubts(order: Order, rules: RuleSet, uses: Sequence[Use]) -> list[OrderWarni
 
     Source: reused-tracking-number.
     """
-    found = []
+    warned = []
     for parcel in order.current_parcels:
         since = parcel.uploaded_at - timedelta(days=rules.tracking.reuse_days)
         before = [
@@ -93,7 +93,7 @@ def doubts(order: Order, rules: RuleSet, uses: Sequence[Use]) -> list[OrderWarni
                 f"at {beijing_minute(last.uploaded_at)}. "
                 f"A number that another receiver's parcel had within {days} days is taken for a false shipment."
             )
-            found.append(
+            warned.append(
                 OrderWarning(
                     "number_used_before", detail, tracking_number=parcel.tracking_number, order_sn=last.order_sn
                 )
@@ -101,35 +101,37 @@ def doubts(order: Order, rules: RuleSet, uses: Sequence[Use]) -> list[OrderWarni
     replaced = sum(1 for parcel in order.parcels if parcel.replaced_at is not None)
     if replaced >= rules.tracking.frequent_replacements:
         detail = f"Tracking numbers were replaced {replaced} times; the platform may look for false shipments."
-        found.append(OrderWarning("frequent_replacements", detail))
-    return found
+        warned.append(OrderWarning("frequent_replacements", detail))
+    return warned
 
 
 def missed_conditions(
     order: Order, sku_ids: Sequence[str], filed_at: datetime | None, rules: RuleSet, related_facts: RelatedFacts
 ) -> list[OrderWarning]:
-    """What the platform asks of a stockout application and this one does not fulfil.
+    """The platform's conditions for a stockout application that this one does not meet.
 
-    ``filed_at`` is ``None`` where it isn't known; then nothing is said of that day or of the shelf.
+    ``filed_at`` is ``None`` where it isn't known; then neither the day's limit nor the delisting is judged.
     Source: application-conditions.
     """
-    asked = rules.application
-    found = []
-    if order.activity and not asked.takes_activity_orders:
-        found.append(
+    conditions = rules.application
+    missed = []
+    if order.activity and not conditions.takes_activity_orders:
+        missed.append(
             OrderWarning("activity_order", "The platform takes no application for an order of an activity.")
         )
     if filed_at is None:
-        return found
-    for sku_id in sku_ids if asked.requires_delisting else ():
+        return missed
+    for sku_id in sku_ids if conditions.requires_delisting else ():
         if (related_facts.skus.get(sku_id) or Sku(sku_id)).off_sale_since(filed_at) is None:
             detail = (
                 f"SKU {sku_id} can still be bought; the platform takes an application only once it is delisted."
             )
-            found.append(OrderWarning("on_sale", detail, sku_id=sku_id))
+            missed.append(OrderWarning("on_sale", detail, sku_id=sku_id))
     day = datetime.combine(filed_at.astimezone(BEIJING).date(), time(), BEIJING)
     before = bisect_right(related_facts.filed, filed_at) - bisect_left(related_facts.filed, day)
-    if asked.daily_limit is not None and before >= asked.daily_limit:
-        detail = f"{before} applications were filed that day before; the platform takes {asked.daily_limit} a day."
-        found.append(OrderWarning("daily_limit", detail))
-    return found
+    if conditions.daily_limit is not None and before >= conditions.daily_limit:
+        detail = (
+            f"{before} applications were filed that day before; the platform takes {conditions.daily_limit} a day."
+        )
+        missed.append(OrderWarning("daily_limit", detail))
+    return missed

@@ -21,21 +21,21 @@ class InvalidRuleSet(ValueError):
 
 
 def read(document: str | Mapping[str, Any], kind: type[T], called: str) -> T:
-    """What a TOML text, or JSON that was decoded already, says. Raises ``InvalidRuleSet``."""
+    """A TOML text, or JSON that was decoded already, as a ``kind``. Raises ``InvalidRuleSet``."""
     try:
-        stated = tomllib.loads(document) if isinstance(document, str) else document
+        content = tomllib.loads(document) if isinstance(document, str) else document
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InvalidRuleSet(f"{called}: not valid TOML: {error}") from None
     try:
-        return msgspec.convert(stated, kind)
+        return msgspec.convert(content, kind)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise InvalidRuleSet(f"{called}: {_complaint(error, stated, kind)}") from None
+        raise InvalidRuleSet(f"{called}: {_complaint(error, content, kind)}") from None
 
 
-def _complaint(error: Exception, stated: Any, kind: type) -> str:
+def _complaint(error: Exception, content: Any, kind: type) -> str:
     message, path = str(error), ""
-    if found := _AT.search(message):
-        message, path = message[: found.start()], found["path"]
+    if at := _AT.search(message):
+        message, path = message[: at.start()], at["path"]
     parts = _PART.findall(path)
     node = _node(inspect.type_info(kind), parts)
     if named := _FIELD.search(message):
@@ -45,7 +45,7 @@ def _complaint(error: Exception, stated: Any, kind: type) -> str:
         return f"{where} is missing; it must be {_described(_node(node, [named['name']]))}"
     if isinstance(error.__cause__, ValueError):
         return f"{path}: {message}" if path else message
-    return f"{path or 'the document'} is {_shown(_value(stated, parts))}; it must be {_described(node)}"
+    return f"{path or 'the document'} is {_shown(_value(content, parts))}; it must be {_described(node)}"
 
 
 def _shown(value: Any) -> str:
@@ -56,18 +56,18 @@ def _shown(value: Any) -> str:
             return "a table"
         case str():
             value = repr(value)
-    said = str(value)
-    return said if len(said) <= _MOST_SHOWN else said[:_MOST_SHOWN] + "…"
+    text = str(value)
+    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "…"
 
 
-def _value(stated: Any, parts: list[str]) -> Any:
+def _value(content: Any, parts: list[str]) -> Any:
     for part in parts:
-        stated = stated[int(part)] if isinstance(stated, list | tuple) else stated[part]
-    return stated
+        content = content[int(part)] if isinstance(content, list | tuple) else content[part]
+    return content
 
 
 def _node(node: inspect.Type, parts: list[str]) -> inspect.Type:
-    """The type that the schema states at a path."""
+    """The type that the schema has at a path."""
     for part in parts:
         node = _plain(node)
         if isinstance(node, inspect.StructType):
@@ -78,7 +78,7 @@ def _node(node: inspect.Type, parts: list[str]) -> inspect.Type:
 
 
 def _plain(node: inspect.Type) -> inspect.Type:
-    """A type without what is said about it and without its being optional."""
+    """The type itself, where a schema adds metadata to it or makes it optional."""
     while isinstance(node, inspect.Metadata | inspect.UnionType):
         if isinstance(node, inspect.Metadata):
             node = node.type
@@ -108,5 +108,4 @@ def _described(node: inspect.Type) -> str:
 
 def _fields(node: inspect.Type) -> list[str]:
     node = _plain(node)
-    assert isinstance(node, inspect.StructType)
-    return [field.encode_name for field in node.fields]
+    return [field.encode_name for field in node.fields] if isinstance(node, inspect.StructType) else []

@@ -204,7 +204,7 @@ class PenaltyStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     """What is charged from ``paid_from_fen`` on: a flat amount, or a percentage with an optional cap.
 
     A percentage above 100 is a multiple of what was paid. The amount is rounded down to whole
-    ``round_to_fen``, to yuan unless another is said, before it is capped.
+    ``round_to_fen``, by default to yuan, before it is capped.
     """
 
     paid_from_fen: _Fen
@@ -301,12 +301,12 @@ class Period(_Sourced, frozen=True, omit_defaults=True):
             raise ValueError("a period has either ship_by_hours or ship_before")
         if self.ship_before and self.ship_before < self.formed_before:
             raise ValueError("ship_before must not be before formed_before, when groups may still form")
-        for name, stated in (("ship_by_hours", self.ship_by_hours), ("pickup_hours", self.pickup_hours)):
-            if stated is None:
+        for name, goods_hours in (("ship_by_hours", self.ship_by_hours), ("pickup_hours", self.pickup_hours)):
+            if goods_hours is None:
                 continue
-            if not stated.types():
+            if not goods_hours.types():
                 raise ValueError(f"{name} names no goods; leave it out, or say hours for some")
-            for each in stated.types():
+            for each in goods_hours.types():
                 if self.goods_types is not None and each not in self.goods_types:
                     raise ValueError(f"{name} says hours for {each}, which is none of its goods_types")
         if not (self.ship_by_hours or self.ship_before or self.pickup_hours or self.suspends):

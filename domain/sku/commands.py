@@ -1,4 +1,4 @@
-"""What may be asked of a SKU. Like those of orders, these structs are the contract's request bodies."""
+"""The commands to a SKU. Like those to orders, these structs are the contract's request bodies."""
 
 from typing import Annotated
 

@@ -1,7 +1,7 @@
-"""What a SKU is, folded from what happened to it: the last count, its capacity, and when it was for sale.
+"""What a SKU is, folded from its events: the last count, its capacity, and when it was for sale.
 
-``fold`` and ``evolve`` are the only ways to a state. What happened last in the world holds, whichever was
-told first.
+``fold`` and ``evolve`` are the only ways to a state. The event with the latest ``occurred_at`` holds, in whatever
+order the log learned them.
 """
 
 from collections.abc import Iterable
@@ -46,9 +46,9 @@ class Delisting(msgspec.Struct, frozen=True):
 
 
 class Sku(msgspec.Struct, frozen=True):
-    """A SKU. ``version`` 0 means that nothing was told of it; orders may name it all the same.
+    """A SKU. ``version`` 0 means that it has no event; orders may name it all the same.
 
-    ``count`` is the last one, ``listings`` are in the world's order.
+    ``count`` is the latest, ``listings`` are in the order in which they occurred.
     """
 
     sku_id: str
@@ -71,15 +71,15 @@ class Sku(msgspec.Struct, frozen=True):
 
     @property
     def delistings(self) -> tuple[Delisting, ...]:
-        """When it could not be bought, in the world's order."""
-        found: list[Delisting] = []
+        """The times in which it could not be bought, the earliest first."""
+        delistings: list[Delisting] = []
         for listing in self.listings:
-            off = bool(found) and found[-1].relisted_at is None
-            if listing.listed and off:
-                found[-1] = replace(found[-1], relisted_at=listing.at)
-            elif not listing.listed and not off:
-                found.append(Delisting(listing.at, None))
-        return tuple(found)
+            is_off_sale = bool(delistings) and delistings[-1].relisted_at is None
+            if listing.listed and is_off_sale:
+                delistings[-1] = replace(delistings[-1], relisted_at=listing.at)
+            elif not listing.listed and not is_off_sale:
+                delistings.append(Delisting(listing.at, None))
+        return tuple(delistings)
 
     def was_listed(self, at: datetime) -> bool:
         """Whether it could be bought at a moment."""
@@ -87,7 +87,7 @@ class Sku(msgspec.Struct, frozen=True):
         return earlier[-1].listed if earlier else True
 
     def off_sale_since(self, at: datetime) -> datetime | None:
-        """When it was delisted that was not for sale at a moment, or was delisted after it; the first such time."""
+        """Since when it is off sale at a moment; if it is for sale then, when it was first delisted after it."""
         return next(
             (
                 delisting.delisted_at
@@ -132,5 +132,5 @@ def evolve(sku: Sku, recorded: Recorded[SkuEvent]) -> Sku:
 
 
 def _changed(listings: tuple[Listing, ...], change: Listing) -> tuple[Listing, ...]:
-    """With one more; of those at the same moment the one told last comes last."""
+    """The listings with one more. Of two at the same moment the one that the log learned later comes later."""
     return tuple(sorted((*listings, change), key=lambda listing: listing.at))

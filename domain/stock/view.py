@@ -1,4 +1,4 @@
-"""The SKU as the outside sees it: what was told of it, and what follows from that and from the orders."""
+"""The SKU as the outside sees it: its own facts, and what follows from them and from the orders."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,9 +14,9 @@ from domain.stockout.case_view import delisting
 
 
 class SkuFacts(msgspec.Struct, frozen=True):
-    """What was told of a SKU: the last count, its capacity, and whether it can be bought.
+    """The facts of a SKU: the last count, its capacity, and whether it can be bought.
 
-    ``counted_on_hand`` is what the count found, ``counted_at`` when; both are null before the first count.
+    ``counted_on_hand`` is the result of the count, ``counted_at`` its time; both are null before the first count.
     """
 
     sku_id: str
@@ -85,12 +85,12 @@ def ordinary_hours(book: RuleBook, now: datetime) -> int:
 def view(sku: Sku, demand: Demand, cases: Sequence[StockoutCase], book: RuleBook, now: datetime) -> SkuView:
     """The SKU as it stands at a moment."""
     limit = ordinary_hours(book, now)
-    found = sellable(sku, demand, limit, now)
+    arithmetic = sellable(sku, demand, limit, now)
     facts = SkuFacts.of(sku)
     case = cases[-1] if cases and cases[-1].closed_at is None else None
     on_sale = case is not None and sku.listed and case.restocked_at is None
     due_at = delisting(case, book).due_at if case and on_sale else None
-    warnings = found.warnings
+    warnings = arithmetic.warnings
     if due_at is not None and due_at <= now:
         warnings = (*warnings, StockWarning("delist", "Stockout was applied for; take it off the shelf at once."))
     return SkuView(
@@ -99,7 +99,7 @@ def view(sku: Sku, demand: Demand, cases: Sequence[StockoutCase], book: RuleBook
         position=sku.position,
         listed=facts.listed,
         delisted_at=facts.delisted_at,
-        on_hand=found.on_hand,
+        on_hand=arithmetic.on_hand,
         counted_on_hand=facts.counted_on_hand,
         counted_at=facts.counted_at,
         reserved=demand.reserved,
@@ -108,10 +108,10 @@ def view(sku: Sku, demand: Demand, cases: Sequence[StockoutCase], book: RuleBook
         production_per_day=facts.production_per_day,
         shipping_per_day=facts.shipping_per_day,
         ship_by=horizon(limit, now),
-        sellable=found.sellable,
-        because=found.because,
-        suggested_stock=found.suggested_stock,
-        oversold_by=found.oversold_by,
+        sellable=arithmetic.sellable,
+        because=arithmetic.because,
+        suggested_stock=arithmetic.suggested_stock,
+        oversold_by=arithmetic.oversold_by,
         delist_due_at=due_at,
         at_risk_orders=case.counts()["at_risk"] if case else 0,
         case_id=case.case_id if case else None,

@@ -22,7 +22,7 @@ _PLACEHOLDER = re.compile(r"\{(goods|order_sn|ship_by)\}")
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A message for a situation. What is not known of an order stays a placeholder, such as ``{ship_by}``.
 
-    ``standings`` are the orders of a case it is meant for, ``caution`` what to mind before it is sent.
+    ``standings`` says for which orders of a case it is, ``caution`` what to check before it is sent.
     """
 
     situation: Situation
@@ -54,7 +54,7 @@ def parse(document: str) -> tuple[Message, ...]:
 def fitting(
     messages: Iterable[Message], standing: Standing, order: Order, sku_id: str, ship_by: datetime | None
 ) -> list[FilledMessage]:
-    """What may be told to the buyer of an order that stands so in a case of the SKU.
+    """The messages for the buyer of an order with this standing in a case of the SKU.
 
     A review of other SKUs locks the whole order, so no message may promise to ship it: its buyer is told
     what was applied for, as in the case of those. Source: stockout-lock.
@@ -73,5 +73,5 @@ def fill(message: Message, order: Order, sku_id: str, ship_by: datetime | None) 
         known["goods"] = goods[0]
     if ship_by is not None:
         known["ship_by"] = ship_by.astimezone(BEIJING).strftime("%Y-%m-%d %H:%M")
-    text = _PLACEHOLDER.sub(lambda found: known.get(found[1], found[0]), message.text)
+    text = _PLACEHOLDER.sub(lambda match: known.get(match[1], match[0]), message.text)
     return FilledMessage(order.order_sn, message.situation, message.title, text, message.caution)

@@ -98,22 +98,22 @@ def options(
     running = clocks(order, rules)
     due, deemed = running.upload.due_at, running.deemed.due_at
     in_time = due is None or at <= due
-    found = []
+    ways = []
     if in_time:
-        found.append(_shipping(order, rules, "ship_in_time", at, due))
+        ways.append(_shipping(order, rules, "ship_in_time", at, due))
     if due is not None:
         late_at = max(at, later(due, _AN_INSTANT))
         until = deemed if deemed is not None and late_at <= deemed else None
-        found.append(_shipping(order, rules, "ship_late", late_at, until))
+        ways.append(_shipping(order, rules, "ship_late", late_at, until))
     if review := order.open_review:
-        found.append(_awaiting(order, review, rules, at))
+        ways.append(_awaiting(order, review, rules, at))
     for way, filed_at in applications(order, rules, at).items():
-        found.append(_applying(order, rules, way, filed_at, related_facts))
+        ways.append(_applying(order, rules, way, filed_at, related_facts))
     refunded = (e.OrderRefunded("merchant", OUT_OF_STOCK), at)
-    found.append(_option(order, rules, "refund", at, [refunded], cannot_refund(order), due if in_time else None))
-    found.sort(key=lambda option: (not option.possible, option.penalty_fen is None, option.penalty_fen or 0))
-    found.append(_fraud(order, rules, at))
-    return tuple(found)
+    ways.append(_option(order, rules, "refund", at, [refunded], cannot_refund(order), due if in_time else None))
+    ways.sort(key=lambda option: (not option.possible, option.penalty_fen is None, option.penalty_fen or 0))
+    ways.append(_fraud(order, rules, at))
+    return tuple(ways)
 
 
 def prices(
@@ -129,11 +129,11 @@ def applications(order: Order, rules: RuleSet, at: datetime) -> dict[Way, dateti
     """The ways out by a new application, and when each would be filed."""
     if _needs_none(order) or order.open_review:
         return {}
-    found: dict[Way, datetime] = {"apply_now": at}
+    filings: dict[Way, datetime] = {"apply_now": at}
     due = clocks(order, rules).upload.due_at
     if due is not None and at <= due:
-        found["apply_late"] = later(due, _AN_INSTANT)
-    return found
+        filings["apply_late"] = later(due, _AN_INSTANT)
+    return filings
 
 
 def _needs_none(order: Order) -> str | None:
@@ -225,10 +225,10 @@ def _option(
     )
 
 
-def _sum(found: Sequence[Violation]) -> int | None:
+def _sum(violations: Sequence[Violation]) -> int | None:
     """What violations cost together; ``None`` where one's price isn't known."""
     total = 0
-    for violation in found:
+    for violation in violations:
         if violation.counts:
             if violation.penalty_fen is None:
                 return None
