@@ -47,7 +47,16 @@ from infrastructure.commands.receipts import (
     free_keys,
 )
 from infrastructure.database.pool import ReadConnection, WriteConnection
-from infrastructure.log.log import Append, Appended, Histories, NewEvent, ask_histories, new_event, read_histories
+from infrastructure.log.log import (
+    Append,
+    Appended,
+    Histories,
+    NewEvent,
+    append,
+    ask_histories,
+    new_event,
+    read_histories,
+)
 from infrastructure.log.streams import OF_ORDER, OF_SKU, E, Kind, S
 from infrastructure.queries.related_facts import (
     ReadRelatedFacts,
@@ -134,11 +143,14 @@ class Attempt:
         receipts = list(_receipts(decided, drafts))
         if not shops and not receipts:
             return {}
-        appended = await append_with_receipts(connection, now, shops, receipts, together=self._together)
+        if receipts:
+            appended = await append_with_receipts(connection, now, shops, receipts, together=self._together)
+        else:
+            appended = await append(connection, now, shops, together=self._together)
         return {
-            (shop_id, append.stream): result
+            (shop_id, stream_append.stream): result
             for shop_id, appends in shops.items()
-            for append, result in zip(appends, appended[shop_id], strict=True)
+            for stream_append, result in zip(appends, appended[shop_id], strict=True)
         }
 
 

@@ -140,8 +140,6 @@ async def append_with_receipts(
 ) -> dict[str, list[Appended]]:
     """As ``append``, with the receipts that belong to it, in one transaction. Raises ``KeyTaken``."""
     try:
-        if not receipts:
-            return await append(connection, now, shops, together=together)
         if together:
             return await _append_and_store(connection, now, shops, receipts)
         async with connection.transaction():

@@ -85,13 +85,13 @@ def test_an_order_that_others_change_without_end_gives_up(
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 1)
 
-        async def always_late(connection, now, shops, receipts, together):  # type: ignore[no-untyped-def]
+        async def always_late(connection, now, shops, together):  # type: ignore[no-untyped-def]
             version = shops[SHOP][0].expected_version
             event = new_event(BuyerContacted("chat", "hi"), MONDAY_9, Metadata())
             await append(connection, now, {SHOP: [Append(ORDER + order_sn(0), version, [event])]})
             return await append(connection, now, shops, together=together)
 
-        monkeypatch.setattr(attempt, "append_with_receipts", always_late)
+        monkeypatch.setattr(attempt, "append", always_late)
         with pytest.raises(Contended):
             await path.submit_one(tell(order_sn(0), SHIP))
 
