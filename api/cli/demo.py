@@ -31,7 +31,7 @@ def demo(
     """Import a sample export, tell the story of a stockout, and say where to look."""
     leave_on_sigterm()
 
-    async def tell(url: str) -> str:
+    async def run_story(url: str) -> str:
         async with Program.running(url, book(), worker=worker_thread) as program:
             report = await import_export(program, SAMPLE_EXPORT, SHOP, SAMPLE_EXPORTED_AT)
             out.print(f"Shop {SHOP}: {report.orders} orders read, {report.events_appended} events appended.")
@@ -40,7 +40,7 @@ def demo(
             return order_sn
 
     with database(settings()) as url:
-        order_sn = asyncio.run(tell(url))
+        order_sn = asyncio.run(run_story(url))
         out.print(f"\nSee it again:  shiplock order {SHOP} {order_sn}\n               shiplock violations {SHOP}")
         out.print(f"               shiplock skus {SHOP}\n               shiplock cases {SHOP}")
         if serve:
@@ -53,16 +53,16 @@ async def stock(program: Program) -> None:
     await Worker(program.pool, program.book).catch_up(SHOP)
     async with program.pool.read() as connection:
         board = (await list_skus(connection, SHOP, program.book, clock.now(), 500)).items
-    told: list[SkuCommand] = []
+    commands: list[SkuCommand] = []
     for n, sku in enumerate(board):
         if sku.counted_at is None:
             on_hand = sku.reserved + sku.pending + 20 if n % 4 else sku.reserved // 2
             capacity = s.SetCapacity(production_per_day=n % 3, shipping_per_day=60)
-            told += [
+            commands += [
                 SkuCommand(SHOP, sku.sku_id, command, "demo")
                 for command in (s.CountStock(on_hand=on_hand), capacity)
             ]
-    await program.path.submit(told)
+    await program.path.submit(commands)
     out.print(f"\n{len(board)} SKUs are on the stock board.")
 
 

@@ -57,21 +57,21 @@ def examine() -> Iterator[Finding]:
     yield Finding("Python", sys.version_info >= (3, 11), version, "Python 3.11 or later is needed.")
     yield _calendar(clock.now())
     try:
-        found = settings()
+        current = settings()
     except ValueError as error:
         yield Finding("settings", False, str(error), "Mend or unset the variable.")
         return
     try:
-        yield Finding("rule sets", True, ", ".join(rules.name for rules in rule_book(found.rules_dir).sets))
+        yield Finding("rule sets", True, ", ".join(rules.name for rules in rule_book(current.rules_dir).sets))
     except InvalidRuleSet as error:
         yield Finding("rule sets", False, str(error), "Mend the file; `shiplock rules check` looks at one.")
-    yield from _archive(Archive.of(found))
-    if found.database_url is None:
-        yield from _embedded(found.data_dir)
+    yield from _archive(Archive.of(current))
+    if current.database_url is None:
+        yield from _embedded(current.data_dir)
     else:
         yield Finding("settings", True, "SHIPLOCK_DATABASE_URL is set")
     try:
-        with database(found, up_to_date=False) as url:
+        with database(current, up_to_date=False) as url:
             yield from _database(url)
     except (psycopg.OperationalError, EmbeddedServerFailed, WrongDatabase) as error:
         yield Finding("database", False, str(error), "See the message; docs/how-to/run.md helps.")
@@ -91,8 +91,10 @@ def _archive(archive: Archive) -> Iterator[Finding]:
     except BadKey as error:
         yield Finding("signing key", False, str(error), "See the message; docs/auditors.md says more.")
     else:
-        said = f"key {generations[-1].number} in {archive.keys.folder}" if generations else "made when it is needed"
-        yield Finding("signing key", True, said)
+        summary = (
+            f"key {generations[-1].number} in {archive.keys.folder}" if generations else "made when it is needed"
+        )
+        yield Finding("signing key", True, summary)
     folder = archive.checkpoints.folder
     place = next(above for above in (folder, *folder.parents) if above.exists())
     writable = os.access(place, os.W_OK | os.X_OK)

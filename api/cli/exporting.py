@@ -41,12 +41,13 @@ def export(
 ) -> None:
     """Write a projection into a CSV or Parquet file."""
     view, chosen = declared(name), format or _by_ending(file)
-    found = with_program(lambda program: _watched(program, view, file, chosen, shop, build_id))
+    exported = with_program(lambda program: _watched(program, view, file, chosen, shop, build_id))
     if as_json:
-        print_json(found)
+        print_json(exported)
     else:
         out.print(
-            f"{found.rows:,} rows of {found.view}, build {found.build}: {found.bytes:,} bytes in {found.file}",
+            f"{exported.rows:,} rows of {exported.view}, build {exported.build}: "
+            f"{exported.bytes:,} bytes in {exported.file}",
             soft_wrap=True,
         )
 

@@ -48,10 +48,10 @@ _RESULT_COLUMNS = (
 )
 
 
-def _reason(stated: str) -> Reason:
-    if reason := REASONS.get(stated):
+def _reason(given: str) -> Reason:
+    if reason := REASONS.get(given):
         return reason
-    raise typer.BadParameter(f"{stated!r} is none of {', '.join(dict.fromkeys(REASONS.values()))}")
+    raise typer.BadParameter(f"{given!r} is none of {', '.join(dict.fromkeys(REASONS.values()))}")
 
 
 def request_stockouts_of(

@@ -41,7 +41,7 @@ _CONTROLS = dict.fromkeys({*range(0x20), *range(0x7F, 0xA0)} - {ord("\n"), ord("
 
 
 class Plain(Console):
-    """Shows text as it is: by brackets or control characters nobody who told us something has a say in that."""
+    """Shows text as it is. Brackets and control characters in data from elsewhere style nothing."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, **options)
@@ -72,12 +72,12 @@ def print_json(body: object) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(body)).decode() + "\n")
 
 
-def moment(stated: str) -> datetime:
+def moment(given: str) -> datetime:
     """A time given on the command line: RFC 3339, or without offset in Beijing time."""
     try:
-        naive = datetime.fromisoformat(stated)
+        naive = datetime.fromisoformat(given)
     except ValueError:
-        raise typer.BadParameter(f"{stated!r} is not a time such as 2026-03-02T09:00:00+08:00") from None
+        raise typer.BadParameter(f"{given!r} is not a time such as 2026-03-02T09:00:00+08:00") from None
     aware = naive.replace(tzinfo=BEIJING) if naive.tzinfo is None else naive
     try:
         return parse_moment(aware.isoformat())
@@ -85,18 +85,18 @@ def moment(stated: str) -> datetime:
         raise typer.BadParameter(str(error)) from None
 
 
-def day(stated: str) -> date:
+def day(given: str) -> date:
     """A day given on the command line."""
     try:
-        return parse_day(stated)
+        return parse_day(given)
     except ValueError as error:
-        raise typer.BadParameter(f"{stated!r}: {error}") from None
+        raise typer.BadParameter(f"{given!r}: {error}") from None
 
 
-def identifier(stated: str) -> str:
-    if not is_id(stated):
-        raise typer.BadParameter(f"{stated!r} is not an id: letters, digits, - and _, at most 64")
-    return stated
+def identifier(given: str) -> str:
+    if not is_id(given):
+        raise typer.BadParameter(f"{given!r} is not an id: letters, digits, - and _, at most 64")
+    return given
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -168,7 +168,7 @@ def done_of_total(what: str) -> ProgressColumn:
 def progress(
     description: str, column: ProgressColumn, total: int | None = 0
 ) -> Iterator[Callable[[int, int], None]]:
-    """A bar that is told how much is done, and of how much."""
+    """A bar, and the function that tells it how much is done, and of how much."""
     with bar(column) as shown_bar:
         task = shown_bar.add_task(description, total=total)
         yield lambda done, total: shown_bar.update(task, completed=done, total=total)

@@ -253,5 +253,5 @@ def _bulk_outcome(intent: CommandIntent, outcome: Outcome, book: RuleBook) -> Bu
     if isinstance(outcome, SkuOutcome):
         return BulkOutcome(status, version=outcome.sku.version)
     order = outcome.order
-    found = warnings(order, book.governing(order), outcome.related_facts)
-    return BulkOutcome(status, order.status, order.version, found)
+    order_warnings = warnings(order, book.governing(order), outcome.related_facts)
+    return BulkOutcome(status, order.status, order.version, order_warnings)

@@ -275,7 +275,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Refused(Exception):
-    """Raised by a route to answer with a problem."""
+    """An error that clients get as a problem of this code."""
 
     def __init__(
         self,
@@ -322,19 +322,19 @@ def kind_of(code: str) -> Kind | None:
     return cast(Mapping[str, Kind], PROBLEMS).get(code)
 
 
-def respond(found: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    kind = kind_of(found.code)
+def respond(body: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    kind = kind_of(body.code)
     wait = {"Retry-After": str(kind.retry_after)} if kind and kind.retry_after else {}
-    return Response(msgspec.json.encode(found), found.status, {**(headers or {}), **wait}, MEDIA_TYPE)
+    return Response(msgspec.json.encode(body), body.status, {**(headers or {}), **wait}, MEDIA_TYPE)
 
 
 def answer_to(error: Exception, method: str, path: str) -> Response:
     """Any error of the routes, of the framework or of the program itself, as a problem."""
-    found = refused(error)
-    if found is None:
+    refusal = refused(error)
+    if refusal is None:
         log.error("unexpected error at %s %s", method, path, exc_info=error)
-        found = Refused("internal_error")
-    return respond(problem(found.code, path, found.detail, found.errors), found.headers)
+        refusal = Refused("internal_error")
+    return respond(problem(refusal.code, path, refusal.detail, refusal.errors), refusal.headers)
 
 
 def refused(error: Exception) -> Refused | None:
@@ -371,7 +371,7 @@ def refused(error: Exception) -> Refused | None:
 
 
 def _code_of_status(status: int) -> ProblemCode:
-    """The code of an error that the framework found by itself."""
+    """The code of an error that the framework raised."""
     match status:
         case 404:
             return "not_found"

@@ -31,7 +31,7 @@ class Parameters(BaseModel):
 
 
 async def read_body(receive: Receive, stated_length: str | None, limit: int) -> bytes:
-    """The body, if it has at most ``limit`` bytes; no more than that is ever kept."""
+    """The body, if it has at most ``limit`` bytes; never more than that is held."""
     too_large = Refused("too_large", f"The body may have at most {limit} bytes.")
     if stated_length and stated_length.isdigit() and int(stated_length) > limit:
         raise too_large
@@ -68,10 +68,10 @@ def invalid(error: Exception, prefix: str = "#") -> Refused:
         pointer = f"{prefix}/rules"
         return Refused("invalid_request", f"{pointer}: {message}", errors=[FieldError(pointer, message)])
     path = ""
-    if found := _PATH.search(message):
-        path = found["path"].replace("[...]", "/-")
+    if match := _PATH.search(message):
+        path = match["path"].replace("[...]", "/-")
         path = re.sub(r"\[(\d+)\]", r"/\1", path).replace(".", "/")
-        message = message[: found.start()]
+        message = message[: match.start()]
     if field := _FIELD.search(message):
         path += "/" + field["field"]
     says_what = isinstance(error, msgspec.ValidationError) or type(error) is ValueError
@@ -81,39 +81,39 @@ def invalid(error: Exception, prefix: str = "#") -> Refused:
 
 
 def fingerprint(of: str, action: str, command: Command) -> bytes:
-    """What makes two requests the same request: of which order or SKU, the action, and what was asked."""
-    said = b"\x00".join((of.encode(), action.encode(), msgspec.json.encode(command)))
-    return hashlib.sha256(said).digest()
+    """What makes two requests the same request: the order or SKU, the action, and the command."""
+    parts = b"\x00".join((of.encode(), action.encode(), msgspec.json.encode(command)))
+    return hashlib.sha256(parts).digest()
 
 
-def identifier(stated: str, name: str) -> str:
+def identifier(given: str, name: str) -> str:
     """A shop's id or an order's number from the path."""
-    if is_id(stated):
-        return stated
+    if is_id(given):
+        return given
     raise wrong(name, "letters, digits, - and _, at most 64", "path")
 
 
-def sku_identifier(stated: str) -> str:
+def sku_identifier(given: str) -> str:
     """A SKU's id from the path: merchants make up their own."""
-    if _SKU_ID.fullmatch(stated):
-        return stated
+    if _SKU_ID.fullmatch(given):
+        return given
     raise wrong("sku_id", "1 to 64 characters, none of them control characters", "path")
 
 
-def actor(stated: str | None) -> str:
+def actor(header: str | None) -> str:
     """Who gives a command, by the header ``Shiplock-Actor``."""
-    if not stated:
+    if not header:
         return "api"
-    if len(stated) <= 100 and stated.isprintable():
-        return stated
+    if len(header) <= 100 and header.isprintable():
+        return header
     raise wrong("Shiplock-Actor", "at most 100 printable characters", "header")
 
 
-def idempotency_key(stated: str | None, of: str, action: str, command: Command) -> IdempotencyKey | None:
-    """The key of an ``Idempotency-Key`` header, bare or as a quoted string."""
-    if stated is None:
+def idempotency_key(header: str | None, of: str, action: str, command: Command) -> IdempotencyKey | None:
+    """The key of an ``Idempotency-Key`` header, bare or as a quoted string, with the fingerprint of its request."""
+    if header is None:
         return None
-    key = stated.strip()
+    key = header.strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if not 1 <= len(key) <= 255 or not key.isprintable():
@@ -121,12 +121,12 @@ def idempotency_key(stated: str | None, of: str, action: str, command: Command) 
     return IdempotencyKey(key, fingerprint(of, action, command))
 
 
-def if_match(stated: str | None) -> int | None:
+def if_match(header: str | None) -> int | None:
     """The version of an ``If-Match`` header; a tag that is none of ours matches no version.
 
-    ``*`` asks only that there be an order, which every command but ``place`` asks anyway.
+    ``*`` means any version of an existing order. Every command but ``place`` needs an existing order anyway.
     """
-    if stated is None or stated.strip() == "*":
+    if header is None or header.strip() == "*":
         return None
-    tag = stated.strip().removeprefix("W/").strip('"')
+    tag = header.strip().removeprefix("W/").strip('"')
     return int(tag) if tag.isdecimal() and len(tag) < 10 else -1

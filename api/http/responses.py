@@ -63,8 +63,8 @@ def respond(intent: CommandIntent, outcome: Outcome, book: RuleBook) -> CommandR
 
     Where the command has a receipt, it is the response that the receipt keeps.
     """
-    kept = outcome.response
-    response = _response(intent, outcome, book) if kept is None else _decoder.decode(kept)
+    receipt = outcome.response
+    response = _response(intent, outcome, book) if receipt is None else _decoder.decode(receipt)
     return response.at(outcome.position)
 
 

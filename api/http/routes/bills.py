@@ -40,7 +40,7 @@ class OfABill(Parameters):
     responses=openapi.ok("BillReport", "too_large"),
 )
 async def bills(
-    request: Request, shop_id: ShopId, query: Annotated[OfABill, Query()], stated: Actor = None
+    request: Request, shop_id: ShopId, query: Annotated[OfABill, Query()], given_by: Actor = None
 ) -> Response:
     """Bring in a bill as a file: CSV (UTF-8 or GB18030) or XLSX, at most 1 MiB and 10,000 lines.
 
@@ -48,12 +48,12 @@ async def bills(
     order the shop does not have (`unmatched`), and which make no sense (`rejected`); the others go in. A line that
     is known already changes nothing, so a bill may be sent again.
     """
-    given_by = actor(stated)
+    giver = actor(given_by)
     _is_a_sheet(request.headers.get("content-type", ""))
     lines = await asyncio.to_thread(_lines, await body_of(request, MAX_BYTES))
     program: Program = request.app.state.program
     report = BillReport()
-    await import_bill(lines, shop_id, program.submitter(dry_run=query.dry_run), report, actor=given_by)
+    await import_bill(lines, shop_id, program.submitter(dry_run=query.dry_run), report, actor=giver)
     return written(report, report.position or None)
 
 

@@ -25,7 +25,7 @@ singles = [
     openapi_extra=openapi.bulk(),
     responses=openapi.bulk_responses(),
 )
-async def bulk(request: Request, shop_id: ShopId, stated: Actor = None) -> Response:
+async def bulk(request: Request, shop_id: ShopId, given_by: Actor = None) -> Response:
     """Many commands at once. They are judged in order; one that is refused never stops the others.
 
     Each may have an `idempotency_key` of its own; there is none for them all.
@@ -33,5 +33,5 @@ async def bulk(request: Request, shop_id: ShopId, stated: Actor = None) -> Respo
     if "idempotency-key" in request.headers:
         raise wrong("Idempotency-Key", "give each command its own `idempotency_key`", "header")
     entries = decode(await body_of(request, MAX_BULK_BYTES), BulkRequest).commands
-    response = await submit_bulk(request.app.state.program, shop_id, actor(stated), entries, request.url.path)
+    response = await submit_bulk(request.app.state.program, shop_id, actor(given_by), entries, request.url.path)
     return written(response, response.position)

@@ -56,7 +56,7 @@ class OfAFile(Parameters):
     responses=openapi.ok("ApplicationReport", "too_large"),
 )
 async def apply(
-    request: Request, shop_id: ShopId, query: Annotated[OfAFile, Query()], stated: Actor = None
+    request: Request, shop_id: ShopId, query: Annotated[OfAFile, Query()], given_by: Actor = None
 ) -> Response:
     """Apply for stockout of many orders: as JSON, or as a CSV file (UTF-8 or GB18030) with a column 订单号.
 
@@ -64,16 +64,16 @@ async def apply(
     application is under review already is left as it is, so a list may be sent again.
     """
     body = await body_of(request, MAX_BYTES)
-    given_by = actor(stated)
+    giver = actor(given_by)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == openapi.CSV:
         rows = _rows(body)
-        application = stockouts.Request(shop_id, given_by, query.reason, tuple(query.sku_id), query.occurred_at)
+        application = stockouts.Request(shop_id, giver, query.reason, tuple(query.sku_id), query.occurred_at)
         dry_run = query.dry_run
     else:
         _only_with_csv(query)
         sent = decode(body or b"{}", StockoutApplications)
         rows = list(entries(sent.order_sns))
-        application = stockouts.Request(shop_id, given_by, sent.reason, sent.sku_ids, sent.occurred_at)
+        application = stockouts.Request(shop_id, giver, sent.reason, sent.sku_ids, sent.occurred_at)
         dry_run = sent.dry_run
     program: Program = request.app.state.program
     report = ApplicationReport()
