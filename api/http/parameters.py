@@ -2,13 +2,13 @@
 
 import re
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Header, Path
 from pydantic import BeforeValidator, Field
 
 from api.http.paging import Paged
-from api.http.requests import Parameters
+from api.http.requests import PRINTABLE, Parameters
 from api.moments import parse_day, parse_moment
 from domain.kernel import ID_PATTERN, ViolationKind
 from domain.order.deadlines import DeadlineKind, DeadlineState
@@ -19,65 +19,39 @@ from infrastructure.queries.lists import OrderSort
 
 
 def _plain(text: str) -> str:
-    if not re.fullmatch(r"[^\x00-\x1f\x7f]+", text):
+    if not re.fullmatch(f"{PRINTABLE}+", text):
         raise ValueError("control characters are not allowed")
     return text
 
 
+def _id_of_others(example: str, description: str) -> Any:
+    """An id in the path that others made up."""
+    pattern = f"^{PRINTABLE}+$"
+    return Path(min_length=1, max_length=64, pattern=pattern, examples=[example], description=description)
+
+
 Moment = Annotated[datetime, BeforeValidator(parse_moment)]
 Day = Annotated[date, BeforeValidator(parse_day)]
-ShopId = Annotated[
-    str,
-    Path(pattern=ID_PATTERN, examples=["100000001"], description="The shop's id."),
-]
-OrderSn = Annotated[
-    str,
-    Path(
-        pattern=ID_PATTERN,
-        examples=["180831-481803633911509"],
-        description="The platform's order number.",
-    ),
-]
-
 Actor = Annotated[
     str | None,
     Header(alias="Shiplock-Actor", description="Who gives the commands; kept with their events. Default: api."),
 ]
-
-SkuId = Annotated[
+ShopId = Annotated[str, Path(pattern=ID_PATTERN, examples=["100000001"], description="The shop's id.")]
+OrderSn = Annotated[
     str,
-    Path(
-        min_length=1,
-        max_length=64,
-        pattern=r"^[^\x00-\x1f\x7f]+$",
-        examples=["52000301"],
-        description="The SKU's id.",
-    ),
+    Path(pattern=ID_PATTERN, examples=["180831-481803633911509"], description="The platform's order number."),
 ]
-
+SkuId = Annotated[str, _id_of_others("52000301", "The SKU's id.")]
+SupplierId = Annotated[str, _id_of_others("S-17", "The supplier's id.")]
 CaseId = Annotated[
     str,
     Path(
         max_length=100,
-        pattern=r"^[^\x00-\x1f\x7f]{1,64}:[0-9]{1,18}$",
+        pattern=f"^{PRINTABLE}{{1,64}}:[0-9]{{1,18}}$",
         examples=["52000301:1234"],
         description="The case's id: a SKU and a position of the shop's log.",
     ),
 ]
-
-
-SupplierId = Annotated[
-    str,
-    Path(
-        min_length=1,
-        max_length=64,
-        pattern=r"^[^\x00-\x1f\x7f]+$",
-        examples=["S-17"],
-        description="The supplier's id.",
-    ),
-]
-
-
 MinPosition = Annotated[
     int | None,
     Field(ge=0, le=2**62, description="Wait until the list has reached this position of the shop's log."),

@@ -19,8 +19,11 @@ T = TypeVar("T")
 MAX_COMMAND_BYTES = 256 * 1024
 MAX_BULK_BYTES = 8 * 1024 * 1024
 
+PRINTABLE = r"[^\x00-\x1f\x7f]"
+"""Any character but a control character."""
+
 _PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
-_SKU_ID = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
+_SKU_ID = re.compile(f"{PRINTABLE}{{1,64}}")
 _FIELD = re.compile(r"(?:unknown|required) field `(?P<field>[^`]+)`")
 
 
