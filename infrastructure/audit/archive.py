@@ -1,4 +1,4 @@
-"""What proof rests on and the database does not hold: the keys, and the checkpoints they signed."""
+"""The signing keys and the signed checkpoints. Every proof rests on them, and both lie outside the database."""
 
 from typing import NamedTuple, Self
 
@@ -14,14 +14,14 @@ from infrastructure.runtime.settings import Settings
 
 
 class LogDiffers(Exception):
-    """The log is not the one that was signed; the message says where, and ``shiplock audit verify`` says more."""
+    """The log is not the one that was signed. The message says where; ``shiplock audit verify`` says more."""
 
 
 class KeyInUse(msgspec.Struct, frozen=True):
-    """A public key for a shop's checkpoints, and the sizes of the first and the last that it signed.
+    """A public key for a shop's checkpoints, and the sizes of the first and the last checkpoint that it signed.
 
-    ``current`` is the key that signs now. ``handover`` is the note by which the key before introduced it; the first
-    has none, and neither has one that replaced a lost key.
+    ``current``: it signs now. ``handover``: the note in which the previous key signed this one. The first key has
+    no handover, and a key that replaced a lost key has none either.
     """
 
     verifier_key: str
@@ -32,7 +32,7 @@ class KeyInUse(msgspec.Struct, frozen=True):
 
 
 class Archive(NamedTuple):
-    """Two folders."""
+    """The folder of keys and the folder of checkpoints."""
 
     keys: Keys
     checkpoints: Checkpoints
@@ -45,7 +45,7 @@ class Archive(NamedTuple):
         )
 
     def signer(self) -> Ed25519PrivateKey:
-        """The key that signs, made if there is none yet. Raises ``BadKey``, also where keys went missing."""
+        """The key that signs now. The first call makes it. Raises ``BadKey``, also if the keys are lost."""
         if not self.keys.generations() and self.checkpoints.shops():
             raise BadKey(
                 f"There are checkpoints in {self.checkpoints.folder}, and no keys that signed them in "
@@ -54,25 +54,25 @@ class Archive(NamedTuple):
         return self.keys.signer()
 
     def newest(self, shop_id: str, size: int | None = None) -> Signed | None:
-        """A shop's newest checkpoint, or the one of that size; raises ``LogDiffers`` if it isn't ours."""
-        kept = self.checkpoints.find(shop_id, size)
-        if kept is None:
+        """A shop's newest checkpoint, or the one of that size. Raises ``LogDiffers`` if we did not sign it."""
+        file = self.checkpoints.find(shop_id, size)
+        if file is None:
             return None
         try:
-            return checkpoint.opened(kept.note(), self.keys.verifiers(shop_id))
+            return checkpoint.opened(file.note(), self.keys.verifiers(shop_id))
         except BadNote as error:
-            raise LogDiffers(f"{kept.file.name} of shop {shop_id} is not ours: {error}.") from error
+            raise LogDiffers(f"{file.path.name} of shop {shop_id} is not ours: {error}.") from error
 
     def history(self, shop_id: str) -> list[KeyInUse]:
-        """Every key of a shop's checkpoints, oldest first, and what it signed."""
+        """Every key that a shop's checkpoints were signed with, oldest first."""
         sizes: dict[str, list[int]] = {}
-        for kept in self.checkpoints.of(shop_id):
-            sizes.setdefault(kept.key_id, []).append(kept.size)
+        for file in self.checkpoints.of(shop_id):
+            sizes.setdefault(file.key_id, []).append(file.size)
         generations = self.keys.generations()
-        found = []
+        history = []
         for generation, key in zip(generations, self.keys.verifiers(shop_id), strict=True):
             signed = sizes.get(key.key_id.hex(), [])
-            found.append(
+            history.append(
                 KeyInUse(
                     str(key),
                     generation is generations[-1],
@@ -81,4 +81,4 @@ class Archive(NamedTuple):
                     generation.handover,
                 )
             )
-        return found
+        return history

@@ -1,8 +1,8 @@
-"""Bundles: some events with proof that they are in a signed checkpoint, in one file that needs nothing else.
+"""Bundles: one file with some events and the proof that they are in a signed checkpoint. It needs nothing else.
 
-A bundle is JSON lines in UTF-8. The first says what it is of and holds the checkpoint and the public key; each
-other is one event, with every field that its leaf hash covers, and its inclusion proof. There is one way to write a
-bundle, and what is written otherwise is refused, so no byte of it can be another.
+A bundle is JSON lines in UTF-8. The first line says what the bundle covers, and holds the checkpoint and the public
+key. Each other line is one event, with every field that its leaf hash covers, and its inclusion proof. The same
+content has only one valid encoding. Every other is refused, so a change of any byte is noticed.
 """
 
 import struct
@@ -34,14 +34,14 @@ class BadBundle(Exception):
 
 
 class CannotBundle(Exception):
-    """There is nothing to bundle, or it can't be; the message says why and what to do."""
+    """A bundle can't be made of these events; the message says why and what to do."""
 
 
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+AwareDatetime = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """What a bundle is of: an order from its first event on, or a range of positions without a gap."""
+    """What a bundle covers: an order from its first event on, or a range of positions without a gap."""
 
     shiplock_bundle: Literal[1]
     shop_id: str
@@ -54,7 +54,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 class BundledEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An event as its leaf hash covers it. ``payload`` and ``metadata`` are the stored JSON, as text."""
+    """An event with the fields that its leaf hash covers. ``payload`` and ``metadata`` are its JSON, as text."""
 
     position: int
     stream: str
@@ -62,15 +62,15 @@ class BundledEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event_id: UUID
     type: str
     schema_version: int
-    occurred_at: Moment
-    recorded_at: Moment
+    occurred_at: AwareDatetime
+    recorded_at: AwareDatetime
     payload: str
     metadata: str
     proof: list[bytes]
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """What a bundle that holds tells. ``key_trusted`` says whether its key is one the asker brought along."""
+    """The content of a valid bundle. ``key_trusted``: the caller gave trusted keys, and one of them signed it."""
 
     shop_id: str
     order_sn: str | None
@@ -89,29 +89,31 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 async def export_order(connection: WriteConnection, shop_id: str, order_sn: str, signed: Signed, file: Path) -> int:
-    """Write the bundle of an order, as far as a checkpoint covers it; how many events it has.
+    """Write the bundle of an order's events that a checkpoint covers. Returns how many they are.
 
-    Raises ``CannotBundle``, ``LogDiffers``, and ``OSError`` where nothing can be written.
+    Raises ``CannotBundle``, ``LogDiffers``, and ``OSError`` if the file can't be written.
     """
     size = signed.checkpoint.size
-    stored = [each for each in await read_stream(connection, shop_id, ORDER + order_sn) if each.position <= size]
-    if not stored:
+    history = [
+        event for event in await read_stream(connection, shop_id, ORDER + order_sn) if event.position <= size
+    ]
+    if not history:
         raise CannotBundle(f"Checkpoint {size} of shop {shop_id} covers no event of an order {order_sn}.")
     header = Header(
         shiplock_bundle=1,
         shop_id=shop_id,
         order_sn=order_sn,
-        events=len(stored),
+        events=len(history),
         key=str(signed.key),
         checkpoint=signed.note,
     )
 
     async def batches() -> AsyncIterator[list[StoredEvent]]:
-        for n in range(0, len(stored), _BATCH):
-            yield stored[n : n + _BATCH]
+        for n in range(0, len(history), _BATCH):
+            yield history[n : n + _BATCH]
 
     await _write(connection, header, batches(), signed, file)
-    return len(stored)
+    return len(history)
 
 
 async def export_range(
@@ -134,11 +136,11 @@ async def export_range(
     async def batches() -> AsyncIterator[list[StoredEvent]]:
         after = since - 1
         while after < until:
-            stored, _, _ = await read_feed(connection, shop_id, after, min(_BATCH, until - after))
-            if [each.position for each in stored] != list(range(after + 1, after + 1 + len(stored))) or not stored:
+            batch, _, _ = await read_feed(connection, shop_id, after, min(_BATCH, until - after))
+            if [event.position for event in batch] != list(range(after + 1, after + 1 + len(batch))) or not batch:
                 raise CannotBundle(f"Position {after + 1} is missing; look with: shiplock audit verify {shop_id}")
-            yield stored
-            after = stored[-1].position
+            yield batch
+            after = batch[-1].position
 
     await _write(connection, header, batches(), signed, file)
     return header.events
@@ -151,31 +153,31 @@ async def _write(
     signed: Signed,
     file: Path,
 ) -> None:
-    with atomic_files.replacing(file) as into:
-        into.write(_line(header))
-        async for stored in batches:
-            proofs = await prove_inclusion(connection, header.shop_id, [each.position for each in stored], signed)
-            for event, proven in zip(stored, proofs, strict=True):
+    with atomic_files.replacing(file) as output:
+        output.write(_line(header))
+        async for batch in batches:
+            proofs = await prove_inclusion(connection, header.shop_id, [event.position for event in batch], signed)
+            for event, proven in zip(batch, proofs, strict=True):
                 bundled = _bundled(event, proven.proof)
                 if not _is_included(header.shop_id, bundled, signed):
                     raise LogDiffers(f"The event at position {event.position} is not the one that was signed.")
-                into.write(_line(bundled))
+                output.write(_line(bundled))
 
 
-def _bundled(stored: StoredEvent, proof: list[bytes]) -> BundledEvent:
+def _bundled(event: StoredEvent, proof: list[bytes]) -> BundledEvent:
     try:
-        payload, metadata = stored.payload.decode(), stored.metadata.decode()
+        payload, metadata = event.payload.decode(), event.metadata.decode()
     except UnicodeDecodeError as error:
-        raise CannotBundle(f"The event at position {stored.position} is no text: {error}.") from error
+        raise CannotBundle(f"The event at position {event.position} is no text: {error}.") from error
     return BundledEvent(
-        stored.position,
-        stored.stream,
-        stored.version,
-        stored.event_id,
-        stored.type,
-        stored.schema_version,
-        stored.occurred_at,
-        stored.recorded_at,
+        event.position,
+        event.stream,
+        event.version,
+        event.event_id,
+        event.type,
+        event.schema_version,
+        event.occurred_at,
+        event.recorded_at,
         payload,
         metadata,
         proof,
@@ -193,12 +195,12 @@ _event = msgspec.json.Decoder(BundledEvent)
 
 
 def check(file: BinaryIO, trusted: Sequence[VerifierKey] = ()) -> Checked:
-    """See whether a bundle holds; nothing but the file is needed. Raises ``BadBundle``.
+    """Check that a bundle is valid; this needs only the file. Raises ``BadBundle``.
 
-    With ``trusted`` keys one of them must have signed it. Without, the key in the bundle is taken on trust: it then
-    is whole in itself, but anybody could have made it.
+    One of the ``trusted`` keys must have signed it. Without any, the key in the bundle is taken on trust: the
+    bundle is then consistent in itself, but anybody could have made it.
     """
-    header = _sensible(_read(file, _header))
+    header = _validated(_read(file, _header))
     signed = _signed(header, trusted)
     first: BundledEvent | None = None
     last: BundledEvent | None = None
@@ -206,7 +208,7 @@ def check(file: BinaryIO, trusted: Sequence[VerifierKey] = ()) -> Checked:
         event = _read(file, _event)
         if not _is_included(header.shop_id, event, signed):
             raise BadBundle(f"the event at position {event.position} is not in the checkpoint")
-        if not _in_its_place(header, event, n, last):
+        if not _is_next(header, event, n, last):
             raise BadBundle(f"the event at position {event.position} is not the one that comes next")
         first, last = first or event, event
     if first is None or last is None:
@@ -238,7 +240,7 @@ def _signed(header: Header, trusted: Sequence[VerifierKey]) -> Signed:
     try:
         key = VerifierKey.parse(header.key)
         signed = checkpoint.opened(header.checkpoint, [key])
-        _, signatures = note.parted(header.checkpoint)
+        _, signatures = note.split(header.checkpoint)
     except BadNote as error:
         raise BadBundle(f"its checkpoint does not hold: {error}") from error
     if len(signatures) != 1:
@@ -253,8 +255,8 @@ def _signed(header: Header, trusted: Sequence[VerifierKey]) -> Signed:
     return signed
 
 
-def _sensible(header: Header) -> Header:
-    """Raises ``BadBundle`` for one that is neither of an order nor of a range."""
+def _validated(header: Header) -> Header:
+    """Raises ``BadBundle`` for a header that is neither of an order nor of a range."""
     if header.order_sn is not None:
         expected: tuple[int | None, int | None] = (None, None)
     else:
@@ -287,9 +289,9 @@ def _is_included(shop_id: str, event: BundledEvent, signed: Signed) -> bool:
     return merkle.included(leaf, event.position - 1, signed.checkpoint.size, event.proof, signed.checkpoint.root)
 
 
-def _in_its_place(header: Header, event: BundledEvent, n: int, before: BundledEvent | None) -> bool:
-    """Whether an event is the one that comes next, ``n`` having been."""
-    if before and (event.position <= before.position or event.recorded_at < before.recorded_at):
+def _is_next(header: Header, event: BundledEvent, n: int, last: BundledEvent | None) -> bool:
+    """Whether an event may follow the last one; ``n`` events came before it."""
+    if last and (event.position <= last.position or event.recorded_at < last.recorded_at):
         return False
     if header.order_sn is not None:
         return event.stream == ORDER + header.order_sn and event.version == n + 1
@@ -297,7 +299,7 @@ def _in_its_place(header: Header, event: BundledEvent, n: int, before: BundledEv
 
 
 def _read(file: BinaryIO, decoder: Any) -> Any:
-    """The next line, written in the one way there is."""
+    """The next line. Raises ``BadBundle``, also for a line that says the same in other bytes than we write."""
     line = file.readline(_LARGEST_LINE)
     try:
         part = decoder.decode(line)

@@ -1,7 +1,7 @@
-"""Checkpoints (https://c2sp.org/tlog-checkpoint): so many events, and the root of the tree over them.
+"""Checkpoints (https://c2sp.org/tlog-checkpoint): the size of a log, and the root of the tree over its events.
 
-The text of a checkpoint is three lines: the origin, which names the log, the size, and the root in base64. A shop's
-origin is the name of the keys and the shop's id, and its checkpoints are signed under that.
+The text of a checkpoint has three lines: the origin, which names the log; the size; and the root in base64. A
+shop's origin is the name of the keys and the shop's id. Its checkpoints are signed under that name.
 """
 
 import base64
@@ -18,7 +18,7 @@ _TEXT = re.compile(r"([^\n]+)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/=]+)\n")
 
 
 class Checkpoint(NamedTuple):
-    """What a log was at a size."""
+    """A log's root when it had ``size`` events."""
 
     origin: str
     size: int
@@ -29,7 +29,7 @@ class Checkpoint(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ``BadNote``; extension lines are not known here and refused."""
+        """Raises ``BadNote``, also for extension lines: this program knows none."""
         match = _TEXT.fullmatch(text)
         try:
             root = base64.b64decode(match[3], validate=True) if match else b""
@@ -37,14 +37,14 @@ class Checkpoint(NamedTuple):
             root = b""
         if not match or len(root) != HASH_BYTES:
             raise BadNote("it is no checkpoint: an origin, a size, and a root")
-        found = cls(match[1], int(match[2]), root)
-        if found.text() != text:
+        checkpoint = cls(match[1], int(match[2]), root)
+        if checkpoint.text() != text:
             raise BadNote("its root is base64 with stray bits")
-        return found
+        return checkpoint
 
 
 class Signed(NamedTuple):
-    """A checkpoint whose signature was found right, the note it stands in, and who signed it."""
+    """A checkpoint whose signature is valid, the note that holds it, and the key that signed it."""
 
     checkpoint: Checkpoint
     note: str
@@ -52,12 +52,12 @@ class Signed(NamedTuple):
 
 
 def opened(text: str, keys: Sequence[VerifierKey]) -> Signed:
-    """The checkpoint of a note that one of these keys has signed, under the checkpoint's own origin.
+    """The checkpoint in a note that one of these keys has signed. The key's name must be the checkpoint's origin.
 
     Raises ``BadNote``.
     """
     body, key = note.opened(text, keys)
-    found = Checkpoint.parse(body)
-    if found.origin != key.name:
-        raise BadNote(f"it is of {found.origin}, but signed by {key.name}")
-    return Signed(found, text, key)
+    checkpoint = Checkpoint.parse(body)
+    if checkpoint.origin != key.name:
+        raise BadNote(f"it is of {checkpoint.origin}, but signed by {key.name}")
+    return Signed(checkpoint, text, key)

@@ -1,7 +1,7 @@
-"""The checkpoints of all shops: files in a folder outside the database, each written once and never changed.
+"""The checkpoints of all shops: files in a folder outside the database. Each is written once and never changed.
 
-``<folder>/<shop>/<size>-<key id>.checkpoint`` holds one signed note. The size has twelve digits, so the files sort
-as the log grew.
+``<folder>/<shop>/<size>-<key id>.checkpoint`` holds one signed note. The size has twelve digits, so that the names
+sort by size.
 """
 
 import re
@@ -14,20 +14,20 @@ from infrastructure.runtime import atomic_files
 
 _FILE = re.compile(r"([0-9]{12,})-([0-9a-f]{8})\.checkpoint")
 _LARGEST = 10_000
-"""Bytes of a note that is read; one with a signature has some two hundred."""
+"""No more bytes of a note are read. A note with one signature has about two hundred."""
 
 
-class Kept(NamedTuple):
-    """A checkpoint that is kept, as the name of its file tells it."""
+class CheckpointFile(NamedTuple):
+    """A file of one checkpoint. ``size`` and ``key_id`` (hexadecimal) come from its name."""
 
     size: int
     key_id: str
-    file: Path
+    path: Path
 
     def note(self) -> str:
-        """What the file holds; bytes that are no text are shown as such."""
-        with self.file.open("rb") as stored:
-            return stored.read(_LARGEST).decode(errors="replace")
+        """The file's text. Bytes that are no UTF-8 are replaced, so that the note is refused later."""
+        with self.path.open("rb") as file:
+            return file.read(_LARGEST).decode(errors="replace")
 
 
 class Checkpoints:
@@ -37,36 +37,37 @@ class Checkpoints:
         self.folder = folder
 
     def shops(self) -> list[str]:
-        """The shops that have any."""
+        """The shops that have a checkpoint."""
         if not self.folder.exists():
             return []
-        return sorted(place.name for place in self.folder.iterdir() if place.is_dir() and self.of(place.name))
+        return sorted(entry.name for entry in self.folder.iterdir() if entry.is_dir() and self.of(entry.name))
 
-    def takes(self, shop_id: str) -> bool:
-        """Whether a shop can have any: an id that was put into the database by hand may be no name of a folder."""
+    def accepts(self, shop_id: str) -> bool:
+        """Whether a shop can have checkpoints. An id that somebody put into the database by hand may be no valid
+        name of a folder."""
         return is_id(shop_id)
 
-    def of(self, shop_id: str) -> list[Kept]:
+    def of(self, shop_id: str) -> list[CheckpointFile]:
         """A shop's checkpoints, by size."""
-        place = self.folder / shop_id
-        if not self.takes(shop_id) or not place.is_dir():
+        folder = self.folder / shop_id
+        if not self.accepts(shop_id) or not folder.is_dir():
             return []
-        found = ((_FILE.fullmatch(file.name), file) for file in place.iterdir())
-        return sorted(Kept(int(match[1]), match[2], file) for match, file in found if match)
+        matches = ((_FILE.fullmatch(path.name), path) for path in folder.iterdir())
+        return sorted(CheckpointFile(int(match[1]), match[2], path) for match, path in matches if match)
 
-    def find(self, shop_id: str, size: int | None = None) -> Kept | None:
+    def find(self, shop_id: str, size: int | None = None) -> CheckpointFile | None:
         """A shop's newest checkpoint, or the one of that size."""
-        fitting = [kept for kept in self.of(shop_id) if size is None or kept.size == size]
-        return fitting[-1] if fitting else None
+        files = [file for file in self.of(shop_id) if size is None or file.size == size]
+        return files[-1] if files else None
 
-    def keep(self, shop_id: str, signed: Signed) -> Kept:
-        """Keep one more. One that is there already stays; raises ``FileExistsError`` if it says something else."""
+    def add(self, shop_id: str, signed: Signed) -> CheckpointFile:
+        """Write a checkpoint. A file that exists stays; raises ``FileExistsError`` if it holds another note."""
         size, key_id = signed.checkpoint.size, signed.key.key_id.hex()
-        kept = Kept(size, key_id, self.folder / shop_id / f"{size:012d}-{key_id}.checkpoint")
-        atomic_files.make_folder(kept.file.parent)
+        file = CheckpointFile(size, key_id, self.folder / shop_id / f"{size:012d}-{key_id}.checkpoint")
+        atomic_files.make_folder(file.path.parent)
         try:
-            atomic_files.write(kept.file, signed.note.encode(), mode=0o444)
+            atomic_files.write(file.path, signed.note.encode(), mode=0o444)
         except FileExistsError:
-            if kept.note() != signed.note:
+            if file.note() != signed.note:
                 raise
-        return kept
+        return file

@@ -1,8 +1,9 @@
-"""The keys that checkpoints are signed with: files in a folder outside the database.
+"""The keys that sign checkpoints: files in a folder outside the database.
 
-The first key is made when it is first needed. A rotation makes the next and removes the private part of the one
-before; public keys stay, so what was signed stays verifiable. The old key's last act is to sign the new one, in a
-*handover*, so whoever trusts the first key can follow to the present one.
+The first key is made when it is first needed. A rotation makes the next key and removes the private part of the
+previous one. Public keys stay, so every old signature can still be verified. Before its private part is removed,
+the old key signs the new one in a *handover*. Whoever trusts the first key can follow the handovers to the present
+one.
 """
 
 from collections.abc import Iterable
@@ -30,25 +31,25 @@ _HANDOVER = ".handover"
 
 
 class BadKey(Exception):
-    """A key that should be there is not, or is not usable; the message says which file and what to do."""
+    """A key is missing or unusable; the message says which file and what to do."""
 
 
 def followed(trusted: VerifierKey, handovers: Iterable[str]) -> list[VerifierKey]:
-    """The keys that one of a shop's keys leads to, itself first: each has signed the next.
+    """The chain of keys that starts at a trusted key of a shop: each key has signed the next.
 
-    Nothing is taken on trust: a handover that the last of them did not sign is passed over.
+    A handover that the last key of the chain did not sign is ignored.
     """
     name, _, _ = trusted.name.rpartition("/")
-    found = [trusted]
+    chain = [trusted]
     for handover in handovers:
         with suppress(BadNote):
-            text, _ = note.opened(handover, [VerifierKey(name, found[-1].public)])
-            found.append(VerifierKey(trusted.name, VerifierKey.parse(text.removesuffix("\n")).public))
-    return found
+            text, _ = note.opened(handover, [VerifierKey(name, chain[-1].public)])
+            chain.append(VerifierKey(trusted.name, VerifierKey.parse(text.removesuffix("\n")).public))
+    return chain
 
 
 class Generation(NamedTuple):
-    """A key by its number, counted from 1: its public part, and the note by which the key before introduced it."""
+    """One key: its number, counted from 1, its public part, and the handover that the previous key signed."""
 
     number: int
     public: bytes
@@ -56,35 +57,35 @@ class Generation(NamedTuple):
 
 
 class Keys:
-    """The keys of an installation. They all sign under one name, which the first of them gives."""
+    """The keys of an installation. They all sign under one name, which comes from the first key."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def generations(self) -> list[Generation]:
-        """Every key there was, the one that signs last; none before anything was signed. Raises ``BadKey``."""
+        """All keys, oldest first; the last one signs. Empty before the first signature. Raises ``BadKey``."""
         numbers = sorted(int(path.name.removesuffix(_PUBLIC)) for path in self.folder.glob("[0-9]*" + _PUBLIC))
         return [Generation(number, self._public(number), self._handover(number)) for number in numbers]
 
     @property
     def name(self) -> str:
-        """What the origins of checkpoints begin with. Raises ``BadKey``."""
+        """The first part of every checkpoint's origin. Raises ``BadKey``."""
         first = self.generations()[:1]
         if not first:
             raise BadKey(f"There is no key in {self.folder} yet; `shiplock audit checkpoint` makes one.")
         return "shiplock-" + VerifierKey("shiplock", first[0].public).key_id.hex()
 
     def origin(self, shop_id: str) -> str:
-        """The name of a shop's log, and that under which its checkpoints are signed. Raises ``BadKey``."""
+        """The name of a shop's log. Its checkpoints are signed under this name. Raises ``BadKey``."""
         return f"{self.name}/{shop_id}"
 
     def verifiers(self, shop_id: str) -> list[VerifierKey]:
-        """The public keys for a shop's checkpoints, oldest first; none before anything was signed."""
+        """The public keys for a shop's checkpoints, oldest first. Empty before the first signature."""
         generations = self.generations()
-        return [VerifierKey(self.origin(shop_id), each.public) for each in generations]
+        return [VerifierKey(self.origin(shop_id), generation.public) for generation in generations]
 
     def signer(self) -> Ed25519PrivateKey:
-        """The key that signs, made if there is none yet. Raises ``BadKey``."""
+        """The key that signs now. The first call makes it. Raises ``BadKey``."""
         generations = self.generations()
         if not generations:
             self._make(1, Ed25519PrivateKey.generate(), handover=None)
@@ -102,9 +103,9 @@ class Keys:
         return key
 
     def rotate(self, *, lost: bool = False) -> Generation:
-        """Sign with a new key from now on; the old one hands over and its private part is removed.
+        """Sign with a new key from now on. The old key signs the handover, and its private part is removed.
 
-        With ``lost`` the old private key is not there to hand over. Raises ``BadKey``.
+        With ``lost`` there is no handover, for the old private key is gone. Raises ``BadKey``.
         """
         old = None if lost and self.generations() else self.signer()
         last = self.generations()[-1].number
@@ -115,7 +116,7 @@ class Keys:
         return self.generations()[-1]
 
     def _make(self, number: int, key: Ed25519PrivateKey, handover: str | None) -> None:
-        """The public key comes last: what was begun before it is there counts for nothing and is done again."""
+        """Write the files of a key, the public one last. Without it a half-made key does not count."""
         atomic_files.make_folder(self.folder, mode=0o700)
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

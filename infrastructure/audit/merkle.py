@@ -1,11 +1,11 @@
-"""The Merkle tree of RFC 9162, section 2.1: roots, proofs, and whether a proof holds.
+"""The Merkle tree of RFC 9162, section 2.1: roots, proofs, and the check of a proof.
 
-Leaf n of a log's tree is the leaf hash of the event at position n + 1. A complete subtree is named by its level
-and number: ``(level, number)`` covers ``2 ** level`` leaves from leaf ``number * 2 ** level`` on. Proofs are said
-in ranges of leaves, so that whoever has the hashes of complete subtrees at hand needs no leaf to make one.
+Leaf n of a log's tree is the leaf hash of the event at position n + 1. A complete subtree has a level and a number:
+``(level, number)`` covers ``2 ** level`` leaves from leaf ``number * 2 ** level`` on. A proof is described by
+ranges of leaves, so that the hashes of complete subtrees are enough to make one.
 
-The packages there are (pymerkle) keep the entries of a tree themselves and are under the GPL; what is needed
-beside a table of hashes is this page.
+The existing package (pymerkle) keeps the entries of a tree itself and is under the GPL. We keep the hashes in a
+table, and this file is all that we need besides.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ EMPTY = _sha256().digest()
 HASH_BYTES = 32
 
 _begun_node = _sha256(b"\x01").copy
-"""The hash of an inner node, begun: a copy that goes on is had in two thirds of the time of a new one."""
+"""The started hash of an inner node. To continue a copy of it takes two thirds of the time of a new hash."""
 
 Node = tuple[int, int]
-"""A complete subtree: its level and its number among those of that level."""
+"""A complete subtree: its level, and its number among the subtrees of that level."""
 
 Range = tuple[int, int]
-"""Leaves from the first on, before the second."""
+"""Leaves: the first, and the one after the last."""
 
 
 def parent(left: bytes, right: bytes) -> bytes:
@@ -42,18 +42,18 @@ def split(size: int) -> int:
 def complete(leaves: Range) -> list[Node]:
     """The largest complete subtrees that make up a range of leaves, from left to right."""
     start, end = leaves
-    found = []
+    nodes = []
     while start < end:
         level = (end - start).bit_length() - 1
         if start:
             level = min(level, (start & -start).bit_length() - 1)
-        found.append((level, start >> level))
+        nodes.append((level, start >> level))
         start += 1 << level
-    return found
+    return nodes
 
 
 def joined(hashes: Sequence[bytes]) -> bytes:
-    """The root over complete subtrees of falling size, from left to right."""
+    """The root over complete subtrees, from left to right, each smaller than the one before."""
     *rest, root = hashes or (EMPTY,)
     for left in reversed(rest):
         root = parent(left, root)
@@ -62,26 +62,26 @@ def joined(hashes: Sequence[bytes]) -> bytes:
 
 def levels(leaves: Sequence[bytes]) -> list[Sequence[bytes]]:
     """The hashes of all complete subtrees over some leaves, level by level, the leaves first."""
-    found, begun = [leaves], _begun_node
-    while len(row := found[-1]) > 1:
+    rows, new_node = [leaves], _begun_node
+    while len(row := rows[-1]) > 1:
         above = []
         for left, right in zip(row[::2], row[1::2], strict=False):
-            node = begun()
+            node = new_node()
             node.update(left + right)
             above.append(node.digest())
-        found.append(above)
-    return found
+        rows.append(above)
+    return rows
 
 
 class Growing:
-    """A tree that grows to the right, known by its peaks: the complete subtrees it is made of."""
+    """A tree that grows to the right. It keeps only its peaks: the complete subtrees that it consists of."""
 
     def __init__(self, size: int = 0, peaks: Iterable[bytes] = ()) -> None:
         self.size = size
         self._peaks = [(level, peak) for (level, _), peak in zip(complete((0, size)), peaks, strict=True)]
 
     def append(self, node: bytes, level: int = 0) -> None:
-        """Put a complete subtree of that level to the right of what is there."""
+        """Add a complete subtree of that level on the right."""
         if self.size % (1 << level):
             raise ValueError(f"a subtree of level {level} can't begin at leaf {self.size}")
         self.size += 1 << level
@@ -101,7 +101,7 @@ class Growing:
 
 
 def inclusion(index: int, size: int) -> list[Range]:
-    """The ranges of leaves whose roots prove that a leaf is in a tree, from the leaf upwards."""
+    """The ranges of leaves whose roots prove that a leaf is in a tree, from the leaf up to the root."""
     if not 0 <= index < size:
         raise ValueError(f"a tree of {size} has no leaf {index}")
     path: list[Range] = []
@@ -137,7 +137,7 @@ def consistency(old: int, new: int) -> list[Range]:
 
 
 def proof(ranges: Iterable[Range], hash_of: Callable[[Node], bytes]) -> list[bytes]:
-    """The hashes of a proof, where those of complete subtrees are known."""
+    """The hashes of a proof, made of the hashes of complete subtrees."""
     return [joined([hash_of(node) for node in complete(leaves)]) for leaves in ranges]
 
 
@@ -145,18 +145,18 @@ def included(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: by
     """Whether a proof shows that a leaf is in the tree of this size and root (section 2.1.3.2)."""
     if not 0 <= index < size:
         return False
-    number, last, found = index, size - 1, leaf
+    number, last, node = index, size - 1, leaf
     for sibling in path:
         if last == 0:
             return False
         if number & 1 or number == last:
-            found = parent(sibling, found)
+            node = parent(sibling, node)
             while not number & 1 and number:
                 number, last = number >> 1, last >> 1
         else:
-            found = parent(found, sibling)
+            node = parent(node, sibling)
         number, last = number >> 1, last >> 1
-    return last == 0 and found == root
+    return last == 0 and node == root
 
 
 def consistent(old: int, old_root: bytes, new: int, new_root: bytes, path: Sequence[bytes]) -> bool:

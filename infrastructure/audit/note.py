@@ -1,6 +1,6 @@
-"""Signed notes (https://c2sp.org/signed-note): a text and the Ed25519 signatures of keys that have names.
+"""Signed notes (https://c2sp.org/signed-note): a text and the Ed25519 signatures of named keys.
 
-The note's text ends in a newline; an empty line parts it from the signature lines::
+The note's text ends in a newline. An empty line separates it from the signature lines::
 
     — <name> <base64 of key id and signature>
 
@@ -26,7 +26,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
 
 class BadNote(ValueError):
-    """A note or key that is not one, or that no known key has signed; the message says what is wrong."""
+    """A malformed note or key, or a note that no known key has signed; the message says what is wrong."""
 
 
 class VerifierKey(NamedTuple):
@@ -37,24 +37,24 @@ class VerifierKey(NamedTuple):
 
     @property
     def key_id(self) -> bytes:
-        """Four bytes that tell keys of one name apart."""
+        """Four bytes that distinguish keys of the same name."""
         return hashlib.sha256(self.name.encode() + b"\n" + _ED25519 + self.public).digest()[:4]
 
     def __str__(self) -> str:
         return f"{self.name}+{self.key_id.hex()}+{base64.b64encode(_ED25519 + self.public).decode()}"
 
     @classmethod
-    def parse(cls, stated: str) -> Self:
+    def parse(cls, text: str) -> Self:
         """Raises ``BadNote``."""
-        name, _, rest = stated.partition("+")
+        name, _, rest = text.partition("+")
         _, _, encoded = rest.partition("+")
         key = _decoded(encoded)
         if len(key) != 1 + _KEY_BYTES or key[:1] != _ED25519:
             raise BadNote("a verifier key is NAME+KEY ID+BASE64 of an Ed25519 key")
-        found = cls(name, key[1:])
-        if not _NAME.fullmatch(name) or str(found) != stated:
+        verifier_key = cls(name, key[1:])
+        if not _NAME.fullmatch(name) or str(verifier_key) != text:
             raise BadNote("the parts of the verifier key do not belong together")
-        return found
+        return verifier_key
 
     @classmethod
     def of(cls, name: str, key: Ed25519PrivateKey) -> Self:
@@ -70,11 +70,11 @@ def sign(text: str, name: str, key: Ed25519PrivateKey) -> str:
 
 
 def opened(note: str, keys: Sequence[VerifierKey]) -> tuple[str, VerifierKey]:
-    """A note's text, and the first of its signers that is known. Raises ``BadNote``.
+    """A note's text, and the first known key that signed it. Raises ``BadNote``.
 
-    Signatures of unknown keys say nothing and are passed over; one of a known key that is wrong spoils the note.
+    Signatures of unknown keys are ignored. A wrong signature of a known key makes the whole note bad.
     """
-    text, signatures = parted(note)
+    text, signatures = split(note)
     known = {(key.name, key.key_id): key for key in keys}
     signers = []
     for name, signature in signatures:
@@ -89,28 +89,31 @@ def opened(note: str, keys: Sequence[VerifierKey]) -> tuple[str, VerifierKey]:
     return text, signers[0]
 
 
-def parted(note: str) -> tuple[str, list[tuple[str, bytes]]]:
-    """A note's text and its signatures, by signer's name and with the key id, not looked at. Raises ``BadNote``."""
-    text, empty_line, signed = note.rpartition("\n\n")
-    lines = signed.split("\n")
+def split(note: str) -> tuple[str, list[tuple[str, bytes]]]:
+    """A note's text and its signatures: the signer's name, and the key id with the signature. None is verified.
+
+    Raises ``BadNote``.
+    """
+    text, empty_line, rest = note.rpartition("\n\n")
+    lines = rest.split("\n")
     if not empty_line or lines.pop() != "" or not 1 <= len(lines) <= _MOST_SIGNATURES:
         raise BadNote("it is no signed note: a text, an empty line, and signatures")
     if _UNPRINTABLE.search(note):
         raise BadNote("it has control characters")
-    found = []
+    signatures = []
     for line in lines:
         match = _SIGNATURE.fullmatch(line)
         if not match:
             raise BadNote("a signature line is not one")
-        found.append((match[1], _decoded(match[2])))
-    return text + "\n", found
+        signatures.append((match[1], _decoded(match[2])))
+    return text + "\n", signatures
 
 
 def _decoded(encoded: str) -> bytes:
     try:
-        found = base64.b64decode(encoded, validate=True)
+        decoded = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadNote("it has something that is no base64") from error
-    if base64.b64encode(found).decode() != encoded:
+    if base64.b64encode(decoded).decode() != encoded:
         raise BadNote("it has base64 with stray bits")
-    return found
+    return decoded

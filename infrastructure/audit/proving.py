@@ -1,6 +1,6 @@
-"""Proofs for others: that an event is in a signed checkpoint, and that one checkpoint goes on where another ended.
+"""Proofs for others: that a signed checkpoint covers an event, and that a newer checkpoint extends an older one.
 
-A proof is checked before it is handed out, so one that is given holds.
+Every proof is checked before it is handed out.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,9 +21,9 @@ PROOF_FORMAT = "c2sp.org/tlog-proof@v1"
 
 
 class InclusionProof(msgspec.Struct, frozen=True):
-    """That an event is in a checkpoint. ``proof`` has the hashes from the leaf's sibling upwards, in base64.
+    """Proves that a checkpoint covers an event. ``proof`` has the hashes from the leaf's sibling up, in base64.
 
-    ``leaf_index`` is the position less one, ``leaf_hash`` in hexadecimal as in the order's history.
+    ``leaf_index`` is the position less one. ``leaf_hash`` is in hexadecimal, as in the order's history.
     """
 
     shop_id: str
@@ -35,13 +35,13 @@ class InclusionProof(msgspec.Struct, frozen=True):
     checkpoint: str
 
     def text(self) -> str:
-        """As C2SP writes it (https://c2sp.org/tlog-proof)."""
+        """The proof in C2SP's text format (https://c2sp.org/tlog-proof)."""
         hashes = "".join(msgspec.json.decode(msgspec.json.encode(node)) + "\n" for node in self.proof)
         return f"{PROOF_FORMAT}\nindex {self.leaf_index}\n{hashes}\n{self.checkpoint}"
 
 
 class ConsistencyProof(msgspec.Struct, frozen=True):
-    """That the log of one checkpoint begins with that of an older one. ``proof`` has the hashes in base64."""
+    """Proves that a checkpoint's log begins with that of an older one. ``proof`` has the hashes in base64."""
 
     shop_id: str
     from_size: int
@@ -54,20 +54,20 @@ class ConsistencyProof(msgspec.Struct, frozen=True):
 async def prove_inclusion(
     connection: WriteConnection, shop_id: str, positions: Sequence[int], signed: Signed
 ) -> list[InclusionProof]:
-    """Prove that these events are in a checkpoint; its size is not exceeded. Raises ``LogDiffers``."""
+    """Prove that a checkpoint covers these events. No position exceeds its size. Raises ``LogDiffers``."""
     size, root = signed.checkpoint.size, signed.checkpoint.root
     paths = {position: merkle.inclusion(position - 1, size) for position in positions}
-    leaves = [(0, position - 1) for position in positions]
+    nodes = [(0, position - 1) for position in positions]
 
     async def prove() -> list[InclusionProof]:
-        known = await _read(connection, shop_id, [each for path in paths.values() for each in path], leaves)
-        found = []
+        known = await _read(connection, shop_id, [leaves for path in paths.values() for leaves in path], nodes)
+        proofs = []
         for position, path in paths.items():
             leaf, proof = known[0, position - 1], merkle.proof(path, known.__getitem__)
             if not merkle.included(leaf, position - 1, size, proof, root):
                 raise LogDiffers(f"The event at position {position} is not the one that checkpoint {size} covers.")
-            found.append(InclusionProof(shop_id, position, position - 1, leaf.hex(), size, proof, signed.note))
-        return found
+            proofs.append(InclusionProof(shop_id, position, position - 1, leaf.hex(), size, proof, signed.note))
+        return proofs
 
     return await _with_tiles(connection, shop_id, signed.checkpoint, prove)
 
@@ -75,7 +75,7 @@ async def prove_inclusion(
 async def prove_consistency(
     connection: WriteConnection, shop_id: str, older: Signed, newer: Signed
 ) -> ConsistencyProof:
-    """Prove that the newer checkpoint goes on where the older one ended. Raises ``LogDiffers``."""
+    """Prove that the newer checkpoint's log begins with the older one's. Raises ``LogDiffers``."""
     old, new = older.checkpoint, newer.checkpoint
     path = merkle.consistency(old.size, new.size)
 
@@ -88,8 +88,11 @@ async def prove_consistency(
     return await _with_tiles(connection, shop_id, new, prove)
 
 
-async def begun(connection: WriteConnection, shop_id: str, size: int, checkpoint: Checkpoint) -> merkle.Growing:
-    """The tree of the first ``size`` events, of no more than a checkpoint covers, as the tiles give it."""
+async def tree_of(connection: WriteConnection, shop_id: str, size: int, checkpoint: Checkpoint) -> merkle.Growing:
+    """The tree of the first ``size`` events, made from tiles. The checkpoint must cover them all.
+
+    Raises ``LogDiffers`` if events are missing; whether the tree has the right root is for the caller to check.
+    """
     nodes = merkle.complete((0, size))
 
     async def read() -> merkle.Growing:
@@ -102,20 +105,20 @@ async def begun(connection: WriteConnection, shop_id: str, size: int, checkpoint
 async def _read(
     connection: WriteConnection, shop_id: str, ranges: Sequence[Range], nodes: Sequence[Node] = ()
 ) -> dict[Node, bytes]:
-    wanted = [*nodes, *(node for each in ranges for node in merkle.complete(each))]
-    return await tiles.read(connection, shop_id, wanted)
+    subtrees = [*nodes, *(node for leaves in ranges for node in merkle.complete(leaves))]
+    return await tiles.read(connection, shop_id, subtrees)
 
 
 async def _with_tiles(
     connection: WriteConnection, shop_id: str, checkpoint: Checkpoint, work: Callable[[], Awaitable[T]]
 ) -> T:
-    """Do something that reads tiles; where they do not do, with the missing ones, and then with new ones."""
+    """Do work that reads tiles. If it fails, add the missing tiles and retry; then renew all tiles and retry."""
     size = checkpoint.size
-    for mend in (tiles.extend, tiles.renew):
+    for repair in (tiles.extend, tiles.renew):
         with suppress(tiles.Incomplete, LogDiffers):
             return await work()
         with suppress(tiles.Incomplete):
-            await mend(connection, shop_id, size)
+            await repair(connection, shop_id, size)
     try:
         return await work()
     except tiles.Incomplete as error:

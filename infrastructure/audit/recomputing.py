@@ -19,7 +19,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from infrastructure.audit.stretch import STRETCH_EVENTS, Rows, Streams, Stretch, recompute
+from infrastructure.audit.segment import SEGMENT_EVENTS, Rows, Segment, Streams, recompute
 from infrastructure.runtime import garbage_collection
 
 RUN_EVENTS = 1 << 16
@@ -44,22 +44,22 @@ class Run(NamedTuple):
     end: int
     sizes: list[int]
 
-    def stretches(self, connection: Connection[TupleRow]) -> Iterator["Recomputed"]:
+    def segments(self, connection: Connection[TupleRow]) -> Iterator["Recomputed"]:
         """Its stretches, recomputed; until the last one came the connection is taken."""
         streams = Streams({}, {})
         rows = Rows(connection, self.shop_id, self.start, self.end)
         start = self.start
         while start < self.end:
-            end = min(start + STRETCH_EVENTS, self.end)
+            end = min(start + SEGMENT_EVENTS, self.end)
             if again := rows.closed:  # something was odd, and may be again soon
                 end = max(end, self._empty_to(connection, start))
                 rows = Rows(connection, self.shop_id, start, end)
             cuts = [size for size in self.sizes if start < size <= end]
-            stretch = recompute(connection, self.shop_id, start, end, cuts, streams, rows)
+            segment = recompute(connection, self.shop_id, start, end, cuts, streams, rows)
             last = end == self.end
             if again or last:
                 rows.close()
-            yield Recomputed(stretch, streams if last else None)
+            yield Recomputed(segment, streams if last else None)
             start = end
 
     def _empty_to(self, connection: Connection[TupleRow], start: int) -> int:
@@ -67,13 +67,13 @@ class Run(NamedTuple):
         row = connection.execute(_NEXT, (self.shop_id, start, self.end)).fetchone()
         if row is None:
             return self.end
-        return start + (int(row[0]) - 1 - start) // STRETCH_EVENTS * STRETCH_EVENTS
+        return start + (int(row[0]) - 1 - start) // SEGMENT_EVENTS * SEGMENT_EVENTS
 
 
 class Recomputed(NamedTuple):
     """A stretch; with the last one of a run come the streams of the whole run."""
 
-    stretch: Stretch
+    segment: Segment
     streams: Streams | None
 
 
@@ -82,7 +82,7 @@ def runs(shop_id: str, size: int, sizes: Sequence[int], processes: int) -> Itera
     count = min(-(-size // RUN_EVENTS), MOST_RUNS)
     if size > SMALL:
         count = -(-count // processes) * processes
-    length = -(-size // (max(count, 1) * STRETCH_EVENTS)) * STRETCH_EVENTS
+    length = -(-size // (max(count, 1) * SEGMENT_EVENTS)) * SEGMENT_EVENTS
     for start in range(0, size, length or 1):
         end = min(start + length, size)
         yield Run(shop_id, start, end, [cut for cut in sizes if start < cut <= end])
@@ -131,7 +131,7 @@ class _Own:
     """What this process recomputes itself: when it is asked for, or before, while it would have to wait."""
 
     def __init__(self, connection: Connection[TupleRow], share: Sequence[Run]) -> None:
-        self._coming = chain.from_iterable(run.stretches(connection) for run in share)
+        self._coming = chain.from_iterable(run.segments(connection) for run in share)
         self._ready: deque[Recomputed] = deque()
 
     def go_on(self) -> bool:
@@ -148,7 +148,7 @@ class _Own:
             if not self._ready:
                 self.go_on()
             found = self._ready.popleft()
-            end = found.stretch.end
+            end = found.segment.end
             yield found
 
 
@@ -181,7 +181,7 @@ class _Worker:
             found = self._given.get()
             if found is None:
                 raise Died("A process that recomputes events died; see its error above.")
-            end = found.stretch.end
+            end = found.segment.end
             yield found
 
     def end(self) -> None:
@@ -194,7 +194,7 @@ def work(url: str, share: Sequence[Run]) -> None:
     garbage_collection.calm()
     with connect(url) as connection:
         for run in share:
-            for found in run.stretches(connection):
+            for found in run.segments(connection):
                 # As a plain tuple: what is defined in a module that runs as a program has another name there.
                 pickle.dump(tuple(found), sys.stdout.buffer, pickle.HIGHEST_PROTOCOL)
                 sys.stdout.buffer.flush()

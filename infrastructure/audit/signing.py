@@ -1,6 +1,6 @@
-"""Making checkpoints: what a log is now, signed, if it goes on where the last checkpoint ended.
+"""Making checkpoints: the size and root of a log now, signed, if the log still begins with the last checkpoint's.
 
-A log that is no longer the one that was signed gets no more checkpoints.
+A log that was tampered with gets no more checkpoints.
 """
 
 import asyncio
@@ -11,16 +11,16 @@ from infrastructure.audit.archive import Archive, LogDiffers
 from infrastructure.audit.checkpoint import Checkpoint, Signed
 from infrastructure.audit.merkle import Growing
 from infrastructure.audit.recomputing import Run, connect
-from infrastructure.audit.stretch import STRETCH_EVENTS, micros
+from infrastructure.audit.segment import SEGMENT_EVENTS, micros
 from infrastructure.audit.verification import OTHER_TIME, OnProgress, verify
 from infrastructure.database.pool import WriteConnection
 
 WHOLE_UP_TO = 100_000
-"""A log of no more events is recomputed whole for every checkpoint: a fraction of a second."""
+"""A log with no more events is recomputed as a whole for every checkpoint. It takes a fraction of a second."""
 
 
 class Made(NamedTuple):
-    """A shop's newest checkpoint, and whether it was made just now."""
+    """A shop's newest checkpoint, and whether this call made it."""
 
     signed: Signed
     new: bool
@@ -34,12 +34,13 @@ def make_checkpoint(
     whole: bool,
     on_progress: OnProgress = lambda done, total: None,
 ) -> Made | None:
-    """Sign what a shop's log is now; ``None`` for a shop without events. Raises ``LogDiffers`` and ``BadKey``.
+    """Sign a shop's log as it is now; ``None`` for a shop without events. Raises ``LogDiffers`` and ``BadKey``.
 
-    With ``whole`` every event is recomputed first. Without, in a large log, those since the last checkpoint, on top
-    of the tiles, which must give that checkpoint's root: what was changed before is then for ``verify`` to find.
+    With ``whole`` every event is recomputed first. Without it, in a large log, only the events since the last
+    checkpoint are; the tree before them comes from the tiles and must have that checkpoint's root. An older event
+    that was changed is then left for ``verify`` to notice.
     """
-    if not archive.checkpoints.takes(shop_id):
+    if not archive.checkpoints.accepts(shop_id):
         raise LogDiffers(
             f"{shop_id!r} is no id that a shop can have: its events were not recorded by this program."
         )
@@ -59,7 +60,7 @@ def make_checkpoint(
     text = note.sign(Checkpoint(origin, size, root).text(), origin, key)
     signed = checkpoint.opened(text, keys.verifiers(shop_id))
     try:
-        archive.checkpoints.keep(shop_id, signed)
+        archive.checkpoints.add(shop_id, signed)
     except FileExistsError as error:
         raise LogDiffers(f"There is another checkpoint {size} of shop {shop_id}, and it says otherwise.") from error
     asyncio.run(_extend(url, shop_id, size))
@@ -67,17 +68,17 @@ def make_checkpoint(
 
 
 def _whole(url: str, shop_id: str, archive: Archive, on_progress: OnProgress) -> tuple[int, bytes]:
-    (found,) = verify(url, [shop_id], archive, on_progress=on_progress)
-    if found.problems or found.root is None:
-        first = found.problems[0]
+    (verified,) = verify(url, [shop_id], archive, on_progress=on_progress)
+    if verified.problems or verified.root is None:
+        first = verified.problems[0]
         where = f"checkpoint {first.checkpoint}" if first.position is None else f"position {first.position}"
         raise LogDiffers(f"The log of shop {shop_id} was tampered with; {where}: {first.detail}.")
-    return found.events, bytes.fromhex(found.root)
+    return verified.events, bytes.fromhex(verified.root)
 
 
 def _since(url: str, shop_id: str, last: Checkpoint) -> tuple[int, bytes]:
     """The log's size and root, from the tiles and the events since the last checkpoint."""
-    start = last.size // STRETCH_EVENTS * STRETCH_EVENTS
+    start = last.size // SEGMENT_EVENTS * SEGMENT_EVENTS
     with connect(url) as connection:
         row = connection.execute(
             "SELECT position, timestamptz_send(recorded_at) FROM shop_log WHERE shop_id = %s", (shop_id,)
@@ -85,20 +86,20 @@ def _since(url: str, shop_id: str, last: Checkpoint) -> tuple[int, bytes]:
         head: int = row[0] if row else 0
         if head < last.size:
             raise LogDiffers(f"Checkpoint {last.size} of shop {shop_id} is larger than its log, which has {head}.")
-        stretches = [found.stretch for found in Run(shop_id, start, head, [last.size]).stretches(connection)]
-    for stretch in stretches:
-        if stretch.findings:
-            position, detail, _ = stretch.findings[0]
+        segments = [part.segment for part in Run(shop_id, start, head, [last.size]).segments(connection)]
+    for segment in segments:
+        if segment.findings:
+            position, detail, _ = segment.findings[0]
             raise LogDiffers(f"The log of shop {shop_id} was tampered with; position {position}: {detail}.")
-    if row and stretches and stretches[-1].recorded[1] != micros(row[1]):
+    if row and segments and segments[-1].recorded[1] != micros(row[1]):
         raise LogDiffers(f"The log of shop {shop_id} was tampered with; position {head}: {OTHER_TIME}.")
     for renewed in (False, True):
-        tree = asyncio.run(_begun(url, shop_id, start, last, renewed=renewed))
-        held = last.size == start and tree.root() == last.root
-        for stretch in stretches:
-            held = held or any(_with(tree.copy(), cut).root() == last.root for cut in stretch.cuts.values())
-            tree = _with(tree, stretch.nodes)
-        if held:
+        tree = asyncio.run(_tree_of(url, shop_id, start, last, renewed=renewed))
+        matches = last.size == start and tree.root() == last.root
+        for segment in segments:
+            matches = matches or any(_with(tree.copy(), cut).root() == last.root for cut in segment.cuts.values())
+            tree = _with(tree, segment.nodes)
+        if matches:
             return head, tree.root()
     raise LogDiffers(f"Checkpoint {last.size} of shop {shop_id} no longer holds: what it covers was changed.")
 
@@ -109,14 +110,14 @@ def _with(tree: Growing, nodes: list[tuple[int, bytes]]) -> Growing:
     return tree
 
 
-async def _begun(url: str, shop_id: str, size: int, last: Checkpoint, *, renewed: bool) -> Growing:
+async def _tree_of(url: str, shop_id: str, size: int, last: Checkpoint, *, renewed: bool) -> Growing:
     async with await WriteConnection.connect(url, autocommit=True) as connection:
         if renewed:
             try:
                 await tiles.renew(connection, shop_id, size)
             except tiles.Incomplete as error:
                 raise LogDiffers(f"Not all {size} events before are there: {error}.") from error
-        return await proving.begun(connection, shop_id, size, last)
+        return await proving.tree_of(connection, shop_id, size, last)
 
 
 async def _extend(url: str, shop_id: str, size: int) -> None:

@@ -1,8 +1,8 @@
-"""Verification: a shop's log recomputed from its events, and compared with every checkpoint kept outside.
+"""Verification: a shop's log is recomputed from its events and compared with every checkpoint.
 
-The log is cut into stretches, which processes recompute at the same time (``stretch``); here they are put together:
-streams that go on from one to the next, the head, and the Merkle root at each checkpoint's size. Nothing derived is
-trusted: not the stored leaf hashes, and not the tiles.
+Processes recompute the segments of the log in parallel (``segment``). This file puts the results together: streams
+that continue from one segment to the next, the head, and the Merkle root at each checkpoint's size. Nothing derived
+is trusted: neither the stored leaf hashes nor the tiles.
 """
 
 import os
@@ -16,18 +16,18 @@ from psycopg.rows import TupleRow
 
 from infrastructure.audit.archive import Archive
 from infrastructure.audit.checkpoint import Checkpoint, opened
-from infrastructure.audit.checkpoints import Kept
+from infrastructure.audit.checkpoints import CheckpointFile
 from infrastructure.audit.merkle import Growing
 from infrastructure.audit.note import BadNote, VerifierKey
 from infrastructure.audit.recomputing import Run, connect, recomputed, runs
-from infrastructure.audit.stretch import Finding, Streams, Stretch, micros, missing
+from infrastructure.audit.segment import Finding, Segment, Streams, micros, missing
 
 MOST_PROBLEMS = 100
-"""So many are told of a shop; ``intact`` and the first ones are what counts."""
+"""No more problems at positions, and no more with checkpoints, are reported for a shop. The first ones matter."""
 
 OTHER_TIME = "the head of the log says that it was recorded at another time"
 
-# The time as its bytes: a head that was tampered with may hold one that is no datetime.
+# The time as its bytes: in a head that was tampered with it may be no valid datetime.
 _HEAD = """
 SELECT (SELECT max(position) FROM shop_log WHERE shop_id = %(shop)s),
        (SELECT timestamptz_send(max(recorded_at)) FROM shop_log WHERE shop_id = %(shop)s),
@@ -37,7 +37,7 @@ SELECT (SELECT max(position) FROM shop_log WHERE shop_id = %(shop)s),
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something that is wrong: at a position of the log, or with the checkpoint of a size."""
+    """A problem at a position of the log, or with the checkpoint of a size."""
 
     detail: str
     position: int | None = None
@@ -45,10 +45,10 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """What a verification of a shop found.
+    """The result of a shop's verification.
 
-    ``root`` is that of the whole log, in hexadecimal; null where an event is missing. Of the problems, positions
-    come before checkpoints.
+    ``root`` is that of the whole log, in hexadecimal; null if an event is missing. ``problems`` has those at
+    positions first, then those with checkpoints.
     """
 
     shop_id: str
@@ -63,18 +63,18 @@ class Verified(msgspec.Struct, frozen=True):
 
 
 OnProgress = Callable[[int, int], None]
-"""Told how many events are recomputed, and of how many."""
+"""Is called with the number of recomputed events and the number of all events."""
 
 
 class _Log:
-    """One shop's verification: what is expected of its log, and what came so far."""
+    """One shop's verification: its head and checkpoints, and the results of its segments so far."""
 
     def __init__(self, connection: Connection[TupleRow], shop_id: str, archive: Archive) -> None:
         self.shop_id = shop_id
-        self.positions: list[Problem] = []
-        self.checkpoints: list[Problem] = []
-        kept = archive.checkpoints.of(shop_id)
-        self.kept = len(kept)
+        self.position_problems: list[Problem] = []
+        self.checkpoint_problems: list[Problem] = []
+        files = archive.checkpoints.of(shop_id)
+        self.checkpoint_count = len(files)
         row = connection.execute(_HEAD, {"shop": shop_id}).fetchone()
         assert row
         self.head, recorded_at, lowest, highest = row
@@ -85,20 +85,20 @@ class _Log:
         self._recorded = -(1 << 63)
         self._last_good = 0
         self._gaps: list[Finding] = []
-        self.signed = self._opened(kept, archive.keys.verifiers(shop_id))
+        self.signed = self._opened(files, archive.keys.verifiers(shop_id))
         if lowest is not None and lowest < 1:
-            self.positions.append(Problem("an event stands before the first position", position=lowest))
+            self.position_problems.append(Problem("an event stands before the first position", position=lowest))
 
-    def _opened(self, kept: Sequence[Kept], keys: Sequence[VerifierKey]) -> dict[int, list[Checkpoint]]:
-        """The checkpoints that can hold, by size; what is wrong with the others is noted."""
-        found: dict[int, list[Checkpoint]] = {}
-        for each in kept:
+    def _opened(self, files: Sequence[CheckpointFile], keys: Sequence[VerifierKey]) -> dict[int, list[Checkpoint]]:
+        """The checkpoints to compare with, by size. The others are problems already."""
+        signed: dict[int, list[Checkpoint]] = {}
+        for file in files:
             try:
-                checkpoint = opened(each.note(), keys).checkpoint
-                if checkpoint.size != each.size:
+                checkpoint = opened(file.note(), keys).checkpoint
+                if checkpoint.size != file.size:
                     raise BadNote(f"it is one of size {checkpoint.size}")
             except (BadNote, OSError) as error:
-                self._broken(each.size, f"the file {each.file.name} is no checkpoint of this log: {error}")
+                self._broken(file.size, f"the file {file.path.name} is no checkpoint of this log: {error}")
                 continue
             if checkpoint.size > self.size:
                 self._broken(
@@ -107,48 +107,48 @@ class _Log:
                     "backup took its place",
                 )
             else:
-                found.setdefault(checkpoint.size, []).append(checkpoint)
-        return found
+                signed.setdefault(checkpoint.size, []).append(checkpoint)
+        return signed
 
     def runs(self, processes: int) -> Iterator[Run]:
         return runs(self.shop_id, self.size, sorted(self.signed), processes)
 
-    def add(self, stretch: Stretch) -> None:
-        """Take in what the next stretch gave."""
-        for found in stretch.findings:
-            self._note(found)
-        first, latest = stretch.recorded
+    def add(self, segment: Segment) -> None:
+        """Add the result of the next segment."""
+        for finding in segment.findings:
+            self._add_finding(finding)
+        first, latest = segment.recorded
         if first < self._recorded:
             detail = "it says it was recorded before the event that precedes it"
-            self.positions.append(Problem(detail, position=stretch.start + 1))
+            self.position_problems.append(Problem(detail, position=segment.start + 1))
         self._recorded = max(self._recorded, latest)
-        if not stretch.nodes:
+        if not segment.nodes:
             self._tree = None
-        for cut, nodes in stretch.cuts.items():
+        for cut, nodes in segment.cuts.items():
             tree = self._tree.copy() if self._tree else None
             for level, node in nodes:
                 if tree:
                     tree.append(node, level)
             self._compare(cut, tree.root() if tree else None)
         if self._tree:
-            for level, node in stretch.nodes:
+            for level, node in segment.nodes:
                 self._tree.append(node, level)
         else:
-            for size in [size for size in self.signed if stretch.start < size <= stretch.end]:
-                if size not in stretch.cuts:
+            for size in [size for size in self.signed if segment.start < size <= segment.end]:
+                if size not in segment.cuts:
                     self._compare(size, None)
 
-    def _note(self, found: Finding) -> None:
-        """Keep what was found; a gap that goes on where the last one ended is the same."""
-        if found.missing_to is None:
-            self.positions.append(Problem(found.detail, position=found.position))
-        elif self._gaps and self._gaps[-1].missing_to == found.position - 1:
-            self._gaps[-1] = missing(self._gaps[-1].position, found.missing_to)
+    def _add_finding(self, finding: Finding) -> None:
+        """Add a finding. A gap that begins where the last gap ended extends it."""
+        if finding.missing_to is None:
+            self.position_problems.append(Problem(finding.detail, position=finding.position))
+        elif self._gaps and self._gaps[-1].missing_to == finding.position - 1:
+            self._gaps[-1] = missing(self._gaps[-1].position, finding.missing_to)
         else:
-            self._gaps.append(found)
+            self._gaps.append(finding)
 
     def follow(self, streams: Streams, since: int, until: int, connection: Connection[TupleRow]) -> None:
-        """See that the streams of a run go on where those before it ended."""
+        """Check that the streams of a run continue from the versions where the runs before it ended."""
         known = self._versions
         wrong = [
             (stream, version)
@@ -166,7 +166,7 @@ class _Log:
                 (self.shop_id, name, version, since, until),
             ).fetchone()
             before = f"version {known[stream]}" if stream in known else "none"
-            self.positions.append(
+            self.position_problems.append(
                 Problem(f"it is version {version} of {name}, after {before}", position=row[0] if row else None)
             )
         known.update(streams.last)
@@ -181,37 +181,37 @@ class _Log:
             self._broken(size, f"it no longer holds: something was changed at a position {where}")
 
     def _broken(self, size: int, detail: str) -> None:
-        self.checkpoints.append(Problem(detail, checkpoint=size))
+        self.checkpoint_problems.append(Problem(detail, checkpoint=size))
 
     def verified(self) -> Verified:
-        self._look_at_the_head()
+        self._check_head()
         for size in self.signed.keys() & {0}:
             self._compare(size, Growing().root())
         gaps = [Problem(gap.detail, position=gap.position) for gap in self._gaps]
-        positions = sorted(gaps + self.positions, key=lambda found: found.position or 0)
-        checkpoints = sorted(self.checkpoints, key=lambda found: found.checkpoint or 0)
+        positions = sorted(gaps + self.position_problems, key=lambda problem: problem.position or 0)
+        checkpoints = sorted(self.checkpoint_problems, key=lambda problem: problem.checkpoint or 0)
         return Verified(
             shop_id=self.shop_id,
             intact=not positions and not checkpoints,
             events=self.size,
             root=self._tree.root().hex() if self._tree else None,
-            checkpoints=self.kept,
+            checkpoints=self.checkpoint_count,
             newest_checkpoint=max(self.signed, default=None),
             first_bad_position=positions[0].position if positions else None,
             first_broken_checkpoint=checkpoints[0].checkpoint if checkpoints else None,
             problems=[*positions[:MOST_PROBLEMS], *checkpoints[:MOST_PROBLEMS]],
         )
 
-    def _look_at_the_head(self) -> None:
+    def _check_head(self) -> None:
         head = self.head or 0
         if head > self.size:
             detail = f"it is missing: the head of the log says that there are {head}"
-            self.positions.append(Problem(detail, position=self.size + 1))
+            self.position_problems.append(Problem(detail, position=self.size + 1))
         elif head < self.size:
             detail = f"it stands behind the head of the log, which says that there are {head}"
-            self.positions.append(Problem(detail, position=head + 1))
+            self.position_problems.append(Problem(detail, position=head + 1))
         elif head and self.head_recorded != self._recorded:
-            self.positions.append(Problem(OTHER_TIME, position=head))
+            self.position_problems.append(Problem(OTHER_TIME, position=head))
 
 
 def verify(
@@ -222,9 +222,9 @@ def verify(
     processes: int | None = None,
     on_progress: OnProgress = lambda done, total: None,
 ) -> Iterator[Verified]:
-    """Verify logs one after another, each over all cores, against the checkpoints of an archive.
+    """Verify logs one after another, each on all cores, against the checkpoints of an archive.
 
-    A log is as it stands when its turn comes; what is written meanwhile is the next verification's.
+    Each log is verified up to the last event that it has at the start.
     """
     processes = processes or os.cpu_count() or 1
     with connect(url) as connection:
@@ -232,16 +232,16 @@ def verify(
         done, total = 0, sum(log.size for log in logs)
         on_progress(done, total)
         work = [run for log in logs for run in log.runs(processes)]
-        with recomputed(url, work, processes) as stretches:
+        with recomputed(url, work, processes) as results:
             while logs:
                 log, since, end = logs.popleft(), 0, 0
                 while end < log.size:
-                    stretch, streams = next(stretches)
-                    end = stretch.end
-                    log.add(stretch)
+                    segment, streams = next(results)
+                    end = segment.end
+                    log.add(segment)
                     if streams:
                         log.follow(streams, since, end, connection)
                         since = end
-                    done += end - stretch.start
+                    done += end - segment.start
                     on_progress(done, total)
                 yield log.verified()

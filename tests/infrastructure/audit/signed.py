@@ -1,4 +1,4 @@
-"""A log that is signed, for tests: a shop told through the real command path, with keys and checkpoints."""
+"""A signed log for tests: a shop's events come through the real command path, with keys and checkpoints."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 
 class SignedLog:
-    """A database, and the archive beside it."""
+    """A database, and the archive that belongs to it."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
         self.archive = Archive(Keys(folder / "keys"), Checkpoints(folder / "checkpoints"))
 
-    def tell(self, orders: int, shop: str = SHOP) -> None:
-        """Place so many orders, then form the group of each: two events an order. Once."""
+    def fill(self, orders: int, shop: str = SHOP) -> None:
+        """Place so many orders, then form the group of each: two events an order. Once per shop."""
         on_database(self.url, lambda pool, path: placed_and_formed(path, orders, shop))
 
     def sign(self, shop: str = SHOP, *, whole: bool = True) -> Signed:
@@ -36,8 +36,8 @@ class SignedLog:
         return made.signed
 
     def verify(self, shop: str = SHOP, processes: int = 1) -> Verified:
-        (found,) = verify(self.url, [shop], self.archive, processes=processes)
-        return found
+        (verified,) = verify(self.url, [shop], self.archive, processes=processes)
+        return verified
 
     def tamper(self, statements: str) -> None:
         """As a superuser with triggers off."""

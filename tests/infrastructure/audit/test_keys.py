@@ -1,4 +1,4 @@
-"""Keys and checkpoints are files: made once, kept whole, and never silently replaced."""
+"""Keys and checkpoints are files: written once as a whole, and never silently replaced."""
 
 import stat
 import threading
@@ -28,7 +28,7 @@ def signed(archive: Archive, size: int, root: bytes = EMPTY) -> Signed:
     return checkpoint.opened(text, archive.keys.verifiers(SHOP))
 
 
-def test_the_first_key_is_made_when_it_is_needed_for_its_owners_eyes_only(archive: Archive) -> None:
+def test_the_first_key_is_made_when_it_is_needed_and_only_its_owner_can_read_it(archive: Archive) -> None:
     assert archive.keys.generations() == []
     with pytest.raises(BadKey, match="no key"):
         _ = archive.keys.name
@@ -40,24 +40,24 @@ def test_the_first_key_is_made_when_it_is_needed_for_its_owners_eyes_only(archiv
     assert private.read_bytes().startswith(b"-----BEGIN PRIVATE KEY-----")
 
 
-def test_programs_that_need_the_first_key_at_the_same_moment_share_one(archive: Archive) -> None:
-    found = []
-    threads = [threading.Thread(target=lambda: found.append(archive.keys.signer())) for _ in range(8)]
+def test_programs_that_need_the_first_key_at_the_same_time_share_one(archive: Archive) -> None:
+    keys = []
+    threads = [threading.Thread(target=lambda: keys.append(archive.keys.signer())) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({key.private_bytes_raw() for key in found}) == 1
+    assert len({key.private_bytes_raw() for key in keys}) == 1
 
 
-def test_a_rotated_key_signs_on_and_what_the_old_one_signed_still_opens(archive: Archive) -> None:
+def test_after_a_rotation_the_new_key_signs_and_old_checkpoints_still_open(archive: Archive) -> None:
     before = signed(archive, 1)
-    archive.checkpoints.keep(SHOP, before)
-    made = archive.keys.rotate()
-    assert made.number == 2
+    archive.checkpoints.add(SHOP, before)
+    rotated = archive.keys.rotate()
+    assert rotated.number == 2
     assert [file.name for file in archive.keys.folder.glob("*.private.pem")] == ["0002.private.pem"]
     for size in (2, 5):
-        archive.checkpoints.keep(SHOP, signed(archive, size))
+        archive.checkpoints.add(SHOP, signed(archive, size))
 
     newest = archive.newest(SHOP)
     assert newest
@@ -103,9 +103,9 @@ def test_handovers_lead_from_any_key_to_all_later_ones_and_to_no_other(archive: 
     assert followed(keys[0], [forged, forged.replace(other.name, archive.keys.name)]) == keys[:1]
 
 
-def test_a_lost_key_is_said_and_can_be_given_up(archive: Archive) -> None:
+def test_a_lost_key_is_reported_and_can_be_replaced(archive: Archive) -> None:
     before = signed(archive, 1)
-    archive.checkpoints.keep(SHOP, before)
+    archive.checkpoints.add(SHOP, before)
     (archive.keys.folder / "0001.private.pem").unlink()
     with pytest.raises(BadKey, match="rotate-key --lost"):
         archive.keys.signer()
@@ -116,7 +116,7 @@ def test_a_lost_key_is_said_and_can_be_given_up(archive: Archive) -> None:
     assert archive.newest(SHOP) == before
 
 
-def test_a_key_that_is_not_the_public_ones_is_refused(archive: Archive, tmp_path: Path) -> None:
+def test_a_private_key_that_does_not_fit_the_public_one_is_refused(archive: Archive, tmp_path: Path) -> None:
     archive.keys.signer()
     other = Keys(tmp_path / "other")
     other.signer()
@@ -128,23 +128,23 @@ def test_a_key_that_is_not_the_public_ones_is_refused(archive: Archive, tmp_path
         archive.keys.signer()
 
 
-def test_checkpoints_are_kept_once_and_never_changed(archive: Archive) -> None:
-    kept = archive.checkpoints.keep(SHOP, signed(archive, 12))
-    assert archive.checkpoints.keep(SHOP, signed(archive, 12)) == kept
-    assert stat.S_IMODE(kept.file.stat().st_mode) == 0o444
+def test_checkpoints_are_written_once_and_never_changed(archive: Archive) -> None:
+    file = archive.checkpoints.add(SHOP, signed(archive, 12))
+    assert archive.checkpoints.add(SHOP, signed(archive, 12)) == file
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o444
     with pytest.raises(FileExistsError):
-        archive.checkpoints.keep(SHOP, signed(archive, 12, root=bytes(32)))
-    assert kept.note() == signed(archive, 12).note
-    assert [file.name for file in kept.file.parent.iterdir()] == [kept.file.name], "nothing is left behind"
+        archive.checkpoints.add(SHOP, signed(archive, 12, root=bytes(32)))
+    assert file.note() == signed(archive, 12).note
+    assert [entry.name for entry in file.path.parent.iterdir()] == [file.path.name], "nothing is left behind"
 
 
-def test_the_largest_is_the_newest(archive: Archive) -> None:
+def test_the_largest_checkpoint_is_the_newest(archive: Archive) -> None:
     assert archive.checkpoints.shops() == []
     assert archive.newest(SHOP) is None
     for size in (9, 1000, 100):
-        archive.checkpoints.keep(SHOP, signed(archive, size))
+        archive.checkpoints.add(SHOP, signed(archive, size))
     (archive.checkpoints.folder / "empty").mkdir()
-    assert [kept.size for kept in archive.checkpoints.of(SHOP)] == [9, 100, 1000]
+    assert [file.size for file in archive.checkpoints.of(SHOP)] == [9, 100, 1000]
     newest = archive.checkpoints.find(SHOP)
     assert newest
     assert newest.size == 1000

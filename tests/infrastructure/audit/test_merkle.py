@@ -1,4 +1,4 @@
-"""The Merkle tree: the vectors of Certificate Transparency, and laws that hold for trees of any size."""
+"""The Merkle tree: the test vectors of Certificate Transparency, and laws for trees of any size."""
 
 import pytest
 from hypothesis import given
@@ -71,7 +71,7 @@ CONSISTENCY = {
 
 
 def root(leaves: list[bytes]) -> bytes:
-    """The definition of section 2.1.1, as it stands there."""
+    """The definition of RFC 9162, section 2.1.1, literally."""
     if not leaves:
         return merkle.EMPTY
     if len(leaves) == 1:
@@ -89,7 +89,7 @@ def leaves(count: int) -> list[bytes]:
     return [leaf_hash(b"%d" % n) for n in range(count)]
 
 
-def test_the_published_roots() -> None:
+def test_roots_are_the_published_ones() -> None:
     grown = merkle.Growing()
     for size, expected in enumerate(ROOTS):
         assert root(LEAVES[:size]).hex() == expected
@@ -99,39 +99,39 @@ def test_the_published_roots() -> None:
 
 
 @pytest.mark.parametrize(("place", "expected"), INCLUSION.items())
-def test_the_published_inclusion_proofs(place: tuple[int, int], expected: list[str]) -> None:
+def test_inclusion_proofs_are_the_published_ones(place: tuple[int, int], expected: list[str]) -> None:
     index, size = place
-    found = proof_of(merkle.inclusion(index, size), LEAVES[:size])
-    assert [node.hex() for node in found] == expected
-    assert merkle.included(LEAVES[index], index, size, found, bytes.fromhex(ROOTS[size]))
+    proof = proof_of(merkle.inclusion(index, size), LEAVES[:size])
+    assert [node.hex() for node in proof] == expected
+    assert merkle.included(LEAVES[index], index, size, proof, bytes.fromhex(ROOTS[size]))
 
 
 @pytest.mark.parametrize(("sizes", "expected"), CONSISTENCY.items())
-def test_the_published_consistency_proofs(sizes: tuple[int, int], expected: list[str]) -> None:
+def test_consistency_proofs_are_the_published_ones(sizes: tuple[int, int], expected: list[str]) -> None:
     old, new = sizes
-    found = proof_of(merkle.consistency(old, new), LEAVES[:new])
-    assert [node.hex() for node in found] == expected
-    assert merkle.consistent(old, bytes.fromhex(ROOTS[old]), new, bytes.fromhex(ROOTS[new]), found)
+    proof = proof_of(merkle.consistency(old, new), LEAVES[:new])
+    assert [node.hex() for node in proof] == expected
+    assert merkle.consistent(old, bytes.fromhex(ROOTS[old]), new, bytes.fromhex(ROOTS[new]), proof)
 
 
 SIZES = st.integers(1, 300)
 
 
 @given(st.data(), SIZES)
-def test_every_leaf_is_proven_and_only_in_its_place(data: st.DataObject, size: int) -> None:
+def test_every_leaf_is_proven_and_only_at_its_index(data: st.DataObject, size: int) -> None:
     tree = leaves(size)
     index = data.draw(st.integers(0, size - 1))
-    found = proof_of(merkle.inclusion(index, size), tree)
-    assert merkle.included(tree[index], index, size, found, root(tree))
+    proof = proof_of(merkle.inclusion(index, size), tree)
+    assert merkle.included(tree[index], index, size, proof, root(tree))
 
     another = data.draw(st.integers(-1, size + 3).filter(lambda n: n != index))
-    assert not merkle.included(tree[index], another, size, found, root(tree))
-    assert not merkle.included(leaf_hash(b"another"), index, size, found, root(tree))
-    assert not merkle.included(tree[index], index, size, found, root([*tree, leaf_hash(b"another")]))
-    assert not merkle.included(tree[index], index, size, [*found, tree[0]], root(tree))
-    for n in range(len(found)):
-        assert not merkle.included(tree[index], index, size, found[:n] + found[n + 1 :], root(tree))
-        wrong = [*found[:n], leaf_hash(b"wrong"), *found[n + 1 :]]
+    assert not merkle.included(tree[index], another, size, proof, root(tree))
+    assert not merkle.included(leaf_hash(b"another"), index, size, proof, root(tree))
+    assert not merkle.included(tree[index], index, size, proof, root([*tree, leaf_hash(b"another")]))
+    assert not merkle.included(tree[index], index, size, [*proof, tree[0]], root(tree))
+    for n in range(len(proof)):
+        assert not merkle.included(tree[index], index, size, proof[:n] + proof[n + 1 :], root(tree))
+        wrong = [*proof[:n], leaf_hash(b"wrong"), *proof[n + 1 :]]
         assert not merkle.included(tree[index], index, size, wrong, root(tree))
 
 
@@ -139,26 +139,26 @@ def test_every_leaf_is_proven_and_only_in_its_place(data: st.DataObject, size: i
 def test_a_tree_is_proven_to_begin_with_an_older_one_and_no_other(data: st.DataObject, new: int) -> None:
     tree = leaves(new)
     old = data.draw(st.integers(0, new))
-    found = proof_of(merkle.consistency(old, new), tree)
+    proof = proof_of(merkle.consistency(old, new), tree)
     before, after = root(tree[:old]), root(tree)
-    assert merkle.consistent(old, before, new, after, found)
+    assert merkle.consistent(old, before, new, after, proof)
 
     rewritten = [leaf_hash(b"another"), *tree[1:]]
     if old:
-        assert not merkle.consistent(old, root(rewritten[:old]), new, after, found)
+        assert not merkle.consistent(old, root(rewritten[:old]), new, after, proof)
         assert not merkle.consistent(
             old, before, new, root(rewritten), proof_of(merkle.consistency(old, new), rewritten)
         )
-    assert not merkle.consistent(old, before, new, after, [*found, before])
-    for n in range(len(found)):
-        assert not merkle.consistent(old, before, new, after, found[:n] + found[n + 1 :])
-        wrong = [*found[:n], leaf_hash(b"wrong"), *found[n + 1 :]]
+    assert not merkle.consistent(old, before, new, after, [*proof, before])
+    for n in range(len(proof)):
+        assert not merkle.consistent(old, before, new, after, proof[:n] + proof[n + 1 :])
+        wrong = [*proof[:n], leaf_hash(b"wrong"), *proof[n + 1 :]]
         assert not merkle.consistent(old, before, new, after, wrong)
-    assert not merkle.consistent(new + 1, before, new, after, found)
+    assert not merkle.consistent(new + 1, before, new, after, proof)
 
 
 @given(st.lists(st.integers(0, 90), max_size=6))
-def test_a_tree_that_grew_in_stretches_is_the_tree_of_all_leaves(steps: list[int]) -> None:
+def test_a_tree_that_grew_in_steps_is_the_tree_of_all_leaves(steps: list[int]) -> None:
     tree = leaves(sum(steps))
     rows = merkle.levels(tree)
     grown = merkle.Growing()
@@ -168,7 +168,7 @@ def test_a_tree_that_grew_in_stretches_is_the_tree_of_all_leaves(steps: list[int
         assert grown.root() == root(tree[: grown.size]) == grown.copy().root()
 
 
-def test_what_is_no_place_in_a_tree_is_refused() -> None:
+def test_indexes_and_sizes_outside_a_tree_are_refused() -> None:
     with pytest.raises(ValueError, match="no leaf 3"):
         merkle.inclusion(3, 3)
     with pytest.raises(ValueError, match="can't begin with one of 4"):

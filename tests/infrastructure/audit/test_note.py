@@ -1,4 +1,4 @@
-"""Signed notes and checkpoints, byte for byte as C2SP has them."""
+"""Signed notes and checkpoints are byte for byte as C2SP specifies them."""
 
 import base64
 
@@ -34,7 +34,7 @@ def test_a_note_of_another_program_opens() -> None:
     assert signer == key
 
 
-def test_a_checkpoint_reads_as_the_format_says() -> None:
+def test_a_checkpoint_has_the_specified_text_and_signature() -> None:
     signed = note.sign(Checkpoint(NAME, 0, EMPTY).text(), NAME, KEY)
     *text, empty, signature, end = signed.split("\n")
     assert text == [NAME, "0", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="]
@@ -47,7 +47,7 @@ def test_a_checkpoint_reads_as_the_format_says() -> None:
     assert checkpoint.opened(signed, [PUBLIC]) == (Checkpoint(NAME, 0, EMPTY), signed, PUBLIC)
 
 
-def test_signatures_of_unknown_keys_are_passed_over_and_wrong_ones_of_known_keys_are_not() -> None:
+def test_signatures_of_unknown_keys_are_ignored_and_wrong_ones_of_known_keys_are_refused() -> None:
     signed = note.sign("text\n", NAME, KEY)
     stranger = note.sign("text\n", "someone.example", ANOTHER).splitlines()[-1]
     both = signed + stranger + "\n"
@@ -60,17 +60,17 @@ def test_signatures_of_unknown_keys_are_passed_over_and_wrong_ones_of_known_keys
 
 
 @given(st.data())
-def test_a_note_with_another_byte_does_not_open(data: st.DataObject) -> None:
+def test_a_note_with_a_changed_byte_does_not_open(data: st.DataObject) -> None:
     signed = note.sign(Checkpoint(NAME, 12, EMPTY).text(), NAME, KEY).encode()
-    at = data.draw(st.integers(0, len(signed) - 1))
-    byte = data.draw(st.integers(0, 255).filter(lambda b: b != signed[at]))
-    changed = signed[:at] + bytes([byte]) + signed[at + 1 :]
+    index = data.draw(st.integers(0, len(signed) - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda b: b != signed[index]))
+    changed = signed[:index] + bytes([byte]) + signed[index + 1 :]
     try:
-        said = changed.decode()
+        text = changed.decode()
     except UnicodeDecodeError:
         return
     with pytest.raises(BadNote):
-        checkpoint.opened(said, [PUBLIC])
+        checkpoint.opened(text, [PUBLIC])
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_note_with_another_byte_does_not_open(data: st.DataObject) -> None:
         f"{NAME}\n1\n",
     ],
 )
-def test_what_is_no_checkpoint_is_refused_even_when_signed(text: str) -> None:
+def test_a_text_that_is_no_checkpoint_is_refused_even_when_signed(text: str) -> None:
     with pytest.raises(BadNote):
         checkpoint.opened(note.sign(text, NAME, KEY), [PUBLIC])
 
@@ -96,15 +96,15 @@ def test_a_checkpoint_of_another_log_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "stated",
+    "text",
     ["", "name", NEUMANN[:-1], NEUMANN.replace("c74f", "c74e"), NEUMANN.replace("Peter", "P "), "a+b+AQ=="],
 )
-def test_what_is_no_verifier_key_is_refused(stated: str) -> None:
+def test_a_text_that_is_no_verifier_key_is_refused(text: str) -> None:
     with pytest.raises(BadNote):
-        VerifierKey.parse(stated)
+        VerifierKey.parse(text)
 
 
 @pytest.mark.parametrize("text", ["no newline", "a tab\t\n", ""])
-def test_what_can_be_no_notes_text_is_not_signed(text: str) -> None:
+def test_a_text_that_no_note_can_have_is_not_signed(text: str) -> None:
     with pytest.raises(BadNote):
         note.sign(text, NAME, KEY)

@@ -1,4 +1,4 @@
-"""Proofs from tiles: the same as from all leaves, in logs of any size, and none for what was not signed."""
+"""Proofs from tiles are the same as those from all leaves, in logs of any size. Changed events are not proven."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +21,7 @@ from tests.orders import SHOP, on_database, order_sn, tell
 Connection = WriteConnection
 
 LARGE = 140_000
-"""More than two tiles of level 2 and a bit: proofs read three levels."""
+"""A bit more than two tiles of level 2: proofs read three levels."""
 
 
 def unsigned(size: int, leaves: list[bytes]) -> Signed:
@@ -37,7 +37,7 @@ def tree_root(leaves: list[bytes]) -> bytes:
 
 @pytest.fixture
 def large(log: SignedLog) -> list[bytes]:
-    """A shop called large with nothing but leaf hashes, and those."""
+    """The leaf hashes of a shop called large, whose events have nothing but leaf hashes."""
     log.tamper(
         f"""INSERT INTO event
             SELECT 'large', n, 'order:' || n, 1, gen_random_uuid(), 'GroupFormed', 1, now(), now(), '', '',
@@ -56,18 +56,18 @@ def large(log: SignedLog) -> list[bytes]:
     return [joined[n : n + 32] for n in range(0, len(joined), 32)]
 
 
-def test_proofs_of_a_large_log_are_those_of_the_whole_tree(log: SignedLog, large: list[bytes]) -> None:
+def test_proofs_of_a_large_log_are_the_same_as_those_of_the_whole_tree(log: SignedLog, large: list[bytes]) -> None:
     places = [(1, 1), (1, 256), (257, 257), (65_536, 65_537), (70_000, LARGE), (LARGE, LARGE), (131_073, 139_999)]
     sizes = [(1, LARGE), (256, 65_536), (65_537, 131_073), (100_000, 139_999), (131_072, LARGE), (LARGE, LARGE)]
 
     async def work(connection: Connection) -> None:
         for position, size in places:
-            (found,) = await prove_inclusion(connection, "large", [position], unsigned(size, large))
-            assert found.proof == proof_of(merkle.inclusion(position - 1, size), large[:size])
-            assert found.leaf_hash == large[position - 1].hex()
+            (inclusion,) = await prove_inclusion(connection, "large", [position], unsigned(size, large))
+            assert inclusion.proof == proof_of(merkle.inclusion(position - 1, size), large[:size])
+            assert inclusion.leaf_hash == large[position - 1].hex()
         for old, new in sizes:
-            proven = await prove_consistency(connection, "large", unsigned(old, large), unsigned(new, large))
-            assert proven.proof == proof_of(merkle.consistency(old, new), large[:new])
+            consistency = await prove_consistency(connection, "large", unsigned(old, large), unsigned(new, large))
+            assert consistency.proof == proof_of(merkle.consistency(old, new), large[:new])
         for lost in ("false", "level = 2 OR number = 0"):
             await connection.execute(f"DELETE FROM tile WHERE shop_id = 'large' AND ({lost})".encode())
             await tiles.extend(connection, "large", LARGE)
@@ -99,7 +99,7 @@ def test_a_proof_reads_a_few_rows_of_a_large_log(log: SignedLog, large: list[byt
     assert 0 < log.on_connection(work) <= 512
 
 
-def test_tiles_are_derived_lost_or_wrong_they_are_made_anew(log: SignedLog, large: list[bytes]) -> None:
+def test_tiles_that_are_lost_or_wrong_are_made_anew(log: SignedLog, large: list[bytes]) -> None:
     signed = unsigned(LARGE, large)
 
     async def work(connection: Connection) -> None:
@@ -122,14 +122,14 @@ def test_every_event_is_proven_in_every_checkpoint(log: SignedLog, data: st.Data
     signed = log.sign()
     size = signed.checkpoint.size
     positions = data.draw(st.lists(st.integers(1, size), min_size=1, max_size=5, unique=True))
-    found = log.on_connection(lambda connection: prove_inclusion(connection, SHOP, positions, signed))
-    assert [each.position for each in found] == positions
-    for each in found:
-        leaf = bytes.fromhex(each.leaf_hash)
-        assert merkle.included(leaf, each.position - 1, size, each.proof, signed.checkpoint.root)
+    proofs = log.on_connection(lambda connection: prove_inclusion(connection, SHOP, positions, signed))
+    assert [proof.position for proof in proofs] == positions
+    for proof in proofs:
+        leaf = bytes.fromhex(proof.leaf_hash)
+        assert merkle.included(leaf, proof.position - 1, size, proof.proof, signed.checkpoint.root)
 
 
-def test_what_was_changed_after_it_was_signed_is_not_proven(log: SignedLog) -> None:
+def test_an_event_that_was_changed_after_it_was_signed_is_not_proven(log: SignedLog) -> None:
     signed = log.sign()
     log.tamper("UPDATE event SET payload = payload || ' '::bytea WHERE position = 12;" + REHASH)
     for position in (12, 13):
@@ -151,7 +151,7 @@ def grow(log: SignedLog) -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_checkpoint_goes_on_where_the_last_one_ended(
+def test_a_new_checkpoint_extends_the_last_one(
     log: SignedLog, whole: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signing, "WHOLE_UP_TO", 10)
@@ -187,11 +187,11 @@ def test_a_log_that_was_changed_gets_no_checkpoint(
     log.tamper(f"{tampering}; {after}")
     with pytest.raises(LogDiffers):
         log.sign(whole=whole)
-    assert [kept.size for kept in log.archive.checkpoints.of(SHOP)] == [30]
+    assert [file.size for file in log.archive.checkpoints.of(SHOP)] == [30]
 
 
 @pytest.mark.parametrize("shop", ["../aside", "/tmp", "", "x" * 300])
-def test_a_shop_that_was_made_up_gets_no_checkpoint_and_no_folder(log: SignedLog, shop: str) -> None:
+def test_a_shop_whose_id_is_invalid_gets_no_checkpoint_and_no_folder(log: SignedLog, shop: str) -> None:
     log.tamper(f"UPDATE event SET shop_id = '{shop}'; UPDATE shop_log SET shop_id = '{shop}'; {REHASH}")
     assert log.verify(shop).intact
     with pytest.raises(LogDiffers, match="no id"):
@@ -199,7 +199,7 @@ def test_a_shop_that_was_made_up_gets_no_checkpoint_and_no_folder(log: SignedLog
     assert log.archive.checkpoints.shops() == []
 
 
-def test_in_a_large_log_only_what_is_new_is_read_again(log: SignedLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_large_log_only_new_events_are_recomputed(log: SignedLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing, "WHOLE_UP_TO", 1_000)
     lives.fill(log.url, 9_000, 1)
     head = """UPDATE shop_log s SET position = e.position, recorded_at = e.recorded_at
@@ -215,9 +215,9 @@ def test_in_a_large_log_only_what_is_new_is_read_again(log: SignedLog, monkeypat
 
 
 def test_keys_that_went_missing_are_not_made_anew(log: SignedLog) -> None:
-    """Else every shop without a checkpoint would be signed for under another name."""
+    """If they were, every shop without a checkpoint would be signed under another name."""
     signed, folder = log.sign(), log.archive.keys.folder
-    log.tell(1, "another")
+    log.fill(1, "another")
     folder.rename(folder.with_name("elsewhere"))
     for shop in (SHOP, "another"):
         with pytest.raises(BadKey, match="Bring that folder back"):
