@@ -5,7 +5,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -51,6 +51,8 @@ GoodsType = Literal["ordinary", "presale", "direct_mail", "bonded", "virtual"]
 
 ViolationKind = Literal["late_shipment", "stockout", "false_shipment", "fraudulent_shipment"]
 """The rules whose breaking is charged, as the platform's bills name them. Source: bill-words."""
+
+VIOLATION_KINDS: tuple[ViolationKind, ...] = get_args(ViolationKind)
 
 # ---- commands and refusals --------------------------------------------------------------------------
 

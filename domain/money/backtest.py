@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from heapq import nsmallest
-from typing import get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -17,8 +16,6 @@ from domain.order.deadlines import clocks
 from domain.order.state import Order
 from domain.order.violations import StockoutCause, Violation, plain_scan, violations, was_in_time
 from domain.rules.ruleset import RuleBook, RuleSet
-
-KINDS: tuple[ViolationKind, ...] = get_args(ViolationKind)
 
 _FINDING = ("ship_by", "deemed_stockout", "pickup", "review", "remedy")
 """The sections of a rule set that decide, with its periods, which violations there are."""

@@ -6,11 +6,11 @@ Source: appeal-return.
 """
 
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 
-from domain.kernel import ViolationKind
+from domain.kernel import VIOLATION_KINDS, ViolationKind
 from domain.order.state import Order
 from domain.order.violations import Violation, violations
 from domain.rules.ruleset import RuleSet
@@ -18,8 +18,6 @@ from domain.rules.ruleset import RuleSet
 DifferenceKind = Literal[
     "charged_not_expected", "expected_not_charged", "amount_differs", "not_returned", "returned_not_expected"
 ]
-
-KINDS: tuple[ViolationKind, ...] = get_args(ViolationKind)
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -50,7 +48,7 @@ def differences(order: Order, rules: RuleSet, at: datetime) -> tuple[Difference,
     billed = [charge for charge in order.charges if charge.at <= at]
     by_kind = []
     to_return = 0
-    for kind in KINDS:
+    for kind in VIOLATION_KINDS:
         of_kind = [violation for violation in standing if violation.kind == kind]
         lines = [charge for charge in billed if charge.kind == kind]
         charged = sum(charge.amount_fen for charge in lines)

@@ -11,8 +11,8 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta, field
 
-from domain.kernel import ViolationKind
-from domain.money.backtest import KINDS, Comparison, Count, OrderDifference, Tally, counted
+from domain.kernel import VIOLATION_KINDS, ViolationKind
+from domain.money.backtest import Comparison, Count, OrderDifference, Tally, counted
 from domain.rules.ruleset import RuleBook, RuleSet
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_head
@@ -131,7 +131,7 @@ async def backtest(
         position=position,
         orders=tally.orders,
         differing=tally.differing,
-        kinds=tuple([_compared(tally, kind) for kind in KINDS]),
+        kinds=tuple([_compared(tally, kind) for kind in VIOLATION_KINDS]),
         total=_compared(tally),
         items=tuple(tally.differences),
         unreadable=tuple(unreadable[:MOST_SHOWN]),

@@ -15,44 +15,44 @@ from domain.sku.state import Sku, fold
 SKU_ID = "SKU-1"
 
 
-class Told(NamedTuple):
+class SkuFact(NamedTuple):
     """An event with the moment it happened."""
 
     event: e.SkuEvent
     at: datetime
 
 
-def counted(on_hand: int, *, at: datetime) -> Told:
-    return Told(e.StockCounted(on_hand), at)
+def counted(on_hand: int, *, at: datetime) -> SkuFact:
+    return SkuFact(e.StockCounted(on_hand), at)
 
 
-def capacity(production_per_day: int, shipping_per_day: int, *, at: datetime) -> Told:
-    return Told(e.CapacitySet(production_per_day, shipping_per_day), at)
+def capacity(production_per_day: int, shipping_per_day: int, *, at: datetime) -> SkuFact:
+    return SkuFact(e.CapacitySet(production_per_day, shipping_per_day), at)
 
 
-def delisted(*, at: datetime, reason: str = "out of stock") -> Told:
-    return Told(e.SkuDelisted(reason), at)
+def delisted(*, at: datetime, reason: str = "out of stock") -> SkuFact:
+    return SkuFact(e.SkuDelisted(reason), at)
 
 
-def relisted(*, at: datetime) -> Told:
-    return Told(e.SkuRelisted(), at)
+def relisted(*, at: datetime) -> SkuFact:
+    return SkuFact(e.SkuRelisted(), at)
 
 
-def history_of(*told: Told, learned_at: datetime | None = None) -> list[Recorded[e.SkuEvent]]:
+def history_of(*told: SkuFact, learned_at: datetime | None = None) -> list[Recorded[e.SkuEvent]]:
     """What was told, in this order."""
     return [
         Recorded(event, version, version, at, learned_at or at) for version, (event, at) in enumerate(told, start=1)
     ]
 
 
-def sku_after(*told: Told) -> Sku:
+def sku_after(*told: SkuFact) -> Sku:
     return fold(SKU_ID, history_of(*told))
 
 
 class Given:
     """What was told of a SKU so far."""
 
-    def __init__(self, told: Sequence[Told]) -> None:
+    def __init__(self, told: Sequence[SkuFact]) -> None:
         self._told = list(told)
 
     def when(self, command: Command, *, at: datetime, told_at: datetime | None = None) -> "Came":
@@ -63,7 +63,7 @@ class Given:
 class Came:
     """What came of a command."""
 
-    def __init__(self, told: list[Told], decision: tuple[e.SkuEvent, ...] | Refusal, at: datetime) -> None:
+    def __init__(self, told: list[SkuFact], decision: tuple[e.SkuEvent, ...] | Refusal, at: datetime) -> None:
         self._told = told
         self.decision = decision
         self.at = at
@@ -71,7 +71,7 @@ class Came:
     def then(self, *events: e.SkuEvent) -> Sku:
         """Exactly these events; the SKU after them."""
         assert self.decision == events
-        return sku_after(*self._told, *(Told(event, self.at) for event in events))
+        return sku_after(*self._told, *(SkuFact(event, self.at) for event in events))
 
     def then_nothing(self) -> None:
         assert self.decision == ()
@@ -81,5 +81,5 @@ class Came:
         assert (self.decision.code, self.decision.pointer) == (code, pointer)
 
 
-def given(*told: Told) -> Given:
+def given(*told: SkuFact) -> Given:
     return Given(told)

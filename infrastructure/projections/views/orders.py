@@ -2,18 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import get_args
 
 import msgspec
 
-from domain.kernel import ViolationKind
+from domain.kernel import VIOLATION_KINDS
 from domain.order.deadlines import ship_by
 from domain.order.events import Line
 from domain.order.view import ShipmentLock, shipment_lock
 from domain.order.violations import Violation
 from infrastructure.projections.view import FAR_FUTURE, Column, Index, Judged, Row, View
 
-VIOLATION_KINDS: tuple[ViolationKind, ...] = get_args(ViolationKind)
 _NO_VIOLATIONS = (None,) * len(VIOLATION_KINDS)
 
 _encode = msgspec.json.Encoder().encode

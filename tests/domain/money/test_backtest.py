@@ -9,7 +9,8 @@ import pytest
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from domain.money.backtest import KINDS, Charged, Comparison, Tally, counted, largest
+from domain.kernel import VIOLATION_KINDS
+from domain.money.backtest import Charged, Comparison, Tally, counted, largest
 from domain.order.state import Order
 from domain.order.view import view
 from domain.order.violations import ladder, went_well
@@ -141,7 +142,7 @@ def test_what_an_order_would_have_cost() -> None:
     assert found.then == (Charged("late_shipment", 700), Charged("stockout", 500, "deemed"))
     assert (found.difference_fen, found.since, found.paid_fen) == (400, FORMED, 4_300)
     assert tally.by_kind == {"late_shipment": 1}
-    assert [counted(tally.then, kind).penalties_fen for kind in KINDS] == [700, 500, 0, 0]
+    assert [counted(tally.then, kind).penalties_fen for kind in VIOLATION_KINDS] == [700, 500, 0, 0]
     assert counted(tally.then).violations == 2
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given as given_any
 from hypothesis import strategies as st
 
-from domain.kernel import ViolationKind
-from domain.money.reconciliation import KINDS, Difference, differences
+from domain.kernel import VIOLATION_KINDS, ViolationKind
+from domain.money.reconciliation import Difference, differences
 from domain.order import commands as c
 from domain.order.violations import violations
 from tests.domain.test_laws import FOREVER, Look, Step, law, lived, observed_lives
@@ -143,7 +143,7 @@ def test_the_same_line_told_again_changes_nothing_and_told_otherwise_is_refused(
 
 lines = st.lists(
     st.tuples(
-        st.sampled_from([*KINDS, None]),
+        st.sampled_from([*VIOLATION_KINDS, None]),
         st.sampled_from([300, 500, 1_075, 4_300]),
     ),
     max_size=4,

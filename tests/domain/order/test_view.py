@@ -6,7 +6,7 @@ import pytest
 
 from domain.kernel import Refusal
 from domain.order.decisions.table import ACTIONS
-from tests.domain.order.test_state import EVERY_KIND
+from tests.domain.order.test_fold import EVERY_KIND
 from tests.domain.vocabulary import (
     A_COMMAND_FOR,
     FRIDAY_9,

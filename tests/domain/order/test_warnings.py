@@ -13,7 +13,7 @@ from domain.order.warnings import OrderWarning, RelatedFacts, Use, warnings
 from domain.rules.ruleset import RuleBook
 from domain.sku.state import Sku
 from domain.stockout.way_out import way_out
-from tests.domain.sku_vocabulary import Told, delisted, relisted, sku_after
+from tests.domain.sku_vocabulary import SkuFact, delisted, relisted, sku_after
 from tests.domain.vocabulary import (
     BOOK,
     MICROSECOND,
@@ -52,7 +52,7 @@ def used(at: datetime, number: str = "SF1", by: str = OTHER) -> RelatedFacts:
     return RelatedFacts(uses=(Use(number, by, at),))
 
 
-def shelf(*told: Told) -> dict[str, Sku]:
+def shelf(*told: SkuFact) -> dict[str, Sku]:
     return {"SKU-1": sku_after(*told)}
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from domain.sku.state import Sku
 from domain.stock.sellable import Demand, Sellable, sellable
-from tests.domain.sku_vocabulary import Told, capacity, counted, delisted, relisted, sku_after
+from tests.domain.sku_vocabulary import SkuFact, capacity, counted, delisted, relisted, sku_after
 from tests.domain.vocabulary import MONDAY_8, MONDAY_9, MONDAY_10
 
 NOW = MONDAY_10
@@ -23,7 +23,7 @@ class Case:
     """A situation, the sum that a person would do, and what comes of it."""
 
     name: str
-    told: tuple[Told, ...]
+    told: tuple[SkuFact, ...]
     demand: Demand
     steps: dict[str, int]
     sellable: int | None
@@ -42,11 +42,11 @@ def owed(
     return Demand(pieces, pieces if due is None else due, pending, shipped, pieces if orders is None else orders)
 
 
-def stock(on_hand: int) -> Told:
+def stock(on_hand: int) -> SkuFact:
     return counted(on_hand, at=MONDAY_9)
 
 
-def daily(made: int, shipped: int) -> Told:
+def daily(made: int, shipped: int) -> SkuFact:
     return capacity(made, shipped, at=MONDAY_9)
 
 

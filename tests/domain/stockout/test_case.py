@@ -11,7 +11,7 @@ from domain.order.events import ReviewOutcome
 from domain.order.reservations import ReservationState
 from domain.sku.state import fold
 from domain.stockout.case import Application, SkuOrder, StockoutCase, cases
-from tests.domain.sku_vocabulary import SKU_ID, Told, counted, delisted, history_of, relisted
+from tests.domain.sku_vocabulary import SKU_ID, SkuFact, counted, delisted, history_of, relisted
 from tests.domain.vocabulary import (
     MONDAY_8,
     MONDAY_9,
@@ -42,7 +42,7 @@ def application(number: int, *, at: datetime = MONDAY_10, outcome: ReviewOutcome
     return Application(f"o{number}", 100 + number, at, outcome=outcome)
 
 
-def of(*wanted: SkuOrder, applied: tuple[Application, ...], told: tuple[Told, ...] = ()) -> list[StockoutCase]:
+def of(*wanted: SkuOrder, applied: tuple[Application, ...], told: tuple[SkuFact, ...] = ()) -> list[StockoutCase]:
     return cases(SKU_ID, history_of(*told), applied, wanted)
 
 
@@ -213,7 +213,7 @@ _TOLD = st.lists(
 
 @given(wanted=orders(), told=_TOLD, data=st.data())
 def test_whatever_happens_cases_follow_each_other_and_lose_no_order(
-    wanted: list[SkuOrder], told: list[Told], data: st.DataObject
+    wanted: list[SkuOrder], told: list[SkuFact], data: st.DataObject
 ) -> None:
     applied = tuple(
         application(int(each.order_sn[1:]), at=each.formed_at + hours(data.draw(st.integers(0, 20))))
