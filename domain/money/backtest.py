@@ -1,6 +1,6 @@
 """What orders would cost under other rules: each order is judged twice, and the differences are counted.
 
-A comparison of many orders is a ``Tally``; tallies add up, so that parts of a log are compared apart.
+A comparison of many orders is a ``Tally``. Tallies can be added, so parts of a log can be compared separately.
 """
 
 from collections import Counter
@@ -33,7 +33,7 @@ class Charged(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class OrderDifference(msgspec.Struct, frozen=True):
-    """An order that fares otherwise; ``difference_fen`` is ``None`` where a penalty isn't known."""
+    """An order with other violations or penalties; ``difference_fen`` is ``None`` where a penalty isn't known."""
 
     order_sn: str
     since: datetime
@@ -52,10 +52,10 @@ class Count(msgspec.Struct):
 
 
 class Tally(msgspec.Struct):
-    """What comparing some orders came to: so many ``orders``, of which ``differing`` fare otherwise.
+    """The result of comparing some orders: how many ``orders``, and how many of them are ``differing``.
 
     ``now`` and ``then`` are how many violations of a kind there are at a price. ``by_kind`` is how many orders
-    differ in the violations of a kind. ``differences`` are the orders that differ, or the most of them.
+    differ in the violations of a kind. ``differences`` are the orders that differ, or those that differ most.
     """
 
     orders: int = 0
@@ -66,7 +66,7 @@ class Tally(msgspec.Struct):
     differences: list[OrderDifference] = msgspec.field(default_factory=list)
 
     def merge(self, other: "Tally", most: int | None) -> None:
-        """Add what another part came to, and keep ``most`` of the differences, or all."""
+        """Add the result of another part, and keep ``most`` of the differences, or all."""
         self.orders += other.orders
         self.differing += other.differing
         self.now += other.now
@@ -89,7 +89,7 @@ class Tally(msgspec.Struct):
 
 
 def counted(priced: Counter[_Priced], kind: ViolationKind | None = None) -> Count:
-    """The violations of a kind, or all, and what they come to."""
+    """The violations of a kind, or all, and the sum of their penalties."""
     count = Count()
     for (priced_kind, penalty_fen), times in priced.items():
         if kind in (None, priced_kind):
@@ -155,7 +155,7 @@ def same_but_penalties(rules: RuleSet, other: RuleSet) -> bool:
 
 
 def largest(differences: list[OrderDifference], most: int | None) -> list[OrderDifference]:
-    """The orders that differ most come first; without ``most`` all of them, by number."""
+    """The ``most`` largest differences, the largest first; without ``most`` all of them, by order number."""
     if most is None:
         return sorted(differences, key=lambda difference: difference.order_sn)
     return nsmallest(
@@ -182,7 +182,7 @@ def _charged(judged: Sequence[Violation]) -> list[_Charge]:
 def _difference(
     order: Order, began: datetime, before: Sequence[_Charge], after: Sequence[_Charge]
 ) -> OrderDifference:
-    """How the order fares under either rules. The difference is unknown where a penalty is."""
+    """The order's violations under both rules. The difference is unknown where a penalty is unknown."""
     unknown = any(penalty_fen is None for _, penalty_fen, *_ in (*before, *after))
     more = sum(charge[1] or 0 for charge in after) - sum(charge[1] or 0 for charge in before)
     now, then = (tuple([Charged(*charge[:3]) for charge in charges]) for charges in (before, after))

@@ -24,7 +24,7 @@ _ENDED: dict[str, ReservationState] = {
 
 
 class Reservation(msgspec.Struct, frozen=True, gc=False):
-    """Pieces of a SKU in one order that share a fate; ``ended_at`` is ``None`` while they are reserved."""
+    """Pieces of a SKU in one order that end together; ``ended_at`` is ``None`` while they are reserved."""
 
     sku_id: str
     quantity: int

@@ -213,7 +213,7 @@ def violation_view(violation: Violation) -> ViolationView:
 
 _ALLOWED = {name: AllowedAction(name, True) for name in ACTIONS}
 _WITHOUT_STOCK = ("hand-to-supplier", "request-stockout")
-"""What a merchant is pointed to whose supplier can't ship."""
+"""The actions that help a merchant whose supplier has no stock."""
 
 _FORBIDDEN = [(name, action.forbidden) for name, action in ACTIONS.items()]
 

@@ -132,7 +132,7 @@ def was_in_time(order: Order, scanned_at: datetime, rules: RuleSet) -> bool:
 
 
 def _first(breaches: list[_Breach]) -> _Breach:
-    """A rule that was broken more than once is charged once, for the first time."""
+    """The first breach: a rule that was broken more than once is charged once."""
     return min(breaches, key=lambda breach: breach.stands_from)
 
 
