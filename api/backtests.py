@@ -6,12 +6,12 @@ from typing import Annotated, Any
 import msgspec
 
 from api.beside import Beside
-from api.moments import LATEST
 from domain.kernel import EARLIEST
 from domain.rules.ruleset import RuleSet
 from infrastructure.database.pool import Pool
 from infrastructure.jobs import backtests as backtest_jobs
 from infrastructure.queries.backtest import Asked
+from infrastructure.queries.moments import LATEST
 
 
 class BacktestRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

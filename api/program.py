@@ -27,6 +27,7 @@ from infrastructure.imports.batches import Submit
 from infrastructure.log.log import is_distributed
 from infrastructure.projections.rebuild import prepare
 from infrastructure.queries.related_facts import read_related_facts
+from infrastructure.queries.whole_shop import WholeShopFolds
 from infrastructure.runtime import clock
 from infrastructure.runtime.settings import Settings
 
@@ -87,7 +88,7 @@ class Program:
     backtests: Backtests
     archive: Archive | None
     closing: asyncio.Event
-    replaying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    whole_shops: WholeShopFolds = field(default_factory=WholeShopFolds)
 
     @classmethod
     @asynccontextmanager

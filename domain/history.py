@@ -5,7 +5,6 @@
 a moment is a prefix of the log.
 """
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Generic, Literal, TypeVar
 
@@ -40,24 +39,3 @@ class Recorded(msgspec.Struct, Generic[E], frozen=True, gc=False):
     occurred_at: datetime
     recorded_at: datetime
     metadata: Metadata = Metadata()
-
-
-def visible(
-    history: Iterable[Recorded[E]],
-    *,
-    as_of: datetime | None = None,
-    known_at: datetime | None = None,
-    at_version: int | None = None,
-) -> list[Recorded[E]]:
-    """The part of a history that is visible from a moment.
-
-    ``as_of`` cuts by what had happened, ``known_at`` by what the log had learned, ``at_version`` by
-    the order's or SKU's own count. All three may be combined; each only removes events.
-    """
-    return [
-        recorded
-        for recorded in history
-        if (as_of is None or recorded.occurred_at <= as_of)
-        and (known_at is None or recorded.recorded_at <= known_at)
-        and (at_version is None or recorded.version <= at_version)
-    ]

@@ -1,18 +1,17 @@
 """``doubtful``: orders whose tracking numbers the platform may take for false ones."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from api.cli.terminal import Failed, Json, ShopArgument, moment, out, print_json, shown, with_program
-from api.program import Program
-from infrastructure.projections.worker import Worker
-from infrastructure.queries.doubtful import DoubtfulShipment, list_doubtful
+from api.cli.terminal import PAGE, Failed, Json, ShopArgument, moment, out, print_json, read_views, shown
+from domain.rules.ruleset import RuleBook
+from infrastructure.database.pool import ReadConnection
+from infrastructure.queries.doubtful import DoubtfulShipment, list_doubtful, period
+from infrastructure.queries.paging import every_item
 from infrastructure.runtime import clock
-
-_DAYS = 31
 
 
 def doubtful(
@@ -31,25 +30,14 @@ def doubtful(
 
     Of the numbers that went up in the last 31 days, unless said otherwise.
     """
-    end = until or clock.now() + timedelta(days=1)
-    begin = since or end - timedelta(days=_DAYS)
+    begin, end = period(since, until, clock.now())
     if begin >= end:
         raise Failed("--from must lie before --to.")
 
-    async def read(program: Program) -> list[DoubtfulShipment]:
-        await Worker(program.pool, program.book).catch_up(shop)
-        found: list[DoubtfulShipment] = []
-        async with program.pool.read() as connection:
-            after = None
-            while True:
-                page = await list_doubtful(connection, shop, program.book, begin, end, 500, after)
-                found += page.items
-                if page.next_key is None:
-                    return found
-                order_sn, place = page.next_key
-                after = (order_sn, place)
+    async def read(connection: ReadConnection, book: RuleBook) -> list[DoubtfulShipment]:
+        return await every_item(lambda after: list_doubtful(connection, shop, book, begin, end, PAGE, after))
 
-    found = with_program(read)
+    found = read_views(shop, read)
     if as_json:
         print_json({"items": found})
         return

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from api.cli.terminal import (
+    PAGE,
     AsOf,
     Failed,
     FirstDay,
@@ -24,22 +25,24 @@ from api.cli.terminal import (
     out,
     period_of,
     print_json,
+    read_views,
     with_program,
     yuan,
 )
 from api.program import Program
 from domain.money.reconciliation import Difference, DifferenceKind
+from domain.rules.ruleset import RuleBook
+from domain.viewpoint import Viewpoint
+from infrastructure.database.pool import ReadConnection
 from infrastructure.files.sheets import UnreadableSheet
 from infrastructure.imports.bills import BillReport, import_bill
 from infrastructure.pinduoduo.bills import BillReader
-from infrastructure.projections.worker import Worker
-from infrastructure.queries.as_of import Moment
+from infrastructure.queries.paging import every_item
 from infrastructure.queries.penalties import By, PenaltySum, penalty_sums, penalty_sums_at
 from infrastructure.queries.reconciliation import list_differences
 from infrastructure.runtime import clock
 
 _SHOWN = 20
-_PAGE = 500
 
 
 class Reconciliation(msgspec.Struct, frozen=True):
@@ -114,22 +117,13 @@ def reconcile(
 ) -> None:
     """Where the platform's bills and the rules disagree: charged or not, and how much."""
 
-    async def read(program: Program) -> list[Difference]:
-        await Worker(program.pool, program.book).catch_up(shop)
-        found: list[Difference] = []
-        after = None
+    async def read(connection: ReadConnection, book: RuleBook) -> list[Difference]:
         now = clock.now()
-        async with program.pool.read() as connection:
-            while True:
-                page = await list_differences(
-                    connection, shop, program.book, now, _PAGE, after, since=since, until=until
-                )
-                found += page.items
-                if page.next_key is None:
-                    return found
-                after = (page.next_key[0], page.next_key[1])
+        return await every_item(
+            lambda after: list_differences(connection, shop, book, now, PAGE, after, since=since, until=until)
+        )
 
-    found = with_program(read)
+    found = read_views(shop, read)
     kinds: tuple[DifferenceKind, ...] = get_args(DifferenceKind)
     counts = {kind: sum(1 for each in found if each.difference == kind) for kind in kinds}
     total = sum(each.difference_fen for each in found)
@@ -162,28 +156,20 @@ def penalties(
 ) -> None:
     """What broken rules cost, by order, by SKU or by day."""
     now = clock.now()
-    seen_from = Moment(as_of, known_at) if as_of or known_at else None
-    period = period_of(since, until, seen_from.judged_at if seen_from else now)
+    viewpoint = Viewpoint(as_of, known_at)
+    period = period_of(since, until, viewpoint.judged_at(now))
 
-    async def read(program: Program) -> list[PenaltySum]:
-        if seen_from:
-            with folding(shop) as on_progress:
-                sums = await penalty_sums_at(
-                    program.url, shop, program.book, by, period, seen_from, on_progress=on_progress
-                )
-            return list(sums.items)
-        await Worker(program.pool, program.book).catch_up(shop)
-        found: list[PenaltySum] = []
-        after = None
-        async with program.pool.read() as connection:
-            while True:
-                page = await penalty_sums(connection, shop, by, period, now, _PAGE, after)
-                found += page.items
-                if page.next_key is None:
-                    return found
-                after = page.next_key[0]
+    async def fold(program: Program) -> list[PenaltySum]:
+        with folding(shop) as on_progress:
+            sums = await penalty_sums_at(
+                program.url, shop, program.book, by, period, viewpoint, now, on_progress=on_progress
+            )
+        return sums.items
 
-    found = with_program(read)
+    async def read(connection: ReadConnection, _: RuleBook) -> list[PenaltySum]:
+        return await every_item(lambda after: penalty_sums(connection, shop, by, period, now, PAGE, after))
+
+    found = read_views(shop, read) if viewpoint.is_now else with_program(fold)
     if as_json:
         print_json({"items": found})
         return

@@ -1,6 +1,6 @@
 """``order``, ``history``, ``violations`` and ``report``: reading what the API serves, from the command line."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from api.cli.terminal import (
+    PAGE,
     AsOf,
-    Failed,
     FirstDay,
     Json,
     KnownAt,
@@ -21,22 +21,25 @@ from api.cli.terminal import (
     out,
     period_of,
     print_json,
+    read_log,
+    read_views,
     shown,
     with_program,
     yuan,
 )
-from api.http.parameters import AtAMoment, DiffQuery
-from api.http.problems import Refused
-from api.http.routes.orders import difference_of, find_order
 from api.program import Program
 from domain.order.diff import By, OrderDiff
+from domain.order.filters import ViolationFilter
 from domain.order.view import OrderView, ViolationView
 from domain.order.violations import AppealState
-from infrastructure.log.log import ORDER, read_stream
-from infrastructure.projections.worker import Worker
-from infrastructure.queries.as_of import Moment, violations_at
+from domain.rules.ruleset import RuleBook
+from domain.viewpoint import Viewpoint
+from infrastructure.database.pool import ReadConnection
+from infrastructure.queries.as_of import violations_at
 from infrastructure.queries.event_json import StoredEventView
 from infrastructure.queries.lists import ListedViolation, list_violations
+from infrastructure.queries.orders import DiffRequest, find_order, order_diff, order_history
+from infrastructure.queries.paging import every_item
 from infrastructure.queries.reports import DailyReport, daily_report, daily_report_at
 from infrastructure.runtime import clock
 
@@ -53,14 +56,12 @@ def order(
 ) -> None:
     """One order: status, locks, deadlines, violations, and what may be done."""
 
-    async def read(program: Program) -> OrderView:
-        at = AtAMoment(as_of=as_of, known_at=known_at, at_version=at_version)
-        try:
-            return await find_order(program, shop, number, at)
-        except Refused as refused:
-            raise Failed(refused.detail or refused.code) from None
+    viewpoint = Viewpoint(as_of, known_at, at_version)
 
-    found = with_program(read)
+    async def read(connection: ReadConnection, book: RuleBook) -> OrderView:
+        return await find_order(connection, shop, number, book, viewpoint, clock.now())
+
+    found = read_log(read)
     if as_json:
         print_json(found)
     else:
@@ -70,13 +71,10 @@ def order(
 def history(shop: ShopArgument, number: OrderArgument, as_json: Json = False) -> None:
     """What happened to an order, event by event."""
 
-    async def read(program: Program) -> list[StoredEventView]:
-        async with program.pool.read() as connection:
-            return [StoredEventView.of(event) for event in await read_stream(connection, shop, ORDER + number)]
+    async def read(connection: ReadConnection, _: RuleBook) -> list[StoredEventView]:
+        return (await order_history(connection, shop, number)).items
 
-    events = with_program(read)
-    if not events:
-        raise Failed(f"The shop has no order {number}.")
+    events = read_log(read)
     if as_json:
         print_json(events)
         return
@@ -108,15 +106,12 @@ def diff(
 ) -> None:
     """Which event changed which field of an order between two moments."""
     first, last = (each if each.isdecimal() else moment(each).isoformat() for each in (since, until))
-    query = DiffQuery.model_validate({"from": first, "to": last, "by": by, "as_of": as_of, "known_at": known_at})
+    request = DiffRequest(since=first, until=last, by=by, as_of=as_of, known_at=known_at)
 
-    async def read(program: Program) -> OrderDiff:
-        try:
-            return await difference_of(program, shop, number, query)
-        except Refused as refused:
-            raise Failed(refused.detail or refused.code) from None
+    async def read(connection: ReadConnection, book: RuleBook) -> OrderDiff:
+        return await order_diff(connection, shop, number, book, request, clock.now())
 
-    found = with_program(read)
+    found = read_log(read)
     if as_json:
         print_json(found)
         return
@@ -150,26 +145,19 @@ def violations(
     as_json: Json = False,
 ) -> None:
     """The violations of a shop that stand now, or stood at a moment."""
-    seen_from = Moment(as_of, known_at) if as_of or known_at else None
+    viewpoint, filter = Viewpoint(as_of, known_at), ViolationFilter(appeal=appeal)
 
-    async def read(program: Program) -> list[ListedViolation]:
-        if seen_from is None:
-            await Worker(program.pool, program.book).catch_up(shop)
+    async def read_now(connection: ReadConnection, _: RuleBook) -> list[ListedViolation]:
         now = clock.now()
-        found: list[ListedViolation] = []
-        async with program.pool.read() as connection:
-            after: Any = None
-            while True:
-                if seen_from is None:
-                    page = await list_violations(connection, shop, now, 500, after, appeal=appeal)
-                else:
-                    page = await violations_at(connection, shop, program.book, seen_from, 500, after, appeal=appeal)
-                found += page.items
-                after = page.next_key
-                if after is None:
-                    return found
+        return await every_item(lambda after: list_violations(connection, shop, now, filter, PAGE, after))
 
-    found = with_program(read)
+    async def read_at(connection: ReadConnection, book: RuleBook) -> list[ListedViolation]:
+        now = clock.now()
+        return await every_item(
+            lambda after: violations_at(connection, shop, book, viewpoint, now, filter, PAGE, after)
+        )
+
+    found = read_views(shop, read_now) if viewpoint.is_now else read_log(read_at)
     if as_json:
         print_json({"items": found})
         return
@@ -205,20 +193,19 @@ def report(
 ) -> None:
     """The days of a shop in Beijing: orders formed, shipped on time, late, rules broken, penalties."""
     now = clock.now()
-    seen_from = Moment(as_of, known_at) if as_of or known_at else None
-    period = period_of(since, until, seen_from.judged_at if seen_from else now)
+    viewpoint = Viewpoint(as_of, known_at)
+    period = period_of(since, until, viewpoint.judged_at(now))
 
-    async def read(program: Program) -> DailyReport:
-        if seen_from is not None:
-            with folding(shop) as on_progress:
-                return await daily_report_at(
-                    program.url, shop, program.book, period, seen_from, on_progress=on_progress
-                )
-        await Worker(program.pool, program.book).catch_up(shop)
-        async with program.pool.read() as connection:
-            return await daily_report(connection, shop, period, now)
+    async def fold(program: Program) -> DailyReport:
+        with folding(shop) as on_progress:
+            return await daily_report_at(
+                program.url, shop, program.book, period, viewpoint, now, on_progress=on_progress
+            )
 
-    found = with_program(read)
+    async def read(connection: ReadConnection, _: RuleBook) -> DailyReport:
+        return await daily_report(connection, shop, period, now)
+
+    found = read_views(shop, read) if viewpoint.is_now else with_program(fold)
     if as_json:
         print_json(found)
         return

@@ -1,31 +1,25 @@
 """``skus``, ``sku``, ``cases`` and ``case``: what may still be sold, and what ran out, from the command line."""
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from api.cli.terminal import Failed, Json, ShopArgument, out, print_json, shown, with_program, yuan
-from api.program import Program
+from api.cli.terminal import PAGE, Json, ShopArgument, out, print_json, read_views, shown, yuan
 from domain.rules.ruleset import RuleBook
 from domain.stock.view import SkuView
 from domain.stockout.case_view import CaseView, OrderInCase, case_view
 from domain.stockout.messages import FilledMessage
 from infrastructure.database.pool import ReadConnection
-from infrastructure.projections.worker import Worker
+from infrastructure.queries.paging import every_item
 from infrastructure.queries.stock import find_sku, list_skus
-from infrastructure.queries.stockout_cases import CaseKey, find_case, list_cases, messages_of, orders_of
+from infrastructure.queries.stockout_cases import find_case, list_cases, messages_of, orders_of
 from infrastructure.runtime import clock
 from infrastructure.runtime.message_templates import shipped_messages
 
-PAGE = 200
-
 SkuArgument = Annotated[str, typer.Argument(metavar="SKU", help="The SKU's id.")]
 CaseArgument = Annotated[str, typer.Argument(metavar="CASE", help="The case's id, such as 52000301:1234.")]
-
-T = TypeVar("T")
 
 
 def skus(
@@ -39,17 +33,13 @@ def skus(
     """The stock board: what is on hand, what is reserved, and what may still be sold."""
 
     async def read(connection: ReadConnection, book: RuleBook) -> list[SkuView]:
-        found: list[SkuView] = []
-        after = ""
-        while True:
-            now = clock.now()
-            page = await list_skus(connection, shop, book, now, PAGE, after, oversold=oversold, listed=listed)
-            found += page.items
-            if page.next_key is None:
-                return found
-            (after,) = page.next_key
+        return await every_item(
+            lambda after: list_skus(
+                connection, shop, book, clock.now(), PAGE, after, oversold=oversold, listed=listed
+            )
+        )
 
-    found = _caught_up(shop, read)
+    found = read_views(shop, read)
     if as_json:
         print_json({"items": found})
         return
@@ -73,12 +63,9 @@ def sku(shop: ShopArgument, sku_id: SkuArgument, as_json: Json = False) -> None:
     """One SKU: what may still be sold, step by step."""
 
     async def read(connection: ReadConnection, book: RuleBook) -> SkuView:
-        found = await find_sku(connection, shop, book, clock.now(), sku_id)
-        if found is None:
-            raise Failed(f"The shop has no SKU {sku_id}; no order names it, and nothing was told of it.")
-        return found
+        return await find_sku(connection, shop, book, clock.now(), sku_id)
 
-    found = _caught_up(shop, read)
+    found = read_views(shop, read)
     if as_json:
         print_json(found)
         return
@@ -106,17 +93,11 @@ def cases(
     state: Literal["open"] | None = "open" if only_open else None
 
     async def read(connection: ReadConnection, book: RuleBook) -> list[CaseView]:
-        found: list[CaseView] = []
-        after: CaseKey | None = None
-        while True:
-            page = await list_cases(connection, shop, book, clock.now(), PAGE, after, state=state)
-            found += page.items
-            if page.next_key is None:
-                return found
-            phase, sku_id, number = page.next_key
-            after = (phase, sku_id, number)
+        return await every_item(
+            lambda after: list_cases(connection, shop, book, clock.now(), PAGE, after, state=state)
+        )
 
-    found = _caught_up(shop, read)
+    found = read_views(shop, read)
     if as_json:
         print_json({"items": found})
         return
@@ -145,23 +126,14 @@ def case(shop: ShopArgument, case_id: CaseArgument, as_json: Json = False) -> No
         connection: ReadConnection, book: RuleBook
     ) -> tuple[CaseView, list[OrderInCase], list[FilledMessage]]:
         found = await find_case(connection, shop, case_id)
-        if found is None:
-            raise Failed(f"The shop has no stockout case {case_id}; `shiplock cases {shop}` lists those there are.")
         now = clock.now()
-        orders: list[OrderInCase] = []
-        messages: list[FilledMessage] = []
-        after = None
-        while True:
-            page = await orders_of(connection, shop, book, now, found, PAGE, after)
-            texts = await messages_of(connection, shop, book, found, shipped_messages(), PAGE, after)
-            orders += page.items
-            messages += texts.items
-            if page.next_key is None:
-                return case_view(found, book, now), orders, messages
-            since, order_sn = page.next_key
-            after = (since, order_sn)
+        orders = await every_item(lambda after: orders_of(connection, shop, book, now, found, PAGE, after))
+        messages = await every_item(
+            lambda after: messages_of(connection, shop, book, found, shipped_messages(), PAGE, after)
+        )
+        return case_view(found, book, now), orders, messages
 
-    found, orders, messages = _caught_up(shop, read)
+    found, orders, messages = read_views(shop, read)
     if as_json:
         print_json({"case": found, "orders": orders, "messages": messages})
         return
@@ -184,17 +156,6 @@ def case(shop: ShopArgument, case_id: CaseArgument, as_json: Json = False) -> No
     out.print(table)
     for message in messages:
         out.print(f"{message.order_sn} {message.title}: {message.text}")
-
-
-def _caught_up(shop: str, read: Callable[[ReadConnection, RuleBook], Awaitable[T]]) -> T:
-    """Read the views once they show all that is in the shop's log."""
-
-    async def work(program: Program) -> T:
-        await Worker(program.pool, program.book).catch_up(shop)
-        async with program.pool.read() as connection:
-            return await read(connection, program.book)
-
-    return with_program(work)
 
 
 def _pieces(count: int | None) -> str:

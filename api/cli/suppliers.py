@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from api.cli.terminal import Json, ShopArgument, moment, out, print_json, with_program
-from api.program import Program
-from infrastructure.projections.worker import Worker
+from api.cli.terminal import PAGE, Json, ShopArgument, moment, out, print_json, read_views
+from domain.rules.ruleset import RuleBook
+from infrastructure.database.pool import ReadConnection
+from infrastructure.queries.paging import every_item
 from infrastructure.queries.suppliers import SupplierRecord, list_suppliers
 from infrastructure.runtime import clock
 
@@ -27,19 +28,12 @@ def suppliers(
 ) -> None:
     """The suppliers of a shop: orders handed over, numbers in time, stockouts, and what is open."""
 
-    async def read(program: Program) -> list[SupplierRecord]:
-        await Worker(program.pool, program.book).catch_up(shop)
-        found: list[SupplierRecord] = []
-        async with program.pool.read() as connection:
-            after = ""
-            while True:
-                page = await list_suppliers(connection, shop, clock.now(), 500, after, since=since, until=until)
-                found += page.items
-                if page.next_key is None:
-                    return found
-                (after,) = page.next_key
+    async def read(connection: ReadConnection, _: RuleBook) -> list[SupplierRecord]:
+        return await every_item(
+            lambda after: list_suppliers(connection, shop, clock.now(), PAGE, after, since=since, until=until)
+        )
 
-    found = with_program(read)
+    found = read_views(shop, read)
     if as_json:
         print_json({"items": found})
         return

@@ -23,13 +23,16 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from api.moments import parse_day, parse_moment
 from api.program import Program, database
 from domain.calendar import BEIJING
 from domain.kernel import is_id
 from domain.rules.ruleset import RuleBook
+from infrastructure.database.pool import ReadConnection
 from infrastructure.files.sheets import UnreadableSheet
 from infrastructure.pinduoduo.exports import UnreadableExport
+from infrastructure.projections.worker import Worker
+from infrastructure.queries.errors import QueryError, UnknownCase, UnknownSku
+from infrastructure.queries.moments import parse_day, parse_moment
 from infrastructure.queries.reports import BadPeriod, Period
 from infrastructure.runtime.rule_sets import rule_book
 from infrastructure.runtime.settings import Settings
@@ -52,6 +55,9 @@ class Plain(Console):
 
 out = Plain(width=None if sys.stdout.isatty() else _WIDE)
 err = Plain(stderr=True)
+
+PAGE = 500
+"""Items of a list that are read at once."""
 
 T = TypeVar("T")
 
@@ -144,7 +150,43 @@ def with_program(work: Callable[[Program], Awaitable[T]]) -> T:
             return await work(program)
 
     with database(settings()) as url:
-        return asyncio.run(run(url))
+        try:
+            return asyncio.run(run(url))
+        except QueryError as error:
+            raise Failed(_sentence(error)) from None
+
+
+def _sentence(error: QueryError) -> str:
+    """Say why there is no answer, and which command helps."""
+    match error:
+        case UnknownSku():
+            return f"The shop has no SKU {error.sku_id}; no order names it, and nothing was told of it."
+        case UnknownCase():
+            shop = error.shop_id
+            return f"The shop has no stockout case {error.case_id}; `shiplock cases {shop}` lists those there are."
+        case _:
+            return str(error)
+
+
+def read_log(read: Callable[[ReadConnection, RuleBook], Awaitable[T]]) -> T:
+    """Read what comes from the log itself, which is never behind."""
+
+    async def work(program: Program) -> T:
+        async with program.pool.read() as connection:
+            return await read(connection, program.book)
+
+    return with_program(work)
+
+
+def read_views(shop: str, read: Callable[[ReadConnection, RuleBook], Awaitable[T]]) -> T:
+    """Read the views, once they show all that is in the shop's log."""
+
+    async def work(program: Program) -> T:
+        await Worker(program.pool, program.book).catch_up(shop)
+        async with program.pool.read() as connection:
+            return await read(connection, program.book)
+
+    return with_program(work)
 
 
 def bar(*columns: ProgressColumn) -> Progress:

@@ -8,21 +8,21 @@ from rich.table import Table
 from rich.text import Text
 
 from api.cli.terminal import (
-    Failed,
     Json,
     OrderArgument,
     ShopArgument,
     moment,
     out,
     print_json,
+    read_log,
     shown,
-    with_program,
     yuan,
 )
-from api.http.problems import Refused
-from api.http.routes.way_out import way_out_of
-from api.program import Program
+from domain.rules.ruleset import RuleBook
 from domain.stockout.way_out import Option, WayOut
+from infrastructure.database.pool import ReadConnection
+from infrastructure.queries.way_out import find_way_out
+from infrastructure.runtime import clock
 
 
 def way_out(
@@ -36,13 +36,10 @@ def way_out(
 ) -> None:
     """The ways out of an order, each with its price; sending something else is listed as the fraud it is."""
 
-    async def read(program: Program) -> WayOut:
-        try:
-            return await way_out_of(program, shop, number, at)
-        except Refused as refused:
-            raise Failed(refused.detail or refused.code) from None
+    async def read(connection: ReadConnection, book: RuleBook) -> WayOut:
+        return await find_way_out(connection, shop, number, book, at or clock.now())
 
-    found = with_program(read)
+    found = read_log(read)
     if as_json:
         print_json(found)
         return

@@ -12,6 +12,7 @@ from pydantic import Field
 from api.http.problems import wrong
 from api.http.requests import Parameters
 from api.http.responses import json_response
+from infrastructure.queries.paging import Page
 
 
 class Paged(Parameters):
@@ -40,6 +41,11 @@ def decode_cursor(cursor: str | None, kind: Any) -> Any:
         return key
     except (binascii.Error, ValueError, msgspec.DecodeError) as error:
         raise wrong("cursor", "not a cursor of this list") from error
+
+
+def page_response(page: Page[Any, Any]) -> Response:
+    """The response of a list that is read page by page."""
+    return listed(page.items, page.next_key)
 
 
 def listed(items: Sequence[Any], next_key: tuple[Any, ...] | None = None) -> Response:

@@ -9,13 +9,16 @@ from pydantic import BeforeValidator, Field
 
 from api.http.paging import Paged
 from api.http.requests import PRINTABLE, Parameters
-from api.moments import parse_day, parse_moment
 from domain.kernel import ID_PATTERN, ViolationKind
 from domain.order.deadlines import DeadlineKind, DeadlineState
 from domain.order.diff import By
+from domain.order.filters import DeadlineFilter, OrderFilter, ViolationFilter
 from domain.order.state import Status
 from domain.order.violations import AppealState
+from domain.viewpoint import Viewpoint
 from infrastructure.queries.lists import OrderSort
+from infrastructure.queries.moments import parse_day, parse_moment
+from infrastructure.queries.orders import DiffRequest
 
 
 def _plain(text: str) -> str:
@@ -70,6 +73,10 @@ class InThePast(Waiting):
         Moment | None, Field(description="As the log knew them then; by order number. Goes with `as_of`.")
     ] = None
 
+    @property
+    def viewpoint(self) -> Viewpoint:
+        return Viewpoint(self.as_of, self.known_at)
+
 
 class AtAMoment(Parameters):
     as_of: Annotated[Moment | None, Field(description="The order as it stood then, by what had happened.")] = None
@@ -77,6 +84,10 @@ class AtAMoment(Parameters):
     at_version: Annotated[int | None, Field(ge=1, le=2**31 - 1, description="The order after so many events.")] = (
         None
     )
+
+    @property
+    def viewpoint(self) -> Viewpoint:
+        return Viewpoint(self.as_of, self.known_at, self.at_version)
 
 
 class OrdersQuery(InThePast):
@@ -95,6 +106,16 @@ class OrdersQuery(InThePast):
     ] = None
     sort: OrderSort = "ship_by"
 
+    @property
+    def filter(self) -> OrderFilter:
+        return OrderFilter(
+            status=self.status,
+            locked=self.locked,
+            sku_id=self.sku_id,
+            due_before=self.due_before,
+            violation=self.violation,
+        )
+
 
 class ViolationsQuery(InThePast):
     kind: ViolationKind | None = None
@@ -105,11 +126,19 @@ class ViolationsQuery(InThePast):
         Field(description="Only what was not disputed, is still disputed, or came out like this."),
     ] = None
 
+    @property
+    def filter(self) -> ViolationFilter:
+        return ViolationFilter(kind=self.kind, since=self.since, until=self.until, appeal=self.appeal)
+
 
 class DeadlinesQuery(InThePast):
     kind: DeadlineKind | None = None
     due_before: Annotated[Moment | None, Field(description="Only deadlines due before this.")] = None
     state: DeadlineState | None = None
+
+    @property
+    def filter(self) -> DeadlineFilter:
+        return DeadlineFilter(kind=self.kind, due_before=self.due_before, state=self.state)
 
 
 class SkusQuery(Waiting):
@@ -166,6 +195,10 @@ class ReportQuery(Parameters):
         None
     )
 
+    @property
+    def viewpoint(self) -> Viewpoint:
+        return Viewpoint(self.as_of, self.known_at)
+
 
 class DiffQuery(Parameters):
     since: Annotated[str, Field(alias="from", max_length=64, description="A version or a time.")]
@@ -180,6 +213,10 @@ class DiffQuery(Parameters):
     known_at: Annotated[
         Moment | None, Field(description="Between times of `by=as_of`: by what the log knew then, at both.")
     ] = None
+
+    @property
+    def request(self) -> DiffRequest:
+        return DiffRequest(since=self.since, until=self.until, by=self.by, as_of=self.as_of, known_at=self.known_at)
 
 
 class CheckpointQuery(Parameters):

@@ -24,6 +24,16 @@ from infrastructure.commands.intents import Contended, Overloaded, StillRunning,
 from infrastructure.files.sheets import UnreadableSheet
 from infrastructure.jobs.backtests import TooMany
 from infrastructure.projections.builds import CannotDo
+from infrastructure.queries.errors import (
+    NotReached,
+    QueryError,
+    ReplayRunning,
+    UnknownCase,
+    UnknownOrder,
+    UnknownSku,
+    UnknownSupplier,
+    WrongParameter,
+)
 
 log = logging.getLogger("shiplock.api")
 
@@ -298,6 +308,16 @@ def wrong(name: str, detail: str, found_in: str = "query") -> Refused:
     return Refused("invalid_request", f"{name}: {detail}" if name else detail, errors=[error])
 
 
+_OF_QUERIES: dict[type[QueryError], ProblemCode] = {
+    UnknownOrder: "unknown_order",
+    UnknownSku: "unknown_sku",
+    UnknownCase: "unknown_case",
+    UnknownSupplier: "unknown_supplier",
+    NotReached: "not_reached",
+    ReplayRunning: "overloaded",
+}
+"""The problem that each error of a query is; a parameter that makes no sense is an invalid request."""
+
 _IN_A_PATH = "/:@!$&'()*+,;=~"
 """What stands for itself in the path of a URI (RFC 3986)."""
 
@@ -340,6 +360,10 @@ def answer_to(error: Exception, method: str, path: str) -> Response:
 def refused(error: Exception) -> Refused | None:
     """What an error means to the client; ``None`` for one that nobody expected, which is a defect."""
     match error:
+        case WrongParameter():
+            return wrong(error.parameter, error.detail)
+        case QueryError():
+            return Refused(_OF_QUERIES[type(error)], str(error))
         case Refused():
             return error
         case RequestValidationError():

@@ -9,10 +9,10 @@ import msgspec
 from domain.history import Recorded
 from domain.order.events import OrderEvent
 from domain.order.fold import fold
+from domain.order.order_at import OrderAt
 from domain.order.view import view
 from domain.order.warnings import RelatedFacts, plain_number
 from domain.rules.ruleset import RuleBook
-from domain.viewpoint import Seen
 
 By = Literal["as_of", "known_at"]
 """Which of an event's two times decides whether it may be seen."""
@@ -47,7 +47,7 @@ class OrderDiff(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...]
 
 
-def diff(order_sn: str, book: RuleBook, since: Seen, until: Seen) -> tuple[Change, ...]:
+def diff(order_sn: str, book: RuleBook, since: OrderAt, until: OrderAt) -> tuple[Change, ...]:
     """The changes that lead from an order as it is seen from one moment to how it is seen from another.
 
     Every event is judged at the first moment, so what an event changed and what time changed stay apart. What
@@ -55,21 +55,21 @@ def diff(order_sn: str, book: RuleBook, since: Seen, until: Seen) -> tuple[Chang
     """
     known = {recorded.version for recorded in since.history}
     seen = list(since.history)
-    before = _fields(order_sn, seen, book, since.at, since.related_facts)
+    before = _fields(order_sn, seen, book, since.judged_at, since.related_facts)
     related_facts = _related_facts_of_events(since, until)
     changes: list[Change] = []
     for recorded in until.history:
         if recorded.version in known:
             continue
         seen = sorted([*seen, recorded], key=lambda event: event.version)
-        after = _fields(order_sn, seen, book, since.at, related_facts)
+        after = _fields(order_sn, seen, book, since.judged_at, related_facts)
         changes += _changes(before, after, recorded)
         before = after
-    changes += _changes(before, _fields(order_sn, until.history, book, until.at, until.related_facts), None)
+    changes += _changes(before, _fields(order_sn, until.history, book, until.judged_at, until.related_facts), None)
     return tuple(changes)
 
 
-def _related_facts_of_events(since: Seen, until: Seen) -> RelatedFacts:
+def _related_facts_of_events(since: OrderAt, until: OrderAt) -> RelatedFacts:
     """The related facts as events are added: those at first, and those that only matter because of an event."""
     looked_up = {plain_number(parcel.tracking_number) for parcel in since.order.current_parcels}
     uses = [use for use in until.related_facts.uses if use.tracking_number not in looked_up]

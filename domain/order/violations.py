@@ -62,6 +62,10 @@ class Violation(msgspec.Struct, frozen=True, gc=False):
             return "none"
         return self.appeal.outcome or "open"
 
+    def stands_at(self, at: datetime) -> bool:
+        """Whether it can be claimed at a moment."""
+        return self.stands_from <= at and self.arose_at <= at
+
     @property
     def counts(self) -> bool:
         """Whether it weighs on the shop: an overturned one does not."""

@@ -1,15 +1,15 @@
 """An order's history with those of the SKUs it was applied for, on which its ``delist_sku`` depends."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import NamedTuple
 
-from domain.history import Recorded, visible
+from domain.history import Recorded
 from domain.order.events import OrderEvent, StockoutRequested
 from domain.order.fold import fold
 from domain.sku.events import SkuEvent
 from domain.sku.state import Sku
 from domain.sku.state import fold as fold_sku
+from domain.viewpoint import Viewpoint, visible
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER, OF_SKU
@@ -21,12 +21,9 @@ class OrderHistory(NamedTuple):
     order: list[Recorded[OrderEvent]]
     skus: Mapping[str, Sequence[Recorded[SkuEvent]]]
 
-    def skus_at(self, *, as_of: datetime | None = None, known_at: datetime | None = None) -> Mapping[str, Sku]:
+    def skus_at(self, viewpoint: Viewpoint) -> Mapping[str, Sku]:
         """The SKUs as they stood."""
-        return {
-            sku_id: fold_sku(sku_id, visible(history, as_of=as_of, known_at=known_at))
-            for sku_id, history in self.skus.items()
-        }
+        return {sku_id: fold_sku(sku_id, visible(history, viewpoint)) for sku_id, history in self.skus.items()}
 
 
 async def read_orders(connection: ReadConnection, shop_id: str, numbers: Sequence[str]) -> dict[str, OrderHistory]:

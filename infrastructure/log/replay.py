@@ -26,10 +26,11 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from domain.history import Recorded, visible
+from domain.history import Recorded
 from domain.order.events import OrderEvent
 from domain.order.fold import fold
 from domain.order.state import Order
+from domain.viewpoint import Viewpoint, visible
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.histories import Range, cut, read_range
 from infrastructure.log.log import Histories, read_histories
@@ -278,7 +279,7 @@ def _orders(
 
 
 def _folded(stream: str, history: list[Recorded[OrderEvent]], as_of: datetime | None) -> Order:
-    return fold(OF_ORDER.id_of(stream), history if as_of is None else visible(history, as_of=as_of))
+    return fold(OF_ORDER.id_of(stream), history if as_of is None else visible(history, Viewpoint(as_of)))
 
 
 async def _read(

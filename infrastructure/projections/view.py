@@ -6,33 +6,17 @@ update and a rebuild, which both call ``rows``, can't disagree.
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
-from domain.order.deadlines import Clocks, clocks
+from domain.order.judged import Judged
 from domain.order.state import Order
-from domain.order.violations import Violation, ladder
-from domain.rules.ruleset import RuleBook, RuleSet
+from domain.rules.ruleset import RuleBook
 from infrastructure.log.streams import OF_ORDER, AnyKind, State
 
 Row = tuple[Any, ...]
 
 FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
 """Stands for "no such time" in columns that are sorted by; it sorts last."""
-
-
-class Judged(NamedTuple):
-    """A folded order with the rules that govern it, the clocks they set, and the rules broken or still to be."""
-
-    order: Order
-    rules: RuleSet
-    clocks: Clocks
-    violations: tuple[Violation, ...]
-
-    @classmethod
-    def by(cls, book: RuleBook, order: Order) -> Self:
-        rules = book.governing(order)
-        running = clocks(order, rules)
-        return cls(order, rules, running, ladder(order, rules, running))
 
 
 class Column(NamedTuple):

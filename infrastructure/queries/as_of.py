@@ -1,7 +1,7 @@
-"""Lists of a shop as of a moment: by what had happened by then, by what the log knew then, or by both.
+"""The lists of a shop as of a moment: by what had happened by then, by what the log knew then, or by both.
 
-No view is asked: every order is folded from exactly the events that may be seen, and judged at that moment. What an
-item of a list is, the views say (``rows``) and the domain.
+The views are not read. Every order is folded from exactly the events that count, and judged at that moment, so a
+page goes by order number. Its items are those that ``lists`` shows.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -10,26 +10,24 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from domain.history import visible
-from domain.kernel import ViolationKind
-from domain.order.deadlines import DeadlineKind, DeadlineState, deadlines
+from domain.order.deadlines import deadlines
+from domain.order.filters import DeadlineFilter, OrderFilter, ViolationFilter
 from domain.order.fold import fold
-from domain.order.state import Order
+from domain.order.judged import Judged
 from domain.order.view import deadline_view, violation_view
-from domain.order.violations import AppealState
 from domain.rules.ruleset import RuleBook
 from domain.sku.state import Sku
+from domain.viewpoint import Viewpoint, visible
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.loading import read_orders
 from infrastructure.log.log import positions_known_at, read_head
 from infrastructure.log.replay import Task, replay, stretches
 from infrastructure.log.streams import OF_ORDER
-from infrastructure.projections.view import Judged
 from infrastructure.projections.views import ORDERS
-from infrastructure.queries.lists import WAITING, ListedDeadline, ListedViolation, OrderSummary, Page, summary_of
-from infrastructure.queries.scanning import page_of
+from infrastructure.queries.lists import ListedDeadline, ListedViolation, OrderSummary, summary_of
+from infrastructure.queries.paging import OrderKey, Page, page_by_order
 
-# From the log itself: a view may be behind, and an order may be told of long after what happened to it.
+# From the log itself: a view may be behind, and the log may hear of an order long after what happened to it.
 _NUMBERS = """
 SELECT stream FROM event
 WHERE shop_id = %(shop_id)s AND stream >= %(first)s AND stream < %(beyond)s AND version = 1
@@ -39,141 +37,103 @@ ORDER BY stream LIMIT %(limit)s
 T = TypeVar("T")
 
 
-class Moment(NamedTuple):
-    """What may be seen: what had happened by ``as_of``, what the log knew at ``known_at``, or what is both."""
-
-    as_of: datetime | None = None
-    known_at: datetime | None = None
-
-    @property
-    def judged_at(self) -> datetime:
-        """Deadlines and violations are judged at ``as_of``, without it at ``known_at``."""
-        at = self.as_of or self.known_at
-        assert at is not None
-        return at
-
-
-class Seen(NamedTuple):
-    """An order as it stood at a moment, judged, with the SKUs it was applied for as they stood then."""
+class _OrderOfList(NamedTuple):
+    """An order as it stood at a viewpoint, judged at ``at``, with the SKUs it was applied for."""
 
     judged: Judged
     skus: Mapping[str, Sku]
     at: datetime
-
-    @property
-    def order(self) -> Order:
-        return self.judged.order
 
 
 async def orders_at(
     connection: ReadConnection,
     shop_id: str,
     book: RuleBook,
-    moment: Moment,
+    viewpoint: Viewpoint,
+    now: datetime,
+    filter: OrderFilter,
     limit: int,
-    after: tuple[str, int] | None = None,
-    *,
-    status: str | None = None,
-    locked: bool | None = None,
-    sku_id: str | None = None,
-    due_before: datetime | None = None,
-    violation: ViolationKind | None = None,
-) -> Page[OrderSummary]:
-    """What ``lists.list_orders`` finds, at a moment; by order number."""
+    after: OrderKey | None = None,
+) -> Page[OrderSummary, OrderKey]:
+    """What ``lists.list_orders`` shows, at a viewpoint; by order number."""
     columns = [column.name for column in ORDERS.columns]
 
-    def found(seen: Seen) -> Sequence[OrderSummary]:
-        (values,) = ORDERS.rows(seen.judged)
-        row = dict(zip(columns, values, strict=True))
-        stands_from = row[f"{violation}_from"] if violation else None
-        meant = (
-            status in (None, row["status"])
-            and locked in (None, row["locked"])
-            and (sku_id is None or sku_id in row["sku_ids"])
-            and (due_before is None or (row["status"] in WAITING and row["ship_by_key"] < due_before))
-            and (violation is None or (stands_from is not None and stands_from <= seen.at))
-        )
-        return [summary_of(seen.order.order_sn, row)] if meant else []
+    def items_of(found: _OrderOfList) -> Sequence[OrderSummary]:
+        if not filter.matches(found.judged, found.at):
+            return ()
+        (row,) = ORDERS.rows(found.judged)
+        return [summary_of(found.judged.order.order_sn, dict(zip(columns, row, strict=True)))]
 
-    return await _page(connection, shop_id, book, moment, limit, after, found)
+    return await _page(connection, shop_id, book, viewpoint, now, limit, after, items_of)
 
 
 async def deadlines_at(
     connection: ReadConnection,
     shop_id: str,
     book: RuleBook,
-    moment: Moment,
+    viewpoint: Viewpoint,
+    now: datetime,
+    filter: DeadlineFilter,
     limit: int,
-    after: tuple[str, int] | None = None,
-    *,
-    kind: DeadlineKind | None = None,
-    due_before: datetime | None = None,
-    state: DeadlineState | None = None,
-) -> Page[ListedDeadline]:
-    """What ``lists.list_deadlines`` finds, at a moment; by order number, an order's in the order of its life."""
+    after: OrderKey | None = None,
+) -> Page[ListedDeadline, OrderKey]:
+    """What ``lists.list_deadlines`` shows, at a viewpoint; by order number, an order's in the order of its life."""
 
-    def found(seen: Seen) -> Sequence[ListedDeadline]:
-        order, rules, running, _ = seen.judged
-        shown = [deadline_view(each, seen.at) for each in deadlines(order, rules, running, seen.skus)]
+    def items_of(found: _OrderOfList) -> Sequence[ListedDeadline]:
+        order, rules, running, _ = found.judged
         return [
-            ListedDeadline(**msgspec.structs.asdict(each), order_sn=order.order_sn)
-            for each in shown
-            if kind in (None, each.kind)
-            and state in (None, each.state)
-            and (due_before is None or (each.due_at is not None and each.due_at < due_before))
+            ListedDeadline(**msgspec.structs.asdict(deadline_view(each, found.at)), order_sn=order.order_sn)
+            for each in deadlines(order, rules, running, found.skus)
+            if filter.matches(each, found.at)
         ]
 
-    return await _page(connection, shop_id, book, moment, limit, after, found)
+    return await _page(connection, shop_id, book, viewpoint, now, limit, after, items_of)
 
 
 async def violations_at(
     connection: ReadConnection,
     shop_id: str,
     book: RuleBook,
-    moment: Moment,
+    viewpoint: Viewpoint,
+    now: datetime,
+    filter: ViolationFilter,
     limit: int,
-    after: tuple[str, int] | None = None,
-    *,
-    kind: ViolationKind | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    appeal: AppealState | None = None,
-) -> Page[ListedViolation]:
-    """What ``lists.list_violations`` finds, at a moment; by order number, an order's as they arose."""
+    after: OrderKey | None = None,
+) -> Page[ListedViolation, OrderKey]:
+    """What ``lists.list_violations`` shows, at a viewpoint; by order number, an order's as they arose."""
 
-    def found(seen: Seen) -> Sequence[ListedViolation]:
+    def items_of(found: _OrderOfList) -> Sequence[ListedViolation]:
         return [
-            ListedViolation.of(violation_view(each), seen.order.order_sn)
-            for each in seen.judged.violations
-            if each.stands_from <= seen.at
-            and each.arose_at <= seen.at
-            and kind in (None, each.kind)
-            and (since is None or each.arose_at >= since)
-            and (until is None or each.arose_at < until)
-            and appeal in (None, each.appeal_state)
+            ListedViolation.of(violation_view(each), found.judged.order.order_sn)
+            for each in found.judged.violations
+            if filter.matches(each, found.at)
         ]
 
-    return await _page(connection, shop_id, book, moment, limit, after, found)
+    return await _page(connection, shop_id, book, viewpoint, now, limit, after, items_of)
 
 
 OnProgress = Callable[[int, int], None]
-"""Told how many events are folded, and of how many."""
+"""Is called with how many events are folded, and of how many."""
 
 
 async def every_order_at(
-    url: str, shop_id: str, moment: Moment, task: Task[T], on_progress: OnProgress = lambda done, total: None
+    url: str,
+    shop_id: str,
+    viewpoint: Viewpoint,
+    task: Task[T],
+    on_progress: OnProgress = lambda done, total: None,
 ) -> AsyncIterator[T]:
-    """What a task makes of all orders of a shop as they could be seen, stretch by stretch, over all cores.
+    """What a task makes of all orders of a shop as they stood, a part of the shop at a time, over all cores.
 
     Raises ``ReplayFailed``.
     """
     async with await ReadConnection.connect(url, autocommit=True) as connection:
         head = await read_head(connection, shop_id)
-        if moment.known_at is not None:
-            head = (await positions_known_at(connection, {shop_id: head}, moment.known_at))[shop_id]
+        if viewpoint.known_at is not None:
+            head = (await positions_known_at(connection, {shop_id: head}, viewpoint.known_at))[shop_id]
         planned = await stretches(connection, shop_id, head)
     done, total = 0, sum(stretch.range.events for stretch in planned)
-    async for replayed in replay(url, planned, task, as_of=moment.as_of):
+    async for replayed in replay(url, planned, task, as_of=viewpoint.as_of):
         yield replayed.result
         done += replayed.events
         on_progress(done, total)
@@ -183,12 +143,15 @@ async def _page(
     connection: ReadConnection,
     shop_id: str,
     book: RuleBook,
-    moment: Moment,
+    viewpoint: Viewpoint,
+    now: datetime,
     limit: int,
-    after: tuple[str, int] | None,
-    found: Callable[[Seen], Sequence[T]],
-) -> Page[T]:
-    async def numbers_from(first: str, count: int) -> list[str]:
+    after: OrderKey | None,
+    items_of: Callable[[_OrderOfList], Sequence[T]],
+) -> Page[T, OrderKey]:
+    at = viewpoint.judged_at(now)
+
+    async def orders_from(first: str, count: int) -> list[str]:
         prefix = OF_ORDER.prefix
         cursor = await connection.execute(
             _NUMBERS,
@@ -201,14 +164,12 @@ async def _page(
         )
         return [OF_ORDER.id_of(stream) for (stream,) in await cursor.fetchall()]
 
-    async def items_of(numbers: Sequence[str]) -> dict[str, Sequence[T]]:
-        as_of, known_at = moment
+    async def items_by_order(numbers: Sequence[str]) -> dict[str, Sequence[T]]:
         items: dict[str, Sequence[T]] = {}
         for number, history in (await read_orders(connection, shop_id, numbers)).items():
-            order = fold(number, visible(history.order, as_of=as_of, known_at=known_at))
-            skus = history.skus_at(as_of=as_of, known_at=known_at)
-            seen = Seen(Judged.by(book, order), skus, moment.judged_at)
-            items[number] = found(seen) if order.version else ()
+            order = fold(number, visible(history.order, viewpoint))
+            found = _OrderOfList(Judged.by(book, order), history.skus_at(viewpoint), at)
+            items[number] = items_of(found) if order.version else ()
         return items
 
-    return await page_of(limit, after, numbers_from, items_of)
+    return await page_by_order(limit, after, orders_from, items_by_order)

@@ -4,7 +4,7 @@ SQL selects orders that may be; whether one is, the domain says (``domain.order.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -15,9 +15,14 @@ from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
-from infrastructure.queries.lists import Page
+from infrastructure.projections.views import PARCELS
+from infrastructure.queries.paging import OrderKey, Page, page_by_order
 from infrastructure.queries.related_facts import read_related_facts, related_facts_request
-from infrastructure.queries.scanning import page_of
+
+VIEWS = (PARCELS,)
+"""The views that this query reads."""
+
+USUAL_PERIOD = timedelta(days=31)
 
 _ORDERS = """
 SELECT DISTINCT p.order_sn FROM parcel_list p
@@ -39,6 +44,12 @@ class DoubtfulShipment(msgspec.Struct, frozen=True):
     warnings: tuple[OrderWarning, ...]
 
 
+def period(since: datetime | None, until: datetime | None, now: datetime) -> tuple[datetime, datetime]:
+    """Which uploads are looked at: those of the last 31 days, and those that say they will be, if not told."""
+    until = until or now + timedelta(days=1)
+    return since or until - USUAL_PERIOD, until
+
+
 async def list_doubtful(
     connection: ReadConnection,
     shop_id: str,
@@ -46,14 +57,14 @@ async def list_doubtful(
     since: datetime,
     until: datetime,
     limit: int,
-    after: tuple[str, int] | None = None,
-) -> Page[DoubtfulShipment]:
+    after: OrderKey | None = None,
+) -> Page[DoubtfulShipment, OrderKey]:
     """Orders with a doubtful number among those that went up from ``since`` till ``until``, by order number.
 
     A page may hold fewer than ``limit`` and still have a next one: the work of one page is bounded.
     """
 
-    async def numbers_from(first: str, count: int) -> list[str]:
+    async def orders_from(first: str, count: int) -> list[str]:
         cursor = await connection.execute(
             _ORDERS, {"shop_id": shop_id, "since": since, "until": until, "first": first, "limit": count}
         )
@@ -73,4 +84,4 @@ async def list_doubtful(
             found[order.order_sn] = [shown] if warned else []
         return found
 
-    return await page_of(limit, after, numbers_from, items_of)
+    return await page_by_order(limit, after, orders_from, items_of)

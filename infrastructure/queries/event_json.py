@@ -1,13 +1,19 @@
-"""Stored events as clients and auditors see them."""
+"""Stored events as clients and auditors see them: of one order or SKU, and of a whole shop in its feed."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Self
+from typing import NamedTuple, Self
 
 import msgspec
 
+from infrastructure.database.pool import ReadConnection
 from infrastructure.log.codec import decode_metadata
-from infrastructure.log.log import StoredEvent
+from infrastructure.log.log import StoredEvent, read_feed
 from infrastructure.log.streams import ORDER, SKU
+from infrastructure.queries.paging import Page
+
+VersionKey = tuple[int]
+"""The key of a history: the last version that was shown."""
 
 
 class StoredEventView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -46,3 +52,32 @@ class StoredEventView(msgspec.Struct, frozen=True, omit_defaults=True):
             order_sn=stored.stream.removeprefix(ORDER) if stored.stream.startswith(ORDER) else None,
             sku_id=stored.stream.removeprefix(SKU) if stored.stream.startswith(SKU) else None,
         )
+
+
+def page_of_history(
+    history: Sequence[StoredEvent], limit: int | None, after: VersionKey | None
+) -> Page[StoredEventView, VersionKey]:
+    """Some events of an order or SKU behind a version; without a limit all of them."""
+    rest = [event for event in history if after is None or event.version > after[0]]
+    shown = rest[:limit]
+    last = (shown[-1].version,) if len(rest) > len(shown) else None
+    return Page([StoredEventView.of(event) for event in shown], last)
+
+
+class FeedPage(NamedTuple):
+    """Events behind a position. ``searched`` is the position to go on behind, ``has_more`` whether to do so now."""
+
+    events: list[StoredEventView]
+    searched: int
+    has_more: bool
+
+
+async def feed(
+    connection: ReadConnection, shop_id: str, after: int, limit: int, types: Sequence[str] | None
+) -> FeedPage:
+    """The shop's next events, of some types or of all, in the order they were recorded.
+
+    The work of a page is bounded: one that looks for a rare type may hold nothing and still have a next one.
+    """
+    stored, searched, has_more = await read_feed(connection, shop_id, after, limit, types)
+    return FeedPage([StoredEventView.of(event) for event in stored], searched, has_more)

@@ -1,33 +1,41 @@
-"""Reading the views: bounded pages by key, never by offset.
+"""The lists of a shop as they are now: orders, deadlines and violations, read from the views.
 
-Each page goes on behind the last row's sorting key. Whatever depends on the moment of asking is
-compared here: a deadline's state, a violation's standing.
+Pages are bounded and go by key, never by offset: each begins behind the last row's sorting key. A view does not
+depend on the moment, so a deadline's state and a violation's standing are compared here. Which rows a filter means,
+``domain.order.filters`` says; the SQL repeats it so that an index serves it.
 
-Read are the SQL views that show the active builds' tables (``builds``).
+The tables are SQL views over the tables of the active builds (``builds``).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Literal, Self, TypeVar, get_args
+from typing import Any, Literal, Self, TypeVar, cast, get_args
 
 import msgspec
 from psycopg import sql
+from psycopg.rows import TupleRow
 
-from domain.kernel import ViolationKind
 from domain.order.deadlines import Deadline, DeadlineKind, DeadlineState
 from domain.order.events import Line
+from domain.order.filters import WAITING, DeadlineFilter, OrderFilter, ViolationFilter
 from domain.order.state import Status
 from domain.order.view import DeadlineView, ShipmentLock, ViolationView
-from domain.order.violations import AppealState
 from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.view import FAR_FUTURE
 from infrastructure.projections.views.deadlines import ENDS, KINDS, LANES
 from infrastructure.projections.views.orders import decode_lines, decode_lock, decode_numbers
 from infrastructure.projections.views.violations import decode_appeal
+from infrastructure.queries.paging import Page
 
 OrderSort = Literal["ship_by", "-placed_at"]
-Key = tuple[Any, ...]
+OrderListKey = tuple[datetime, str]
+"""The ship-by or the time of placing, and the order number."""
+
+DeadlineKey = tuple[datetime, str, int]
+"""When it is due, the order, and which of its deadlines."""
+
+ViolationKey = tuple[datetime, str]
+"""When it arose, and its id."""
 
 _UNLOCKED = ShipmentLock(locked=False, holds=())
 
@@ -66,61 +74,43 @@ class ListedViolation(ViolationView, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """Some rows, and the key behind which the next page begins; ``None`` when there is no more."""
-
-    items: list[T]
-    next_key: Key | None
-
-
-WAITING = ("awaiting_shipment", "stockout_review")
-"""The statuses of orders that still need a tracking number; the second is locked always."""
+K = TypeVar("K", bound=tuple[Any, ...])
 
 
 async def list_orders(
     connection: ReadConnection,
     shop_id: str,
     at: datetime,
+    filter: OrderFilter,
     limit: int,
-    after: Key | None = None,
+    after: OrderListKey | None = None,
     *,
     sort: OrderSort = "ship_by",
-    status: str | None = None,
-    locked: bool | None = None,
-    sku_id: str | None = None,
-    due_before: datetime | None = None,
-    violation: ViolationKind | None = None,
-) -> Page[OrderSummary]:
-    """Orders of a shop, by ship-by (those without one last) or newest first.
-
-    ``due_before`` finds orders that still wait for a tracking number and must have one before then;
-    ``violation`` those on which such a violation stands at ``at`` and counts.
-    """
+) -> Page[OrderSummary, OrderListKey]:
+    """Orders of a shop, by ship-by (those without one last) or newest first; violations are judged at ``at``."""
     statuses = [
         each
-        for each in ([status] if status else get_args(Status))
-        if (due_before is None or each in WAITING) and (locked is not False or each != "stockout_review")
+        for each in ([filter.status] if filter.status else get_args(Status))
+        if (filter.due_before is None or each in WAITING)
+        and (filter.locked is not False or each != "stockout_review")
     ]
     where: list[sql.Composable] = [sql.SQL("o.shop_id = %(shop_id)s AND o.status = l.status")]
-    if locked is not None:
-        where.append(sql.SQL("o.locked") if locked else sql.SQL("NOT o.locked"))
-    if sku_id is not None:
+    if filter.locked is not None:
+        where.append(sql.SQL("o.locked") if filter.locked else sql.SQL("NOT o.locked"))
+    if filter.sku_id is not None:
         where.append(sql.SQL("o.sku_ids @> ARRAY[%(sku_id)s::text]"))
-    if due_before is not None:
+    if filter.due_before is not None:
         where.append(sql.SQL("o.ship_by_key < %(due_before)s"))
-    if violation is not None:
-        stands = sql.Identifier("o", f"{violation}_from")
+    if filter.violation is not None:
+        stands = sql.Identifier("o", f"{filter.violation}_from")
         where.append(sql.SQL("{stands} IS NOT NULL AND {stands} <= %(at)s").format(stands=stands))
     key = ("ship_by_key", "order_sn") if sort == "ship_by" else ("placed_at", "order_sn")
     descending = sort == "-placed_at"
     parameters = {
         "shop_id": shop_id,
         "statuses": statuses,
-        "sku_id": sku_id,
-        "due_before": due_before,
+        "sku_id": filter.sku_id,
+        "due_before": filter.due_before,
         "at": at,
     }
     return await _page(
@@ -162,7 +152,7 @@ _SUMMARY = sql.SQL("o.order_sn, {}").format(
 )
 
 
-def _listed_order(row: Sequence[Any]) -> OrderSummary:
+def _listed_order(row: TupleRow) -> OrderSummary:
     order_sn, *values = row[: 1 + len(_SUMMARY_COLUMNS)]
     return summary_of(order_sn, dict(zip(_SUMMARY_COLUMNS, values, strict=True)))
 
@@ -183,28 +173,25 @@ async def list_deadlines(
     connection: ReadConnection,
     shop_id: str,
     at: datetime,
+    filter: DeadlineFilter,
     limit: int,
-    after: Key | None = None,
-    *,
-    kind: DeadlineKind | None = None,
-    due_before: datetime | None = None,
-    state: DeadlineState | None = None,
-) -> Page[ListedDeadline]:
+    after: DeadlineKey | None = None,
+) -> Page[ListedDeadline, DeadlineKey]:
     """Deadlines of a shop by when they are due, with their state at ``at``; those of unknown time last."""
     lanes = [
         (LANES[each, end], since or "-infinity", until or "infinity", delisted)
-        for each in ([kind] if kind else KINDS)
-        for end, since, until, delisted in _ends_of(each, state, at.isoformat())
+        for each in ([filter.kind] if filter.kind else KINDS)
+        for end, since, until, delisted in _ends_of(each, filter.state, at.isoformat())
     ]
     where = [
         sql.SQL("d.shop_id = %(shop_id)s AND d.lane = l.lane AND d.due_key >= l.since AND d.due_key < l.until"),
         sql.SQL("(l.delisted IS NULL OR l.delisted = ({} IS NOT NULL))").format(_DELISTED_AT),
     ]
-    if due_before is not None:
+    if filter.due_before is not None:
         where.append(sql.SQL("d.due_key < %(due_before)s"))
     numbers, since, until, delisted = zip(*lanes, strict=True)
 
-    def listed(row: Sequence[Any]) -> ListedDeadline:
+    def listed(row: TupleRow) -> ListedDeadline:
         kind, due_key, met_at, settled, tracking_number, order_sn, sku_id, supplier_id, delisted_at = row[:9]
         if delisted_at is not None:
             met_at, settled = delisted_at, "met"
@@ -224,7 +211,7 @@ async def list_deadlines(
         ("due_key", "order_sn", "number"),
         {
             "shop_id": shop_id,
-            "due_before": due_before,
+            "due_before": filter.due_before,
             "lanes": list(numbers),
             "since": list(since),
             "until": list(until),
@@ -269,29 +256,25 @@ async def list_violations(
     connection: ReadConnection,
     shop_id: str,
     at: datetime,
+    filter: ViolationFilter,
     limit: int,
-    after: Key | None = None,
-    *,
-    kind: ViolationKind | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    appeal: AppealState | None = None,
-) -> Page[ListedViolation]:
-    """Violations of a shop that stand at ``at``, by when they arose: from ``since`` on and before ``until``."""
+    after: ViolationKey | None = None,
+) -> Page[ListedViolation, ViolationKey]:
+    """Violations of a shop that stand at ``at``, by when they arose."""
     where: list[sql.Composable] = [
         sql.SQL("v.shop_id = %(shop_id)s AND v.stands_from <= %(at)s AND v.arose_at <= %(at)s")
     ]
-    if kind is not None:
+    if filter.kind is not None:
         where.append(sql.SQL("v.kind = %(kind)s"))
-    if since is not None:
+    if filter.since is not None:
         where.append(sql.SQL("v.arose_at >= %(since)s"))
-    if until is not None:
+    if filter.until is not None:
         where.append(sql.SQL("v.arose_at < %(until)s"))
-    if appeal is not None:
+    if filter.appeal is not None:
         # Written out, so that the planner sees whether the index of those that were disputed will do.
-        where.append(sql.SQL("v.appeal_state = {}").format(sql.Literal(appeal)))
+        where.append(sql.SQL("v.appeal_state = {}").format(sql.Literal(filter.appeal)))
 
-    def listed(row: Sequence[Any]) -> ListedViolation:
+    def listed(row: TupleRow) -> ListedViolation:
         violation_id, kind, cause, arose_at, penalty_fen, rule, appeal_by, appeal, order_sn = row[:9]
         return ListedViolation(
             violation_id,
@@ -315,7 +298,7 @@ async def list_violations(
         "v",
         where,
         ("arose_at", "violation_id"),
-        {"shop_id": shop_id, "kind": kind, "since": since, "until": until, "at": at},
+        {"shop_id": shop_id, "kind": filter.kind, "since": filter.since, "until": filter.until, "at": at},
         limit,
         after,
         listed,
@@ -331,12 +314,12 @@ async def _page(
     sorted_by: tuple[str, ...],
     parameters: dict[str, Any],
     limit: int,
-    after: Key | None,
-    item: Callable[[Sequence[Any]], T],
+    after: K | None,
+    item: Callable[[TupleRow], T],
     *,
     descending: bool = False,
     lanes: sql.SQL | None = None,
-) -> Page[T]:
+) -> Page[T, K]:
     """One page of a table in the order of a key, which must be unique; one row more tells if there is a next.
 
     With ``lanes`` a page of each lane is read by index, and the page is made of those.
@@ -364,7 +347,7 @@ async def _page(
     query = sql.SQL("SELECT {}, {} FROM {} {}").format(columns, sql.SQL(", ").join(key), rows, first)
     cursor = connection.cursor(binary=True)
     await cursor.execute(query, parameters)
-    found = await cursor.fetchall()
-    shown = found[:limit]
-    next_key = tuple(shown[-1][-len(key) :]) if len(found) > limit else None
+    fetched = await cursor.fetchall()
+    shown = fetched[:limit]
+    next_key = cast(K, tuple(shown[-1][-len(key) :])) if len(fetched) > limit else None
     return Page([item(row) for row in shown], next_key)

@@ -13,16 +13,22 @@ import msgspec
 
 from domain.calendar import BEIJING
 from domain.order.events import Line
+from domain.order.judged import Judged
 from domain.order.state import Order
 from domain.order.violations import Violation
 from domain.rules.ruleset import RuleBook
+from domain.viewpoint import Viewpoint
 from infrastructure.database.pool import ReadConnection
-from infrastructure.projections.view import Judged
-from infrastructure.queries.as_of import Moment, OnProgress, every_order_at
-from infrastructure.queries.lists import Page
+from infrastructure.projections.views import ORDERS, VIOLATIONS
+from infrastructure.queries.as_of import OnProgress, every_order_at
+from infrastructure.queries.paging import Page
 from infrastructure.queries.reports import Period
 
 By = Literal["order", "sku", "day"]
+PenaltyKey = tuple[str]
+
+VIEWS = (VIOLATIONS, ORDERS)
+"""The views that the sums are read from."""
 
 _BROKEN = """
 SELECT v.order_sn, v.violation_id, v.arose_at, v.penalty_fen FROM violation_list v
@@ -87,8 +93,8 @@ async def penalty_sums(
     period: Period,
     at: datetime,
     limit: int,
-    after: str | None = None,
-) -> Page[PenaltySum]:
+    after: PenaltyKey | None = None,
+) -> Page[PenaltySum, PenaltyKey]:
     """Sums over a period as they stand at a moment, by key."""
     query = _SUMMED.format(broken=_BROKEN, attributed=_ATTRIBUTED[by])
     cursor = connection.cursor(binary=True)
@@ -100,7 +106,7 @@ async def penalty_sums(
             "beijing": BEIJING.utcoffset(None),
             "since": datetime.combine(period.first, time(), BEIJING),
             "until": datetime.combine(period.last + timedelta(days=1), time(), BEIJING),
-            "after": after or "",
+            "after": after[0] if after else "",
             "limit": limit + 1,
         },
     )
@@ -191,20 +197,21 @@ async def penalty_sums_at(
     book: RuleBook,
     by: By,
     period: Period,
-    moment: Moment,
+    viewpoint: Viewpoint,
+    now: datetime,
     limit: int | None = None,
-    after: str | None = None,
+    after: PenaltyKey | None = None,
     *,
     on_progress: OnProgress = lambda done, total: None,
-) -> Page[PenaltySum]:
+) -> Page[PenaltySum, PenaltyKey]:
     """The sums as they stood at another moment, from exactly the events that may be seen from it; by key.
 
     The whole shop is folded, for every page of them. Raises ``ReplayFailed``.
     """
     most = None if limit is None else limit + 1
-    summing = _Summing(book, by, period, moment.judged_at, after or "", most)
+    summing = _Summing(book, by, period, viewpoint.judged_at(now), after[0] if after else "", most)
     sums: dict[str, _Sum] = {}
-    async for part in every_order_at(url, shop_id, moment, summing, on_progress):
+    async for part in every_order_at(url, shop_id, viewpoint, summing, on_progress):
         for key, found in part.items():
             sums.setdefault(key, _Sum()).add(found)
     items = [PenaltySum(key, **msgspec.structs.asdict(sums[key])) for key in sorted(sums)]

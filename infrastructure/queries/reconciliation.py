@@ -13,8 +13,11 @@ from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
-from infrastructure.queries.lists import Page
-from infrastructure.queries.scanning import page_of
+from infrastructure.projections.views import CHARGES, VIOLATIONS
+from infrastructure.queries.paging import OrderKey, Page, page_by_order
+
+VIEWS = (VIOLATIONS, CHARGES)
+"""The views that this query reads."""
 
 # An order counts with all its charges and violations as soon as one of them lies in the period: a bill comes days
 # after what it is for.
@@ -38,18 +41,18 @@ async def list_differences(
     book: RuleBook,
     at: datetime,
     limit: int,
-    after: tuple[str, int] | None = None,
+    after: OrderKey | None = None,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
     difference: DifferenceKind | None = None,
-) -> Page[Difference]:
+) -> Page[Difference, OrderKey]:
     """The differences of a shop as they stand at a moment, by order number.
 
     A page may hold fewer than ``limit`` and still have a next one: the work of one page is bounded.
     """
 
-    async def numbers_from(first: str, count: int) -> list[str]:
+    async def orders_from(first: str, count: int) -> list[str]:
         cursor = await connection.execute(
             _ORDERS,
             {
@@ -64,22 +67,22 @@ async def list_differences(
         return [number for (number,) in await cursor.fetchall()]
 
     async def items_of(numbers: Sequence[str]) -> dict[str, list[Difference]]:
-        by_order = await _of(connection, shop_id, book, at, numbers)
+        by_order = await _differences(connection, shop_id, book, at, numbers)
         return {
-            number: [each for each in found if difference in (None, each.difference)]
-            for number, found in by_order.items()
+            number: [each for each in of_order if difference in (None, each.difference)]
+            for number, of_order in by_order.items()
         }
 
-    return await page_of(limit, after, numbers_from, items_of)
+    return await page_by_order(limit, after, orders_from, items_of)
 
 
-async def _of(
+async def _differences(
     connection: ReadConnection, shop_id: str, book: RuleBook, at: datetime, numbers: Sequence[str]
 ) -> dict[str, tuple[Difference, ...]]:
     streams = [(shop_id, OF_ORDER.stream(number)) for number in numbers]
     histories = await read_histories(connection, streams)
-    found = {}
+    by_order = {}
     for number, stream in zip(numbers, streams, strict=True):
         order = fold(number, histories[stream])
-        found[number] = differences(order, book.governing(order), at)
-    return found
+        by_order[number] = differences(order, book.governing(order), at)
+    return by_order

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from psycopg.rows import TupleRow
 
 from domain.calendar import BEIJING
-from domain.history import Recorded, visible
+from domain.history import Recorded
 from domain.kernel import Command
 from domain.order import events as e
 from domain.order.commands import OrderedLine, ReplaceTracking, RequestStockout, UploadTracking
@@ -24,6 +24,7 @@ from domain.rules.ruleset import RuleBook
 from domain.sku.state import Sku
 from domain.sku.state import fold as fold_sku
 from domain.stockout.way_out import applications
+from domain.viewpoint import Viewpoint, visible
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.codec import AnyEvent, UnreadableEvent, decode_event, decode_metadata
 from infrastructure.log.columns import Column, Texts, Times
@@ -248,16 +249,14 @@ async def read_no_related_facts(
 async def related_facts_at(
     connection: ReadConnection,
     request: RelatedFactsRequest,
-    *,
-    as_of: datetime | None = None,
-    known_at: datetime | None = None,
+    viewpoint: Viewpoint,
 ) -> RelatedFactsIndex:
     """The facts that an order needs as of another moment, from the events that may be seen from it."""
     index = RelatedFactsIndex()
     orders = (await read_related_facts(connection, [request])).orders
     streams = [(request.shop_id, OF_ORDER.stream(order_sn)) for order_sn in orders]
     for (shop_id, stream), history in (await read_histories(connection, streams)).items():
-        for recorded in visible(history, as_of=as_of, known_at=known_at):
+        for recorded in visible(history, viewpoint):
             index.add_recorded(shop_id, OF_ORDER.id_of(stream), recorded)
     return index
 

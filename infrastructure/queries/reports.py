@@ -13,11 +13,16 @@ import msgspec
 
 from domain.calendar import BEIJING
 from domain.kernel import ViolationKind
+from domain.order.judged import Judged
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
+from domain.viewpoint import Viewpoint
 from infrastructure.database.pool import ReadConnection
-from infrastructure.projections.view import Judged
-from infrastructure.queries.as_of import Moment, OnProgress, every_order_at
+from infrastructure.projections.views import ORDERS, VIOLATIONS
+from infrastructure.queries.as_of import OnProgress, every_order_at
+
+VIEWS = (ORDERS, VIOLATIONS)
+"""The views that the report is read from."""
 
 MOST_DAYS = 92
 """A quarter: the most that one report covers, so that its work is bounded."""
@@ -192,7 +197,8 @@ async def daily_report_at(
     shop_id: str,
     book: RuleBook,
     period: Period,
-    moment: Moment,
+    viewpoint: Viewpoint,
+    now: datetime,
     *,
     on_progress: OnProgress = lambda done, total: None,
 ) -> DailyReport:
@@ -201,8 +207,8 @@ async def daily_report_at(
     The whole shop is folded. Raises ``ReplayFailed``.
     """
     days = {day: _Counts() for day in period.days}
-    counting = _Counting(book, period, moment.judged_at)
-    async for counted in every_order_at(url, shop_id, moment, counting, on_progress):
+    counting = _Counting(book, period, viewpoint.judged_at(now))
+    async for counted in every_order_at(url, shop_id, viewpoint, counting, on_progress):
         for day, counts in counted.items():
             days[day].add(counts)
     items = tuple([_reported(day, counts) for day, counts in days.items()])

@@ -18,12 +18,20 @@ from domain.stock.view import SkuView, ordinary_hours, view
 from domain.stockout.case import Application, SkuOrder, StockoutCase, cases
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.columns import Texts, Times
-from infrastructure.log.log import read_histories
+from infrastructure.log.log import read_histories, read_stream
 from infrastructure.log.streams import OF_SKU
 from infrastructure.projections.view import FAR_FUTURE
-from infrastructure.queries.lists import Page
+from infrastructure.projections.views import APPLICATIONS, RESERVATIONS, SKUS
+from infrastructure.queries.errors import UnknownSku
+from infrastructure.queries.event_json import StoredEventView, VersionKey, page_of_history
+from infrastructure.queries.paging import Page
 
-MOST_STRETCHES = 4
+VIEWS = (RESERVATIONS, APPLICATIONS, SKUS)
+"""The views that the board and the cases are read from."""
+
+SkuKey = tuple[str]
+
+MOST_ROUNDS = 4
 """How many pages of SKUs one filtered page looks through at most before it answers with what it has."""
 
 MOST_ORDERS = 100_000
@@ -48,7 +56,7 @@ _NEXT = """least(
 
 _NAMES = _NAMES.format(next=_NEXT.format(after="%(after)s::text"), next_of_named=_NEXT.format(after="named.sku_id"))
 
-_TOLD = """
+_SKUS = """
 SELECT w.sku_id, k.version, k.position, k.delisted_at, k.on_hand, k.counted_at,
        k.production_per_day, k.shipping_per_day, k.capacity_since
 FROM unnest(%(sku_ids)b) WITH ORDINALITY AS w(sku_id, n)
@@ -106,44 +114,61 @@ async def list_skus(
     book: RuleBook,
     now: datetime,
     limit: int,
-    after: str = "",
+    after: SkuKey | None = None,
     *,
     oversold: bool | None = None,
     listed: bool | None = None,
-) -> Page[SkuView]:
-    """The SKUs of a shop by id, behind ``after``.
+) -> Page[SkuView, SkuKey]:
+    """The SKUs of a shop by id.
 
     With a filter a page may hold fewer than ``limit`` and still have a next one: the work of one is bounded.
     """
-    found: list[_Stock] = []
+    shown: list[_Stock] = []
+    (last,) = after or ("",)
     next_key = None
-    for _ in range(MOST_STRETCHES):
-        cursor = await connection.execute(_NAMES, {"shop_id": shop_id, "after": after, "limit": limit + 1})
+    for _ in range(MOST_ROUNDS):
+        cursor = await connection.execute(_NAMES, {"shop_id": shop_id, "after": last, "limit": limit + 1})
         names = [name for (name,) in await cursor.fetchall()]
-        skus = await _told(connection, shop_id, names[:limit])
+        skus = await _read_skus(connection, shop_id, names[:limit])
         for stock in await _stock(connection, shop_id, book, now, skus):
-            after = stock.sku.sku_id
+            last = stock.sku.sku_id
             over = oversold is not None and view(stock.sku, stock.demand, (), book, now).oversold_by > 0
             if over == bool(oversold) and listed in (None, stock.sku.listed):
-                found.append(stock)
-                if len(found) == limit:
+                shown.append(stock)
+                if len(shown) == limit:
                     break
-        more = len(names) > limit or (bool(names) and after != names[-1])
-        next_key = (after,) if more else None
-        if len(found) == limit or not more:
+        more = len(names) > limit or (bool(names) and last != names[-1])
+        next_key = (last,) if more else None
+        if len(shown) == limit or not more:
             break
-    return Page(await _views(connection, shop_id, book, now, found), next_key)
+    return Page(await _views(connection, shop_id, book, now, shown), next_key)
 
 
-async def find_sku(
-    connection: ReadConnection, shop_id: str, book: RuleBook, now: datetime, sku_id: str
-) -> SkuView | None:
-    """One SKU, if anything was told of it or an order names it; what was told is read from its events."""
+async def find_sku(connection: ReadConnection, shop_id: str, book: RuleBook, now: datetime, sku_id: str) -> SkuView:
+    """One SKU, by its own events and by what orders need of it. Raises ``UnknownSku``."""
     stream = (shop_id, OF_SKU.stream(sku_id))
     sku = fold(sku_id, (await read_histories(connection, [stream]))[stream])
     stock = await _stock(connection, shop_id, book, now, [sku])
-    found = await _views(connection, shop_id, book, now, stock)
-    return found[0] if found else None
+    if not stock:
+        raise UnknownSku(sku_id)
+    (found,) = await _views(connection, shop_id, book, now, stock)
+    return found
+
+
+async def sku_history(
+    connection: ReadConnection,
+    shop_id: str,
+    sku_id: str,
+    book: RuleBook,
+    now: datetime,
+    limit: int,
+    after: VersionKey | None = None,
+) -> Page[StoredEventView, VersionKey]:
+    """The SKU's history, event by event; empty for one that is only known from orders. Raises ``UnknownSku``."""
+    history = await read_stream(connection, shop_id, OF_SKU.stream(sku_id))
+    if not history:
+        await find_sku(connection, shop_id, book, now, sku_id)
+    return page_of_history(history, limit, after)
 
 
 class _Stock(NamedTuple):
@@ -187,9 +212,9 @@ async def _views(
     return [view(each.sku, each.demand, cases.get(each.sku.sku_id, ()), book, now) for each in stock]
 
 
-async def _told(connection: ReadConnection, shop_id: str, sku_ids: Sequence[str]) -> list[Sku]:
+async def _read_skus(connection: ReadConnection, shop_id: str, sku_ids: Sequence[str]) -> list[Sku]:
     cursor = connection.cursor(binary=True)
-    await cursor.execute(_TOLD, {"shop_id": shop_id, "sku_ids": Texts(sku_ids)})
+    await cursor.execute(_SKUS, {"shop_id": shop_id, "sku_ids": Texts(sku_ids)})
     return [_sku(*row) for row in await cursor.fetchall()]
 
 

@@ -17,19 +17,26 @@ from domain.stockout.messages import FilledMessage, Message, fitting
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
-from infrastructure.queries.lists import Page
+from infrastructure.queries.errors import UnknownCase
+from infrastructure.queries.paging import Page
 from infrastructure.queries.related_facts import related_facts_of_applications
-from infrastructure.queries.stock import cases_of
+from infrastructure.queries.stock import cases_of, find_sku
 
-STRETCH = 200
+SKUS_AT_ONCE = 200
 """SKUs whose cases are made at once."""
 
-MOST_STRETCHES = 4
-"""How many of those one page looks through at most before it answers with what it has."""
+MOST_ROUNDS = 4
+"""How often one page makes so many at most before it answers with what it has."""
 
 Phase = Literal["open", "closed"]
 CaseKey = tuple[Phase, str, int]
 """Open cases come first; then by SKU, and by number the latest first."""
+
+UrgencyKey = tuple[int, str, str]
+"""What a stockout would cost below zero, when the order must be shipped, and its number."""
+
+CaseOrderKey = tuple[datetime, str]
+"""When the order fell into the case, and its number."""
 
 _LAST_NUMBER = 2**62
 
@@ -56,18 +63,20 @@ async def list_cases(
     after: CaseKey | None = None,
     *,
     state: Phase | None = None,
-) -> Page[CaseView]:
+) -> Page[CaseView, CaseKey]:
     """The stockout cases of a shop, those that are open first, by SKU.
 
     A page may hold fewer than ``limit`` and still have a next one: the work of one page is bounded.
     """
     found: list[tuple[CaseKey, StockoutCase]] = []
     phase, first, number = after or (state or "open", "", _LAST_NUMBER)
-    for _ in range(MOST_STRETCHES):
-        cursor = await connection.execute(_APPLIED_FOR, {"shop_id": shop_id, "first": first, "limit": STRETCH + 1})
+    for _ in range(MOST_ROUNDS):
+        cursor = await connection.execute(
+            _APPLIED_FOR, {"shop_id": shop_id, "first": first, "limit": SKUS_AT_ONCE + 1}
+        )
         names = [name for (name,) in await cursor.fetchall()]
-        cases = await cases_of(connection, shop_id, names[:STRETCH])
-        for sku_id in names[:STRETCH]:
+        cases = await cases_of(connection, shop_id, names[:SKUS_AT_ONCE])
+        for sku_id in names[:SKUS_AT_ONCE]:
             for case in reversed(cases.get(sku_id, [])):
                 if (case.closed_at is None) != (phase == "open"):
                     continue
@@ -76,8 +85,8 @@ async def list_cases(
                 if len(found) == limit:
                     return Page([case_view(each, book, now) for _, each in found], found[-1][0])
                 found.append(((phase, sku_id, case.number), case))
-        if len(names) > STRETCH:
-            first, number = names[STRETCH], _LAST_NUMBER
+        if len(names) > SKUS_AT_ONCE:
+            first, number = names[SKUS_AT_ONCE], _LAST_NUMBER
         elif phase == "open" and state is None:
             phase, first, number = "closed", "", _LAST_NUMBER
         else:
@@ -85,11 +94,14 @@ async def list_cases(
     return Page([case_view(each, book, now) for _, each in found], (phase, first, number))
 
 
-async def find_case(connection: ReadConnection, shop_id: str, case_id: str) -> StockoutCase | None:
-    """The case of this id."""
+async def find_case(connection: ReadConnection, shop_id: str, case_id: str) -> StockoutCase:
+    """The case of this id. Raises ``UnknownCase``."""
     sku_id, _, number = case_id.rpartition(":")
     cases = (await cases_of(connection, shop_id, [sku_id])).get(sku_id, [])
-    return next((case for case in cases if str(case.number) == number), None)
+    for case in cases:
+        if str(case.number) == number:
+            return case
+    raise UnknownCase(shop_id, case_id)
 
 
 async def at_risk(
@@ -99,9 +111,13 @@ async def at_risk(
     now: datetime,
     sku_id: str,
     limit: int,
-    after: tuple[int, str, str] | None = None,
-) -> Page[OrderInCase]:
-    """The open orders of the SKU's open case that have not applied: the dearest first, then the most urgent."""
+    after: UrgencyKey | None = None,
+) -> Page[OrderInCase, UrgencyKey]:
+    """The open orders of the SKU's open case that have not applied: the dearest first, then the most urgent.
+
+    Raises ``UnknownSku``.
+    """
+    await find_sku(connection, shop_id, book, now, sku_id)
     cases = (await cases_of(connection, shop_id, [sku_id])).get(sku_id, [])
     if not cases or cases[-1].closed_at is not None:
         return Page([], None)
@@ -112,7 +128,7 @@ async def at_risk(
     return Page(items, _urgency(shown[-1]) if len(left) > limit else None)
 
 
-def _urgency(order: CaseMember) -> tuple[int, str, str]:
+def _urgency(order: CaseMember) -> UrgencyKey:
     due = order.ship_by.isoformat() if order.ship_by else "9999"
     return -order.cost_fen, due, order.order_sn
 
@@ -124,8 +140,8 @@ async def orders_of(
     now: datetime,
     case: StockoutCase,
     limit: int,
-    after: tuple[datetime, str] | None = None,
-) -> Page[OrderInCase]:
+    after: CaseOrderKey | None = None,
+) -> Page[OrderInCase, CaseOrderKey]:
     """The orders of a case, by when they fell into it."""
     shown, next_key = _page_of(case, limit, after)
     return Page(await _orders(connection, shop_id, book, now, case, shown), next_key)
@@ -138,8 +154,8 @@ async def messages_of(
     case: StockoutCase,
     messages: Sequence[Message],
     limit: int,
-    after: tuple[datetime, str] | None = None,
-) -> Page[FilledMessage]:
+    after: CaseOrderKey | None = None,
+) -> Page[FilledMessage, CaseOrderKey]:
     """What may be told to the buyers of a case, order by order: the messages that fit how each stands."""
     shown, next_key = _page_of(case, limit, after)
     orders = await _folded(connection, shop_id, shown)
@@ -156,8 +172,8 @@ async def messages_of(
 
 
 def _page_of(
-    case: StockoutCase, limit: int, after: tuple[datetime, str] | None
-) -> tuple[list[CaseMember], tuple[datetime, str] | None]:
+    case: StockoutCase, limit: int, after: CaseOrderKey | None
+) -> tuple[list[CaseMember], CaseOrderKey | None]:
     left = [order for order in case.orders if after is None or (order.since, order.order_sn) > tuple(after)]
     shown = left[:limit]
     return shown, (shown[-1].since, shown[-1].order_sn) if len(left) > limit else None

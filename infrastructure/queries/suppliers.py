@@ -7,7 +7,9 @@ import msgspec
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.columns import Texts
 from infrastructure.projections.view import FAR_FUTURE
-from infrastructure.queries.lists import Page
+from infrastructure.projections.views import HANDOVERS
+from infrastructure.queries.errors import UnknownSupplier
+from infrastructure.queries.paging import Page
 
 # From supplier to supplier by index, whatever many orders each has.
 _NAMES = """
@@ -52,7 +54,12 @@ _IS_KNOWN = "SELECT EXISTS (SELECT FROM handover_list WHERE shop_id = %b AND sup
 
 _LONG_AGO = datetime.min.replace(year=2000, tzinfo=FAR_FUTURE.tzinfo)
 
+SupplierKey = tuple[str]
 OpenKey = tuple[datetime, str, int]
+"""When a number is expected, the order, and which of its handovers."""
+
+VIEWS = (HANDOVERS,)
+"""The views that these queries read."""
 
 
 class SupplierRecord(msgspec.Struct, frozen=True):
@@ -93,13 +100,14 @@ async def list_suppliers(
     shop_id: str,
     now: datetime,
     limit: int,
-    after: str = "",
+    after: SupplierKey | None = None,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
-) -> Page[SupplierRecord]:
-    """The suppliers of a shop by id, behind ``after``, and what was handed over from ``since`` till ``until``."""
-    cursor = await connection.execute(_NAMES, {"shop_id": shop_id, "after": after, "limit": limit + 1})
+) -> Page[SupplierRecord, SupplierKey]:
+    """The suppliers of a shop by id, and what became of the orders handed over from ``since`` till ``until``."""
+    (last,) = after or ("",)
+    cursor = await connection.execute(_NAMES, {"shop_id": shop_id, "after": last, "limit": limit + 1})
     names = [name for (name,) in await cursor.fetchall()]
     cursor = connection.cursor(binary=True)
     await cursor.execute(
@@ -112,14 +120,14 @@ async def list_suppliers(
             "until": until or FAR_FUTURE,
         },
     )
-    found = [_record(*row) for row in await cursor.fetchall()]
-    return Page(found, (names[limit - 1],) if len(names) > limit else None)
+    records = [_record(*row) for row in await cursor.fetchall()]
+    return Page(records, (names[limit - 1],) if len(names) > limit else None)
 
 
-async def is_known(connection: ReadConnection, shop_id: str, supplier_id: str) -> bool:
-    """Whether an order was ever handed to a supplier."""
+async def _check_known(connection: ReadConnection, shop_id: str, supplier_id: str) -> None:
     cursor = await connection.execute(_IS_KNOWN, (shop_id, supplier_id))
-    return await cursor.fetchone() == (True,)
+    if await cursor.fetchone() != (True,):
+        raise UnknownSupplier(supplier_id)
 
 
 async def find_supplier(
@@ -130,10 +138,9 @@ async def find_supplier(
     *,
     since: datetime | None = None,
     until: datetime | None = None,
-) -> SupplierRecord | None:
-    """One supplier, if an order was ever handed to it."""
-    if not await is_known(connection, shop_id, supplier_id):
-        return None
+) -> SupplierRecord:
+    """One supplier. Raises ``UnknownSupplier``."""
+    await _check_known(connection, shop_id, supplier_id)
     cursor = connection.cursor(binary=True)
     await cursor.execute(
         _COUNTS,
@@ -156,8 +163,12 @@ async def open_handovers(
     now: datetime,
     limit: int,
     after: OpenKey | None = None,
-) -> Page[OpenHandover]:
-    """The orders that a supplier is waited for, by when a number is expected; those without a time last."""
+) -> Page[OpenHandover, OpenKey]:
+    """The orders whose numbers a supplier owes, by when they are expected; those without a time last.
+
+    Raises ``UnknownSupplier``.
+    """
+    await _check_known(connection, shop_id, supplier_id)
     due, order_sn, number = after or (_LONG_AGO, "", 0)
     cursor = connection.cursor(binary=True)
     await cursor.execute(
@@ -171,13 +182,13 @@ async def open_handovers(
             "limit": limit + 1,
         },
     )
-    found = await cursor.fetchall()
+    rows = await cursor.fetchall()
     shown = [
         OpenHandover(order_sn, handed_at, None if due == FAR_FUTURE else due, due < now)
-        for order_sn, _, handed_at, due in found[:limit]
+        for order_sn, _, handed_at, due in rows[:limit]
     ]
-    last = found[limit - 1] if len(found) > limit else None
-    return Page(shown, (last[3], last[0], last[1]) if last else None)
+    last_row = rows[limit - 1] if len(rows) > limit else None
+    return Page(shown, (last_row[3], last_row[0], last_row[1]) if last_row else None)
 
 
 def _record(

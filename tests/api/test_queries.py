@@ -217,7 +217,7 @@ def test_violations_list_now_and_as_they_stood(api: Api) -> None:
 
 
 def test_a_list_that_can_not_reach_a_position_says_so(api: Api, monkeypatch: Any) -> None:
-    monkeypatch.setattr("api.http.routes.orders.WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("infrastructure.queries.waiting.WAIT_SECONDS", 0.1)
     answer = api.get("orders", min_position=99)
     assert answer.status_code == 503
     assert answer.json()["code"] == "not_reached"

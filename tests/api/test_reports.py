@@ -68,7 +68,7 @@ def test_the_days_show_what_was_shipped_in_time_and_what_was_not(api: Api) -> No
 
 
 def test_a_report_waits_until_both_views_have_reached_a_position(api: Api, monkeypatch: Any) -> None:
-    monkeypatch.setattr("api.http.routes.orders.WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("infrastructure.queries.waiting.WAIT_SECONDS", 0.1)
     answer = api.get("reports/daily", min_position=99)
     assert (answer.status_code, answer.json()["code"]) == (503, "not_reached")
     assert answer.headers["retry-after"] == "1"
@@ -79,7 +79,7 @@ def test_a_report_waits_until_both_views_have_reached_a_position(api: Api, monke
         waited.append(name)
         return 99
 
-    monkeypatch.setattr("api.http.routes.orders.reached", reached)
+    monkeypatch.setattr("infrastructure.queries.waiting.reached", reached)
     report(api, min_position=99)
     assert waited == ["orders", "violations"]
 

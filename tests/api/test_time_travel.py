@@ -409,7 +409,7 @@ def test_a_report_of_now_and_one_as_of_now_are_the_same(late_news: Api) -> None:
 def test_the_report_of_a_large_shop_is_left_to_the_command_line(
     late_news: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.http.routes.reports.MOST_EVENTS", 1)
+    monkeypatch.setattr("infrastructure.queries.whole_shop.MOST_EVENTS", 1)
     refused = late_news.get("reports/daily", as_of=MONDAY_8.isoformat())
     assert refused.status_code == 422
     assert "`shiplock report 100000001 --as-of`" in refused.json()["detail"]

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from domain.history import Metadata, Recorded, visible
+from domain.history import Metadata, Recorded
 from domain.kernel import Command, Refusal
 from domain.order import commands as c
 from domain.order import events as e
@@ -21,12 +21,13 @@ from domain.order.decisions.table import ACTIONS, decide
 from domain.order.diff import diff
 from domain.order.fold import evolve, fold
 from domain.order.observations import observe
+from domain.order.order_at import OrderAt, order_at
 from domain.order.snapshot import Snapshot
 from domain.order.state import Order
 from domain.order.view import view
 from domain.order.violations import ladder, violations
 from domain.rules.ruleset import RuleBook
-from domain.viewpoint import Seen, seen_from
+from domain.viewpoint import Viewpoint, visible
 from tests.domain.vocabulary import (
     BOOK,
     MICROSECOND,
@@ -536,12 +537,12 @@ def test_where_nothing_is_told_late_the_past_looks_as_it_looked_then(steps: list
     arose = {
         violation.stands_from
         for until in happened
-        for order in (fold(ORDER_SN, visible(life.history, as_of=until)),)
+        for order in (fold(ORDER_SN, visible(life.history, Viewpoint(as_of=until))),)
         for violation in ladder(order, book.governing(order))
     }
     for moment in sorted(happened | arose):
         for at in (moment - MICROSECOND, moment, moment + MICROSECOND):
-            then = fold(ORDER_SN, visible(life.history, as_of=at))
+            then = fold(ORDER_SN, visible(life.history, Viewpoint(as_of=at)))
             if then.paid_fen == life.order.paid_fen:
                 assert standing(then, book, at) == standing(life.order, book, at), f"at {at}"
 
@@ -561,10 +562,10 @@ def test_a_difference_leads_from_what_was_seen_at_one_moment_to_what_was_seen_at
     steps: list[Step | Look], ends: tuple[dict[str, Any], dict[str, Any]]
 ) -> None:
     history = lived(steps).history
-    since, until = (seen_from(ORDER_SN, history, MONDAY_8, **end) for end in ends)
+    since, until = (order_at(Viewpoint(**end), ORDER_SN, history, MONDAY_8) for end in ends)
 
-    def fields(seen: Seen) -> dict[str, Any]:
-        shown = msgspec.to_builtins(view(seen.order, BOOK, seen.at)) if seen.history else {}
+    def fields(seen: OrderAt) -> dict[str, Any]:
+        shown = msgspec.to_builtins(view(seen.order, BOOK, seen.judged_at)) if seen.history else {}
         return {
             name: value
             for name, value in shown.items()
@@ -585,6 +586,6 @@ def test_what_was_known_is_a_prefix_of_the_log(steps: list[Step]) -> None:
     history = lived(steps).history
     for cut in range(len(history) + 1):
         known_at = history[cut - 1].recorded_at if cut else MONDAY_8 - MICROSECOND
-        known = visible(history, known_at=known_at)
+        known = visible(history, Viewpoint(known_at=known_at))
         assert known == list(history[: len(known)])
         assert len(known) >= cut

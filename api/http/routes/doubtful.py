@@ -1,25 +1,21 @@
 """Reading doubtful shipments: tracking numbers that the platform may take for false ones."""
 
-from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
-from api.http.paging import decode_cursor
+from api.http.paging import decode_cursor, page_response
 from api.http.parameters import DoubtfulQuery, ShopId
 from api.http.problems import wrong
-from api.http.routes.orders import read_list
 from api.program import Program
-from infrastructure.projections.views import PARCELS
-from infrastructure.queries.doubtful import list_doubtful
+from infrastructure.queries.doubtful import USUAL_PERIOD, VIEWS, list_doubtful, period
+from infrastructure.queries.paging import OrderKey
+from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
 
 router = APIRouter(tags=["queries"])
-
-LONGEST = timedelta(days=31)
-"""The longest time one list looks through."""
 
 
 @router.get("/v1/shops/{shop_id}/doubtful-shipments", responses=openapi.page("DoubtfulShipment", "not_reached"))
@@ -29,16 +25,12 @@ async def doubtful(request: Request, shop_id: ShopId, query: Annotated[DoubtfulQ
     Looked at are numbers that went up from `from` till `to` (default: the last 31 days), by order number. A page
     may hold fewer than asked for and still have a next one.
     """
-    after = decode_cursor(query.cursor, tuple[str, int])
+    after = decode_cursor(query.cursor, OrderKey)
     program: Program = request.app.state.program
-    until = query.until or clock.now() + timedelta(days=1)
-    since = query.since or until - LONGEST
-    if not since < until <= since + LONGEST:
+    since, until = period(query.since, query.until, clock.now())
+    if not since < until <= since + USUAL_PERIOD:
         raise wrong("from", "`from` must lie before `to`, by 31 days at most")
-    return await read_list(
-        request,
-        shop_id,
-        PARCELS,
-        query.min_position,
-        lambda connection: list_doubtful(connection, shop_id, program.book, since, until, query.limit, after),
-    )
+    await wait_for(program.pool, shop_id, VIEWS, query.min_position)
+    async with program.pool.read() as connection:
+        page = await list_doubtful(connection, shop_id, program.book, since, until, query.limit, after)
+    return page_response(page)

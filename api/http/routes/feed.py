@@ -14,8 +14,7 @@ from api.http.parameters import FeedQuery, ShopId
 from api.http.problems import wrong
 from api.http.responses import json_response
 from api.program import Program
-from infrastructure.log.log import read_feed
-from infrastructure.queries.event_json import StoredEventView
+from infrastructure.queries.event_json import StoredEventView, feed
 
 router = APIRouter(tags=["queries"])
 
@@ -25,7 +24,7 @@ HEARTBEAT_SECONDS = 15.0
 EVENT_STREAM = "text/event-stream"
 
 
-class FeedPage(msgspec.Struct, frozen=True):
+class EventsPage(msgspec.Struct, frozen=True):
     """Events behind ``after``. ``next_cursor`` is the next ``after``, null at the head of the log."""
 
     items: list[StoredEventView]
@@ -33,7 +32,7 @@ class FeedPage(msgspec.Struct, frozen=True):
 
 
 @router.get("/v1/shops/{shop_id}/events", responses=openapi.page("StoredEventView"))
-async def feed(request: Request, shop_id: ShopId, query: Annotated[FeedQuery, Query()]) -> Response:
+async def events(request: Request, shop_id: ShopId, query: Annotated[FeedQuery, Query()]) -> Response:
     """The shop's events behind a position, gapless and in order.
 
     With `Accept: text/event-stream` a live stream that begins there, or behind `Last-Event-ID`, and
@@ -47,9 +46,8 @@ async def feed(request: Request, shop_id: ShopId, query: Annotated[FeedQuery, Qu
         stream = live(program, shop_id, after, types)
         return StreamingResponse(stream, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
     async with program.pool.read() as connection:
-        stored, searched, more = await read_feed(connection, shop_id, query.after, query.limit, types)
-    page = FeedPage([StoredEventView.of(event) for event in stored], str(searched) if more else None)
-    return json_response(page)
+        page = await feed(connection, shop_id, query.after, query.limit, types)
+    return json_response(EventsPage(page.events, str(page.searched) if page.has_more else None))
 
 
 async def live(program: Program, shop_id: str, after: int, types: list[str] | None) -> AsyncIterator[bytes]:
@@ -62,23 +60,23 @@ async def live(program: Program, shop_id: str, after: int, types: list[str] | No
     yield format_sse_event(comment="begins")
     while not program.closing.is_set():
         async with program.pool.read() as connection:
-            stored, after, more = await read_feed(connection, shop_id, after, 500, types)
-        for event in stored:
-            data = msgspec.json.encode(StoredEventView.of(event)).decode()
+            shown, after, has_more = await feed(connection, shop_id, after, 500, types)
+        for event in shown:
+            data = msgspec.json.encode(event).decode()
             yield format_sse_event(data_str=data, event=event.type, id=str(event.position))
-        if stored:
+        if shown:
             quiet_since = loop.time()
         elif loop.time() - quiet_since > HEARTBEAT_SECONDS:
             quiet_since = loop.time()
             yield format_sse_event(comment="still here")
-        if not more:
+        if not has_more:
             await asyncio.sleep(POLL_SECONDS)
 
 
 def _last_event_id(request: Request) -> int | None:
-    stated = request.headers.get("last-event-id")
-    if stated is None:
+    header = request.headers.get("last-event-id")
+    if header is None:
         return None
-    if not stated.isdecimal() or len(stated) > 18:
+    if not header.isdecimal() or len(header) > 18:
         raise wrong("Last-Event-ID", "not a position of this stream", "header")
-    return int(stated)
+    return int(header)

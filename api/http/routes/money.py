@@ -8,18 +8,19 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from api.http import openapi
-from api.http.paging import decode_cursor, listed
+from api.http.paging import decode_cursor, page_response
 from api.http.parameters import Day, Moment, ShopId, Waiting
 from api.http.problems import wrong
-from api.http.routes.orders import wait_for
-from api.http.routes.reports import of_every_order
 from api.program import Program
 from domain.money.reconciliation import DifferenceKind
-from infrastructure.projections.views import CHARGES, ORDERS, VIOLATIONS
-from infrastructure.queries import as_of
-from infrastructure.queries.penalties import By, penalty_sums, penalty_sums_at
+from domain.viewpoint import Viewpoint
+from infrastructure.queries import penalties as penalty_queries
+from infrastructure.queries import reconciliation as reconciliation_queries
+from infrastructure.queries.paging import OrderKey
+from infrastructure.queries.penalties import By, PenaltyKey, penalty_sums, penalty_sums_at
 from infrastructure.queries.reconciliation import list_differences
 from infrastructure.queries.reports import BadPeriod, Period
+from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
 
 router = APIRouter(tags=["money"])
@@ -44,6 +45,10 @@ class PenaltiesQuery(Waiting):
     as_of: Annotated[Moment | None, Field(description="As things stood then, by what had happened.")] = None
     known_at: Annotated[Moment | None, Field(description="As the log knew them then. Goes with `as_of`.")] = None
 
+    @property
+    def viewpoint(self) -> Viewpoint:
+        return Viewpoint(self.as_of, self.known_at)
+
 
 @router.get("/v1/shops/{shop_id}/reconciliation", responses=openapi.page("Difference", "not_reached"))
 async def reconciliation(
@@ -54,11 +59,9 @@ async def reconciliation(
     An order is in the period with all its charges and violations as soon as one of them is: a bill comes days after
     what it is for. A page may hold fewer items than asked for and still have a next one.
     """
-    after = decode_cursor(query.cursor, tuple[str, int])
+    after = decode_cursor(query.cursor, OrderKey)
     program: Program = request.app.state.program
-    if query.min_position:
-        for view in (VIOLATIONS, CHARGES):
-            await wait_for(program, shop_id, view, query.min_position)
+    await wait_for(program.pool, shop_id, reconciliation_queries.VIEWS, query.min_position)
     async with program.pool.read() as connection:
         page = await list_differences(
             connection,
@@ -71,7 +74,7 @@ async def reconciliation(
             until=query.until,
             difference=query.difference,
         )
-    return listed(page.items, page.next_key)
+    return page_response(page)
 
 
 @router.get("/v1/shops/{shop_id}/reports/penalties", responses=openapi.page("PenaltySum", "not_reached"))
@@ -82,24 +85,28 @@ async def penalties(request: Request, shop_id: ShopId, query: Annotated[Penaltie
     bears its part by value. At another moment the whole shop is folded from the events that may be seen from it;
     of a large shop the command line does that.
     """
-    after = decode_cursor(query.cursor, tuple[str])
+    after = decode_cursor(query.cursor, PenaltyKey)
     program: Program = request.app.state.program
-    now = clock.now()
-    moment = as_of.Moment(query.as_of, query.known_at) if query.as_of or query.known_at else None
+    now, viewpoint = clock.now(), query.viewpoint
     try:
-        period = Period.of(query.since, query.until, moment.judged_at if moment else now)
+        period = Period.of(query.since, query.until, viewpoint.judged_at(now))
     except BadPeriod as error:
         raise wrong("from", str(error)) from error
-    last = after[0] if after else None
-    if moment:
-        sums = partial(
-            penalty_sums_at, program.url, shop_id, program.book, query.by, period, moment, query.limit, last
+    if not viewpoint.is_now:
+        fold = partial(
+            penalty_sums_at,
+            program.url,
+            shop_id,
+            program.book,
+            query.by,
+            period,
+            viewpoint,
+            now,
+            query.limit,
+            after,
         )
-        page = await of_every_order(program, shop_id, "penalties", sums)
-        return listed(page.items, page.next_key)
-    if query.min_position:
-        for view in (VIOLATIONS, ORDERS):
-            await wait_for(program, shop_id, view, query.min_position)
+        return page_response(await program.whole_shops.run(program.pool, shop_id, "penalties", fold))
+    await wait_for(program.pool, shop_id, penalty_queries.VIEWS, query.min_position)
     async with program.pool.read() as connection:
-        page = await penalty_sums(connection, shop_id, query.by, period, now, query.limit, last)
-    return listed(page.items, page.next_key)
+        page = await penalty_sums(connection, shop_id, query.by, period, now, query.limit, after)
+    return page_response(page)

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from infrastructure.projections.view import Column, Index, Judged, Row, View
+from domain.order.judged import Judged
+from infrastructure.projections.view import Column, Index, Row, View
 
 
 def rows(judged: Judged) -> Iterable[Row]:

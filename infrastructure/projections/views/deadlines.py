@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import get_args
 
 from domain.order.deadlines import DeadlineKind, DeadlineState, deadlines
-from infrastructure.projections.view import FAR_FUTURE, Column, Index, Judged, Row, View
+from domain.order.judged import Judged
+from infrastructure.projections.view import FAR_FUTURE, Column, Index, Row, View
 
 KINDS: tuple[DeadlineKind, ...] = get_args(DeadlineKind)
 ENDS: tuple[DeadlineState | None, ...] = (None, *get_args(DeadlineState))

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from domain.order.deadlines import supplier_tracking
+from domain.order.judged import Judged
 from domain.order.state import Handover, Order
-from infrastructure.projections.view import FAR_FUTURE, Column, Index, Judged, Row, View
+from infrastructure.projections.view import FAR_FUTURE, Column, Index, Row, View
 
 
 def rows(judged: Judged) -> Iterable[Row]:

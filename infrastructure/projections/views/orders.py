@@ -8,9 +8,10 @@ import msgspec
 from domain.kernel import VIOLATION_KINDS
 from domain.order.deadlines import ship_by
 from domain.order.events import Line
+from domain.order.judged import Judged
 from domain.order.view import ShipmentLock, shipment_lock
 from domain.order.violations import Violation
-from infrastructure.projections.view import FAR_FUTURE, Column, Index, Judged, Row, View
+from infrastructure.projections.view import FAR_FUTURE, Column, Index, Row, View
 
 _NO_VIOLATIONS = (None,) * len(VIOLATION_KINDS)
 

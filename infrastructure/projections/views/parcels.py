@@ -5,8 +5,9 @@ A number stands there in the plain form in which numbers are compared.
 
 from collections.abc import Iterable
 
+from domain.order.judged import Judged
 from domain.order.warnings import plain_number
-from infrastructure.projections.view import Column, Index, Judged, Row, View
+from infrastructure.projections.view import Column, Index, Row, View
 
 
 def rows(judged: Judged) -> Iterable[Row]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
+from domain.order.judged import Judged
 from domain.order.reservations import reservations
-from infrastructure.projections.view import FAR_FUTURE, Column, Index, Judged, Row, View
+from infrastructure.projections.view import FAR_FUTURE, Column, Index, Row, View
 
 
 def rows(judged: Judged) -> Iterable[Row]:

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 import msgspec
 
+from domain.order.judged import Judged
 from domain.order.violations import AppealView
-from infrastructure.projections.view import Column, Index, Judged, Row, View
+from infrastructure.projections.view import Column, Index, Row, View
 
 _encode = msgspec.json.Encoder().encode
 decode_appeal = msgspec.json.Decoder(AppealView).decode

@@ -5,10 +5,11 @@ from functools import partial
 
 from domain.history import Recorded
 from domain.order.diff import Change, diff
+from domain.order.order_at import OrderAt, order_at
 from domain.order.warnings import NO_RELATED_FACTS, RelatedFacts, Use
 from domain.sku.events import SkuDelisted
 from domain.sku.state import fold as fold_sku
-from domain.viewpoint import Seen, seen_from
+from domain.viewpoint import Viewpoint
 from tests.domain.vocabulary import (
     MONDAY_8,
     MONDAY_9,
@@ -37,9 +38,9 @@ def changes(story: Story, since: int | datetime, until: int | datetime, **held: 
     """Between versions, or between times by what had happened, or by what was learned where ``as_of`` is held."""
     by = "known_at" if "as_of" in held else "as_of"
 
-    def seen(end: int | datetime) -> Seen:
+    def seen(end: int | datetime) -> OrderAt:
         told = {"at_version": end} if isinstance(end, int) else {by: end}
-        return seen_from(ORDER_SN, story.history, NOW, **held, **told)  # type: ignore[arg-type]
+        return order_at(Viewpoint(**held, **told), ORDER_SN, story.history, NOW)  # type: ignore[arg-type]
 
     return list(diff(ORDER_SN, story.book, seen(since), seen(until)))
 
@@ -100,7 +101,7 @@ def test_a_number_that_another_order_had_shows_with_its_upload() -> None:
     used = RelatedFacts(uses=[Use("SF1", "another", MONDAY_10)])
 
     def warned(since: int, until: int, at_first: RelatedFacts) -> list[str | None]:
-        first, last = (seen_from(ORDER_SN, story.history, NOW, at_version=end) for end in (since, until))
+        first, last = (order_at(Viewpoint(at_version=end), ORDER_SN, story.history, NOW) for end in (since, until))
         found = diff(
             ORDER_SN, story.book, first._replace(related_facts=at_first), last._replace(related_facts=used)
         )
@@ -112,7 +113,7 @@ def test_a_number_that_another_order_had_shows_with_its_upload() -> None:
 
 
 def test_an_application_beyond_the_limit_shows_when_it_is_filed() -> None:
-    first, last = (seen_from(ORDER_SN, IN_REVIEW.history, NOW, at_version=end) for end in (2, 3))
+    first, last = (order_at(Viewpoint(at_version=end), ORDER_SN, IN_REVIEW.history, NOW) for end in (2, 3))
     delisted = {"SKU-1": fold_sku("SKU-1", [Recorded(SkuDelisted("sold out"), 1, 9, MONDAY_8, MONDAY_8)])}
     related_facts = RelatedFacts(delisted, filed=[MONDAY_10] * 10)
     found = diff(

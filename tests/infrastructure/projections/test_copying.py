@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
+from domain.order.judged import Judged
 from infrastructure.projections.rows import Encoded
-from infrastructure.projections.view import FAR_FUTURE, Column, Judged, Row, View
+from infrastructure.projections.view import FAR_FUTURE, Column, Row, View
 
 _TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
     ["", "泰国金枕榴莲 1个", "\U0001f69a", "NULL", "\\N", "{}", "a" * 70_000]

@@ -1,6 +1,7 @@
 """A ``delist_sku`` depends on two streams, an order's and a SKU's: lists must tell what the order itself tells."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any, get_args
 
 import pytest
@@ -11,16 +12,19 @@ from msgspec.structs import replace
 from domain.kernel import Command
 from domain.order import commands as c
 from domain.order.deadlines import DeadlineState
+from domain.order.filters import DeadlineFilter
 from domain.order.fold import fold
 from domain.order.view import view
 from domain.order.warnings import RelatedFacts
 from domain.sku import commands as s
+from domain.viewpoint import NOW
 from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.intents import SkuCommand
 from infrastructure.database.pool import Pool
 from infrastructure.log.loading import read_orders
 from infrastructure.projections.worker import Worker
-from infrastructure.queries.lists import Page, list_deadlines
+from infrastructure.queries.lists import list_deadlines
+from infrastructure.queries.paging import every_item
 from tests.infrastructure.projections.built import BOOK
 from tests.orders import LINE, MONDAY_9, done, on_database, order_sn, tell
 
@@ -64,21 +68,18 @@ def test_lists_tell_of_every_delisting_what_the_orders_tell(
             told = {
                 (name, found.sku_id, found.due_at): found
                 for name, history in orders.items()
-                for found in view(fold(name, history.order), BOOK, at, RelatedFacts(history.skus_at())).deadlines
+                for found in view(fold(name, history.order), BOOK, at, RelatedFacts(history.skus_at(NOW))).deadlines
                 if found.kind == "delist_sku"
             }
             assert told
             listed_in: dict[str, int] = {}
             for state in (None, *get_args(DeadlineState)):
-                page: Page[Any] | None = None
-                while page is None or page.next_key:
-                    after = page.next_key if page else None
-                    page = await list_deadlines(connection, shop, at, 2, after, kind="delist_sku", state=state)
-                    for item in page.items:
-                        found = told[item.order_sn, item.sku_id, item.due_at]
-                        assert (item.state, item.met_at) == (found.state, found.met_at)
-                        assert state in (None, found.state)
-                        listed_in[str(state)] = listed_in.get(str(state), 0) + 1
+                filter = DeadlineFilter(kind="delist_sku", state=state)
+                for item in await every_item(partial(list_deadlines, connection, shop, at, filter, 2)):
+                    found = told[item.order_sn, item.sku_id, item.due_at]
+                    assert (item.state, item.met_at) == (found.state, found.met_at)
+                    assert state in (None, found.state)
+                    listed_in[str(state)] = listed_in.get(str(state), 0) + 1
             assert listed_in.pop("None") == len(told) == sum(listed_in.values())
 
     on_database(database_url, work)

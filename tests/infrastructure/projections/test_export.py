@@ -20,6 +20,7 @@ from psycopg import sql
 from pyarrow import parquet
 
 from domain.order import commands as c
+from domain.order.judged import Judged
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.projections import builds
@@ -27,7 +28,7 @@ from infrastructure.projections import export as exporting
 from infrastructure.projections.builds import CannotDo, table_of
 from infrastructure.projections.export import Exported, Format, export
 from infrastructure.projections.rows import copy_types
-from infrastructure.projections.view import FAR_FUTURE, Column, Judged, Row, View
+from infrastructure.projections.view import FAR_FUTURE, Column, Row, View
 from infrastructure.projections.views import DEADLINES, ORDERS, VIEWS, VIOLATIONS
 from infrastructure.projections.worker import Worker
 from infrastructure.runtime import clock

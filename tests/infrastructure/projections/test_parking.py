@@ -10,6 +10,7 @@ import pytest
 from domain.history import Metadata
 from domain.order import commands as c
 from domain.order import events as e
+from domain.order.judged import Judged
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.log.log import ORDER, Append, NewEvent, append, new_event, read_head
@@ -19,7 +20,7 @@ from infrastructure.projections.builds import CannotDo
 from infrastructure.projections.parking import Parked, list_parked
 from infrastructure.projections.slices import Poison
 from infrastructure.projections.verification import verify
-from infrastructure.projections.view import Judged, Row
+from infrastructure.projections.view import Row
 from infrastructure.projections.views import BY_NAME, ORDERS, VIEWS
 from infrastructure.projections.worker import Worker
 from infrastructure.runtime import clock

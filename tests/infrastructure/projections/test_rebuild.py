@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domain.history import visible
 from domain.order import commands as c
 from domain.rules.ruleset import RuleBook
+from domain.viewpoint import Viewpoint, visible
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.log.log import ORDER, Histories, read_head, read_histories
@@ -253,7 +253,8 @@ def test_a_build_of_a_moment_shows_what_was_known_then(database_url: str) -> Non
         assert build.state == "ready", build.error
         async with pool.connection() as connection:
             seen = {
-                pair: visible(history, known_at=between) for pair, history in (await histories(connection)).items()
+                pair: visible(history, Viewpoint(known_at=between))
+                for pair, history in (await histories(connection)).items()
             }
             assert seen["third", ORDER + order_sn(0)] == []
             expected = folded({pair: history for pair, history in seen.items() if history})

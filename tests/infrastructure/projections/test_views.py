@@ -13,6 +13,7 @@ from psycopg import sql
 from domain.history import Metadata, Recorded
 from domain.order import events as e
 from domain.order.fold import fold
+from domain.order.judged import Judged
 from domain.rules.ruleset import RuleBook
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
@@ -20,7 +21,7 @@ from infrastructure.log.codec import AnyEvent
 from infrastructure.log.streams import OF_ORDER, AnyKind
 from infrastructure.projections import builds
 from infrastructure.projections.rows import Encoded
-from infrastructure.projections.view import Judged, Row, View, judged
+from infrastructure.projections.view import Row, View, judged
 from infrastructure.projections.views import BY_NAME, DEADLINES, ORDERS, VIEWS, VIOLATIONS
 from infrastructure.projections.views.deadlines import LANES
 from infrastructure.runtime import clock

@@ -1,6 +1,7 @@
 """Lists page by page: with any filters just the orders that a look at every row finds, in order, each once."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -8,10 +9,12 @@ from psycopg.rows import dict_row
 
 from domain.kernel import Command
 from domain.order import commands as c
+from domain.order.filters import DeadlineFilter, OrderFilter
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.projections.worker import Worker
-from infrastructure.queries.lists import OrderSort, Page, list_deadlines, list_orders
+from infrastructure.queries.lists import OrderSort, list_deadlines, list_orders
+from infrastructure.queries.paging import every_item
 from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import shipped_rules
 from tests.orders import MONDAY_9, SHOP, done, on_database, order_sn, placed_and_formed, tell
@@ -115,12 +118,9 @@ async def every_row(connection: WriteConnection, table: str) -> list[dict[str, A
 
 
 async def every_page(connection: WriteConnection, at: datetime, sort: OrderSort, **filters: Any) -> list[str]:
-    found: list[str] = []
-    page: Page[Any] | None = None
-    while page is None or page.next_key:
-        page = await list_orders(connection, SHOP, at, 4, page.next_key if page else None, sort=sort, **filters)
-        found += [order.order_sn for order in page.items]
-    return found
+    filter = OrderFilter(**filters)
+    found = await every_item(lambda after: list_orders(connection, SHOP, at, filter, 4, after, sort=sort))
+    return [order.order_sn for order in found]
 
 
 def test_deadlines_are_found_by_kind_state_and_due_time(database_url: str) -> None:
@@ -141,20 +141,9 @@ def test_deadlines_are_found_by_kind_state_and_due_time(database_url: str) -> No
                     and state in (None, row["settled"] or ("pending" if row["due_key"] >= at else "missed"))
                     and (due_before is None or row["due_key"] < due_before)
                 ]
-                found = []
-                page: Page[Any] | None = None
-                while page is None or page.next_key:
-                    page = await list_deadlines(
-                        connection,
-                        SHOP,
-                        at,
-                        7,
-                        page.next_key if page else None,
-                        kind=kind,  # type: ignore[arg-type]
-                        state=state,  # type: ignore[arg-type]
-                        due_before=due_before,
-                    )
-                    found += [(item.kind, item.order_sn) for item in page.items]
+                filter = DeadlineFilter(kind=kind, state=state, due_before=due_before)  # type: ignore[arg-type]
+                every = await every_item(partial(list_deadlines, connection, SHOP, at, filter, 7))
+                found = [(item.kind, item.order_sn) for item in every]
                 by_key = {(row["due_key"], row["order_sn"], row["number"]): row["kind"] for row in rows}
                 assert found == [(by_key[key], key[1]) for key in sorted(want)], (kind, state, due_before)
 

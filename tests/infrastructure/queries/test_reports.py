@@ -15,6 +15,7 @@ from domain.kernel import Command
 from domain.order import commands as c
 from domain.order import events as e
 from domain.order.events import OrderEvent
+from domain.order.filters import ViolationFilter
 from domain.order.fold import fold
 from domain.order.state import Order
 from domain.order.view import view
@@ -173,14 +174,11 @@ def counted(orders: Sequence[Order], period: Period, at: datetime) -> DailyRepor
 async def standing(pool: Pool, shop: str, period: Period, at: datetime) -> list[ListedViolation]:
     """The violations that the list shows over the same days, without those overturned."""
     async with pool.connection() as connection:
-        page = await list_violations(
-            connection,
-            shop,
-            at,
-            500,
+        filter = ViolationFilter(
             since=datetime.combine(period.first, time(), BEIJING),
             until=datetime.combine(period.last + timedelta(days=1), time(), BEIJING),
         )
+        page = await list_violations(connection, shop, at, filter, 500)
     assert page.next_key is None
     return [v for v in page.items if v.appeal is None or v.appeal.outcome != "overturned"]
 

@@ -2,12 +2,17 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import partial
+
+import pytest
 
 from domain.kernel import Command
 from domain.order import commands as c
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.projections.worker import Worker
+from infrastructure.queries.errors import UnknownSupplier
+from infrastructure.queries.paging import every_item
 from infrastructure.queries.suppliers import SupplierRecord, find_supplier, list_suppliers, open_handovers
 from tests.infrastructure.projections.built import BOOK
 from tests.orders import MONDAY_9, SHOP, done, on_database, order_sn, placed_and_formed, tell
@@ -86,8 +91,9 @@ def test_suppliers_are_counted_by_what_became_of_each_order(database_url: str) -
                 SupplierRecord("S-18", 1, 0, 0, 0, 0, 0, 0, 1, 0, None, None),
             ]
             assert await find_supplier(connection, SHOP, "S-17", LATER) == page.items[0]
-            assert await find_supplier(connection, SHOP, "S-19", LATER) is None
-            assert await find_supplier(connection, "100000002", "S-17", LATER) is None
+            for shop, supplier_id in ((SHOP, "S-19"), ("100000002", "S-17")):
+                with pytest.raises(UnknownSupplier):
+                    await find_supplier(connection, shop, supplier_id, LATER)
             waiting = await open_handovers(connection, SHOP, "S-17", LATER, 50)
             assert [(each.order_sn, each.expected_tracking_at, each.overdue) for each in waiting.items] == [
                 (order_sn(9), DUE, True),
@@ -129,21 +135,9 @@ def test_pages_hold_every_supplier_and_every_open_order_once(database_url: str) 
         lives = [(hand(f"S-{n % 3}", due=after(30 + n % 2)),) for n in range(9)]
         await lived(pool, path, lives)
         async with pool.connection() as connection:
-            names, numbers, after_name, after_key = [], [], "", None
-            while True:
-                suppliers = await list_suppliers(connection, SHOP, LATER, 2, after_name)
-                names += [each.supplier_id for each in suppliers.items]
-                if suppliers.next_key is None:
-                    break
-                (after_name,) = suppliers.next_key
-            while True:
-                page = await open_handovers(connection, SHOP, "S-0", LATER, 1, after_key)
-                numbers += [each.order_sn for each in page.items]
-                if page.next_key is None:
-                    break
-                due, number, place = page.next_key
-                after_key = (due, number, place)
-        assert names == ["S-0", "S-1", "S-2"]
-        assert numbers == [order_sn(0), order_sn(6), order_sn(3)]
+            every = await every_item(partial(list_suppliers, connection, SHOP, LATER, 2))
+            owed = await every_item(partial(open_handovers, connection, SHOP, "S-0", LATER, 1))
+        assert [each.supplier_id for each in every] == ["S-0", "S-1", "S-2"]
+        assert [each.order_sn for each in owed] == [order_sn(0), order_sn(6), order_sn(3)]
 
     on_database(database_url, work)

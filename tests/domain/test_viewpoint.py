@@ -1,7 +1,7 @@
 """Two times on every event: what had happened by a moment, and what was known at it."""
 
-from domain.history import visible
 from domain.order.events import TrackingUploaded
+from domain.viewpoint import Viewpoint, visible
 from tests.domain.vocabulary import (
     MICROSECOND,
     MONDAY_9,
@@ -18,7 +18,7 @@ HISTORY = TOLD_LATE.history
 
 
 def versions(**cut: object) -> list[int]:
-    return [recorded.version for recorded in visible(HISTORY, **cut)]  # type: ignore[arg-type]
+    return [recorded.version for recorded in visible(HISTORY, Viewpoint(**cut))]  # type: ignore[arg-type]
 
 
 def test_without_a_cut_everything_is_visible() -> None:

@@ -1,0 +1,85 @@
+"""Which orders, deadlines and violations a list shows. A condition that is ``None`` lets everything pass."""
+
+from datetime import datetime
+
+import msgspec
+
+from domain.kernel import ViolationKind
+from domain.order.deadlines import Deadline, DeadlineKind, DeadlineState, ship_by
+from domain.order.judged import Judged
+from domain.order.state import Status
+from domain.order.violations import AppealState, Violation
+
+WAITING: tuple[Status, ...] = ("awaiting_shipment", "stockout_review")
+"""The statuses of orders that still need a tracking number; the second is locked always."""
+
+
+class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Orders of a ``status``, whose shipping is ``locked`` or is not, with a SKU among their lines.
+
+    ``due_before`` finds orders that still wait for a tracking number and must have one before then; ``violation``
+    those on which such a violation stands and counts.
+    """
+
+    status: Status | None = None
+    locked: bool | None = None
+    sku_id: str | None = None
+    due_before: datetime | None = None
+    violation: ViolationKind | None = None
+
+    def matches(self, judged: Judged, at: datetime) -> bool:
+        order = judged.order
+        return (
+            self.status in (None, order.status)
+            and self.locked in (None, bool(order.holds))
+            and (self.sku_id is None or any(line.sku_id == self.sku_id for line in order.lines))
+            and (self.due_before is None or _is_due_before(judged, self.due_before))
+            and (
+                self.violation is None
+                or any(
+                    each.kind == self.violation and each.counts and each.stands_from <= at
+                    for each in judged.violations
+                )
+            )
+        )
+
+
+def _is_due_before(judged: Judged, limit: datetime) -> bool:
+    if judged.order.status not in WAITING:
+        return False
+    due_at = judged.clocks.upload.due_at or ship_by(judged.order, judged.rules)
+    return due_at is not None and due_at < limit
+
+
+class DeadlineFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Deadlines of a ``kind``, in a ``state``, due before a moment; one whose time is not known is never due."""
+
+    kind: DeadlineKind | None = None
+    due_before: datetime | None = None
+    state: DeadlineState | None = None
+
+    def matches(self, deadline: Deadline, at: datetime) -> bool:
+        return (
+            self.kind in (None, deadline.kind)
+            and self.state in (None, deadline.state(at))
+            and (self.due_before is None or (deadline.due_at is not None and deadline.due_at < self.due_before))
+        )
+
+
+class ViolationFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Violations of a ``kind`` that arose from ``since`` on and before ``until``, with an ``appeal`` in a state."""
+
+    kind: ViolationKind | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    appeal: AppealState | None = None
+
+    def matches(self, violation: Violation, at: datetime) -> bool:
+        """Whether the violation stands at a moment and meets every condition."""
+        return (
+            violation.stands_at(at)
+            and self.kind in (None, violation.kind)
+            and (self.since is None or violation.arose_at >= self.since)
+            and (self.until is None or violation.arose_at < self.until)
+            and self.appeal in (None, violation.appeal_state)
+        )
