@@ -1,6 +1,6 @@
-"""Cells of a table by what they mean: columns found by the names in its header, never by place.
+"""The cells of a table by their meaning. The names in the header identify the columns, never their order.
 
-Cells are stripped, for exported ones carry tabs and marks that nobody sees.
+Cells are stripped, because exported cells contain tabs and invisible marks.
 """
 
 import re
@@ -16,7 +16,7 @@ from domain.kernel import EARLIEST, is_id
 from infrastructure.files.sheets import Cell
 
 HEADER_WITHIN = 20
-"""Lines in which the header must show up; some people put a title above it."""
+"""The header must be among so many first lines; some people put a title above it."""
 
 _DAMAGED_NUMBER = re.compile(r"[0-9.]+[Ee]\+?[0-9]+")
 _YUAN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
@@ -29,7 +29,7 @@ HALF_WIDTH = str.maketrans("（），：", "(),:")
 
 
 class WrongCell(Exception):
-    """A cell that makes no sense: the field it is for, and why."""
+    """A cell that makes no sense: its field, and the reason."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(reason)
@@ -38,7 +38,7 @@ class WrongCell(Exception):
 
 
 class RejectedRow(msgspec.Struct, frozen=True):
-    """A row that can't be taken: the line it stands on, the column at fault if it is one, and why."""
+    """A row that can't be used: its line, the column at fault if a single one is, and the reason."""
 
     line: int
     column: str | None
@@ -55,7 +55,7 @@ class RejectedRow(msgspec.Struct, frozen=True):
 
 
 class Cells:
-    """A row's cells by what they mean."""
+    """A row's cells by field."""
 
     __slots__ = ("_cells", "_columns")
 
@@ -67,8 +67,8 @@ class Cells:
         return field in self._columns
 
     def get(self, field: str) -> Cell:
-        place = self._columns.get(field)
-        return self._cells[place] if place is not None and place < len(self._cells) else None
+        index = self._columns.get(field)
+        return self._cells[index] if index is not None and index < len(self._cells) else None
 
     def text(self, field: str) -> str:
         return stripped(self.get(field))
@@ -83,10 +83,10 @@ def stripped(cell: Cell) -> str:
 
 
 def columns_of(header: Sequence[Cell], known: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """For each known field that a header names, the place of its best name."""
+    """For each known field that a header names, the index of the column with its most preferred name."""
     names: dict[str, int] = {}
-    for place, cell in enumerate(header):
-        names.setdefault(_plain(stripped(cell)), place)
+    for index, cell in enumerate(header):
+        names.setdefault(_plain(stripped(cell)), index)
     return {
         field: next(names[_plain(alias)] for alias in aliases if _plain(alias) in names)
         for field, aliases in known.items()
@@ -109,30 +109,30 @@ def order_number(cells: Cells) -> str:
 
 
 def identifier(cells: Cells, field: str, longest: int = 64) -> str:
-    """A cell of text that can be printed; empty if there is none. Raises ``WrongCell``."""
+    """A cell of printable text; empty if there is none. Raises ``WrongCell``."""
     text = cells.text(field)
     if len(text) > longest or not all(character.isprintable() for character in text):
         raise WrongCell(field, f"more than {longest} characters, or some that can't be printed")
     return text
 
 
-def moment(cells: Cells, field: str, latest: datetime) -> datetime | None:
-    """A cell of a time, in Beijing unless it says otherwise, as UTC; ``None`` if there is none.
+def time_of(cells: Cells, field: str, latest: datetime) -> datetime | None:
+    """A cell of a time, as UTC; ``None`` if there is none. Without a zone it is Beijing time.
 
-    One stray character is no time. Source: export-cells. Raises ``WrongCell``, also for what lies before the
+    One stray character counts as no time. Source: export-cells. Raises ``WrongCell``, also for a time before the
     platform was founded or after ``latest``.
     """
     cell = cells.get(field)
     if isinstance(cell, datetime):
-        found = cell.replace(tzinfo=BEIJING).astimezone(UTC)
+        time = cell.replace(tzinfo=BEIJING).astimezone(UTC)
     else:
         text = stripped(cell)
         if len(text) <= 1:
             return None
-        found = _parsed(field, text)
-    if not EARLIEST <= found <= latest:
-        raise WrongCell(field, f"{found.astimezone(BEIJING):%Y-%m-%d %H:%M:%S} can't be: too early or too late")
-    return found
+        time = _parsed(field, text)
+    if not EARLIEST <= time <= latest:
+        raise WrongCell(field, f"{time.astimezone(BEIJING):%Y-%m-%d %H:%M:%S} can't be: too early or too late")
+    return time
 
 
 def _parsed(field: str, text: str) -> datetime:
@@ -141,10 +141,10 @@ def _parsed(field: str, text: str) -> datetime:
         raise WrongCell(field, f"{text[:50]!r} is not a time")
     year, month, day, hour, minute = (int(part) for part in parts.group(1, 2, 3, 4, 5))
     try:
-        found = datetime(year, month, day, hour, minute, int(parts[6] or 0), tzinfo=BEIJING)
+        time = datetime(year, month, day, hour, minute, int(parts[6] or 0), tzinfo=BEIJING)
         if parts[7]:
-            found = datetime.fromisoformat(f"{found:%Y-%m-%dT%H:%M:%S}{parts[7]}")
-        return found.astimezone(UTC)
+            time = datetime.fromisoformat(f"{time:%Y-%m-%dT%H:%M:%S}{parts[7]}")
+        return time.astimezone(UTC)
     except (ValueError, OverflowError):
         raise WrongCell(field, f"{text[:50]!r} is not a time") from None
 

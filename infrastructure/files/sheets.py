@@ -1,6 +1,6 @@
-"""Rows of cells out of a file somebody exported: CSV in UTF-8 or GB18030, or XLSX, told apart by content.
+"""Rows of cells from an exported file: CSV in UTF-8 or GB18030, or XLSX. The content decides which it is.
 
-Rows are read one by one and every one is bounded, so memory stays small whatever the file holds.
+Rows are read one by one, and the size of each is limited, so memory stays small whatever the file contains.
 """
 
 import csv
@@ -22,7 +22,7 @@ LARGEST_SHARED_TEXT = 512 << 20
 csv.field_size_limit(LONGEST_LINE)
 
 Cell = object
-"""What a cell holds: text from a CSV; also numbers, dates and nothing from a workbook."""
+"""The value of a cell: text in a CSV; in a workbook also a number, a date or nothing."""
 
 
 class UnreadableSheet(Exception):
@@ -30,7 +30,7 @@ class UnreadableSheet(Exception):
 
 
 class Line(NamedTuple):
-    """One row of the file: the line it begins on, and its cells, or why it can't be read."""
+    """One row of the file: the number of its first line, and its cells, or the reason why it can't be read."""
 
     number: int
     cells: list[Cell]
@@ -38,9 +38,9 @@ class Line(NamedTuple):
 
 
 class Sheet:
-    """A file, or what was sent of one, open for reading: iterate over it once for its lines.
+    """An open file, or an upload: iterate over it once for its lines.
 
-    ``total_bytes`` and ``bytes_read`` tell how far the reading has come. A workbook may unpack to ``most_unpacked``
+    ``total_bytes`` and ``bytes_read`` are the progress of the reading. A workbook may unpack to ``most_unpacked``
     bytes.
     """
 
@@ -71,7 +71,7 @@ class Sheet:
         return self._lines
 
     def _text(self) -> Iterator[Line]:
-        """CSV: the decoding is settled by the first line that has any Chinese in it, the header."""
+        """The lines of a CSV. The first line with Chinese text, which is the header, decides the encoding."""
         lines = _PhysicalLines(self._file)
         reader = csv.reader(lines, strict=False)
         while True:
@@ -89,7 +89,7 @@ class Sheet:
             yield Line(number, [] if damage else cells, damage)
 
     def _workbook(self) -> Iterator[Line]:
-        """XLSX: every sheet in turn, until one turns out to have the table."""
+        """The lines of a workbook: those of all its sheets, one after another."""
         try:
             with zipfile.ZipFile(self._file) as archive:
                 sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
@@ -122,9 +122,9 @@ class Sheet:
 
 
 class SheetReader:
-    """What makes rows of a sheet: iterate once, in a ``with`` block. Raises ``UnreadableSheet``.
+    """A base for readers of a sheet's rows: iterate once, in a ``with`` block. Raises ``UnreadableSheet``.
 
-    ``bytes_read`` and ``total_bytes`` tell how far it has come.
+    ``bytes_read`` and ``total_bytes`` are the progress of the reading.
     """
 
     def __init__(self, source: Path | IO[bytes], most_unpacked: int = LARGEST_UNPACKED) -> None:
@@ -146,7 +146,7 @@ class SheetReader:
 
 
 class _PhysicalLines:
-    """The text lines of a CSV file, decoded one by one so that one bad line spoils only its own row."""
+    """The text lines of a CSV file. Each is decoded by itself, so that a bad line damages only its own row."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

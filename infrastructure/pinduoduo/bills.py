@@ -1,7 +1,7 @@
 """The platform's bills: the lines that take penalties or give them back. Source: bill-words, bill-layout.
 
-A bill has many other lines, sales above all; those are counted and left. Columns are found by their names. A row
-that makes no sense is rejected with its line and a reason; the others count.
+A bill has many other lines, mostly sales; those are only counted. The names in the header identify the columns. A
+row that makes no sense is rejected with its line and a reason; the other rows count.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ from infrastructure.files.cells import (
     amount_fen,
     columns_of,
     identifier,
-    moment,
     order_number,
+    time_of,
 )
 from infrastructure.files.sheets import LARGEST_UNPACKED, Line, SheetReader, UnreadableSheet
 
@@ -38,7 +38,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "amount": ("金额(元)", "金额", "amount"),
     "line_id": ("流水号", "账单流水号", "业务流水号", "line_id"),
 }
-"""What we read, and the header names it may have, the preferred first."""
+"""The fields that we read, and the header names that each may have, the preferred first."""
 
 _KINDS: tuple[tuple[str, ViolationKind], ...] = (
     ("延迟发货", "late_shipment"),
@@ -52,7 +52,7 @@ _BUSINESS = re.compile("|".join([*(word for word, _ in _KINDS), _RETURNED]))
 
 
 class BillLine(NamedTuple):
-    """A line that concerns a penalty. ``kind`` is ``None`` where money was given back."""
+    """A line about a penalty. ``kind`` is ``None`` if money was given back."""
 
     line: int
     order_sn: str
@@ -63,7 +63,7 @@ class BillLine(NamedTuple):
 
 
 Other = Literal["other"]
-"""A line about something else than penalties."""
+"""A line that is not about penalties."""
 
 
 _REVERSED = (
@@ -73,14 +73,14 @@ _REVERSED = (
 
 
 class _Written(NamedTuple):
-    """How a column writes charges, and the line that shows it."""
+    """Whether a column writes charges with a minus, and the line that shows it."""
 
     line: int
     with_minus: bool
 
 
 class _Numbered(NamedTuple):
-    """Where a line's own number stands first, and for which order."""
+    """The first line that has a line id, and the order it belongs to."""
 
     line: int
     order_sn: str
@@ -89,12 +89,12 @@ class _Numbered(NamedTuple):
 class BillReader(SheetReader):
     """Reads a bill as a stream.
 
-    A line without a number of its own is known by what it says and by how many equal ones come before it, so the
-    same bill read again has the same lines. Nothing can have happened after ``now`` (and ten minutes).
+    The id of a line without a number comes from its content and from the count of equal lines before it. So the
+    same bill gives the same ids when it is read again. No line can be later than ``now`` (and ten minutes).
 
-    Money given back is written without a minus, money taken with a minus or without, as the bill's first charge has
-    it. A line of the other sign reverses one of these. The words of a bill for such a line are not known, so it
-    is rejected. Source: bill-layout.
+    Money given back is written without a minus. Money taken is written with or without one, as in the bill's first
+    charge. A line with the other sign reverses an earlier one. How a bill words such a line is unknown, so it is
+    rejected. Source: bill-layout.
     """
 
     def __init__(self, source: Path | IO[bytes], *, now: datetime, most_unpacked: int = LARGEST_UNPACKED) -> None:
@@ -121,17 +121,17 @@ class BillReader(SheetReader):
         try:
             kind = None if _RETURNED in business else next(kind for word, kind in _KINDS if word in business)
             order_sn = order_number(cells)
-            at = moment(cells, "at", self._latest)
+            at = time_of(cells, "at", self._latest)
             if at is None:
                 raise WrongCell("at", "the time is missing")
             fen = self._amount(number, cells, kind)
-            line_id = self._stated(number, cells, order_sn) or self._made_up(order_sn, kind, at, fen)
+            line_id = self._own_id(number, cells, order_sn) or self._derived_id(order_sn, kind, at, fen)
         except WrongCell as wrong:
             return RejectedRow.of(number, wrong, COLUMNS)
         return BillLine(number, order_sn, kind, fen, at, line_id)
 
     def _amount(self, number: int, cells: Cells, kind: ViolationKind | None) -> int:
-        """What was taken or given, without its sign. The first charge of a column says how it writes charges."""
+        """The amount in fen, without its sign. The first charge of a column shows which sign its charges have."""
         field, opposite = ("income", "expense") if kind is None else ("expense", "income")
         if _moves_money(cells, opposite):
             raise WrongCell(opposite, _REVERSED.format(text=cells.text(opposite)))
@@ -151,8 +151,8 @@ class BillReader(SheetReader):
             raise WrongCell(field, f"{reason}; the bill writes charges {sign} a minus (line {first.line})")
         return abs(fen)
 
-    def _stated(self, number: int, cells: Cells, order_sn: str) -> str:
-        """The number of its own that the line has, if it has one: one number is one line, of one order."""
+    def _own_id(self, number: int, cells: Cells, order_sn: str) -> str:
+        """The line's own number; empty if it has none. A number belongs to one line of one order."""
         line_id = identifier(cells, "line_id", 100)
         if line_id:
             first = self._numbered.setdefault(line_id, _Numbered(number, order_sn))
@@ -161,17 +161,17 @@ class BillReader(SheetReader):
                 raise WrongCell("line_id", reason)
         return line_id
 
-    def _made_up(self, *said: object) -> str:
-        self._equal[said] += 1
-        text = "|".join(map(str, said))
-        return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-{self._equal[said]}"
+    def _derived_id(self, *values: object) -> str:
+        self._equal[values] += 1
+        text = "|".join(map(str, values))
+        return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-{self._equal[values]}"
 
 
 def _moves_money(cells: Cells, field: str) -> bool:
     try:
         return bool(amount_fen(cells, field, signed=True))
     except WrongCell:
-        return False  # people write all sorts of things into a cell that has nothing to say
+        return False  # people fill an empty cell with all sorts of signs
 
 
 def _after_header(lines: Iterator[Line]) -> tuple[dict[str, int], Iterator[Line]]:
@@ -181,6 +181,6 @@ def _after_header(lines: Iterator[Line]) -> tuple[dict[str, int], Iterator[Line]
         if {"order_sn", "at", "business"} <= set(columns) and {"expense", "income", "amount"} & set(columns):
             return columns, chain(lines)
         best = max(best, columns, key=len)
-    wanted = ("order_sn", "at", "business", "expense")
-    missing = "、".join(COLUMNS[field][0] for field in wanted if field not in best)
+    required = ("order_sn", "at", "business", "expense")
+    missing = "、".join(COLUMNS[field][0] for field in required if field not in best)
     raise UnreadableSheet(f"no header of a bill was found: {missing} missing")

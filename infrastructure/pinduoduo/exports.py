@@ -1,8 +1,7 @@
-"""Order exports of the merchant back office, in every layout known, as snapshots. Source: export-columns.
+"""Order exports of the merchant back office, in every known layout, as snapshots. Source: export-columns.
 
-Columns are found by the names in their header, never by place; cells are stripped, for exported ones
-carry tabs. Columns about persons are not read. A row that makes no sense is rejected with its line, its
-column and a reason; the others go in.
+The names in the header identify the columns, never their order. Columns about persons are not read. A row that
+makes no sense is rejected with its line, its column and a reason; the other rows count.
 """
 
 from collections.abc import Iterator
@@ -25,8 +24,8 @@ from infrastructure.files.cells import (
     amount_fen,
     columns_of,
     identifier,
-    moment,
     order_number,
+    time_of,
 )
 from infrastructure.files.sheets import SheetReader, UnreadableSheet
 
@@ -51,7 +50,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "carrier": ("快递公司",),
     "group_id": ("团ID",),
 }
-"""What we read, and the header names it has had, the preferred first."""
+"""The fields that we read, and the header names that each has had, the preferred first."""
 
 REQUIRED = ("order_sn", "status")
 
@@ -71,7 +70,7 @@ _STATUSES: dict[str, tuple[Phase, bool]] = {
     "已取消": ("cancelled", False),
     "已申请缺货": ("stockout_applied", False),
 }
-"""订单状态 -> the phase, and whether the status itself says that the money went back. Source: export-statuses."""
+"""订单状态 -> the phase, and whether the status itself shows a refund. Source: export-statuses."""
 
 _REFUND_PENDING = ("待商家", "处理中", "退款中", "待用户发货", "待买家", "申请退款")
 _REFUND_OVER = ("取消", "关闭", "撤销", "失败", "拒绝")
@@ -82,7 +81,7 @@ class UnreadableExport(Exception):
 
 
 class Row(NamedTuple):
-    """An order as a row, or several neighbouring rows, show it; ``line`` is the first one's."""
+    """An order as one row or several neighbouring rows show it; ``line`` is that of the first row."""
 
     line: int
     snapshot: Snapshot
@@ -91,8 +90,8 @@ class Row(NamedTuple):
 class ExportReader(SheetReader):
     """Reads an export as a stream.
 
-    ``seen_at`` is when the export was made, ``now`` the present, beyond which (and ten minutes) nothing
-    can have happened. ``rows_read`` too tells how far it has come. Raises ``UnreadableExport``.
+    ``seen_at`` is when the export was made. Nothing in it can be later than ``now`` (and ten minutes), except a
+    deadline. ``rows_read`` counts the rows so far. Raises ``UnreadableExport``.
     """
 
     def __init__(self, path: Path, *, seen_at: datetime, now: datetime) -> None:
@@ -160,11 +159,11 @@ class ExportReader(SheetReader):
         )
 
     def _time(self, cells: Cells, field: str, *, future: bool = False) -> datetime | None:
-        return moment(cells, field, self._latest + FURTHEST_DEADLINE if future else self._latest)
+        return time_of(cells, field, self._latest + FURTHEST_DEADLINE if future else self._latest)
 
 
 def _find_header(lines: Iterator[object]) -> dict[str, int]:
-    """The columns of the header: for each field the place of its best name."""
+    """The columns of the header: for each field the index of the column with its most preferred name."""
     best: set[str] = set()
     for _, line in zip(range(HEADER_WITHIN), lines, strict=False):
         cells = getattr(line, "cells", [])
@@ -173,30 +172,30 @@ def _find_header(lines: Iterator[object]) -> dict[str, int]:
             return columns
         best = max(best, set(columns), key=len)
     missing = "、".join(COLUMNS[field][0] for field in REQUIRED if field not in best)
-    found = "、".join(COLUMNS[field][0] for field in COLUMNS if field in best) or "none it knows"
-    raise UnreadableExport(f"no header of an order export was found: {missing} missing; found: {found}")
+    known = "、".join(COLUMNS[field][0] for field in COLUMNS if field in best) or "none it knows"
+    raise UnreadableExport(f"no header of an order export was found: {missing} missing; found: {known}")
 
 
 def _orders(rows: Iterator[Row | RejectedRow]) -> Iterator[Row | RejectedRow]:
-    """Neighbouring rows of one order are its lines; a row that only repeats is dropped."""
-    held: Row | None = None
+    """Neighbouring rows of one order become its lines. A row that repeats one of them is dropped."""
+    order: Row | None = None
     for row in rows:
-        if held is not None and isinstance(row, Row) and row.snapshot.order_sn == held.snapshot.order_sn:
-            held = _joined(held, row)
+        if order is not None and isinstance(row, Row) and row.snapshot.order_sn == order.snapshot.order_sn:
+            order = _joined(order, row)
             continue
-        if held is not None:
-            yield held
-            held = None
+        if order is not None:
+            yield order
+            order = None
         if isinstance(row, Row):
-            held = row
+            order = row
         else:
             yield row
-    if held is not None:
-        yield held
+    if order is not None:
+        yield order
 
 
 def _joined(first: Row, second: Row) -> Row:
-    """One order over two rows. The payment is the order's own where both state the same, else their sum."""
+    """One order from two rows. Equal payments are that of the order; different ones are summed."""
     if second.snapshot.lines[0] in first.snapshot.lines:
         return first
     one, other = first.snapshot.paid_fen, second.snapshot.paid_fen
@@ -226,7 +225,7 @@ def _quantity(cells: Cells) -> int:
 
 
 def _refund_is_pending(after_sales: str) -> bool:
-    """Whether the after-sales text says that a refund is asked for or under way; unknown texts say nothing."""
+    """Whether the after-sales text says that a refund was requested or is in progress; unknown texts do not."""
     if not after_sales or "退款成功" in after_sales or any(word in after_sales for word in _REFUND_OVER):
         return False
     return any(word in after_sales for word in _REFUND_PENDING)

@@ -1,4 +1,4 @@
-"""Reading the platform's bills: their lines about penalties, in whatever file they come."""
+"""Reading the platform's bills: the lines about penalties, from any kind of file."""
 
 from datetime import UTC, datetime
 from io import BytesIO
@@ -33,29 +33,29 @@ def read(*lines: str, header: str = HEADER, encoding: str = "utf-8") -> list[Bil
         ("售后费用-欺诈发货", "fraudulent_shipment"),
     ],
 )
-def test_each_business_is_the_violation_it_charges_for(business: str, kind: str) -> None:
-    (found,) = read(f"260302-1,2026-03-06 03:00:00,,-12.50,其他,{business}")
-    assert isinstance(found, BillLine)
-    assert (found.order_sn, found.kind, found.amount_fen) == ("260302-1", kind, 1_250)
-    assert found.at == datetime(2026, 3, 5, 19, tzinfo=UTC)
+def test_each_description_charges_for_its_kind_of_violation(business: str, kind: str) -> None:
+    (line,) = read(f"260302-1,2026-03-06 03:00:00,,-12.50,其他,{business}")
+    assert isinstance(line, BillLine)
+    assert (line.order_sn, line.kind, line.amount_fen) == ("260302-1", kind, 1_250)
+    assert line.at == datetime(2026, 3, 5, 19, tzinfo=UTC)
 
 
 def test_money_given_back_is_income() -> None:
-    (found,) = read("260302-1,2026-03-06 03:00:00,+3.00,,其他,其他收入-申诉补回")
-    assert isinstance(found, BillLine)
-    assert (found.kind, found.amount_fen) == (None, 300)
+    (line,) = read("260302-1,2026-03-06 03:00:00,+3.00,,其他,其他收入-申诉补回")
+    assert isinstance(line, BillLine)
+    assert (line.kind, line.amount_fen) == (None, 300)
 
 
-def test_other_business_is_counted_and_left() -> None:
+def test_lines_about_other_business_are_only_counted() -> None:
     assert read("260302-1,2026-03-06 03:00:00,43.00,,交易收入,交易收入-订单收入", ",,,,,") == ["other"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
-def test_bills_are_read_in_the_encodings_people_save_them_in(encoding: str) -> None:
+def test_bills_are_read_in_every_encoding_that_people_save_them_in(encoding: str) -> None:
     assert [line.kind for line in read(LATE, encoding=encoding) if isinstance(line, BillLine)] == ["late_shipment"]
 
 
-def test_a_workbook_is_read_like_a_text() -> None:
+def test_a_workbook_is_read_like_a_csv() -> None:
     book = openpyxl.Workbook()
     sheet = book.active
     assert sheet is not None
@@ -65,12 +65,12 @@ def test_a_workbook_is_read_like_a_text() -> None:
     file = BytesIO()
     book.save(file)
     with BillReader(file, now=NOW) as reader:
-        (found,) = reader
-    assert isinstance(found, BillLine)
-    assert (found.line, found.kind, found.amount_fen) == (3, "late_shipment", 300)
+        (line,) = reader
+    assert isinstance(line, BillLine)
+    assert (line.line, line.kind, line.amount_fen) == (3, "late_shipment", 300)
 
 
-def test_a_line_is_known_by_its_number_or_by_what_it_says() -> None:
+def test_the_id_of_a_line_is_its_number_or_comes_from_its_content() -> None:
     first, again, other = [line.line_id for line in read(LATE, LATE, LATE.replace("3.00", "4.00"))]  # type: ignore[union-attr]
     assert len({first, again, other}) == 3
     assert [line.line_id for line in read(LATE, LATE)] == [first, again]  # type: ignore[union-attr]
@@ -83,12 +83,12 @@ def test_a_line_is_known_by_its_number_or_by_what_it_says() -> None:
     ("amount", "fen"), [("-3", 300), ("-3.", 300), ("-.5", 50), ("-3.500", 350), ('"-¥1,003.00"', 100_300)]
 )
 def test_amounts_are_read_as_people_write_them(amount: str, fen: int) -> None:
-    (found,) = read(LATE.replace("-3.00", amount))
-    assert isinstance(found, BillLine)
-    assert found.amount_fen == fen
+    (line,) = read(LATE.replace("-3.00", amount))
+    assert isinstance(line, BillLine)
+    assert line.amount_fen == fen
 
 
-def test_a_number_that_is_of_another_order_already_is_rejected() -> None:
+def test_a_line_number_that_another_order_has_already_is_rejected() -> None:
     lines = [f"T-17,{LATE}", f"T-17,{LATE.replace('260302-1', '260302-2')}", f"T-17,{LATE}"]
     first, other, again = read(*lines, header=f"流水号,{HEADER}")
     assert first == again._replace(line=2)  # type: ignore[union-attr]
@@ -144,23 +144,23 @@ CHARGE = "260302-1,2026-03-06 03:00,3.0,延迟发货"
         ),
     ],
 )
-def test_what_goes_the_other_way_than_its_business_says_is_rejected(
+def test_a_line_whose_sign_contradicts_its_description_is_rejected(
     header: str, normal: str, reversal: str, reason: str
 ) -> None:
-    taken, rejected, again = read(normal, reversal, normal, header=header)
-    assert isinstance(taken, BillLine)
-    assert isinstance(again, BillLine)
-    assert (taken.amount_fen, again.amount_fen) == (300, 300)
+    first, rejected, last = read(normal, reversal, normal, header=header)
+    assert isinstance(first, BillLine)
+    assert isinstance(last, BillLine)
+    assert (first.amount_fen, last.amount_fen) == (300, 300)
     assert isinstance(rejected, RejectedRow)
     assert reason in rejected.detail
 
 
 @pytest.mark.parametrize("nothing", ["0.00", "-", "--", "/"])
-def test_a_column_that_has_nothing_to_say_says_nothing(nothing: str) -> None:
-    (found,) = read(LATE.replace(",-3.00", f"{nothing},-3.00"))
-    assert isinstance(found, BillLine)
+def test_a_sign_for_no_amount_counts_as_an_empty_cell(nothing: str) -> None:
+    (line,) = read(LATE.replace(",-3.00", f"{nothing},-3.00"))
+    assert isinstance(line, BillLine)
 
 
-def test_a_file_without_a_bills_header_is_refused_with_what_is_missing() -> None:
+def test_a_file_without_a_bills_header_is_refused_with_the_missing_columns() -> None:
     with pytest.raises(UnreadableSheet, match=r"no header of a bill was found: 发生时间、业务描述、支出金额"):
         read("1,2", header="订单号,something")

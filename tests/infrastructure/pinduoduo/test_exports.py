@@ -1,4 +1,4 @@
-"""Reading exports: every layout, every encoding, dirty cells, and files that are none."""
+"""Reading order exports: every layout, every encoding, dirty cells, and files that are no exports."""
 
 import csv
 import tracemalloc
@@ -88,21 +88,21 @@ def rejected(tmp_path: Path, **changed: str) -> RejectedRow:
     return row
 
 
-def test_a_plain_row_says_what_it_says(tmp_path: Path) -> None:
-    shown = only(tmp_path)
-    assert shown.phase == "awaiting_shipment"
-    assert shown.paid_fen == 2870
-    assert shown.paid_at == datetime(2026, 3, 2, 1, tzinfo=UTC)
-    assert shown.group_formed_at == datetime(2026, 3, 2, 1, 5, tzinfo=UTC)
-    assert shown.ship_by == datetime(2026, 3, 4, 1, 5, tzinfo=UTC)
-    (line,) = shown.lines
+def test_every_column_of_a_plain_row_is_read(tmp_path: Path) -> None:
+    snapshot = only(tmp_path)
+    assert snapshot.phase == "awaiting_shipment"
+    assert snapshot.paid_fen == 2870
+    assert snapshot.paid_at == datetime(2026, 3, 2, 1, tzinfo=UTC)
+    assert snapshot.group_formed_at == datetime(2026, 3, 2, 1, 5, tzinfo=UTC)
+    assert snapshot.ship_by == datetime(2026, 3, 4, 1, 5, tzinfo=UTC)
+    (line,) = snapshot.lines
     assert (line.sku_id, line.quantity, line.unit_price_fen) == ("52000101", 3, 990)
-    assert shown.via == "export"
-    assert "某人" not in repr(shown)
+    assert snapshot.via == "export"
+    assert "某人" not in repr(snapshot)
 
 
 @pytest.mark.parametrize("name", ["orders_export_2020.csv", "orders_export_2023.csv"])
-def test_the_samples_are_read_whole(name: str) -> None:
+def test_every_row_of_the_samples_is_read(name: str) -> None:
     rows = read(SAMPLES / name)
     assert len(rows) == 400
     assert not any(isinstance(row, RejectedRow) for row in rows)
@@ -112,12 +112,12 @@ def snapshots(path: Path) -> list[Snapshot]:
     return [row.snapshot for row in read(path) if isinstance(row, Row)]
 
 
-def test_the_layouts_of_2020_and_2023_tell_the_same() -> None:
+def test_the_layouts_of_2020_and_2023_give_the_same_snapshots() -> None:
     assert snapshots(SAMPLES / "orders_export_2020.csv") == snapshots(SAMPLES / "orders_export_2023.csv")
 
 
-def test_the_workbook_of_2021_tells_the_same(tmp_path: Path) -> None:
-    """Full-width brackets, real dates and numbers, a title above the header."""
+def test_the_workbook_of_2021_gives_the_same_snapshots(tmp_path: Path) -> None:
+    """It has full-width brackets, real dates and numbers, and a title above the header."""
     source = (SAMPLES / "orders_export_2020.csv").read_text(encoding="utf-8-sig").splitlines()
     header, *rows = csv.reader(source)
     book = openpyxl.Workbook()
@@ -142,14 +142,14 @@ def test_the_workbook_of_2021_tells_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
-def test_the_encoding_is_told_by_content(tmp_path: Path, encoding: str) -> None:
+def test_the_content_decides_the_encoding(tmp_path: Path, encoding: str) -> None:
     (row,) = read(written(tmp_path, PLAIN, encoding=encoding))
     assert isinstance(row, Row)
     assert row.snapshot.lines[0].name == "常规款袜子 2双装"
 
 
 def test_dirty_cells_are_stripped(tmp_path: Path) -> None:
-    shown = only(
+    snapshot = only(
         tmp_path,
         订单号="'260302-000000000000001\t",
         发货时间="\t",
@@ -157,16 +157,16 @@ def test_dirty_cells_are_stripped(tmp_path: Path) -> None:
         快递单号="\ufeff SF1 \u3000",
         订单状态=" 已发货，待签收\t",
     )
-    assert shown.order_sn == "260302-000000000000001"
-    assert (shown.shipped_at, shown.received_at, shown.tracking_number) == (None, None, "SF1")
-    assert shown.phase == "shipped"
+    assert snapshot.order_sn == "260302-000000000000001"
+    assert (snapshot.shipped_at, snapshot.received_at, snapshot.tracking_number) == (None, None, "SF1")
+    assert snapshot.phase == "shipped"
 
 
 @pytest.mark.parametrize(
     "text",
     ["2026-03-02 09:00:00", "2026/3/2 9:00", "2026-03-02T09:00:00", "2026-03-02T01:00:00Z", "2026/03/02 09:00:00"],
 )
-def test_times_are_read_however_they_are_written(tmp_path: Path, text: str) -> None:
+def test_times_are_read_in_every_common_format(tmp_path: Path, text: str) -> None:
     assert only(tmp_path, 支付时间=text).paid_at == datetime(2026, 3, 2, 9, tzinfo=BEIJING)
 
 
@@ -190,20 +190,20 @@ def test_times_are_read_however_they_are_written(tmp_path: Path, text: str) -> N
 def test_statuses_are_understood(
     tmp_path: Path, status: str, after_sales: str, phase: str, refunded: bool, pending: bool
 ) -> None:
-    shown = only(tmp_path, 订单状态=status, 售后状态=after_sales)
-    assert (shown.phase, shown.refunded, shown.refund_pending) == (phase, refunded, pending)
+    snapshot = only(tmp_path, 订单状态=status, 售后状态=after_sales)
+    assert (snapshot.phase, snapshot.refunded, snapshot.refund_pending) == (phase, refunded, pending)
 
 
 def test_an_unpaid_row_has_an_amount_but_no_payment(tmp_path: Path) -> None:
-    shown = only(tmp_path, 订单状态="待支付", 支付时间="", 拼单成功时间="", 承诺发货时间="")
-    assert shown.paid_fen is None
+    snapshot = only(tmp_path, 订单状态="待支付", 支付时间="", 拼单成功时间="", 承诺发货时间="")
+    assert snapshot.paid_fen is None
 
 
-def test_an_order_waiting_for_its_group_is_told_apart(tmp_path: Path) -> None:
+def test_an_order_without_group_times_waits_for_its_group(tmp_path: Path) -> None:
     assert only(tmp_path, 拼单成功时间="", 承诺发货时间="").phase == "pending_group"
 
 
-def test_an_order_under_review_is_told(tmp_path: Path) -> None:
+def test_an_order_under_review_is_marked(tmp_path: Path) -> None:
     assert only(tmp_path, 是否审核中="是").under_review
 
 
@@ -232,23 +232,23 @@ def test_an_order_under_review_is_told(tmp_path: Path) -> None:
 def test_a_row_that_makes_no_sense_is_rejected_by_line_and_column(
     tmp_path: Path, column: str, text: str, reason: str
 ) -> None:
-    found = rejected(tmp_path, **{column: text})
-    assert (found.line, found.column) == (2, column)
-    assert reason in found.reason
+    row = rejected(tmp_path, **{column: text})
+    assert (row.line, row.column) == (2, column)
+    assert reason in row.reason
 
 
 def test_money_with_signs_and_separators_is_read(tmp_path: Path) -> None:
     assert only(tmp_path, **{"用户实付金额(元)": "¥1,234.50"}).paid_fen == 123450
 
 
-def test_one_bad_row_spoils_no_other(tmp_path: Path) -> None:
+def test_a_damaged_row_damages_no_other(tmp_path: Path) -> None:
     file = written(tmp_path, *(PLAIN | {"订单号": f"260302-{n}"} for n in range(5)))
     lines = file.read_bytes().split(b"\r\n")
     lines[2] = lines[2].replace("袜".encode(), b"\xff\xff")
     lines[4] = lines[4].replace(b"3", b"\x00", 1)
     file.write_bytes(b"\r\n".join(lines))
-    found = read(file)
-    assert [(type(row).__name__, row.line) for row in found] == [
+    rows = read(file)
+    assert [(type(row).__name__, row.line) for row in rows] == [
         ("Row", 2),
         ("RejectedRow", 3),
         ("Row", 4),
@@ -274,7 +274,7 @@ def test_neighbouring_rows_of_an_order_are_its_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "empty"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "xlsx"),
@@ -285,10 +285,10 @@ def test_neighbouring_rows_of_an_order_are_its_lines(tmp_path: Path) -> None:
         (b'"' + b"x" * 5_000_000, "订单号"),
     ],
 )
-def test_a_file_that_is_no_export_says_so(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_file_that_is_no_export_is_refused_with_a_reason(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "file"
     file.write_bytes(content)
-    with pytest.raises(UnreadableExport, match=said):
+    with pytest.raises(UnreadableExport, match=message):
         read(file)
 
 
@@ -306,14 +306,16 @@ def test_a_workbook_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=2000) | st.text(max_size=500).map(str.encode), with_header=st.booleans())
-def test_whatever_the_bytes_it_reads_rejects_or_refuses(tmp_path: Path, content: bytes, with_header: bool) -> None:
+def test_any_bytes_are_read_rejected_or_refused_without_a_crash(
+    tmp_path: Path, content: bytes, with_header: bool
+) -> None:
     file = tmp_path / "any"
     file.write_bytes((",".join(HEADER) + "\n").encode() + content if with_header else content)
     try:
-        found = read(file)
+        rows = read(file)
     except UnreadableExport:
         return
-    assert all(isinstance(row, Row | RejectedRow) for row in found)
+    assert all(isinstance(row, Row | RejectedRow) for row in rows)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -323,10 +325,10 @@ def test_whatever_the_bytes_it_reads_rejects_or_refuses(tmp_path: Path, content:
     ),
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "gb18030"]),
 )
-def test_what_was_written_is_what_is_read(tmp_path: Path, names: list[str], encoding: str) -> None:
+def test_names_are_read_as_they_were_written(tmp_path: Path, names: list[str], encoding: str) -> None:
     rows = [PLAIN | {"订单号": f"260302-{n}", "商品": f"货{name}货"} for n, name in enumerate(names)]
-    found = snapshots(written(tmp_path, *rows, encoding=encoding))
-    assert [snapshot.lines[0].name for snapshot in found] == [f"货{name}货" for name in names]
+    read_back = snapshots(written(tmp_path, *rows, encoding=encoding))
+    assert [snapshot.lines[0].name for snapshot in read_back] == [f"货{name}货" for name in names]
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
@@ -334,17 +336,17 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         file = written(tmp_path, *(PLAIN | {"订单号": f"260302-{n}"} for n in range(count)))
         tracemalloc.start()
         with ExportReader(file, seen_at=NOW, now=NOW) as reader:
-            seen = sum(1 for _ in reader)
+            rows = sum(1 for _ in reader)
         size = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert seen == count
+        assert rows == count
         return size
 
     small, large = peak(500), peak(15_000)
     assert large < small + 500_000
 
 
-def test_progress_ends_at_the_whole_file(tmp_path: Path) -> None:
+def test_progress_ends_at_the_size_of_the_file(tmp_path: Path) -> None:
     file = written(tmp_path, *(PLAIN | {"订单号": f"260302-{n}"} for n in range(50)))
     with ExportReader(file, seen_at=NOW, now=NOW) as reader:
         rows = list(reader)
