@@ -120,7 +120,7 @@ class Keys:
         atomic_files.make_folder(self.folder, mode=0o700)
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        with atomic_files.alone(self.folder):
+        with atomic_files.locked(self.folder):
             if self._file(number, _PUBLIC).exists():
                 return
             atomic_files.write(self._file(number, _PRIVATE), private, mode=0o600, replace=True)

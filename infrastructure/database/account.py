@@ -1,5 +1,8 @@
-"""Under which account the server's programs run: PostgreSQL refuses root and owns its files, and wants a
-user that has a name (as in /etc/passwd), which the arbitrary user of a container has not."""
+"""The account that the server's programs run under.
+
+PostgreSQL refuses to run as root, and its files must belong to the account it runs under. That account needs a name
+(as in /etc/passwd), which the arbitrary user of a container does not have.
+"""
 
 import os
 import pwd
@@ -16,22 +19,22 @@ NOBODY = 65534
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """How a program is started so that it runs under the right account."""
+    """How to start a program so that it runs under the right account."""
 
     prefix: tuple[str, ...]
-    """Stands before the program on the command line."""
+    """The words before the program on the command line."""
 
     uid: int
     gid: int
-    """Whose the cluster's files are, as everyone else sees them."""
+    """The owner of the cluster's files, as seen outside any namespace."""
 
 
 def account_for(cluster: Path, *, program: Path) -> Account:
     """The account for a cluster, which need not exist yet.
 
-    Anyone but root works under their own, if need be with another's number in a user namespace. Root
-    works under the account the files belong to; for files of its own, new ones included, in a
-    namespace, or where those are forbidden (as in most containers) as nobody, with leave to pass
+    Ordinary users keep their own account; a user without a name gets the number of a named one in a user namespace.
+    Root uses the account that the files belong to. For files that belong to root, and for new ones, root uses a
+    namespace. Where namespaces are forbidden (as in most containers) it becomes nobody, with the capability to pass
     closed folders on the way to the files. No folder's permissions are changed and no account is made.
     """
     uid, gid = os.geteuid(), os.getegid()
@@ -40,7 +43,7 @@ def account_for(cluster: Path, *, program: Path) -> Account:
     if uid != 0 and _is_named(uid):
         return Account((), uid, gid)
     in_namespace = (sys.executable, "-I", "-S", str(Path(__file__).with_name("rootless.py")), str(_named_user()))
-    # There, root has no power over other people's folders: is the way free?
+    # In a namespace root can't enter other users' folders, so check that it can reach the files.
     check = ("/bin/sh", "-c", 'test -w "$0" && test -x "$1"', str(cluster.parent), str(program))
     if subprocess.run([*in_namespace, *check], capture_output=True, stdin=subprocess.DEVNULL).returncode == 0:
         return Account(in_namespace, uid, gid)

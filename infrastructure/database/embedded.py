@@ -1,11 +1,11 @@
 """The embedded PostgreSQL: started by the first program that uses a data folder, stopped by the last.
 
-Who uses it, and whether it lives, is told by file locks, which the kernel lets go of when a process ends
-in whatever way. There is nothing to go stale: no list of users, no trusted process number.
+File locks show who uses the server and whether it lives. The kernel releases them when a process ends, however it
+ends. So nothing can become stale, as a list of users or a process number could.
 
-- ``in-use.lock``: shared, by every program that uses the server. Who can have it alone is the last user.
-- ``start-stop.lock``: alone, while starting or stopping.
-- ``server.lock``: alone, by the server and all its processes together, which inherit it open.
+- ``in-use.lock``: a shared lock of every program that uses the server. Whoever can lock it exclusively is the last.
+- ``start-stop.lock``: an exclusive lock while a program starts or stops the server.
+- ``server.lock``: an exclusive lock of the server. All its processes inherit the open file.
 """
 
 import fcntl
@@ -28,7 +28,7 @@ from infrastructure.database.failure import EmbeddedServerFailed
 from infrastructure.database.socket_folder import SOCKET, make_private, socket_folder
 
 START_SECONDS = 300.0
-"""Generous: after a crash a long log is read again before the server answers."""
+"""Generous: after a crash the server reads its write-ahead log again before it answers."""
 
 DATABASE = "shiplock"
 
@@ -40,7 +40,7 @@ log = logging.getLogger("shiplock.database")
 class EmbeddedServer:
     """A running server of a data folder, shared with every other program that uses the folder.
 
-    Made by `start`; `stop` it, or use it as a context manager.
+    `start` makes it. Call `stop` at the end, or use it as a context manager.
     """
 
     def __init__(self, data_dir: Path, start_seconds: float = START_SECONDS) -> None:
@@ -52,7 +52,7 @@ class EmbeddedServer:
 
     @classmethod
     def start(cls, data_dir: Path, *, start_seconds: float = START_SECONDS) -> Self:
-        """Start the server of a data folder, or find it running; create what is missing.
+        """Start the server of a data folder if it does not run; create the folder and the database if missing.
 
         Raises `EmbeddedServerFailed` if it doesn't answer within ``start_seconds``.
         """
@@ -99,8 +99,8 @@ class EmbeddedServer:
         return True
 
     def ensure_running(self) -> None:
-        """Start the server again if it died; to be called now and then while it is used. After `stop`
-        it does nothing. Raises `EmbeddedServerFailed`."""
+        """Start the server again if it died. Call this regularly while the server is used. After `stop` it does
+        nothing. Raises `EmbeddedServerFailed`."""
         if self._use is None or self.is_alive():
             return
         with self._starting_or_stopping():
@@ -109,7 +109,7 @@ class EmbeddedServer:
                 self._bring_up()
 
     def stop(self) -> None:
-        """Leave the server; the last user stops it. Once left, leaving again does nothing."""
+        """Leave the server; the last user stops it. A second call does nothing."""
         if self._use is None:
             return
         with self._starting_or_stopping():
@@ -128,7 +128,7 @@ class EmbeddedServer:
         self.stop()
 
     def _bring_up(self) -> None:
-        """Start the server unless it is there, and wait until it takes connections."""
+        """Start the server if it does not run, and wait until it accepts connections."""
         deadline = time.monotonic() + self._start_seconds
         self._cluster.make_sure_it_exists()
         while True:
@@ -145,10 +145,10 @@ class EmbeddedServer:
             time.sleep(0.05)
 
     def _start_unless_alive(self, deadline: float) -> None:
-        """Start the server if none of its processes is left.
+        """Start the server if none of its processes is alive.
 
-        Some are while another program's start, that of a killed one perhaps, is under way, and after
-        the death of the main process, until the others have noticed.
+        Some may be alive while another program, killed or not, is starting the server. They may also be for a
+        while after the main process died, until they notice.
         """
         held = self._open("server.lock")
         try:
@@ -161,11 +161,11 @@ class EmbeddedServer:
             os.close(held)
 
     def _has_database(self) -> bool:
-        """Create the program's database if it is missing; false while the server takes no connections."""
+        """Create the program's database if it is missing; false while the server accepts no connections."""
         try:
             with psycopg.connect(self.url_for("postgres"), autocommit=True, connect_timeout=10) as connection:
-                found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
-                if found.fetchone() is None:
+                cursor = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
+                if cursor.fetchone() is None:
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
         except psycopg.OperationalError:
             return False
@@ -186,7 +186,7 @@ class EmbeddedServer:
 
     @contextmanager
     def _starting_or_stopping(self) -> Iterator[None]:
-        """One at a time, among threads as among programs."""
+        """Only one thread of one program at a time is inside."""
         lock = self._open("start-stop.lock")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -195,5 +195,5 @@ class EmbeddedServer:
             os.close(lock)
 
     def _open(self, name: str) -> int:
-        """A lock file, closed on exec: only what is handed over reaches the server."""
+        """Open a lock file. It is closed on exec, so the server gets only the one that is passed to it."""
         return os.open(self._data_dir / "run" / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

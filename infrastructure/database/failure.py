@@ -1,4 +1,4 @@
-"""What is raised when the embedded server can't be used."""
+"""The error that is raised when the embedded server can't be used."""
 
 
 class EmbeddedServerFailed(RuntimeError):

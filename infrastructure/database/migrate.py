@@ -1,4 +1,4 @@
-"""Schema migrations, by Alembic: plain SQL files, applied in order, each in one transaction."""
+"""Schema migrations with Alembic: plain SQL files, applied in order, each in one transaction."""
 
 from functools import cache
 from importlib.resources import files
@@ -9,7 +9,7 @@ SCRIPTS = "infrastructure.database.migrations"
 OLDEST_SERVER = 150_000
 
 _LOCK = 7_166_401_946_155_041
-"""The advisory lock under which one program at a time migrates."""
+"""The advisory lock that lets only one program migrate at a time."""
 
 
 class WrongDatabase(RuntimeError):
@@ -18,7 +18,7 @@ class WrongDatabase(RuntimeError):
 
 @cache
 def revisions() -> tuple[str, ...]:
-    """Every revision this program knows, oldest first: the SQL files' names begin with them."""
+    """Every revision that this program knows, oldest first. The names of the SQL files begin with them."""
     folder = files(SCRIPTS).joinpath("versions")
     return tuple(sorted(entry.name[:4] for entry in folder.iterdir() if entry.name.endswith(".sql")))
 
@@ -36,7 +36,7 @@ def applied(url: str) -> str | None:
 
 
 def is_current(url: str) -> bool:
-    """Whether nothing needs to be done; cheap enough to ask at every start.
+    """Whether the database needs no migration. This is cheap enough for every start.
 
     Raises ``WrongDatabase``.
     """
@@ -50,7 +50,7 @@ def is_current(url: str) -> bool:
 
 
 def migrate(url: str, to: str = "head") -> list[str]:
-    """Apply what is missing and say which revisions that were. Several programs may try at once.
+    """Apply the missing revisions and return them. Several programs may call this at the same time.
 
     Raises ``WrongDatabase``.
     """
@@ -67,7 +67,7 @@ def migrate(url: str, to: str = "head") -> list[str]:
 
 
 def _upgrade(url: str, to: str) -> None:
-    # Imported here: Alembic and SQLAlchemy take longer to load than most commands to run.
+    # Imported here because Alembic and SQLAlchemy take longer to load than most commands take to run.
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import create_engine

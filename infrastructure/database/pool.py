@@ -1,4 +1,4 @@
-"""Connections to the log's database: one type to read with, one to write with, and the pool that gives them."""
+"""Connections to the database: one type for reading, one for writing, and the pool that lends them."""
 
 from contextlib import AbstractAsyncContextManager
 
@@ -7,11 +7,11 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 WAIT_SECONDS = 3.0
-"""How long a request waits for a connection before it is told that the database can't be reached."""
+"""How long a request waits for a connection before it fails because the database can't be reached."""
 
 
 class ReadConnection(AsyncConnection[TupleRow]):
-    """A connection to read with. Every query takes this type."""
+    """A connection for reading. Every query takes this type."""
 
 
 class WriteConnection(ReadConnection):
@@ -22,10 +22,10 @@ class WriteConnection(ReadConnection):
 
 
 class Pool(AsyncConnectionPool[WriteConnection]):
-    """Gives connections by what they are for.
+    """Lends connections for reading and for writing.
 
-    Both kinds come from one pool. A pool of its own for reading would need further connections for every process,
-    and a switch to read-only at every loan would cost a round trip, so only the type checker tells the two apart.
+    Both come from one pool. A second pool would need more connections for every process, and making a connection
+    read-only at every loan would cost a round trip. So only the type checker distinguishes the two.
     """
 
     def read(self) -> AbstractAsyncContextManager[ReadConnection]:
@@ -40,9 +40,9 @@ async def _in_utc(connection: WriteConnection) -> None:
 
 
 def connection_pool(url: str, *, size: int) -> Pool:
-    """A pool, to be opened by the caller, that finds a database which went away and came back.
+    """A pool that reconnects when the database was away. The caller opens it.
 
-    Connections commit each statement by itself unless a transaction is opened.
+    Each statement commits by itself unless a transaction is opened.
     """
     return Pool(
         url,

@@ -1,11 +1,11 @@
-"""Bear another user number in a user namespace of our own, then run a program: on Linux.
+"""Run a program under another user number, in a new user namespace of Linux.
 
-PostgreSQL refuses to run as root, and ``initdb`` as a user that has no name. Within the new namespace we
-have the number of some user that is named, and no power over files that aren't ours; outside nothing
-changes: files stay ours, and no account is made.
+PostgreSQL refuses to run as root, and ``initdb`` refuses a user without a name. In the new namespace we have the
+number of a named user, and no power over files that aren't ours. Outside nothing changes: the files stay ours, and
+no account is made.
 
-Run as a script, ``python -I -S rootless.py UID PROGRAM ARGUMENT...``: a namespace can only be entered by
-a process with one thread, which the program itself is not.
+Run it as a script: ``python -I -S rootless.py UID PROGRAM ARGUMENT...``. Only a process with a single thread can
+enter a namespace, and the program itself has several.
 """
 
 import ctypes

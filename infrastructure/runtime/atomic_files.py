@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and still there after the machine lost its power."""
+"""Files that exist as a whole or not at all, also after a loss of power."""
 
 import fcntl
 import glob
@@ -11,18 +11,18 @@ from typing import BinaryIO
 
 from infrastructure.runtime import clock
 
-LEFT_SECONDS = 3600
-"""A part that nobody has written to for so long is of a program that died."""
+STALE_SECONDS = 3600
+"""The program that wrote a part is dead if the part has not changed for so long."""
 
 
 def write(file: Path, content: bytes, *, mode: int, replace: bool = False) -> None:
-    """Raises ``FileExistsError`` where there is such a file already, unless it may be replaced."""
-    part = _beside(file)
+    """Write a file. Raises ``FileExistsError`` if it exists already, unless ``replace``."""
+    part = _part_of(file)
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as into:
-            into.write(content)
-            into.flush()
-            os.fsync(into.fileno())
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as output:
+            output.write(content)
+            output.flush()
+            os.fsync(output.fileno())
         if replace:
             part.replace(file)
         else:
@@ -34,17 +34,17 @@ def write(file: Path, content: bytes, *, mode: int, replace: bool = False) -> No
 
 @contextmanager
 def replacing(file: Path) -> Iterator[BinaryIO]:
-    """A new file beside ``file`` that takes its name in the end, and is gone if it does not come to that."""
-    stated, file = file, file.resolve()
-    part = _beside(file)
+    """A new file that replaces ``file`` at the end of the block. If the block fails, nothing is replaced."""
+    named, file = file, file.resolve()
+    part = _part_of(file)
     try:
         try:
-            into = part.open("xb")
+            output = part.open("xb")
         except OSError as error:
-            error.filename = str(stated)  # the one that the reader asked for
+            error.filename = str(named)  # the name that the user knows, not that of the part
             raise
-        with into:
-            yield into
+        with output:
+            yield output
         _sync(part)
         part.replace(file)
         _sync(file.parent)
@@ -53,7 +53,7 @@ def replacing(file: Path) -> Iterator[BinaryIO]:
 
 
 def make_folder(folder: Path, mode: int = 0o755) -> None:
-    """A folder, with those above it that are missing."""
+    """Make a folder, and those above it that are missing."""
     if not folder.exists():
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True, mode=mode)
@@ -61,25 +61,25 @@ def make_folder(folder: Path, mode: int = 0o755) -> None:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Be the only program that works in a folder; others wait."""
+def locked(folder: Path) -> Iterator[None]:
+    """Be the only program that works in a folder. Others that call this wait."""
     with (folder / ".lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _beside(file: Path) -> Path:
-    """A new name beside a file, for what is not whole yet; what was left there by programs that died is removed."""
+def _part_of(file: Path) -> Path:
+    """A new name in the file's folder, for the unfinished file. Removes parts that dead programs left there."""
     for part in file.parent.glob(f".{glob.escape(file.name)}.{'[0-9a-f]' * 8}"):
-        with suppress(OSError):  # it is gone already, or another user's
-            if part.stat().st_mtime < clock.now().timestamp() - LEFT_SECONDS:
+        with suppress(OSError):  # it is gone already, or belongs to another user
+            if part.stat().st_mtime < clock.now().timestamp() - STALE_SECONDS:
                 part.unlink()
     return file.with_name(f".{file.name}.{secrets.token_hex(4)}")
 
 
-def _sync(place: Path) -> None:
-    """Have the disk hold what a file or folder is now."""
-    descriptor = os.open(place, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Wait until the disk has the content of a file or folder."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -1,4 +1,4 @@
-"""The one clock of the program, at its edge."""
+"""The only clock of the program. The domain has none: times are passed to it."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -7,9 +7,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def now() -> datetime:
-    """The time, in UTC, to the microsecond.
+    """The present time in UTC, to the microsecond.
 
-    Made from ``time.time_ns`` because ``datetime.now`` answers with a subclass while a test freezes
-    time, which msgspec rightly refuses to take for a datetime; frozen time moves this one as well.
+    It comes from ``time.time_ns``. While a test freezes time, ``datetime.now`` returns a subclass of datetime, and
+    msgspec refuses that. Freezing works for ``time.time_ns`` as well.
     """
     return EPOCH + timedelta(microseconds=time.time_ns() // 1000)

@@ -1,14 +1,14 @@
-"""Python's garbage collector, set for programs that make many small objects and keep few.
+"""Python's garbage collector, tuned for programs that make many small objects and keep few.
 
-By default it looks through the young objects at every 700 new ones, and through all of them, the loaded
-modules too, every so often: a batch of commands pays for that again and again and finds nothing.
+By default it scans the young objects after every 700 new ones, and regularly all objects, even the loaded modules.
+In a batch of commands these scans cost time again and again, and collect nothing.
 """
 
 import gc
 
 
 def calm() -> None:
-    """Leave out what is loaded by now, which stays for good, and look through the rest less often."""
+    """Exempt everything loaded so far, which is never freed, and scan the rest less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

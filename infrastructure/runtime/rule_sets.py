@@ -1,4 +1,4 @@
-"""Where rule sets come from: those that ship with the program, and an operator's own folder."""
+"""Reading rule sets: those that ship with the program, and those in an operator's own folder."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -10,17 +10,17 @@ from domain.rules.reading import InvalidRuleSet
 from domain.rules.ruleset import RuleBook, RuleSet
 
 MOST_BYTES = 1_000_000
-"""No rule set is larger; a file that is was named by mistake."""
+"""No rule set is larger. A larger file was named by mistake."""
 
 
 @cache
 def shipped_rules() -> RuleBook:
-    """The book of all rule sets in ``domain/rules/sets``."""
+    """All rule sets in ``domain/rules/sets``."""
     return RuleBook(_read_all(files("domain.rules").joinpath("sets").iterdir()))
 
 
 def rule_book(folder: Path | None = None) -> RuleBook:
-    """The shipped rule sets with those of a folder, which take the place of shipped ones of their name.
+    """The shipped rule sets and those of a folder. A set of the folder replaces a shipped set of the same name.
 
     Raises ``InvalidRuleSet`` naming the file, the field, and what would be right.
     """

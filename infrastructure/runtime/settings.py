@@ -19,18 +19,19 @@ KNOWN = (
 )
 
 _NOT_OURS = ("SHIPLOCK_TEST_", "SHIPLOCK_SERVICE_", "SHIPLOCK_PORT")
-"""The test suite's, and those that Kubernetes puts beside a service called shiplock."""
+"""Variables of the test suite, and those that Kubernetes sets for a service called shiplock."""
 
 
 class UnknownSetting(ValueError):
-    """A ``SHIPLOCK_`` variable that means nothing.
+    """A ``SHIPLOCK_`` variable that is not a setting.
 
-    Most likely a typing error, and ignoring one in the database's URL would write to another database.
+    Most likely it is a typing error. If one in the name of the database's URL were ignored, we would write to
+    another database.
     """
 
 
 class BadSetting(ValueError):
-    """A setting whose value makes no sense."""
+    """A setting with an invalid value."""
 
 
 CHECKPOINT_SECONDS = 300
@@ -38,14 +39,14 @@ CHECKPOINT_SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where the data is.
+    """The settings of the program.
 
-    ``database_url`` names a PostgreSQL 15 or later; without it an embedded PostgreSQL keeps its data
-    under ``data_dir``. ``rules_dir`` holds rule sets beside those that ship with the program.
+    ``database_url`` names a PostgreSQL 15 or later. Without it an embedded PostgreSQL keeps its data under
+    ``data_dir``. ``rules_dir`` holds rule sets in addition to those that ship with the program.
 
-    Checkpoints are signed with the keys in ``key_dir`` (default: ``data_dir/keys``), go to ``checkpoint_dir``
-    (``data_dir/checkpoints``), and while the program serves are made every ``checkpoint_seconds``; never where
-    that is 0.
+    Checkpoints are signed with the keys in ``key_dir`` (default: ``data_dir/keys``) and written to
+    ``checkpoint_dir`` (default: ``data_dir/checkpoints``). A serving program makes them every
+    ``checkpoint_seconds``; 0 means never.
     """
 
     database_url: str | None
@@ -72,31 +73,31 @@ class Settings:
         )
 
 
-def _folder(stated: str | None) -> Path | None:
-    return Path(os.path.expanduser(stated)).absolute() if stated else None
+def _folder(value: str | None) -> Path | None:
+    return Path(os.path.expanduser(value)).absolute() if value else None
 
 
-def _seconds(stated: str | None) -> int:
-    if not stated:
+def _seconds(value: str | None) -> int:
+    if not value:
         return CHECKPOINT_SECONDS
-    if not stated.isdecimal() or len(stated) > 8:
-        raise BadSetting(f"SHIPLOCK_CHECKPOINT_SECONDS is {stated!r}, not a number of seconds; 0 is never")
-    return int(stated)
+    if not value.isdecimal() or len(value) > 8:
+        raise BadSetting(f"SHIPLOCK_CHECKPOINT_SECONDS is {value!r}, not a number of seconds; 0 is never")
+    return int(value)
 
 
 def _default_data_dir() -> Path:
-    """The user's data folder; where there is no home to write to, a folder beside the work at hand.
+    """The user's data folder. Without a home that we can write to, it is ``.shiplock`` in the working folder.
 
-    Accounts made for services have a home that does not exist, a container's arbitrary user has ``/``.
-    A folder that is there already is taken even if it can't be used: going elsewhere would silently
-    show an empty log.
+    The home of a service's account may not exist, and that of a container's arbitrary user is ``/``. A user's data
+    folder that exists is used even if we can't write to it: another folder would silently show an empty log.
     """
-    beside = Path(".shiplock").absolute()
+    working_folder = Path(".shiplock").absolute()
     try:
-        found = platformdirs.user_data_path("shiplock")
+        user_folder = platformdirs.user_data_path("shiplock")
     except (RuntimeError, KeyError):
-        return beside
-    if not found.is_absolute():
-        return beside
-    there = next(folder for folder in (found, *found.parents) if folder.exists())
-    return found if there == found or os.access(there, os.W_OK | os.X_OK) else beside
+        return working_folder
+    if not user_folder.is_absolute():
+        return working_folder
+    existing = next(folder for folder in (user_folder, *user_folder.parents) if folder.exists())
+    usable = existing == user_folder or os.access(existing, os.W_OK | os.X_OK)
+    return user_folder if usable else working_folder

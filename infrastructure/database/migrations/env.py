@@ -1,4 +1,4 @@
-"""Alembic's way in: run the revisions on the connection that ``migrate`` opened."""
+"""Alembic calls this: it runs the revisions on the connection that ``migrate`` opened."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""Programs that use an embedded server, to be started, killed and outlived."""
+"""Programs that use an embedded server, for tests that start, kill and outlive them."""
 
 import contextlib
 import os
@@ -24,17 +24,17 @@ with EmbeddedServer.start(Path(sys.argv[1])) as server:
 
 
 def as_user(uid: int) -> tuple[str, ...]:
-    """What root puts before a command to run it as an ordinary user.
+    """The words that root puts before a command to run it as an ordinary user.
 
-    With leave to pass closed folders, as the Python of these tests may be behind one; it makes nobody root.
+    The user may pass closed folders, since the Python of these tests may be behind one. This makes nobody root.
     """
     change = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups")
     return (*change, "--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override")
 
 
 @contextmanager
-def begun(data_dir: Path, *prefix: str) -> Iterator["subprocess.Popen[str]"]:
-    """A program that has begun to start the server; in a process group of its own, gone at the end."""
+def starting(data_dir: Path, *prefix: str) -> Iterator["subprocess.Popen[str]"]:
+    """A program that is starting the server. It has its own process group, which is killed at the end."""
     process = subprocess.Popen(
         [*prefix, sys.executable, "-c", PROGRAM, str(data_dir)],
         cwd=ROOT,
@@ -53,22 +53,22 @@ def begun(data_dir: Path, *prefix: str) -> Iterator["subprocess.Popen[str]"]:
 
 @contextmanager
 def using(data_dir: Path, *prefix: str) -> Iterator["subprocess.Popen[str]"]:
-    """A program that uses the server until it is told to `leave`, or killed at the end."""
-    with begun(data_dir, *prefix) as process:
+    """A program that uses the server until `end_program`. At the latest it is killed at the end of the block."""
+    with starting(data_dir, *prefix) as process:
         url_of(process)
         yield process
 
 
 def url_of(process: "subprocess.Popen[str]") -> str:
-    """The URL of its server, once it runs."""
+    """The URL of the program's server. Waits until the server runs."""
     assert process.stdout
     url = process.stdout.readline().strip()
     assert url, "the program ended before its server ran"
     return url
 
 
-def leave(process: "subprocess.Popen[str]") -> None:
-    """Let a program end in order."""
+def end_program(process: "subprocess.Popen[str]") -> None:
+    """Let a program end by itself."""
     assert process.stdin
     process.stdin.close()
     assert process.wait(30) == 0
@@ -77,7 +77,7 @@ def leave(process: "subprocess.Popen[str]") -> None:
 def until(condition: Callable[[], object], *, within: float = 20.0) -> None:
     deadline = time.monotonic() + within
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.005)
 
 

@@ -1,4 +1,4 @@
-"""Migrations: applied once, by whoever comes first, and never backwards."""
+"""Migrations are applied once, by the first program that comes, and never backwards."""
 
 import subprocess
 import sys
@@ -33,20 +33,20 @@ def test_an_empty_database_gets_everything_once(empty_url: str) -> None:
     assert migrate(empty_url) == []
 
 
-def test_only_what_is_missing_is_applied(empty_url: str) -> None:
+def test_only_missing_revisions_are_applied(empty_url: str) -> None:
     assert migrate(empty_url, "0001") == ["0001"]
     assert migrate(empty_url) == [revision for revision in revisions() if revision > "0001"]
     assert is_current(empty_url)
 
 
-def test_several_programs_may_migrate_at_once(empty_url: str) -> None:
+def test_several_programs_can_migrate_at_the_same_time(empty_url: str) -> None:
     programs = [
         subprocess.Popen([sys.executable, "-c", PROGRAM, empty_url], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
-    said = sorted(program.communicate(timeout=60)[0].split() for program in programs)
+    applied_by_each = sorted(program.communicate(timeout=60)[0].split() for program in programs)
     assert [program.returncode for program in programs] == [0, 0, 0]
-    assert said == [[], [], list(revisions())]
+    assert applied_by_each == [[], [], list(revisions())]
 
 
 def test_a_database_of_a_newer_program_is_refused_and_left_alone(database_url: str) -> None:
@@ -58,7 +58,7 @@ def test_a_database_of_a_newer_program_is_refused_and_left_alone(database_url: s
     assert applied(database_url) == "9999"
 
 
-def test_asking_whether_a_database_is_current_loads_no_alembic(database_url: str) -> None:
+def test_checking_whether_a_database_is_current_loads_no_alembic(database_url: str) -> None:
     program = (
         "import sys; from infrastructure.database.migrate import is_current; assert is_current(sys.argv[1]);"
         "print([name for name in ('alembic', 'sqlalchemy') if name in sys.modules])"

@@ -1,4 +1,4 @@
-"""Connections by what they are for."""
+"""Connections for reading and for writing."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ async def append_with_a_read_connection(connection: ReadConnection) -> None:
     await append(connection, clock.now(), {"s": [Append("order:1", 0, [])]})  # type: ignore[arg-type]
 
 
-def test_a_write_connection_serves_to_read(database_url: str) -> None:
+def test_a_write_connection_can_read(database_url: str) -> None:
     async def run() -> None:
         async with connection_pool(database_url, size=1) as pool:
             async with pool.read() as reading:

@@ -1,4 +1,4 @@
-"""Settings: from the environment, with a usable default and no silent misspelling."""
+"""Settings come from the environment. Defaults are usable, and misspelt names are refused."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ def test_without_settings_the_embedded_server_keeps_its_data_in_the_users_folder
     settings = Settings.from_environment({"PATH": "/bin"})
     assert settings.database_url is None
     assert settings.data_dir.is_relative_to(tmp_path)
-    assert not settings.data_dir.exists(), "reading settings makes nothing"
+    assert not settings.data_dir.exists(), "reading settings makes no folder"
 
 
 def test_settings_are_taken_from_their_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,39 +42,39 @@ def test_an_empty_variable_counts_as_unset() -> None:
 
 
 def test_keys_and_checkpoints_have_folders_of_their_own() -> None:
-    told = {
+    environment = {
         "SHIPLOCK_KEY_DIR": "/keys",
         "SHIPLOCK_CHECKPOINT_DIR": "/checkpoints",
         "SHIPLOCK_CHECKPOINT_SECONDS": "0",
     }
-    settings = Settings.from_environment(told)
+    settings = Settings.from_environment(environment)
     assert (settings.key_dir, settings.checkpoint_dir) == (Path("/keys"), Path("/checkpoints"))
     assert settings.checkpoint_seconds == 0
     assert Settings.from_environment({}).checkpoint_seconds == CHECKPOINT_SECONDS
 
 
-@pytest.mark.parametrize("stated", ["-1", "soon", "1.5", "9" * 9])
-def test_a_pause_that_is_no_number_of_seconds_is_refused(stated: str) -> None:
+@pytest.mark.parametrize("seconds", ["-1", "soon", "1.5", "9" * 9])
+def test_a_checkpoint_interval_that_is_no_number_of_seconds_is_refused(seconds: str) -> None:
     with pytest.raises(BadSetting, match="SHIPLOCK_CHECKPOINT_SECONDS"):
-        Settings.from_environment({"SHIPLOCK_CHECKPOINT_SECONDS": stated})
+        Settings.from_environment({"SHIPLOCK_CHECKPOINT_SECONDS": seconds})
 
 
-def test_a_misspelt_setting_is_named_with_those_there_are() -> None:
+def test_a_misspelt_setting_is_refused_with_a_list_of_all_settings() -> None:
     with pytest.raises(UnknownSetting, match=r"SHIPLOCK_DATABSE_URL.*SHIPLOCK_DATABASE_URL.*SHIPLOCK_DATA_DIR"):
         Settings.from_environment({"SHIPLOCK_DATABSE_URL": "postgresql://db/shop"})
 
 
-def test_what_kubernetes_tells_of_a_service_is_no_misspelling() -> None:
-    told = {
+def test_the_variables_that_kubernetes_sets_for_a_service_are_ignored() -> None:
+    environment = {
         "SHIPLOCK_SERVICE_HOST": "10.0.0.1",
         "SHIPLOCK_PORT": "tcp://10.0.0.1:8000",
         "SHIPLOCK_PORT_8000_TCP": "x",
     }
-    assert Settings.from_environment(told) == Settings.from_environment({})
+    assert Settings.from_environment(environment) == Settings.from_environment({})
 
 
 @pytest.mark.parametrize("home", [None, ""])
-def test_an_account_that_says_no_home_still_gets_a_folder(
+def test_an_account_without_a_home_still_gets_a_data_folder(
     home: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
@@ -82,12 +82,12 @@ def test_an_account_that_says_no_home_still_gets_a_folder(
     if home is not None:
         monkeypatch.setenv("HOME", home)
     folder = Settings.from_environment({}).data_dir
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
     assert folder.is_absolute()
-    assert os.access(there, os.W_OK)
+    assert os.access(existing, os.W_OK)
 
 
-def test_an_account_that_may_not_write_to_its_home_uses_the_working_folder(tmp_path: Path) -> None:
+def test_an_account_that_can_not_write_to_its_home_uses_the_working_folder(tmp_path: Path) -> None:
     prefix = as_user(12345) if os.geteuid() == 0 else ()
     program = "from infrastructure.runtime.settings import Settings; print(Settings.from_environment({}).data_dir)"
     done = subprocess.run(

@@ -61,12 +61,12 @@ RETURN sha256(
     || int4send(octet_length(metadata)) || metadata
 );
 
--- Append to one shop's log: one or more streams, each with the version it is expected to have and the
--- events that follow. A stream whose version is another is refused and reported with the version it has;
--- the others go in. Streams must be distinct within a call. Events come flattened, each with the number
--- (from 1) of its stream in the call, in the order they are to stand.
+-- Append to one shop's log: one or more streams, each with its expected version and the events that follow.
+-- A stream that has another version is refused and reported with the version it has; the others are appended.
+-- Streams must be distinct within a call. Events come flattened, each with the number (from 1) of its stream
+-- in the call, in the order of the log.
 --
--- recorded_at is the caller's clock, or the head's time where that clock is behind: it never decreases.
+-- recorded_at is the caller's clock, or the head's time if that clock is behind: it never decreases.
 CREATE FUNCTION append_events(
     p_shop_id text, p_recorded_at timestamptz,
     p_streams text[], p_expected integer[],
@@ -134,7 +134,8 @@ BEGIN
     ORDER BY s.n;
 END $$;
 
--- How far each reader of a shop's log has come; moved in the transaction that writes what was read.
+-- The last position that each reader of a shop's log has processed. The transaction that writes the results of
+-- the events also moves it. The table keeps its first name; elsewhere a checkpoint is a signed tree head.
 CREATE TABLE checkpoint (
     shop_id  text   NOT NULL,
     reader   text   NOT NULL,
@@ -142,7 +143,7 @@ CREATE TABLE checkpoint (
     PRIMARY KEY (shop_id, reader)
 );
 
--- What a command with an idempotency key was answered, committed with its events.
+-- The outcome of a command with an idempotency key, committed with the command's events.
 CREATE TABLE receipt (
     shop_id     text        NOT NULL,
     key         text        NOT NULL,

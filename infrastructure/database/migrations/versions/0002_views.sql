@@ -1,7 +1,7 @@
--- What the projections keep. Rows are computed from folded orders (infrastructure/projections) and may be
--- thrown away and rebuilt at any time; nothing in them is the only copy of anything. Nothing in them
--- depends on the moment of asking either: a deadline's state and the standing of a violation come from
--- comparing these times with that moment.
+-- The tables of the projections. Their rows are computed from folded orders (infrastructure/projections). They
+-- can be dropped and rebuilt at any time, for they hold no information of their own. No row depends on the time
+-- of a query either: queries compare the times here with their own time, to get the state of a deadline or to
+-- see whether a violation stands.
 
 CREATE TABLE order_list (
     shop_id          text        NOT NULL,

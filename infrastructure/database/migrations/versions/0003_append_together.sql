@@ -1,12 +1,12 @@
--- Append to several shops' logs in one call: for a batch that touches many shops on one server. Where the
+-- Append to several shops' logs in one call: for a batch that concerns many shops on one server. Where the
 -- tables are distributed by shop_id, append_events is called shop by shop instead; both do the same.
 --
 -- p_shop_ids, p_streams and p_expected describe the appends; (shop, stream) pairs must be distinct. Events
--- come flattened, each with the number (from 1) of its append, in the order they are to stand. Heads are
--- locked in the byte order of the shops' ids, as callers of append_events lock them.
+-- come flattened, each with the number (from 1) of its append, in the order of the logs. Heads are locked in
+-- the byte order of the shops' ids, as callers of append_events lock them.
 --
--- The plans are made for any shop, not for the one at hand: of a shop that came after the last ANALYZE the
--- planner knows nothing, and might read all of its events to find one stream.
+-- Plans are generic, not made for each shop: the planner knows nothing of a shop that is newer than the last
+-- ANALYZE, and might read all its events to find one stream.
 CREATE FUNCTION append_events_together(
     p_recorded_at timestamptz,
     p_shop_ids text[], p_streams text[], p_expected integer[],
@@ -82,8 +82,8 @@ BEGIN
     ORDER BY s.n;
 END $$;
 
--- The same for one shop as before, in fewer statements: the head is made only where there is none, and the
--- rows, the head and the outcomes come from one.
+-- The same function for one shop as before, in fewer statements: a head is inserted only if it is missing, and
+-- one statement writes the rows and the head and returns the outcomes.
 CREATE OR REPLACE FUNCTION append_events(
     p_shop_id text, p_recorded_at timestamptz,
     p_streams text[], p_expected integer[],
@@ -147,8 +147,8 @@ BEGIN
     ORDER BY s.n;
 END $$;
 
--- An answer is made before its position is known, so that the append and the receipts are one statement.
+-- A response is rendered before its position is known, so that one statement writes the events and the receipts.
 ALTER TABLE receipt ADD COLUMN position bigint;
 COMMENT ON COLUMN receipt.position IS 'The Shiplock-Position that goes with the outcome; null in old receipts.';
--- Answers are some two kilobytes: kept in the row, where the default would compress each or store it elsewhere.
+-- Responses have about two kilobytes. They stay in the row; by default each would be compressed or moved out.
 ALTER TABLE receipt SET (toast_tuple_target = 8160);

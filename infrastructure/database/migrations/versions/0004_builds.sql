@@ -1,6 +1,6 @@
--- Views that are rebuilt beside the live ones. Each build has tables of its own, made from what the program
--- declares (infrastructure/projections/views); the names order_list, deadline_list, violation_list are SQL views
--- over the tables of the build that is active. What was in the tables of old is folded anew from the log.
+-- Views are rebuilt while the live ones stay in use. Each build has its own tables, made from the program's
+-- declarations (infrastructure/projections/views). The names order_list, deadline_list and violation_list are SQL
+-- views over the tables of the active build. The rows of the old tables are folded anew from the log.
 
 DROP TABLE order_list, deadline_list, violation_list;
 DELETE FROM checkpoint WHERE reader = 'live';
@@ -25,15 +25,15 @@ COMMENT ON COLUMN build.scope IS 'What it shows instead of the present: a shop a
 COMMENT ON COLUMN build.total IS 'How many events there were to fold.';
 COMMENT ON COLUMN build.worked_seconds IS 'How long slices were worked on, over all its runs.';
 
--- Which build answers for a view, and which did before.
+-- The build that is active for a view, and the one that was active before.
 CREATE TABLE projection (
     name     text    PRIMARY KEY,
     active   integer NOT NULL,
     previous integer
 );
 
--- The parts a build is made in. One is some whole small shops, or a range of one shop's streams; its rows and
--- its being done commit together.
+-- The parts of a build. A slice is several whole small shops, or a range of one shop's streams. Its rows and its
+-- flag done are committed together.
 CREATE TABLE slice (
     build_id    integer  NOT NULL,
     number      integer  NOT NULL,
@@ -48,7 +48,7 @@ CREATE TABLE slice (
 COMMENT ON COLUMN slice.up_to IS 'For each shop, the last position that is folded.';
 COMMENT ON COLUMN slice.events IS 'How many events it has, estimated where it is part of a shop.';
 
--- Orders with an event that can't be applied. Views show them as they were before it.
+-- Orders with an event that can't be applied. Views show them as they were before that event.
 CREATE TABLE parked (
     shop_id   text        NOT NULL,
     stream    text        NOT NULL,

@@ -1,4 +1,4 @@
--- Backtests asked for over HTTP. A shop has a few at most; the oldest go.
+-- Backtests that were requested over HTTP. Only a few are stored for each shop; the oldest are deleted.
 
 CREATE TABLE backtest (
     shop_id        text        NOT NULL,
