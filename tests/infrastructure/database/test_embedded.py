@@ -2,12 +2,10 @@
 
 import os
 import pwd
-import shutil
 import signal
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 
 from infrastructure.database.embedded import EmbeddedServer, EmbeddedServerFailed, binaries
 from infrastructure.database.socket_folder import make_private, socket_folder
+from tests.databases import quick_folder
 from tests.infrastructure.database.programs import as_user, end_program, postmaster, starting, until, url_of, using
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become other users")
@@ -27,15 +26,9 @@ WITHOUT_NAMESPACES = (sys.executable, str(Path(__file__).with_name("without_name
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """A data folder that every user can reach. No server of it survives the test.
-
-    It is in memory if there is enough. Disks are slow, and these tests kill processes, not machines.
-    """
-    memory = Path("/dev/shm")
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 1 << 30
-    with tempfile.TemporaryDirectory(prefix="shiplock-test-", dir=memory if roomy else None) as parent:
-        Path(parent).chmod(0o755)
-        folder = Path(parent) / "data"
+    """A data folder that every user can reach. No server of it survives the test."""
+    with quick_folder() as place:
+        folder = place / "data"
         yield folder
         stop_server(folder)
 
