@@ -11,8 +11,8 @@ export SHIPLOCK_DATA_DIR ?= $(CURDIR)/.data
 run: $(READY)  ## Serve the program on the embedded database with sample data
 	$(BIN)/shiplock demo --serve --port $(PORT)
 
-test: lint  ## Style, types, layers, and every test
-	$(BIN)/python -m pytest
+test: lint  ## Style, types, layers, and every test, over all cores
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
