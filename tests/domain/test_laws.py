@@ -5,7 +5,8 @@ Commands come at random, also told late; times lie on a grid of hours so that th
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from functools import cache
+from itertools import pairwise, product
 from typing import Any, NamedTuple
 
 import msgspec
@@ -130,8 +131,22 @@ MOVING: tuple[Command, ...] = (
     c.FormGroup(ship_by=MONDAY_8 + hours(24)),
 )
 
-later = st.sampled_from([hours(h) for h in (0, 1, 1, 2, 2, 6, 12, 24, 48, 96)])
-back = st.one_of(st.none(), st.sampled_from([hours(h) for h in (0, 1, 2, 3, 4, 6, 12, 24, 49, 96, 200)]))
+LATER = tuple(hours(h) for h in (0, 1, 1, 2, 2, 6, 12, 24, 48, 96))
+LATE = tuple(hours(h) for h in (0, 1, 2, 3, 4, 6, 12, 24, 49, 96, 200))
+AT_ONCE = (None,)
+AT_ONCE_OR_LATE = (*AT_ONCE * len(LATE), *LATE)
+
+
+@cache
+def any_step(
+    commands: Sequence[Command],
+    later: Sequence[timedelta] = LATER,
+    back: Sequence[timedelta | None] = AT_ONCE_OR_LATE,
+) -> st.SearchStrategy[Step]:
+    """Any of the commands at any of the times. It is one draw: three took most of these tests' time."""
+    return st.sampled_from([Step(*parts) for parts in product(commands, later, back)])
+
+
 beginnings = st.sampled_from(
     [
         (Step(PLACE, hours(0), None), Step(c.FormGroup(), hours(1), None)),
@@ -151,8 +166,8 @@ def lives(
     max_size: int = 14,
 ) -> list[Step]:
     """A beginning and then anything at all."""
-    backs = back if told_late else st.none()
-    steps = draw(st.lists(st.builds(Step, st.sampled_from(commands), later, backs), max_size=max_size))
+    step = any_step(commands, back=AT_ONCE_OR_LATE if told_late else AT_ONCE)
+    steps = draw(st.lists(step, max_size=max_size))
     return [*draw(beginnings), *steps]
 
 
@@ -192,15 +207,16 @@ snapshots = st.builds(
 )
 """Anything the platform might show, sensible or not."""
 
-looks = st.builds(Look, snapshots, later, st.sampled_from([hours(h) for h in (0, 0, 0, 1, 5, 30)]))
+looks = st.builds(Look, snapshots, st.sampled_from(LATER), st.sampled_from([hours(h) for h in (0, 0, 0, 1, 5, 30)]))
+
+
+steps_and_looks = st.lists(st.one_of(any_step((*SHIPPING, *LOCKING, *ENDING, *OTHERS, *MOVING)), looks), max_size=9)
 
 
 @st.composite
 def observed_lives(draw: st.DrawFn) -> list[Step | Look]:
     """Commands and looks at the platform, mixed."""
-    commands = (*SHIPPING, *LOCKING, *ENDING, *OTHERS, *MOVING)
-    step = st.builds(Step, st.sampled_from(commands), later, back)
-    return [*draw(beginnings), *draw(st.lists(st.one_of(step, looks), max_size=9))]
+    return [*draw(beginnings), *draw(steps_and_looks)]
 
 
 class Life(NamedTuple):
@@ -255,13 +271,13 @@ _SHIPS = e.TrackingUploaded | e.TrackingReplaced
 REQUEST, REJECT, PLACE_HOLD, RELEASE_HOLD = LOCKING[:4]
 UPLOAD, REPLACE = SHIPPING[0], SHIPPING[3]
 formed = (Step(PLACE, hours(0), None), Step(c.FormGroup(), hours(1), None))
-a_few_hours = st.sampled_from([hours(1), hours(2)])
+A_FEW_HOURS = (hours(1), hours(2))
 
 
 def locks_and_a_shipment(lock: Command, unlock: Command) -> st.SearchStrategy[list[Step]]:
     """Locked and unlocked in turn, then shipped: each told at once or of a moment some hours ago."""
-    told = st.sampled_from([*[None] * 8, *(hours(h) for h in range(1, 9))])
-    when = st.tuples(a_few_hours, told)
+    told = (*AT_ONCE * 8, *(hours(h) for h in range(1, 9)))
+    when = st.sampled_from(list(product(A_FEW_HOURS, told)))
     return st.builds(
         lambda turns, shipments: [
             *formed,
@@ -269,11 +285,7 @@ def locks_and_a_shipment(lock: Command, unlock: Command) -> st.SearchStrategy[li
             *shipments,
         ],
         st.lists(when, min_size=1, max_size=6),
-        st.lists(
-            st.builds(Step, st.sampled_from([UPLOAD, UPLOAD, REPLACE, lock, unlock]), a_few_hours, told),
-            min_size=1,
-            max_size=4,
-        ),
+        st.lists(any_step((UPLOAD, UPLOAD, REPLACE, lock, unlock), A_FEW_HOURS, told), min_size=1, max_size=4),
     )
 
 
@@ -355,7 +367,7 @@ def pairs_of(
 
 
 @settings(law, max_examples=300)
-@given(observed_lives(), snapshots, later, st.sampled_from([hours(h) for h in (0, 0, 1, 5, 30)]))
+@given(observed_lives(), snapshots, st.sampled_from(LATER), st.sampled_from([hours(h) for h in (0, 0, 1, 5, 30)]))
 def test_seeing_the_same_twice_is_seeing_it_once(
     steps: list[Step | Look], snapshot: Snapshot, after: timedelta, stale: timedelta
 ) -> None:
@@ -500,13 +512,10 @@ def standing(order: Order, book: RuleBook, at: datetime) -> list[tuple[object, .
 timely_lives = st.builds(
     lambda steps: [*formed, *steps],
     st.lists(
-        st.builds(
-            Step,
-            st.sampled_from(
-                (*SHIPPING, *LOCKING[:2], *LOCKING[:2], *ENDING, c.RecordPickup(), c.RecordDelivery(), *OTHERS)
-            ),
-            st.sampled_from([hours(h) for h in (0, 1, 6, 12, 24, 47, 48, 49, 72, 96)]),
-            st.none(),
+        any_step(
+            (*SHIPPING, *LOCKING[:2], *LOCKING[:2], *ENDING, c.RecordPickup(), c.RecordDelivery(), *OTHERS),
+            tuple(hours(h) for h in (0, 1, 6, 12, 24, 47, 48, 49, 72, 96)),
+            AT_ONCE,
         ),
         max_size=9,
     ),
