@@ -77,6 +77,11 @@ class Signed(NamedTuple):
     def url(self, name: str) -> str:
         return make_conninfo(self.server_url, dbname=name)
 
+    def drop(self) -> None:
+        """Drop both databases."""
+        for name in (self.backup, self.log):
+            _drop_database(self.server_url, name)
+
 
 def signed_log(server_url: str, folder: Path, name: str) -> Signed:
     """Fill a database with a log, signed as it grew."""

@@ -6,7 +6,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from benchmarks.tamperings import Wrong, _drop_database, find_all, signed_log, tamperings
+from benchmarks.tamperings import Wrong, find_all, signed_log, tamperings
 
 
 def test_each_tampering_is_detected_and_named(server_url: str, tmp_path: Path) -> None:
@@ -30,5 +30,4 @@ def test_each_tampering_is_detected_and_named(server_url: str, tmp_path: Path) -
         with pytest.raises(Wrong):
             list(find_all(signed))
     finally:
-        _drop_database(server_url, signed.backup)
-        _drop_database(server_url, signed.log)
+        signed.drop()
