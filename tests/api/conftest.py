@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from api.http.app import create_app
 from infrastructure.runtime import clock
+from tests.api.command_line import CommandLine, command_lines
 
 SHOP = "100000001"
 LINE = {
@@ -68,6 +69,12 @@ class Api:
 
 def ago(hours: float) -> datetime:
     return clock.now() - timedelta(hours=hours)
+
+
+@pytest.fixture(scope="session")
+def command_line() -> Iterator[CommandLine]:
+    with command_lines() as found:
+        yield found
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
-"""The command line as its users call it: a process, its output, its exit status."""
+"""The command line: its output and its exit status."""
 
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from domain.sku import commands as s
 from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.intents import SkuCommand
 from infrastructure.database.pool import Pool
+from tests.api.command_line import CommandLine
 from tests.orders import done, on_database, order_sn, tell
 
 SHOP = "100000001"
@@ -24,19 +24,12 @@ Shiplock = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def shiplock(database_url: str, tmp_path: Path) -> Shiplock:
+def shiplock(command_line: CommandLine, database_url: str, tmp_path: Path) -> Shiplock:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SHIPLOCK_")}
     environment |= {"SHIPLOCK_DATABASE_URL": database_url, "SHIPLOCK_DATA_DIR": str(tmp_path)}
 
     def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", "from api.cli import main; main()", *arguments],
-            env=environment | more,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        return command_line.run(*arguments, environment=environment | more)
 
     return run
 
