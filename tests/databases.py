@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from infrastructure.database.pool import connection_pool
 from infrastructure.projections.rebuild import prepare
 from infrastructure.runtime.rule_sets import shipped_rules
 
+ROOT = Path(__file__).parents[1]
 MEMORY = Path("/dev/shm")
 ENOUGH_MEMORY = 2 << 30
 """Bytes. A server's log alone may grow to a few hundred megabytes."""
@@ -36,7 +39,24 @@ def quick_folder() -> Iterator[Path]:
 
 @contextmanager
 def embedded_server() -> Iterator[str]:
-    """A server that lives as long as the context, as the URL of its maintenance database."""
+    """A server that lives as long as the context, as the URL of its maintenance database.
+
+    A process beside this one holds it: should this one be killed, it stops the server and deletes its folder.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-m", __name__],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for this process
+    ) as holder:
+        assert holder.stdout
+        yield holder.stdout.readline().strip()
+
+
+def hold_server() -> None:
+    """Start a server, print its URL, and stop it at the end of standard input."""
     with quick_folder() as folder, EmbeddedServer.start(folder / "data") as server:
         url = server.url_for("postgres")
         with psycopg.connect(url, autocommit=True) as connection:
@@ -44,7 +64,8 @@ def embedded_server() -> Iterator[str]:
             connection.execute("ALTER SYSTEM SET fsync = off")
             connection.execute("ALTER SYSTEM SET full_page_writes = off")
             connection.execute("SELECT pg_reload_conf()")
-        yield url
+        print(url, flush=True)
+        sys.stdin.read()
 
 
 @contextmanager
@@ -78,3 +99,7 @@ def _database(server_url: str, purpose: str, options: str = "") -> Iterator[str]
 async def _prepare(url: str) -> None:
     async with connection_pool(url, size=4) as pool:
         await prepare(pool, url, shipped_rules())
+
+
+if __name__ == "__main__":
+    hold_server()

@@ -21,6 +21,7 @@ from infrastructure.audit.checkpoint import Signed
 from infrastructure.audit.note import VerifierKey
 from infrastructure.audit.signing import make_checkpoint
 from infrastructure.runtime.settings import Settings
+from tests.api.command_line import CommandLine
 from tests.api.conftest import LINE, SHOP, Api
 from tests.api.test_queries import number
 from tests.infrastructure.audit.signed import SignedLog
@@ -141,16 +142,15 @@ def test_while_it_serves_it_signs_what_grew(settings: Settings, monkeypatch: pyt
 
 
 @pytest.fixture
-def shiplock(settings: Settings, api: Api) -> Shiplock:
-    """The command in a process of its own, on the same database and archive."""
+def shiplock(command_line: CommandLine, settings: Settings, api: Api) -> Shiplock:
+    """The command on the same database and archive."""
     environment = os.environ | {
         "SHIPLOCK_DATABASE_URL": str(settings.database_url),
         "SHIPLOCK_DATA_DIR": str(settings.data_dir),
     }
 
     def run(*arguments: object, **instead: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "api.cli", "audit", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment | instead)
+        return command_line.run("audit", *arguments, environment=environment | instead)
 
     return run
 

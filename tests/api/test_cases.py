@@ -2,15 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 from domain.stockout.messages import Situation
+from tests.api.command_line import CommandLine
 from tests.api.conftest import LINE, SHOP, Api, ago
-
-ROOT = Path(__file__).parents[2]
 
 
 def sold(api: Api, *sku_ids: str, each: int = 2, hours_ago: float = 5) -> None:
@@ -146,21 +142,14 @@ def test_no_message_promises_to_ship_an_order_that_is_under_review_for_another_s
     assert [situation for situation, _ in told_to_both()["a"]] == ["applied"]
 
 
-def test_the_command_line_shows_what_the_api_shows(api: Api, database_url: str) -> None:
+def test_the_command_line_shows_what_the_api_shows(api: Api, command_line: CommandLine, database_url: str) -> None:
     sold(api, "a", each=2)
     told(api, "a", "count-stock", on_hand=1)
     api.done("o-a-0", "request-stockout", reason="oversold")
     (case,) = every(api, "stockout-cases")
 
     def shiplock(*arguments: str, status: int = 0) -> str:
-        environment = os.environ | {"SHIPLOCK_DATABASE_URL": database_url, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            [sys.executable, "-m", "api.cli", *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        done = command_line.run(*arguments, environment=os.environ | {"SHIPLOCK_DATABASE_URL": database_url})
         assert done.returncode == status, done.stderr
         return done.stdout + done.stderr
 

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.reconciliation import SHOP, made_up, make_shop, reconciled, shiplock
+from benchmarks.reconciliation import SHOP, made_up, make_shop, reconciled
 from infrastructure.runtime import clock
 from tests.api.conftest import LINE, Api, ago
+from tests.api.test_cli import Shiplock, body
+from tests.api.test_cli import shiplock as shiplock
 
 ORDER = "260302-00000000000000"
 TWO = [LINE | {"unit_price_fen": 10_000}, LINE | {"sku_id": "52000302", "quantity": 2, "unit_price_fen": 2_500}]
@@ -33,7 +35,7 @@ def test_a_bill_of_a_thousand_lines_gives_away_exactly_what_was_planted(
 
 
 def test_a_bill_is_looked_at_first_and_its_strange_lines_are_told(
-    database_url: str, tmp_path: Path, api: Api
+    shiplock: Shiplock, tmp_path: Path, api: Api
 ) -> None:
     api.formed(ORDER + "1", at=ago(100))
     on = ago(76)  # the bill's days are Beijing's, and none of them may lie before the order
@@ -48,9 +50,9 @@ def test_a_bill_is_looked_at_first_and_its_strange_lines_are_told(
         f"{ORDER}1,{on:%Y-%m-%d} 23:59:59,9.90,技术服务费\n",
         encoding="utf-8",
     )
-    arguments = ("import-bill", str(bill), "--shop", SHOP)
-    preview = shiplock(database_url, tmp_path, *arguments, "--dry-run")
-    report = shiplock(database_url, tmp_path, *arguments)
+    arguments = ("import-bill", str(bill), "--shop", SHOP, "--json")
+    preview = body(shiplock(*arguments, "--dry-run"))
+    report = body(shiplock(*arguments))
     for told in (preview, report):
         counts = {name: told[name] for name in ("lines_read", "charges", "other", "unmatched", "rejected")}
         assert counts == {"lines_read": 6, "charges": 2, "other": 1, "unmatched": 1, "rejected": 2}
@@ -59,7 +61,7 @@ def test_a_bill_is_looked_at_first_and_its_strange_lines_are_told(
         assert f"no order {ORDER}9" in reasons[4]
         assert "'someday' is not a time" in reasons[5]
         assert "amount is missing" in reasons[6]
-    again = shiplock(database_url, tmp_path, *arguments)
+    again = body(shiplock(*arguments))
     assert (again["charges"], again["known"]) == (0, 2)
     assert len(api.order(ORDER + "1")["charges"]) == 2
 
@@ -74,7 +76,7 @@ def bill_of(*lines: str) -> bytes:
 
 
 def test_a_bill_sent_over_http_is_answered_as_the_command_line_does(
-    database_url: str, tmp_path: Path, api: Api
+    shiplock: Shiplock, tmp_path: Path, api: Api
 ) -> None:
     api.formed(ORDER + "1", at=ago(100))
     on = ago(76)
@@ -102,7 +104,7 @@ def test_a_bill_sent_over_http_is_answered_as_the_command_line_does(
     assert (events[-1]["type"], events[-1]["actor"]) == ("PenaltyCharged", "anna")
     file = tmp_path / "bill.csv"
     file.write_bytes(bill)
-    by_command_line = shiplock(database_url, tmp_path, "import-bill", str(file), "--shop", SHOP)
+    by_command_line = body(shiplock("import-bill", str(file), "--shop", SHOP, "--json"))
     again = api.http.post(path, content=bill, headers=AS_CSV).json()
     assert again == by_command_line
     assert (again["charges"], again["known"]) == (0, 2)

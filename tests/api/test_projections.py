@@ -2,19 +2,16 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from infrastructure.projections.views import BY_NAME
+from tests.api.command_line import CommandLine
 from tests.api.conftest import SHOP, Api
 
-ROOT = Path(__file__).parents[2]
 NAMES = list(BY_NAME)
 
 
@@ -159,39 +156,34 @@ def test_an_event_nobody_can_apply_is_listed_retried_and_discarded(api: Api, dat
     assert found["state"] == "ready", found
 
 
-def shiplock(url: str, *arguments: str, status: int = 0) -> Any:
-    done = subprocess.run(
-        [sys.executable, "-m", "api.cli", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"SHIPLOCK_DATABASE_URL": url},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == status, done.stderr + done.stdout
-    return json.loads(done.stdout) if "--json" in arguments else done.stdout + done.stderr
+def test_the_command_line_rebuilds_activates_and_goes_back(
+    api: Api, command_line: CommandLine, database_url: str
+) -> None:
+    environment = os.environ | {"SHIPLOCK_DATABASE_URL": database_url}
 
+    def shiplock(*arguments: str, status: int = 0) -> Any:
+        done = command_line.run(*arguments, environment=environment)
+        assert done.returncode == status, done.stderr + done.stdout
+        return json.loads(done.stdout) if "--json" in arguments else done.stdout + done.stderr
 
-def test_the_command_line_rebuilds_activates_and_goes_back(api: Api, database_url: str) -> None:
     api.placed("260302-1")
-    (before,) = {item["active"] for item in shiplock(database_url, "projections", "list", "--json")["items"]}
-    said = shiplock(database_url, "projections", "rebuild", "--all", "--activate")
+    (before,) = {item["active"] for item in shiplock("projections", "list", "--json")["items"]}
+    said = shiplock("projections", "rebuild", "--all", "--activate")
     assert "Verified: 1 orders are listed, 1 orders and SKUs were compared row by row." in said
     assert "It is active." in said
     now = overview(api)["orders"]["active"]
     assert now != before
-    assert shiplock(database_url, "projections", "verify", str(now), "--everything", "--json")["differences"] == []
-    assert shiplock(database_url, "projections", "rollback", "orders", "--json") == {
+    assert shiplock("projections", "verify", str(now), "--everything", "--json")["differences"] == []
+    assert shiplock("projections", "rollback", "orders", "--json") == {
         "name": "orders",
         "active": before,
     }
-    said = shiplock(database_url, "projections", "rebuild", "violations")
+    said = shiplock("projections", "rebuild", "violations")
     assert "Verified: 1 orders and SKUs were compared row by row." in said
-    past = shiplock(
-        database_url, "projections", "rebuild", "orders", "--shop", SHOP, "--to-position", "1", "--json"
-    )
+    past = shiplock("projections", "rebuild", "orders", "--shop", SHOP, "--to-position", "1", "--json")
     assert past["state"] == "ready"
-    assert "can't be activated" not in shiplock(database_url, "projections", "drop", str(past["id"]))
-    assert "active for orders" in shiplock(database_url, "projections", "drop", str(before), status=1)
-    assert "no projection is called" in shiplock(database_url, "projections", "rebuild", "nothing", status=2)
-    assert shiplock(database_url, "projections", "parked", "orders", "--json") == {"items": []}
-    assert "is not parked" in shiplock(database_url, "projections", "retry", SHOP, "260302-1", status=1)
+    assert "can't be activated" not in shiplock("projections", "drop", str(past["id"]))
+    assert "active for orders" in shiplock("projections", "drop", str(before), status=1)
+    assert "no projection is called" in shiplock("projections", "rebuild", "nothing", status=2)
+    assert shiplock("projections", "parked", "orders", "--json") == {"items": []}
+    assert "is not parked" in shiplock("projections", "retry", SHOP, "260302-1", status=1)

@@ -11,11 +11,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.http.app import create_app
-from benchmarks.reconciliation import shiplock
 from domain.calendar import BEIJING
 from infrastructure.runtime import clock
 from infrastructure.runtime.settings import Settings
 from tests.api.conftest import LINE, SHOP, Api, ago
+from tests.api.test_cli import Shiplock, body
+from tests.api.test_cli import shiplock as shiplock
 
 SKU = LINE["sku_id"]
 
@@ -136,7 +137,9 @@ def test_a_difference_tells_of_a_number_that_another_order_had(api: Api) -> None
     assert "warnings" not in {change["field"] for change in late}
 
 
-def test_doubtful_shipments_are_listed_also_those_of_an_export(api: Api, database_url: str, tmp_path: Path) -> None:
+def test_doubtful_shipments_are_listed_also_those_of_an_export(
+    api: Api, shiplock: Shiplock, tmp_path: Path
+) -> None:
     sample = files("infrastructure.pinduoduo.sample") / "orders_export_2023.csv"
     rows = list(csv.DictReader(sample.read_text(encoding="gb18030").splitlines()))
     shipped = [row for row in rows if row["快递单号"].strip()][:3]
@@ -149,7 +152,7 @@ def test_doubtful_shipments_are_listed_also_those_of_an_export(api: Api, databas
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(shipped)
-    shiplock(database_url, tmp_path, "import", str(export), "--shop", SHOP)
+    assert shiplock("import", str(export), "--shop", SHOP).returncode == 0
     twice = {row["订单号"].strip() for row in shipped[:2]}
     api.formed(order_sn(1))
     position = ship(api, 1, shipped[2]["快递单号"].strip())["position"]
@@ -157,7 +160,7 @@ def test_doubtful_shipments_are_listed_also_those_of_an_export(api: Api, databas
     found = {each["order_sn"]: codes(each) for each in page["items"]}
     assert set(found) == {*twice, order_sn(1)}
     assert all(each == ["number_used_before"] for each in found.values())
-    told = shiplock(database_url, tmp_path, "doubtful", SHOP)["items"]
+    told = body(shiplock("doubtful", SHOP, "--json"))["items"]
     assert [each["order_sn"] for each in told] == sorted(found)
     assert api.get("doubtful-shipments", to=ago(24 * 10), from_=ago(24 * 20)).json()["items"] == []
 
