@@ -327,7 +327,7 @@ async def _kill_under_load(program: Program, kill: Kill, seconds: float, tag: st
         load = Load(http, tag)
         async with asyncio.TaskGroup() as clients, asyncio.timeout(seconds + PATIENCE):
             clients.create_task(load.run())
-            await load.reach(1)
+            await load.reach(101)  # on a busy machine the seconds alone may be over before much is answered
             await asyncio.sleep(seconds * random.uniform(0.9, 1.1))  # at any point of a batch
             load.disturbed.clear()
             program.kill(kill)

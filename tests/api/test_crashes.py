@@ -26,7 +26,6 @@ from infrastructure.database.embedded import EmbeddedServer
 SHOP = SHOPS[0]
 
 
-@pytest.mark.timeout(240)
 def test_nothing_acknowledged_is_lost_or_doubled_whatever_is_killed(tmp_path: Path) -> None:
     rounds = list(run(tmp_path, [DATABASE_AT_ONCE, PROGRAM], seconds=0.5))
     assert [found.findings for found in rounds] == [[], []]

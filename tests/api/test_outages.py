@@ -24,7 +24,7 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
         yield server
 
 
-def strike_down(folder: Path, within: float = 20.0) -> None:
+def strike_down(folder: Path, within: float = 60.0) -> None:
     """Have the server drop everything, and wait until it has: a last command may pass while it does."""
     running = folder / "postgresql" / "postmaster.pid"
     os.kill(int(running.read_text().splitlines()[0]), signal.SIGQUIT)
@@ -34,7 +34,7 @@ def strike_down(folder: Path, within: float = 20.0) -> None:
         time.sleep(0.01)
 
 
-def answered(api: Api, within: float = 20.0) -> None:
+def answered(api: Api, within: float = 60.0) -> None:
     """Wait until the program answers again."""
     deadline = time.monotonic() + within
     while api.http.get("/readyz").status_code != 200:

@@ -141,7 +141,7 @@ def test_an_event_nobody_can_apply_is_listed_retried_and_discarded(api: Api, dat
 
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE checkpoint SET position = 0")
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 60
     while not (items := api.http.get("/v1/projections/orders/parked").json()["items"]):
         api.placed(f"260303-{time.monotonic_ns()}")
         assert time.monotonic() < give_up

@@ -27,7 +27,7 @@ def process(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Work
         process.stop()
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end

@@ -71,10 +71,10 @@ def end_program(process: "subprocess.Popen[str]") -> None:
     """Let a program end by itself."""
     assert process.stdin
     process.stdin.close()
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
 
 
-def until(condition: Callable[[], object], *, within: float = 20.0) -> None:
+def until(condition: Callable[[], object], *, within: float = 60.0) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "the condition did not become true in time"

@@ -181,6 +181,7 @@ def test_an_id_that_could_be_taken_for_another_is_refused(pool: RecorderPool) ->
 
 def test_errors_are_called_what_the_library_calls_them(database_url: str) -> None:
     with ConnectionPool(database_url, min_size=1, max_size=1, timeout=0.2) as pool:
+        pool.wait(60)
         recorder = ShopApplicationRecorder(pool, SHOP)
         with pytest.raises(DataError):
             recorder.insert_events([stored("a\x00", 1)])
@@ -211,8 +212,8 @@ def test_a_subscription_skips_nothing_while_many_write(pool: RecorderPool) -> No
         all_seen = threads.submit(lambda: [n.id for n in islice(everything, every)])
         some_seen = threads.submit(lambda: [n.topic for n in islice(some, writers * calls)])
         list(threads.map(write, range(writers)))
-        assert all_seen.result(timeout=30) == list(range(1, every + 1))
-        assert some_seen.result(timeout=30) == ["topic2"] * writers * calls
+        assert all_seen.result(timeout=60) == list(range(1, every + 1))
+        assert some_seen.result(timeout=60) == ["topic2"] * writers * calls
 
 
 def test_a_subscription_reads_far_more_than_one_batch(pool: RecorderPool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +235,7 @@ def test_a_waiting_subscription_can_be_stopped_from_another_thread(
         assert next(subscription).id == 1
         rest = threads.submit(list, subscription)
         subscription.stop()
-        assert rest.result(timeout=10) == []
+        assert rest.result(timeout=30) == []
 
 
 def test_psycopg_keeps_its_voice() -> None:

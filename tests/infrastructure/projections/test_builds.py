@@ -354,7 +354,7 @@ def test_an_activation_waits_for_a_reader_that_lets_go(database_url: str) -> Non
 
 async def until_something_waits(connection: WriteConnection) -> None:
     """Until somebody waits for a lock in this database."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             cursor = await connection.execute(
                 """SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
@@ -410,7 +410,6 @@ class Load:
         self._stopped.set()
 
 
-@pytest.mark.timeout(120)
 def test_nothing_is_missing_or_doubled_when_views_change_under_full_load(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         load = Load(pool, path)

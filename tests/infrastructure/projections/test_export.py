@@ -368,7 +368,7 @@ def test_an_export_does_not_keep_a_build_from_being_activated(database_url: str,
                         await builds.activate(other, build.id, BOOK)
 
             with ThreadPoolExecutor() as thread:
-                thread.submit(lambda: asyncio.run(flip())).result(timeout=10)
+                thread.submit(lambda: asyncio.run(flip())).result(timeout=60)
 
         async with pool.connection() as connection:
             before = (await builds.actives(connection))["orders"].active

@@ -454,7 +454,7 @@ def test_a_rebuild_killed_at_any_moment_is_gone_on_with(
 
 async def gone_on_with(pool: Pool, url: str, build: Build) -> Progress:
     """Run when the server has noticed that who worked on the build is gone."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await rebuild.run(pool, url, BOOK, build.id, processes=1)
@@ -483,7 +483,7 @@ def test_a_process_that_dies_over_a_slice_is_replaced(database_url: str, monkeyp
                 run = asyncio.create_task(rebuild.run(pool, database_url, BOOK, build.id, processes=2))
                 await until(connection, _WAITS.replace("> 0", "= 2"))
                 (await started.get()).kill()
-                await asyncio.wait_for(started.get(), 30)
+                await asyncio.wait_for(started.get(), 60)
             assert (await run).state == "ready"
             await Worker(pool, BOOK).catch_up(SHOP)
             assert await held(connection, build) == await held(connection, await active(connection))

@@ -232,7 +232,7 @@ def test_verifying_amid_writers_compares_one_moment(database_url: str) -> None:
             seen: set[str] = set()
             async with pool.connection() as connection:
                 build = await active(connection)
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     while len(seen) < 5:
                         found = await verify(connection, build, BOOK, sample=None)
                         assert found.differences == []

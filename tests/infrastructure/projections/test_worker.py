@@ -132,7 +132,7 @@ def test_many_workers_share_the_work_without_doubling_any(database_url: str, tog
             await equal_to_the_log(connection)
         for worker in workers:
             worker.stop()
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, 60)
 
     on_database(database_url, work)
 
