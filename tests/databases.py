@@ -52,7 +52,9 @@ def embedded_server() -> Iterator[str]:
         start_new_session=True,  # Ctrl-C is for this process
     ) as holder:
         assert holder.stdout
-        yield holder.stdout.readline().strip()
+        url = holder.stdout.readline().strip()
+        assert url, "no server was started: its error is shown above"
+        yield url
 
 
 def hold_server() -> None:
