@@ -1,8 +1,9 @@
-"""Builds: the tables behind the views, which of them answers, and which is kept to go back to.
+"""Builds: the tables behind the views. One build of a view is active; the previous one stays for a rollback.
 
-A build holds some views, each in a table of its own. While it is live, workers keep it at the head of
-every shop's log; how far it has come with a shop is the checkpoint of its reader. ``projection`` says
-which build answers for a view; the SQL view of the name that queries use shows that build's table.
+A build has some views, each in a table of its own. While it is live, workers keep it at the head of every shop's
+log. The build is a reader of the logs, and its position in each is a row of the table ``checkpoint``. (The table's
+name is part of the storage format. Everywhere else in the program a checkpoint is a signed tree head.) The table
+``projection`` has the active build of each view. Queries use a SQL view that shows the active build's table.
 """
 
 import asyncio
@@ -25,19 +26,19 @@ from infrastructure.projections.views import BY_NAME, VIEWS
 State = Literal["building", "indexing", "catching_up", "verifying", "ready", "failed"]
 
 _CHANGING_LIVE = 7_166_401_946_155_042
-"""The advisory lock held while builds begin or cease to be live; who writes to them shares it."""
+"""The advisory lock for making builds live or not. Those who write to live builds share it."""
 
 _TRIES = 20
 _BETWEEN_TRIES = 0.05
-"""Seconds in which those who were held up by a try go on."""
+"""Seconds. Meanwhile the statements that one try blocked can go on."""
 
 
 class CannotDo(Exception):
-    """What was asked of a build is not possible; the message says why and what to do."""
+    """An operation on a build is not possible; the message says why and what to do."""
 
 
 class Build(NamedTuple):
-    """A build as it is registered. ``scope`` is empty when it shows the present."""
+    """A row of the table ``build``. ``scope`` is empty if the build shows the present."""
 
     id: int
     views: list[str]
@@ -54,7 +55,7 @@ class Build(NamedTuple):
 
     @property
     def reader(self) -> str:
-        """The name of its checkpoints."""
+        """The name under which its positions are stored."""
         return f"build:{self.id}"
 
     @property
@@ -63,7 +64,7 @@ class Build(NamedTuple):
 
 
 class Active(NamedTuple):
-    """Which build answers for a view, and which one did before."""
+    """The active build of a view, and the one that was active before."""
 
     name: str
     active: int
@@ -74,7 +75,7 @@ _BUILD = sql.SQL(", ").join(map(sql.Identifier, Build._fields))
 
 
 def definition(views: Sequence[View], book: RuleBook) -> str:
-    """What decides the rows of a build: its views' versions, and every rule they may be judged by."""
+    """A text that is equal for builds with equal rows: the versions of the views, and a hash of all rules."""
     rules = hashlib.sha256(
         msgspec.json.encode(_judgments(msgspec.to_builtins(book.sets)), order="sorted")
     ).hexdigest()[:16]
@@ -82,11 +83,11 @@ def definition(views: Sequence[View], book: RuleBook) -> str:
 
 
 _NO_JUDGMENTS = {"title", "source", "confidence"}
-"""Fields that tell people where a rule comes from. No row depends on them."""
+"""Fields that only tell people where a rule comes from. No row depends on them."""
 
 
 def _judgments(rules: Any) -> Any:
-    """Rules without what only tells people about them."""
+    """Rules without the fields in ``_NO_JUDGMENTS``."""
     if isinstance(rules, dict):
         return {name: _judgments(rule) for name, rule in rules.items() if name not in _NO_JUDGMENTS}
     return [_judgments(rule) for rule in rules] if isinstance(rules, list | tuple) else rules
@@ -105,7 +106,7 @@ async def register(
     state: State,
     scope: dict[str, Any] | None = None,
 ) -> Build:
-    """A new build with empty tables, not live yet; in the caller's transaction."""
+    """Make a build with empty tables that is not live yet, in the caller's transaction."""
     cursor = connection.cursor(row_factory=class_row(Build))
     await cursor.execute(
         sql.SQL(
@@ -134,9 +135,9 @@ async def register(
 
 
 def index_statements(build: Build) -> list[sql.Composed]:
-    """What makes the build's keys and indexes; each can be run again.
+    """Statements that make the build's keys and indexes. Each can be run again.
 
-    Those of views with several rows an order come first: they take longest.
+    Views with several rows for an order come first, because their indexes take longest.
     """
     statements = []
     for view in sorted(build.declared, key=lambda view: len(view.key), reverse=True):
@@ -154,7 +155,10 @@ def index_statements(build: Build) -> list[sql.Composed]:
 
 
 def statistics_statements(build: Build) -> list[sql.Composed]:
-    """What tells the planner of the build's tables, of every column but documents: nothing is found by those."""
+    """Statements that collect the planner's statistics of all columns but the JSON documents.
+
+    No query filters by a document.
+    """
     return [
         sql.SQL("ANALYZE {} ({})").format(
             table_of(view, build.id),
@@ -176,7 +180,7 @@ async def find(connection: ReadConnection, build_id: int) -> Build | None:
 
 
 async def latest_ready(connection: ReadConnection, name: str) -> Build | None:
-    """The latest build of a view that could be activated, if it is not active already."""
+    """The latest ready build of a view, unless it is the active or the previous one."""
     now = (await actives(connection)).get(name)
     ready = [
         build for build in await every(connection) if name in build.views and build.state == "ready" and build.live
@@ -197,13 +201,13 @@ async def actives(connection: ReadConnection) -> dict[str, Active]:
     """By view."""
     cursor = connection.cursor(row_factory=class_row(Active))
     await cursor.execute("SELECT name, active, previous FROM projection")
-    return {found.name: found for found in await cursor.fetchall()}
+    return {active.name: active for active in await cursor.fetchall()}
 
 
 async def live(connection: ReadConnection, book: RuleBook, *, hold: bool = False) -> list[Build]:
-    """The builds to keep current that this program can write, which are those it would build itself.
+    """The live builds that this program can write: those with the definition that it would give them itself.
 
-    With ``hold`` they, and no others, stay live until the caller's transaction ends.
+    With ``hold`` no build begins or ceases to be live until the caller's transaction ends.
     """
     if hold:
         await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_CHANGING_LIVE,))
@@ -219,9 +223,9 @@ def is_current(build: Build, book: RuleBook) -> bool:
 
 
 async def begin_reading(connection: WriteConnection, build: Build, positions: dict[str, int]) -> None:
-    """Say from where a build goes on; one of the present is kept current by workers from now on.
+    """Set a build's first position in each log, in the caller's transaction.
 
-    In the caller's transaction.
+    If the build shows the present, it is live from now on, and workers keep it current.
     """
     await _change_live(connection)
     await connection.execute(
@@ -242,7 +246,7 @@ async def set_state(
     verification: dict[str, Any] | None = None,
     finished_at: datetime | None = None,
 ) -> None:
-    """Say where a build stands; one that failed is no longer kept current."""
+    """Set the state of a build. A failed build is no longer live."""
     await connection.execute(
         """UPDATE build SET state = %s, live = live AND %s, error = %s, finished_at = coalesce(%s, finished_at),
            verification = coalesce(%s, verification) WHERE id = %s""",
@@ -251,7 +255,7 @@ async def set_state(
 
 
 async def activate(connection: WriteConnection, build_id: int, book: RuleBook) -> None:
-    """Let a verified build answer for all its views; what answered before is kept current to go back to.
+    """Make a verified build the active one of all its views. The previous ones stay live for a rollback.
 
     Raises ``CannotDo``.
     """
@@ -265,21 +269,21 @@ async def activate(connection: WriteConnection, build_id: int, book: RuleBook) -
     before = await actives(connection)
     if all(name in before and before[name].active == build_id for name in build.views):
         raise CannotDo(f"Build {build_id} is active already.")
-    await _flip(connection, build.views, build, book)
+    await _switch(connection, build.views, build, book)
 
 
 async def roll_back(connection: WriteConnection, name: str, book: RuleBook) -> int:
-    """Let the build answer again that did before; which one that is. Raises ``CannotDo``."""
+    """Activate a view's previous build again and return its id. Raises ``CannotDo``."""
     before = (await actives(connection)).get(name)
     build = await find(connection, before.previous) if before and before.previous else None
     if build is None:
         raise CannotDo(f"There is no earlier build of {name} to go back to.")
-    await _flip(connection, [name], build, book)
+    await _switch(connection, [name], build, book)
     return build.id
 
 
-async def _flip(connection: WriteConnection, names: Sequence[str], build: Build, book: RuleBook) -> None:
-    """Change which build answers, in one transaction that waits for readers only for moments at a time."""
+async def _switch(connection: WriteConnection, names: Sequence[str], build: Build, book: RuleBook) -> None:
+    """Change the active build of some views in one transaction."""
     if not is_current(build, book):
         raise CannotDo(
             f"Build {build.id} is of {build.definition}, which this program does not write; "
@@ -287,7 +291,7 @@ async def _flip(connection: WriteConnection, names: Sequence[str], build: Build,
         )
     await _without_waiting(
         connection,
-        lambda: _flip_now(connection, names, build),
+        lambda: _switch_now(connection, names, build),
         "The views are being read without a pause; try again later.",
     )
 
@@ -295,10 +299,10 @@ async def _flip(connection: WriteConnection, names: Sequence[str], build: Build,
 async def _without_waiting(
     connection: WriteConnection, change: Callable[[], Awaitable[None]], otherwise: str
 ) -> None:
-    """Change tables in a transaction that waits for their readers only for moments at a time.
+    """Change tables in a transaction that waits for their readers only for fractions of a second at a time.
 
-    Who waits for a table holds up everybody who comes after, and here all workers too. Raises ``CannotDo``
-    with ``otherwise`` when readers leave no gap.
+    A statement that waits for a table's lock blocks all later ones, and here all workers too. Raises ``CannotDo``
+    with the message ``otherwise`` if readers leave no gap.
     """
     for _ in range(_TRIES):
         try:
@@ -311,10 +315,10 @@ async def _without_waiting(
     raise CannotDo(otherwise)
 
 
-async def _flip_now(connection: WriteConnection, names: Sequence[str], build: Build) -> None:
+async def _switch_now(connection: WriteConnection, names: Sequence[str], build: Build) -> None:
     await _change_live(connection)
-    found = await find(connection, build.id)
-    if found is None or not found.live:
+    registered = await find(connection, build.id)
+    if registered is None or not registered.live:
         raise CannotDo(f"Build {build.id} is no longer kept current. Rebuild {' and '.join(names)}.")
     before = await actives(connection)
     for name in names:
@@ -328,12 +332,12 @@ async def _flip_now(connection: WriteConnection, names: Sequence[str], build: Bu
             {"name": name, "id": build.id},
         )
         view = BY_NAME[name]
-        shown = sql.Identifier(view.table)
-        await connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(shown))
+        sql_view = sql.Identifier(view.table)
+        await connection.execute(sql.SQL("DROP VIEW IF EXISTS {}").format(sql_view))
         await connection.execute(
-            sql.SQL("CREATE VIEW {} AS SELECT * FROM {}").format(shown, table_of(view, build.id))
+            sql.SQL("CREATE VIEW {} AS SELECT * FROM {}").format(sql_view, table_of(view, build.id))
         )
-    # Who is neither active nor the one to go back to is no longer kept current.
+    # Builds that are neither active nor previous are no longer live.
     await connection.execute(
         """UPDATE build SET live = false WHERE live AND state = 'ready' AND finished_at <= (
                SELECT finished_at FROM build WHERE id = %s)
@@ -354,7 +358,7 @@ async def _is_behind(connection: ReadConnection, build: Build, other: int) -> bo
 
 
 async def drop(connection: WriteConnection, build_id: int) -> None:
-    """Remove a build and its tables. Raises ``CannotDo`` for one that answers for a view."""
+    """Remove a build and its tables. Raises ``CannotDo`` if it is active for a view."""
     build = await find(connection, build_id)
     if build is None:
         raise CannotDo(f"There is no build {build_id}.")
@@ -367,9 +371,9 @@ async def drop(connection: WriteConnection, build_id: int) -> None:
 
 async def _drop_now(connection: WriteConnection, build: Build) -> None:
     await _change_live(connection)
-    for found in (await actives(connection)).values():
-        if found.active == build.id:
-            raise CannotDo(f"Build {build.id} is active for {found.name}.")
+    for active in (await actives(connection)).values():
+        if active.active == build.id:
+            raise CannotDo(f"Build {build.id} is active for {active.name}.")
     await connection.execute("UPDATE projection SET previous = NULL WHERE previous = %s", (build.id,))
     for name in build.views:
         if name in BY_NAME:
@@ -381,7 +385,7 @@ async def _drop_now(connection: WriteConnection, build: Build) -> None:
 
 
 async def _change_live(connection: WriteConnection) -> None:
-    """Wait until nobody writes to builds, and keep writers out until the transaction ends."""
+    """Wait until nobody writes to live builds, and lock writers out until the transaction ends."""
     await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_CHANGING_LIVE,))
 
 
@@ -397,7 +401,7 @@ async def reached(connection: ReadConnection, shop_id: str, name: str) -> int:
 
 
 async def missing(connection: ReadConnection, book: RuleBook) -> list[View]:
-    """The views for which no build of this program's definition answers."""
+    """The views whose active build does not have this program's definition, or that have none."""
     now = await actives(connection)
     by_id = {build.id: build for build in await every(connection)}
     return [view for view in VIEWS if view.name not in now or not is_current(by_id[now[view.name].active], book)]

@@ -1,6 +1,6 @@
-"""Export: a view's table as one file, CSV or Parquet, for people who count elsewhere.
+"""Export: a view's table as one file, CSV or Parquet, for use in other programs.
 
-The file shows one moment, however long it takes to write, and is there whole or not at all.
+The file shows the table at one point in time, however long the writing takes. It exists as a whole or not at all.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from infrastructure.projections.view import FAR_FUTURE, Column, View
 from infrastructure.runtime import atomic_files
 
 ROW_GROUP = 20_000
-"""Rows of a Parquet row group, which is also how many are in memory at once."""
+"""Rows of a Parquet row group. So many are in memory at a time."""
 
 _PROGRESS_EVERY = 5_000
 
 OnProgress = Callable[[int, int], None]
-"""Told how many rows are written, and of how many."""
+"""Is called with the number of written rows and the number of all rows."""
 
 
 class Format(StrEnum):
@@ -32,7 +32,7 @@ class Format(StrEnum):
 
 
 class Exported(msgspec.Struct, frozen=True):
-    """What was written: rows of a view, as build ``build`` holds it, and the size of the file."""
+    """The result of an export: the view, the build that was read, the number of rows, the size of the file."""
 
     view: str
     build: int
@@ -42,8 +42,8 @@ class Exported(msgspec.Struct, frozen=True):
     bytes: int
 
 
-# How a column of a type is written into a CSV; the others as the database writes them. A text that a spreadsheet
-# would run as a formula gets an apostrophe in front.
+# Expressions for the columns of a CSV, by type; other types are left to the database. A text that a spreadsheet
+# would run as a formula gets a leading apostrophe.
 _AS_TEXT = {
     "timestamptz": """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
     "boolean": "{}::text",
@@ -65,14 +65,14 @@ async def export(
     build_id: int | None = None,
     on_progress: OnProgress = lambda done, total: None,
 ) -> Exported:
-    """Write a view, or one shop's part of it, by order number or SKU; a file of this name is replaced.
+    """Write a view, or one shop's part of it, sorted by order number or SKU. An existing file is replaced.
 
-    ``build_id`` says which build's table is read instead of the one that answers for the view. Columns are the
-    shop, the order or SKU and the view's own; a time that stands for "no such time" is null.
+    ``build_id`` is the build to read; by default it is the active one. The columns are the shop, the order or SKU,
+    and those of the view. A time that means "no such time" is written as null.
 
-    Raises ``CannotDo`` where there is nothing to export from, and ``OSError`` where nothing can be written.
+    Raises ``CannotDo`` if there is no such build or it is not ready, and ``OSError`` if the file can't be written.
     """
-    with atomic_files.replacing(file) as into:
+    with atomic_files.replacing(file) as output:
         async with connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             chosen = await _source(connection, view, build_id)
@@ -90,20 +90,20 @@ async def export(
                 sql.SQL(", ").join(map(sql.Identifier, view.key)),
             )
             if format is Format.CSV:
-                await _write_csv(connection, query, into, total, on_progress)
+                await _write_csv(connection, query, output, total, on_progress)
             else:
-                await _write_parquet(connection, query, view, into, total, on_progress)
-        size = into.tell()
+                await _write_parquet(connection, query, view, output, total, on_progress)
+        size = output.tell()
     return Exported(view.name, chosen, str(file), format, total, size)
 
 
 async def _source(connection: ReadConnection, view: View, build_id: int | None) -> int:
-    """The build to read. Its own table is read, not the SQL view over it, which an activation would wait for."""
+    """The build to read. Its own table is read, because an activation would have to wait for the SQL view."""
     if build_id is None:
-        answering = (await builds.actives(connection)).get(view.name)
-        if answering is None:
+        active = (await builds.actives(connection)).get(view.name)
+        if active is None:
             raise CannotDo(f"No build answers for {view.name} yet; start the program once, which makes one.")
-        return answering.active
+        return active.active
     build = await builds.find(connection, build_id)
     if build is None:
         raise CannotDo(f"There is no build {build_id}; `shiplock projections list` shows those there are.")
@@ -119,28 +119,28 @@ def _columns(view: View) -> tuple[Column, ...]:
     return Column("shop_id", "text"), Column(view.of.id_column, "text"), *view.columns
 
 
-def _selected(column: Column, written: dict[str, str]) -> sql.Composable:
+def _selected(column: Column, expressions: dict[str, str]) -> sql.Composable:
     value: sql.Composable = sql.Identifier(column.name)
     if _may_be_no_time(column):
         value = sql.SQL("nullif({}, {})").format(value, FAR_FUTURE)
-    as_written = sql.SQL(written.get(column.type, "{}")).format(value)
-    return sql.SQL("{} AS {}").format(as_written, sql.Identifier(column.name))
+    expression = sql.SQL(expressions.get(column.type, "{}")).format(value)
+    return sql.SQL("{} AS {}").format(expression, sql.Identifier(column.name))
 
 
 def _may_be_no_time(column: Column) -> bool:
-    """Whether ``FAR_FUTURE`` stands for null in it; a column that may be null has no need of that."""
+    """Whether ``FAR_FUTURE`` in this column means null. A column that may be null does not use it."""
     return column.type == "timestamptz" and not column.optional
 
 
 async def _write_csv(
-    connection: ReadConnection, query: sql.Composed, into: BinaryIO, total: int, on_progress: OnProgress
+    connection: ReadConnection, query: sql.Composed, output: BinaryIO, total: int, on_progress: OnProgress
 ) -> None:
-    """The database writes the rows itself: null is nothing, an empty text is ``""``."""
+    """The database formats the rows: null is an empty cell, an empty text is ``""``."""
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER, ENCODING 'UTF8')").format(query)
     async with connection.cursor() as cursor, cursor.copy(statement) as copy:
         done = -1  # the header comes first
         async for row in copy:
-            into.write(row)
+            output.write(row)
             done += 1
             if done % _PROGRESS_EVERY == 0:
                 on_progress(done, total)
@@ -151,11 +151,11 @@ async def _write_parquet(
     connection: ReadConnection,
     query: sql.Composed,
     view: View,
-    into: BinaryIO,
+    output: BinaryIO,
     total: int,
     on_progress: OnProgress,
 ) -> None:
-    # Large, and of no use to a program that exports nothing.
+    # Imported here because it is large, and only exports need it.
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
@@ -177,7 +177,7 @@ async def _write_parquet(
     )
     await connection.execute("SET LOCAL cursor_tuple_fraction = 1")  # every row will be fetched, not the first few
     done = 0
-    with ParquetWriter(into, schema) as writer:
+    with ParquetWriter(output, schema) as writer:
         async with connection.cursor("export", binary=True) as cursor:
             await cursor.execute(query)
             while rows := await cursor.fetchmany(ROW_GROUP):

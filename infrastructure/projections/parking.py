@@ -1,7 +1,7 @@
-"""Orders and SKUs that can't be applied to the views: tried again after a while, then left to people.
+"""Parking orders and SKUs with an event that can't be applied to the views.
 
-The rest of the shop goes on without them. Views show such a one as it was before the event that can't
-be applied; that event and all its later ones wait until a retry succeeds.
+The worker retries them a few times and then leaves them to people. The other orders of the shop go on. Views show a
+parked order as it was before that event. The event and all later events of the order wait until a retry succeeds.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,14 @@ from infrastructure.log.streams import KINDS
 ParkedState = Literal["retrying", "parked", "discarded"]
 
 BACK_OFF = (1.0, 4.0, 15.0, 60.0)
-"""Seconds before each new attempt; after the last one the order is parked."""
+"""Seconds before each retry. After the last one the order is left to people."""
 
 
 class Parked(msgspec.Struct, frozen=True):
-    """An order, or a SKU, with the position of the event that can't be applied, and why."""
+    """A parked order or SKU: the position of the event that can't be applied, and the error.
+
+    ``events`` is the number of waiting events.
+    """
 
     shop_id: str
     stream: str
@@ -61,7 +64,7 @@ SET position = excluded.position, error = excluded.error, state = excluded.state
 
 
 class Waiting(NamedTuple):
-    """What the worker has to know of a parked order."""
+    """The part of a parked order that the worker needs."""
 
     position: int
     state: ParkedState
@@ -92,19 +95,22 @@ async def shops_to_retry(connection: ReadConnection, now: datetime, limit: int) 
 
 async def settle(
     connection: WriteConnection,
-    tried: Mapping[tuple[str, str], tuple[int, str] | None],
+    outcomes: Mapping[tuple[str, str], tuple[int, str] | None],
     before: Mapping[tuple[str, str], Waiting],
     now: datetime,
 ) -> None:
-    """Keep what came of trying these orders: ``None`` where all of it was applied."""
-    for (shop_id, stream), broken in tried.items():
-        was = before.get((shop_id, stream))
-        if broken is None:
-            if was:
+    """Record the outcomes of trying these orders: ``None``, or the position of the failed event and its error.
+
+    ``before`` has those that were parked already.
+    """
+    for (shop_id, stream), failure in outcomes.items():
+        previous = before.get((shop_id, stream))
+        if failure is None:
+            if previous:
                 await connection.execute("DELETE FROM parked WHERE shop_id = %s AND stream = %s", (shop_id, stream))
             continue
-        position, error = broken
-        attempts = was.attempts + 1 if was and was.position == position else 1
+        position, error = failure
+        attempts = previous.attempts + 1 if previous and previous.position == position else 1
         retrying = attempts <= len(BACK_OFF)
         wait = BACK_OFF[attempts - 1] if retrying else 0.0
         parameters: dict[str, Any] = {
@@ -121,7 +127,7 @@ async def settle(
 
 
 async def list_parked(connection: ReadConnection, limit: int, after: tuple[str, str] = ("", "")) -> list[Parked]:
-    """What is parked, by shop and stream, behind ``after``; ``events`` is how many events wait."""
+    """A page of parked orders and SKUs, sorted by shop and stream, after the pair ``after``."""
     cursor = connection.cursor(row_factory=class_row(Parked))
     parameters = {"shop_id": after[0], "stream": after[1], "limit": limit}
     await cursor.execute(_LIST, parameters)
@@ -129,7 +135,7 @@ async def list_parked(connection: ReadConnection, limit: int, after: tuple[str, 
 
 
 async def retry(connection: WriteConnection, shop_id: str, of: str, now: datetime) -> bool:
-    """Let the worker try the order or SKU of this id again from now on; whether it was parked."""
+    """Let the worker retry the order or SKU of this id from now on. Returns whether it was parked."""
     cursor = await connection.execute(
         """UPDATE parked SET state = 'retrying', attempts = 0, retry_at = %s
            WHERE shop_id = %s AND stream = ANY (%s)""",
@@ -139,14 +145,17 @@ async def retry(connection: WriteConnection, shop_id: str, of: str, now: datetim
 
 
 async def retry_all(connection: WriteConnection, now: datetime) -> None:
-    """Let the worker try all orders again but those that were given up."""
+    """Let the worker retry all parked orders and SKUs that people have not discarded."""
     await connection.execute(
         "UPDATE parked SET state = 'retrying', attempts = 0, retry_at = %s WHERE state <> 'discarded'", (now,)
     )
 
 
 async def discard(connection: WriteConnection, shop_id: str, of: str) -> bool:
-    """Give up the event and what follows it, in live views and in rebuilds; whether it was parked."""
+    """Ignore the failed event and all later ones of its stream, in live views and rebuilds.
+
+    Returns whether it was parked.
+    """
     cursor = await connection.execute(
         "UPDATE parked SET state = 'discarded' WHERE shop_id = %s AND stream = ANY (%s)",
         (shop_id, [kind.stream(of) for kind in KINDS]),

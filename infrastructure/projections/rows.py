@@ -1,4 +1,4 @@
-"""Applying orders and SKUs to views: their rows made, and put into the tables of builds."""
+"""Applying orders and SKUs to views: making their rows, and writing them to the tables of builds."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
@@ -19,83 +19,83 @@ from infrastructure.projections.builds import Build, table_of
 from infrastructure.projections.view import Row, View, judged
 
 REFUSED = (psycopg.DataError, psycopg.IntegrityError)
-"""What is raised for a row that can't be stored."""
+"""The errors that the database raises for a row that can't be stored."""
 
 
-class Rows(Protocol):
-    """Where the rows of a view go: a list, or ``Encoded``."""
+class RowSink(Protocol):
+    """Collects the rows of a view: a list, or ``EncodedRows``."""
 
     def extend(self, rows: list[Row], /) -> None: ...
 
 
 class Applied:
-    """Orders and SKUs judged by a rule book; their rows go ``into`` what is given for each view."""
+    """Makes the rows of orders and SKUs, judged by a rule book, and adds them to the sink of each view."""
 
-    def __init__(self, into: Mapping[View, Rows], book: RuleBook) -> None:
+    def __init__(self, sinks: Mapping[View, RowSink], book: RuleBook) -> None:
         self._book = book
-        self._into: dict[str, list[tuple[Callable[[Any], Iterable[Row]], Rows]]] = {
-            kind.word: [(view.rows, rows) for view, rows in into.items() if view.of is kind] for kind in KINDS
+        self._sinks: dict[str, list[tuple[Callable[[Any], Iterable[Row]], RowSink]]] = {
+            kind.word: [(view.rows, sink) for view, sink in sinks.items() if view.of is kind] for kind in KINDS
         }
 
     def add(self, shop_id: str, state: State) -> None:
-        """Add the rows of one, or none if any view can't make them. What is raised concerns this one only."""
+        """Add the rows of one order or SKU. If a view fails, its error is raised and no view gets rows."""
         kind, of = (OF_ORDER, state.order_sn) if isinstance(state, Order) else (OF_SKU, state.sku_id)
-        seen = judged(state, self._book)
-        found = [
-            (into, [(shop_id, of, *row) for row in rows])
-            for make, into in self._into[kind.word]
-            if (rows := make(seen))
+        subject = judged(state, self._book)
+        made = [
+            (sink, [(shop_id, of, *row) for row in rows])
+            for make, sink in self._sinks[kind.word]
+            if (rows := make(subject))
         ]
-        for into, rows in found:
-            into.extend(rows)
+        for sink, rows in made:
+            sink.extend(rows)
 
     def add_history(self, shop_id: str, stream: str, history: Sequence[Recorded[Any]]) -> tuple[int, str] | None:
-        """Add an order or SKU, or as much of it as can be applied.
+        """Add the rows of an order or SKU after as many of its events as can be applied.
 
-        What could not be: the position of the event, and the error.
+        Returns the position of the first event that can't be applied, and the error; ``None`` if all can.
         """
         kind = kind_of(stream)
-        broken: tuple[int, str] | None = None
+        failure: tuple[int, str] | None = None
         for end in range(len(history), 0, -1):
             try:
                 self.add(shop_id, kind.fold(kind.id_of(stream), history[:end]))
             except Exception as error:
-                broken = (history[end - 1].position, f"{type(error).__name__}: {error}")
+                failure = (history[end - 1].position, f"{type(error).__name__}: {error}")
             else:
                 break
-        return broken
+        return failure
 
 
 async def copy_stream(
     connection: WriteConnection,
-    into: Sequence[Build],
+    targets: Sequence[Build],
     book: RuleBook,
     pair: tuple[str, str],
     history: Sequence[Recorded[Any]],
 ) -> tuple[int, str] | None:
-    """Put the rows of one order or SKU into builds' tables, or of as much of it as can be applied and stored.
+    """Write the rows of an order or SKU to builds' tables, after as many events as can be applied and stored.
 
-    What could not be: the position of the event, and the error.
+    Returns the position of the first event that can't be, and the error; ``None`` if all can.
     """
-    views = {view.name: view for build in into for view in build.declared}
+    views = {view.name: view for build in targets for view in build.declared}
     refused: tuple[int, str] | None = None
     end = len(history)
     while True:
         rows: dict[View, list[Row]] = {view: [] for view in views.values()}
-        broken = Applied(rows, book).add_history(*pair, history[:end])
+        failure = Applied(rows, book).add_history(*pair, history[:end])
         try:
             async with connection.transaction():
-                for build in into:
+                for build in targets:
                     await copy_rows(connection, build, rows)
         except REFUSED as error:
             end -= 1
             refused = (history[end].position, str(error))
         else:
-            return refused or broken
+            return refused or failure
 
 
 async def copy_rows(connection: WriteConnection, build: Build, rows: Mapping[View, Sequence[Row]]) -> None:
-    """Put rows into a build's tables. Raises one of ``REFUSED``."""
+    """Write rows to a build's tables. Raises one of ``REFUSED``."""
     for view in build.declared:
         if rows[view]:
             async with connection.cursor() as cursor, cursor.copy(copy_statement(view, build)) as copy:
@@ -107,10 +107,11 @@ async def copy_rows(connection: WriteConnection, build: Build, rows: Mapping[Vie
                     raise _does_not_fit(error) from error
 
 
-class Encoded:
-    """Rows of a view as COPY takes them, encoded as they come.
+class EncodedRows:
+    """Rows of a view in the format of COPY. Each is encoded when it is added.
 
-    Whoever makes many rows keeps bytes, not objects, and the memory of one row serves the next.
+    So many rows take only the memory of their bytes, and the memory of one row's objects is used again for the
+    next.
     """
 
     def __init__(self, connection: Connection[TupleRow], view: View) -> None:
@@ -122,7 +123,7 @@ class Encoded:
         self._write = self._copy.write_row
 
     def extend(self, rows: Iterable[Row]) -> None:
-        """Raises ``psycopg.DataError`` for a value that does not fit; the rows before it are there all the same."""
+        """Raises ``psycopg.DataError`` for a value that does not fit. The rows before it stay added."""
         write = self._write
         try:
             for row in rows:
@@ -131,7 +132,7 @@ class Encoded:
             raise _does_not_fit(error) from error
 
     def copy(self, connection: Connection[TupleRow], statement: sql.Composed) -> None:
-        """Put them where a COPY puts them, once. Raises one of ``REFUSED``."""
+        """Send the rows to a COPY statement, once. Raises one of ``REFUSED``."""
         self._copy.finish(None)
         with connection.cursor().copy(statement) as copy:
             copy.write(self._bytes.getbuffer())
@@ -142,7 +143,7 @@ def copy_statement(view: View, build: Build) -> sql.Composed:
 
 
 def copy_types(view: View) -> list[str]:
-    """The types of a row's values; JSON comes as the bytes that are stored."""
+    """The types of a row's values. JSON is passed as bytes."""
     return ["text", "text", *("bytea" if column.type == "json" else column.type for column in view.columns)]
 
 
@@ -150,20 +151,20 @@ _MISFITS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError)
 
 
 def _does_not_fit(error: Exception) -> psycopg.DataError:
-    """What the driver says of a value that does not fit its column, said as the database says it.
+    """The driver's error for a value that does not fit its column, as the error that the database would raise.
 
-    A ``smallint`` or ``integer`` that is too large is not noticed; nothing a view counts comes near.
+    The driver does not notice a ``smallint`` or ``integer`` that is too large. No number of a view comes near.
     """
     return psycopg.DataError(f"a value does not fit its column: {error}")
 
 
 async def delete_rows(connection: WriteConnection, build: Build, streams: Sequence[tuple[str, str]]) -> None:
-    """Remove what a build's tables hold of these orders and SKUs, each a shop and a stream."""
+    """Delete the rows of these orders and SKUs, each a shop and a stream, from a build's tables."""
     for view in build.declared:
-        gone = [(shop_id, view.of.id_of(stream)) for shop_id, stream in streams if kind_of(stream) is view.of]
-        if not gone:
+        ids = [(shop_id, view.of.id_of(stream)) for shop_id, stream in streams if kind_of(stream) is view.of]
+        if not ids:
             continue
         statement = sql.SQL("DELETE FROM {} v USING unnest(%s, %s) AS w(shop_id, id) WHERE {}").format(
             table_of(view, build.id), sql.SQL(view.rows_of_one)
         )
-        await connection.execute(statement, (Texts([shop for shop, _ in gone]), Texts([of for _, of in gone])))
+        await connection.execute(statement, (Texts([shop for shop, _ in ids]), Texts([of for _, of in ids])))

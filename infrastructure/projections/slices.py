@@ -26,7 +26,7 @@ from infrastructure.log.log import read_histories
 from infrastructure.log.streams import kind_of
 from infrastructure.projections import builds, parking
 from infrastructure.projections.builds import Build
-from infrastructure.projections.rows import REFUSED, Applied, Encoded, copy_statement, copy_stream
+from infrastructure.projections.rows import REFUSED, Applied, EncodedRows, copy_statement, copy_stream
 from infrastructure.runtime import clock, garbage_collection
 
 log = logging.getLogger("shiplock.rebuild")
@@ -119,7 +119,7 @@ def work_once(connection: Connection[TupleRow], url: str, build: Build, book: Ru
         number, shop_ids, up_to, since, until = taken
         heads = dict(zip(shop_ids, up_to, strict=True))
         discarded = set(connection.execute(_DISCARDED, (shop_ids,)))
-        rows = {view: Encoded(connection, view) for view in build.declared}
+        rows = {view: EncodedRows(connection, view) for view in build.declared}
         applied = Applied(rows, book)
         suspects = []
         for shop_id, stream, history in read_range(connection, heads, since, until, learned=False):

@@ -1,7 +1,7 @@
-"""Comparing a build with the log: does it hold every order and SKU, each at its version, with just its rows?
+"""Comparing a build with the log: it must have every order and SKU at the right version, with exactly its rows.
 
-Versions are compared over all of them. The rows of a sample are compared value by value with those
-of histories read and folded another way, event by event, and both sides get a checksum.
+The versions of all orders and SKUs are compared. The rows of a sample are compared value by value. The expected
+rows come from histories that are read and folded in another way, event by event. Both sides get a checksum.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ from infrastructure.projections.view import Row, View, judged
 from infrastructure.projections.views import ORDERS, SKUS
 
 SAMPLE = 1_000
-"""How many events are picked by chance; their orders are compared whole."""
+"""How many events are picked at random. All rows of their orders and SKUs are compared."""
 
-STRETCH = 1_000
-"""Orders compared at once."""
+BATCH = 1_000
+"""How many orders and SKUs are compared at a time."""
 
 MOST_DIFFERENCES = 10
 """How many differences are reported."""
@@ -34,14 +34,14 @@ MOST_DIFFERENCES = 10
 Streams = list[tuple[str, str]]
 """Pairs of shop and stream."""
 
-CENSUSES = (ORDERS, SKUS)
-"""The views that have one row for each order, or each SKU, with its version."""
+MAIN_VIEWS = (ORDERS, SKUS)
+"""The views that have exactly one row, with the version, for each order or each SKU."""
 
 
 class Verification(NamedTuple):
-    """How many ``orders`` the build has, how many orders and SKUs were ``compared``.
+    """The result: how many ``orders`` the build has, and how many orders and SKUs were ``compared``.
 
-    ``checksum`` is of the build's rows, ``expected`` of those that the log gives.
+    ``checksum`` is that of the build's rows, ``expected`` that of the rows made from the log.
     """
 
     orders: int
@@ -88,9 +88,9 @@ WHERE c.reader = %(reader)s AND e.stream LIKE ANY (%(streams)s)
 async def verify(
     connection: ReadConnection, build: Build, book: RuleBook, *, sample: int | None = SAMPLE
 ) -> Verification:
-    """Compare a build with the log as both stand at one moment, whoever writes meanwhile.
+    """Compare a build with the log. Both are read in one snapshot, so writers do not disturb it.
 
-    ``sample`` is how many events to pick orders by; without it all are folded and compared.
+    ``sample`` is the number of events that select the orders and SKUs; ``None`` compares all.
     """
     await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
     try:
@@ -104,80 +104,83 @@ async def _verify(connection: ReadConnection, build: Build, book: RuleBook, samp
     views = build.declared
     differences: list[str] = []
     orders = 0
-    for census in CENSUSES:
-        if census in views:
-            differences += await _versions(connection, build, census)
+    for main in MAIN_VIEWS:
+        if main in views:
+            differences += await _versions(connection, build, main)
             for view in views:
-                if view.of is census.of and view is not census:
-                    differences += await _strays(connection, build, view, census)
+                if view.of is main.of and view is not main:
+                    differences += await _orphans(connection, build, view, main)
     if ORDERS in views:
         cursor = await connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table_of(ORDERS, build.id)))
         row = await cursor.fetchone()
         orders = row[0] if row else 0
     cursor = await connection.execute("SELECT shop_id, position FROM checkpoint WHERE reader = %s", (build.reader,))
     positions: dict[str, int] = dict(await cursor.fetchall())
-    found, expected = hashlib.sha256(), hashlib.sha256()
+    checksum, expected_checksum = hashlib.sha256(), hashlib.sha256()
     compared = 0
-    async for stretch in _stretches(connection, build, positions, sample):
-        compared += len(stretch)
-        want = await _expected(connection, build, stretch, positions, book)
+    async for batch in _batches(connection, build, positions, sample):
+        compared += len(batch)
+        expected = await _expected(connection, build, batch, positions, book)
         for view in views:
-            have = await _rows(connection, build, view, stretch)
-            for pair in stretch:
-                expected.update(_canonical(want[view.name].get(pair, [])))
-                found.update(_canonical(have.get(pair, [])))
-                if want[view.name].get(pair, []) != have.get(pair, []) and len(differences) < MOST_DIFFERENCES:
+            rows = await _rows(connection, build, view, batch)
+            for pair in batch:
+                expected_rows, actual_rows = expected[view.name].get(pair, []), rows.get(pair, [])
+                expected_checksum.update(_canonical(expected_rows))
+                checksum.update(_canonical(actual_rows))
+                if expected_rows != actual_rows and len(differences) < MOST_DIFFERENCES:
                     differences.append(
-                        f"{view.name} of {_called(pair)}: the log gives "
-                        f"{want[view.name].get(pair, [])}, the build has {have.get(pair, [])}"
+                        f"{view.name} of {_name_of(pair)}: the log gives {expected_rows}, "
+                        f"the build has {actual_rows}"
                     )
-    return Verification(orders, compared, found.hexdigest(), expected.hexdigest(), differences[:MOST_DIFFERENCES])
+    return Verification(
+        orders, compared, checksum.hexdigest(), expected_checksum.hexdigest(), differences[:MOST_DIFFERENCES]
+    )
 
 
-async def _versions(connection: ReadConnection, build: Build, census: View) -> list[str]:
-    """Orders or SKUs that are missing, too many, or at another version than the log's."""
+async def _versions(connection: ReadConnection, build: Build, main: View) -> list[str]:
+    """Orders or SKUs that the build lacks, has in excess, or has at another version than the log."""
     cursor = await connection.execute(
         sql.SQL(_VERSIONS).format(
-            id=sql.Identifier(census.of.id_column),
-            prefix=sql.Literal(len(census.of.prefix) + 1),
+            id=sql.Identifier(main.of.id_column),
+            prefix=sql.Literal(len(main.of.prefix) + 1),
             reader=sql.Literal(build.reader),
-            streams=sql.Literal(census.of.prefix + "%"),
-            kind=sql.Literal(census.of.prefix),
-            table=table_of(census, build.id),
+            streams=sql.Literal(main.of.prefix + "%"),
+            kind=sql.Literal(main.of.prefix),
+            table=table_of(main, build.id),
             limit=sql.Literal(MOST_DIFFERENCES),
         )
     )
     return [
-        f"{census.of.word} {of} of shop {shop_id} is at version {version or 'none'} in the log, "
+        f"{main.of.word} {of} of shop {shop_id} is at version {version or 'none'} in the log, "
         f"{built or 'none'} in the build"
         for shop_id, of, version, built in await cursor.fetchall()
     ]
 
 
-async def _strays(connection: ReadConnection, build: Build, view: View, census: View) -> list[str]:
-    """Rows of orders, or SKUs, that the build's own list of them, compared with the log before, does not have."""
+async def _orphans(connection: ReadConnection, build: Build, view: View, main: View) -> list[str]:
+    """Rows of orders or SKUs that are not in the main view, which was compared with the log before."""
     cursor = await connection.execute(
         sql.SQL(
             """SELECT DISTINCT v.shop_id, v.{id} FROM {rows} v
-               WHERE NOT EXISTS (SELECT FROM {census} o WHERE o.{id} = v.{id} AND o.shop_id = v.shop_id)
+               WHERE NOT EXISTS (SELECT FROM {main} o WHERE o.{id} = v.{id} AND o.shop_id = v.shop_id)
                LIMIT {limit}"""
         ).format(
             id=sql.Identifier(view.of.id_column),
             rows=table_of(view, build.id),
-            census=table_of(census, build.id),
+            main=table_of(main, build.id),
             limit=sql.Literal(MOST_DIFFERENCES),
         )
     )
     return [
-        f"{view.name} has rows of {view.of.word} {of} of shop {shop_id}, which {census.name} does not have"
+        f"{view.name} has rows of {view.of.word} {of} of shop {shop_id}, which {main.name} does not have"
         for shop_id, of in await cursor.fetchall()
     ]
 
 
-async def _stretches(
+async def _batches(
     connection: ReadConnection, build: Build, positions: Mapping[str, int], sample: int | None
 ) -> AsyncIterator[Streams]:
-    """The orders and SKUs to compare, so many at once; without a sample all of the log's and all of the build's."""
+    """The orders and SKUs to compare, in batches. Without a sample they are all of the log and all of the build."""
     total = sum(positions.values())
     parameters = {
         "share": min((sample or 0) / total, 1.0) if total else 0.0,
@@ -198,8 +201,8 @@ async def _stretches(
     )
     async with connection.cursor("streams_to_compare") as cursor:
         await cursor.execute(everything if sample is None else _SAMPLE, parameters)
-        while stretch := await cursor.fetchmany(STRETCH):
-            yield [(shop_id, stream) for shop_id, stream in stretch]
+        while batch := await cursor.fetchmany(BATCH):
+            yield [(shop_id, stream) for shop_id, stream in batch]
 
 
 async def _expected(
@@ -209,32 +212,35 @@ async def _expected(
     positions: Mapping[str, int],
     book: RuleBook,
 ) -> dict[str, dict[tuple[str, str], list[Row]]]:
-    """The rows that the log gives, by view and stream; a build of the past does not wait for what is parked now."""
+    """The rows made from the log, by view and stream.
+
+    Rows of a parked order end before its failed event. In a build of the past, only those of discarded ones do.
+    """
     views = build.declared
     parked = await parking.waiting_of(connection, list({shop_id for shop_id, _ in streams}))
     histories = await read_histories(connection, streams, positions, {})
-    found: dict[str, dict[tuple[str, str], list[Row]]] = {view.name: {} for view in views}
+    expected: dict[str, dict[tuple[str, str], list[Row]]] = {view.name: {} for view in views}
     for (shop_id, stream), history in histories.items():
-        waits = parked.get((shop_id, stream))
-        if waits and (not build.scope or waits.state == "discarded"):
-            history = [recorded for recorded in history if recorded.position < waits.position]
+        waiting = parked.get((shop_id, stream))
+        if waiting and (not build.scope or waiting.state == "discarded"):
+            history = [recorded for recorded in history if recorded.position < waiting.position]
         if not history:
             continue
         kind = kind_of(stream)
-        seen = judged(kind.fold(kind.id_of(stream), history), book)
+        subject = judged(kind.fold(kind.id_of(stream), history), book)
         for view in views:
             if view.of is kind:
-                rows = sorted((_plain(view, row) for row in view.rows(seen)), key=repr)
-                found[view.name][shop_id, stream] = rows
-    return found
+                rows = sorted((_plain(view, row) for row in view.rows(subject)), key=repr)
+                expected[view.name][shop_id, stream] = rows
+    return expected
 
 
 async def _rows(
     connection: ReadConnection, build: Build, view: View, streams: Streams
 ) -> dict[tuple[str, str], list[Row]]:
     """The rows that a build has, by stream."""
-    ours = [(shop_id, view.of.id_of(stream)) for shop_id, stream in streams if kind_of(stream) is view.of]
-    if not ours:
+    ids = [(shop_id, view.of.id_of(stream)) for shop_id, stream in streams if kind_of(stream) is view.of]
+    if not ids:
         return {}
     columns = sql.SQL(", ").join(sql.Identifier("v", column.name) for column in view.columns)
     cursor = connection.cursor(binary=True)
@@ -242,24 +248,24 @@ async def _rows(
         sql.SQL("SELECT v.shop_id, v.{}, {} FROM unnest(%s, %s) AS w(shop_id, id) JOIN {} v ON {}").format(
             sql.Identifier(view.of.id_column), columns, table_of(view, build.id), sql.SQL(view.rows_of_one)
         ),
-        (Texts([shop_id for shop_id, _ in ours]), Texts([of for _, of in ours])),
+        (Texts([shop_id for shop_id, _ in ids]), Texts([of for _, of in ids])),
     )
-    found: dict[tuple[str, str], list[Row]] = {}
+    by_stream: dict[tuple[str, str], list[Row]] = {}
     for shop_id, of, *row in await cursor.fetchall():
-        found.setdefault((shop_id, view.of.stream(of)), []).append(tuple(row))
-    for rows in found.values():
+        by_stream.setdefault((shop_id, view.of.stream(of)), []).append(tuple(row))
+    for rows in by_stream.values():
         rows.sort(key=repr)
-    return found
+    return by_stream
 
 
-def _called(pair: tuple[str, str]) -> str:
+def _name_of(pair: tuple[str, str]) -> str:
     shop_id, stream = pair
     kind = kind_of(stream)
     return f"{kind.word} {kind.id_of(stream)} of shop {shop_id}"
 
 
 def _plain(view: View, row: Row) -> Row:
-    """A row as the driver reads it back."""
+    """A row as the driver returns it."""
     return tuple(
         json.loads(value) if column.type == "json" and value is not None else value
         for column, value in zip(view.columns, row, strict=True)

@@ -1,7 +1,7 @@
-"""What a view is: a table and a pure function from a folded order or SKU to its rows.
+"""A view: a table, and a pure function from a folded order or SKU to its rows.
 
-A view's rows never depend on the moment of asking, only on the order and its rules, or on the SKU; so a live
-update and a rebuild, which both call ``rows``, can't disagree.
+A view's rows never depend on the time of a query. They depend only on the order and its rules, or on the SKU. A
+live update and a rebuild both call ``rows``, so they can't disagree.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,13 +16,13 @@ from infrastructure.log.streams import OF_ORDER, AnyKind, State
 Row = tuple[Any, ...]
 
 FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
-"""Stands for "no such time" in columns that are sorted by; it sorts last."""
+"""Means "no such time" in columns that lists are sorted by. It sorts last."""
 
 
 class Column(NamedTuple):
-    """A column and its PostgreSQL type; ``optional`` ones may be null.
+    """A column and its PostgreSQL type. If ``optional`` it may be null.
 
-    A value of type ``json`` is its bytes, of ``text[]`` a list.
+    A value of type ``json`` is given as its bytes, one of type ``text[]`` as a list.
     """
 
     name: str
@@ -31,19 +31,20 @@ class Column(NamedTuple):
 
 
 class Index(NamedTuple):
-    """An index: the end of its name, and what follows ``ON table`` in its definition."""
+    """An index: the end of its name, and the part of its definition after ``ON table``."""
 
     name: str
     on: str
 
 
 class View(NamedTuple):
-    """A projection: what its rows are, and where and as what they are stored.
+    """A projection: the function that makes its rows, and the table that stores them.
 
-    ``columns`` follow ``shop_id`` and the id of the order or SKU, and ``rows`` gives their values: for an order
-    as it is ``Judged``, for a ``Sku``. Whoever changes what ``rows`` gives raises ``version``: the view is then
-    built anew. ``table`` is the name it is read by; each build has its own table behind it. ``key`` is unique and
-    begins with that id: it is the one index by which the rows of one are found (``rows_of_one``).
+    A table has ``shop_id``, the id of the order or SKU, and then ``columns``. ``rows`` gives the values of
+    ``columns``; it takes a ``Judged`` order, or a ``Sku``. Whoever changes the rows must raise ``version``; the
+    view is then built anew. ``table`` is the name for queries; behind it each build has its own table. ``key`` is
+    unique and begins with the id of the order or SKU. It is the only index for finding the rows of one
+    (``rows_of_one``).
     """
 
     name: str
@@ -57,15 +58,15 @@ class View(NamedTuple):
 
     @property
     def rows_of_one(self) -> str:
-        """How a statement finds the rows ``v`` of an order or SKU ``w``.
+        """The condition that joins the rows ``v`` to an order or SKU ``w``.
 
-        Every index but the key begins with the shop. Hidden like this the shop can't lead the planner to one of
-        them, which it may choose while a table is so new that nothing is known of it, and then reads the whole
-        shop for each.
+        Every index but the key begins with the shop. While a table is new and has no statistics, the planner may
+        choose one of them, and then it reads the whole shop for each order. The expression hides the shop from the
+        planner, so that it uses the key.
         """
         return f"v.{self.of.id_column} = w.id AND v.shop_id || '' = w.shop_id"
 
 
 def judged(state: State, book: RuleBook) -> Any:
-    """What views are given: an order with its rules, a SKU as it is."""
+    """The argument for ``View.rows``: a judged order, or the SKU itself."""
     return Judged.by(book, state) if isinstance(state, Order) else state

@@ -1,12 +1,12 @@
-"""The live worker: keeps the views at the head of every shop's log.
+"""The live worker: it keeps the views at the head of every shop's log.
 
-Any number of workers on any number of machines share the work: each takes shops that lag, claims them
-by their checkpoint rows and skips those that another holds. The rows of a batch and the checkpoints
-commit together, so every event is applied exactly once whatever is killed whenever. Being woken only
-shortens the wait; nothing depends on it.
+Any number of workers on any number of machines share the work. Each takes shops that lag, claims them by locking
+the rows of their positions, and skips those that another worker has locked. The rows of a batch and the new
+positions are committed together, so every event is applied exactly once, whichever process is killed at whatever
+time. A wake-up only shortens the wait; nothing depends on it.
 
-Every live build is a reader of every log. Readers of a shop that stand at the same position go on
-together, folded once; one that is behind the others catches up first.
+Every live build is a reader of every log. Readers at the same position of a shop's log advance together, so the
+orders are folded once. A reader that is behind the others catches up first.
 """
 
 import asyncio
@@ -34,28 +34,28 @@ from infrastructure.runtime import clock
 log = logging.getLogger("shiplock.worker")
 
 BATCH = 2_000
-"""Positions per transaction: large enough to be quick, small enough for shops to take turns."""
+"""Positions per transaction: enough to be quick, few enough for shops to take turns."""
 
 CATCH_UP_BATCH = 100_000
-"""And when far behind: what an order lived through meanwhile is then mostly folded at once."""
+"""Positions per transaction when far behind. Most events of an order are then folded together."""
 
 STREAMS_AT_ONCE = 2_000
-"""Orders and SKUs in memory; a batch has as many of these as it takes."""
+"""Orders and SKUs in memory at a time. A batch may need several such groups."""
 
 SHOPS_PER_ROUND = 100
 ROUND_SECONDS = 0.05
-"""The least time from one batch to the next: a steady trickle of events is written in handfuls.
+"""The shortest time between two batches, so that a steady trickle of events is written in groups.
 
-A batch that comes after a pause is written at once, and a full one takes longer than this anyway.
+A batch after a pause is written at once, and a full batch takes longer than this anyway.
 """
 
 IDLE_SECONDS = 0.25
 REST_SECONDS = 30.0
-"""So long a shop is left alone whose log can't be read as it stands in the database."""
+"""How long the worker leaves a shop alone if its log can't be read from the database."""
 
 TIDY_SECONDS = 60.0
 
-# By chance: who is left out when more shops lag than a round takes has the same chance in the next one.
+# Random order, so that no shop starves when more shops lag than a round takes.
 _LAGGING = """
 SELECT s.shop_id, s.position - min(coalesce(c.position, 0))
 FROM shop_log s CROSS JOIN unnest(%s::text[]) AS r(reader)
@@ -72,15 +72,17 @@ ORDER BY shop_id, reader
 ON CONFLICT DO NOTHING
 """
 
-# The first reader's row of a shop stands for the shop: who holds it holds all of them.
+# Whoever locks the row of a shop's first reader has claimed the shop, and with it all its readers.
 _CLAIM = "SELECT FROM checkpoint WHERE shop_id = %s AND reader = %s FOR UPDATE SKIP LOCKED"
 _CLAIM_TOGETHER = """
 SELECT shop_id FROM checkpoint WHERE shop_id = ANY (%s) AND reader = %s FOR UPDATE SKIP LOCKED
 """
 
-_STANDS = "SELECT shop_id, reader, position FROM checkpoint WHERE shop_id = ANY (%s) AND reader = ANY (%s::text[])"
+_POSITIONS = """
+SELECT shop_id, reader, position FROM checkpoint WHERE shop_id = ANY (%s) AND reader = ANY (%s::text[])
+"""
 
-_TOUCHED = """
+_CHANGED = """
 SELECT w.shop_id, t.last, t.streams
 FROM unnest(%b, %b, %b) AS w(shop_id, done, up_to)
 CROSS JOIN LATERAL (
@@ -96,8 +98,8 @@ WHERE c.shop_id = w.shop_id AND c.reader = w.reader
 """
 
 
-class Stretch(NamedTuple):
-    """What is next for a shop: which builds go on, from where, and how far at most."""
+class Claim(NamedTuple):
+    """A shop that this worker has claimed: the builds to advance, their position, and the last one to apply."""
 
     builds: tuple[Build, ...]
     done: int
@@ -105,7 +107,7 @@ class Stretch(NamedTuple):
 
 
 class Worker:
-    """Folds what is new and writes it to the live builds, shop by shop."""
+    """Folds orders and SKUs with new events and writes their rows to the live builds."""
 
     def __init__(self, pool: Pool, book: RuleBook, *, batch: int = BATCH, together: bool | None = None) -> None:
         self._pool = pool
@@ -119,16 +121,16 @@ class Worker:
         self._resting: dict[str, float] = {}
 
     def wake(self) -> None:
-        """Something was appended; to be called in the worker's event loop."""
+        """Say that something was appended. Call this in the worker's event loop."""
         self._wake.set()
 
     def stop(self) -> None:
-        """End ``run`` after the batch at hand; to be called in the worker's event loop."""
+        """End ``run`` after the current batch. Call this in the worker's event loop."""
         self._stopping = True
         self._wake.set()
 
     async def run(self) -> None:
-        """Work until stopped; a database that went away is waited for."""
+        """Work until ``stop``. While the database can't be reached, wait and try again."""
         loop = asyncio.get_running_loop()
         while not self._stopping:
             began = loop.time()
@@ -154,20 +156,20 @@ class Worker:
                 await forget_receipts(connection, clock.now())
 
     async def catch_up(self, shop_id: str) -> None:
-        """Work, or wait for another worker, until every live build has reached the log's present head."""
+        """Work, or wait for another worker, until every live build has reached the head that the log has now."""
         async with self._pool.write() as connection:
             head = await read_head(connection, shop_id)
             while True:
                 readers = [build.reader for build in await builds.live(connection, self._book)]
-                cursor = await connection.execute(_STANDS, ([shop_id], readers))
-                stands = [position for _, _, position in await cursor.fetchall()]
-                if head == 0 or not readers or (len(stands) == len(readers) and min(stands) >= head):
+                cursor = await connection.execute(_POSITIONS, ([shop_id], readers))
+                positions = [position for _, _, position in await cursor.fetchall()]
+                if head == 0 or not readers or (len(positions) == len(readers) and min(positions) >= head):
                     return
                 if not await self.advance(connection, {shop_id: head}):
                     await asyncio.sleep(IDLE_SECONDS)
 
     async def catch_up_once(self) -> bool:
-        """A batch over lagging shops; whether there was any work."""
+        """Apply one batch of lagging shops. Returns whether there was any work."""
         async with self._pool.write() as connection:
             lagging = await self._lagging(connection)
             retrying = await parking.shops_to_retry(connection, clock.now(), SHOPS_PER_ROUND)
@@ -186,7 +188,7 @@ class Worker:
                 return await self._advance_each(connection, work) > 0
 
     async def _advance_each(self, connection: WriteConnection, lagging: Mapping[str, int]) -> int:
-        """Apply the next batch of each of these shops by itself: one that can't be read stops itself alone."""
+        """Apply the next batch of each of these shops by itself. An unreadable log then stops only its own shop."""
         advanced = 0
         for shop, lag in lagging.items():
             try:
@@ -197,10 +199,10 @@ class Worker:
         return advanced
 
     async def _lagging(self, connection: ReadConnection) -> dict[str, int]:
-        """Shops that lag, and by how much.
+        """Shops that lag, and by how many positions.
 
-        Nothing can lag while nothing was written since nothing did: an idle worker asks for no more than
-        where the server's own log stands.
+        If none lagged and the server has written nothing since, none can lag now. So an idle worker only reads the
+        position of the server's write-ahead log.
         """
         cursor = await connection.execute("SELECT pg_current_wal_insert_lsn()::text")
         row = await cursor.fetchone()
@@ -214,11 +216,11 @@ class Worker:
         return lagging
 
     async def advance(self, connection: WriteConnection, lagging: Mapping[str, int]) -> int:
-        """Apply the next batch of these shops, by how much each lags; how many had something new.
+        """Apply the next batch of these shops, given how many positions each lags.
 
-        Those that another worker holds are left to it. An order that the database refuses is found by
-        taking the batch's orders one by one, each in place of whatever rows of it are there: a checkpoint
-        that was set back finds rows from beyond it.
+        Returns how many shops had something new. Shops that another worker has claimed are left to it. If the
+        database refuses a row, the batch's orders are applied one by one, which shows the order at fault. The old
+        rows of each are deleted first: if a position was set back, there are rows from beyond it.
         """
         try:
             return await self._advance(connection, lagging)
@@ -231,97 +233,97 @@ class Worker:
     ) -> int:
         now = clock.now()
         async with connection.transaction():
-            # Rows and checkpoints that a crash takes back are taken back together, and made again.
+            # A crash may undo the commit, but rows and positions together, and then they are made again.
             await connection.execute("SET LOCAL synchronous_commit = off")
             live = await builds.live(connection, self._book, hold=True)
             if not live:
                 return 0
-            stretches = await self._claim(connection, lagging, live)
+            claims = await self._claim(connection, lagging, live)
             cursor = connection.cursor(binary=True)
             await cursor.execute(
-                _TOUCHED,
+                _CHANGED,
                 (
-                    Texts(list(stretches)),
-                    Bigints([stretch.done for stretch in stretches.values()]),
-                    Bigints([stretch.up_to for stretch in stretches.values()]),
+                    Texts(list(claims)),
+                    Bigints([claim.done for claim in claims.values()]),
+                    Bigints([claim.up_to for claim in claims.values()]),
                     Texts(patterns()),
                 ),
             )
-            touched = {shop_id: (last, streams or []) for shop_id, last, streams in await cursor.fetchall()}
-            parked = await parking.waiting_of(connection, list(stretches))
+            changed = {shop_id: (last, streams or []) for shop_id, last, streams in await cursor.fetchall()}
+            parked = await parking.waiting_of(connection, list(claims))
             due = {
                 pair
-                for pair, waits in parked.items()
-                if waits.is_due(now) and len(stretches[pair[0]].builds) == len(live)
+                for pair, waiting in parked.items()
+                if waiting.is_due(now) and len(claims[pair[0]].builds) == len(live)
             }
-            streams = dict.fromkeys((shop, stream) for shop, (_, found) in touched.items() for stream in found)
+            streams = dict.fromkeys((shop, stream) for shop, (_, names) in changed.items() for stream in names)
             streams |= dict.fromkeys(due)
-            cut = {pair: waits.position for pair, waits in parked.items() if pair not in due}
-            last = {
-                shop: touched[shop][0] if shop in touched else stretch.done for shop, stretch in stretches.items()
-            }
-            tried: dict[tuple[str, str], tuple[int, str] | None] = {}
+            ends = {pair: waiting.position for pair, waiting in parked.items() if pair not in due}
+            last = {shop: changed[shop][0] if shop in changed else claim.done for shop, claim in claims.items()}
+            outcomes: dict[tuple[str, str], tuple[int, str] | None] = {}
             pairs = list(streams)
             for first in range(0, len(pairs), STREAMS_AT_ONCE):
-                some = pairs[first : first + STREAMS_AT_ONCE]
-                tried |= await self._apply(connection, some, stretches, last, cut, one_by_one=one_by_one)
-            await parking.settle(connection, tried, parked, now)
-            moves = [(shop, build.reader, last[shop]) for shop in touched for build in stretches[shop].builds]
+                group = pairs[first : first + STREAMS_AT_ONCE]
+                outcomes |= await self._apply(connection, group, claims, last, ends, one_by_one=one_by_one)
+            await parking.settle(connection, outcomes, parked, now)
+            moves = [(shop, build.reader, last[shop]) for shop in changed for build in claims[shop].builds]
             if moves:
                 shops, readers, positions = zip(*moves, strict=True)
                 await connection.execute(_ADVANCE, (Texts(shops), Texts(readers), Bigints(positions)))
-        return len(touched) + len(due)
+        return len(changed) + len(due)
 
     async def _apply(
         self,
         connection: WriteConnection,
         streams: Sequence[tuple[str, str]],
-        stretches: Mapping[str, Stretch],
+        claims: Mapping[str, Claim],
         last: Mapping[str, int],
-        cut: Mapping[tuple[str, str], int],
+        ends: Mapping[tuple[str, str], int],
         *,
         one_by_one: bool,
     ) -> dict[tuple[str, str], tuple[int, str] | None]:
-        """Fold orders and SKUs and write their rows; for each what could not be applied, if anything.
+        """Fold orders and SKUs and write their rows. Returns for each the failed event and its error, or ``None``.
 
-        Of one that waits only what comes before its ``cut`` is applied, which tries nothing.
+        For a parked order that is not due for a retry, ``ends`` has the position of its failed event. Only the
+        events before it are applied, and it has no outcome.
         """
         unreadable: dict[tuple[str, str], tuple[int, str]] = {}
         histories = await _histories(connection, streams, last, unreadable)
-        for pair in cut.keys() & histories.keys():
-            histories[pair] = [recorded for recorded in histories[pair] if recorded.position < cut[pair]]
+        for pair in ends.keys() & histories.keys():
+            histories[pair] = [recorded for recorded in histories[pair] if recorded.position < ends[pair]]
         groups: dict[tuple[int, ...], list[tuple[str, str]]] = {}
         for pair in histories:
-            groups.setdefault(tuple([build.id for build in stretches[pair[0]].builds]), []).append(pair)
-        tried: dict[tuple[str, str], tuple[int, str] | None] = {}
+            groups.setdefault(tuple([build.id for build in claims[pair[0]].builds]), []).append(pair)
+        outcomes: dict[tuple[str, str], tuple[int, str] | None] = {}
         for pairs in groups.values():
-            together = stretches[pairs[0][0]].builds
-            known = [
+            together = claims[pairs[0][0]].builds
+            with_rows = [
                 pair
                 for pair in pairs
-                if one_by_one or not histories[pair] or histories[pair][0].position <= stretches[pair[0]].done
+                if one_by_one or not histories[pair] or histories[pair][0].position <= claims[pair[0]].done
             ]
-            for build in together if known else ():
-                await delete_rows(connection, build, known)
+            for build in together if with_rows else ():
+                await delete_rows(connection, build, with_rows)
             if one_by_one:
                 for pair in pairs:
-                    broken = await copy_stream(connection, together, self._book, pair, histories[pair])
-                    tried[pair] = broken or unreadable.get(pair)
+                    failure = await copy_stream(connection, together, self._book, pair, histories[pair])
+                    outcomes[pair] = failure or unreadable.get(pair)
                 continue
             rows: dict[View, list[Row]] = {view: [] for build in together for view in build.declared}
             applied = Applied(rows, self._book)
             for pair in pairs:
-                tried[pair] = applied.add_history(*pair, histories[pair]) or unreadable.get(pair)
+                outcomes[pair] = applied.add_history(*pair, histories[pair]) or unreadable.get(pair)
             for build in together:
                 await copy_rows(connection, build, rows)
-        return {pair: broken for pair, broken in tried.items() if pair not in cut}
+        return {pair: failure for pair, failure in outcomes.items() if pair not in ends}
 
     async def _claim(
         self, connection: WriteConnection, lagging: Mapping[str, int], live: Sequence[Build]
-    ) -> dict[str, Stretch]:
-        """Lock the shops that no other worker holds; what is next for each.
+    ) -> dict[str, Claim]:
+        """Claim the shops that no other worker has claimed.
 
-        In one statement on one server; where tables are distributed a statement may lock in one shop only.
+        On one server this is one statement. Where tables are distributed, a statement may lock only one shop's
+        rows.
         """
         readers = {build.reader: build for build in live}
         first = live[0].reader
@@ -333,19 +335,19 @@ class Worker:
         else:
             cursor = await connection.execute(_CLAIM_TOGETHER, (Texts(list(lagging)), first))
             claimed = [shop for (shop,) in await cursor.fetchall()]
-        stands: dict[str, dict[str, int]] = {shop: {} for shop in claimed}
-        cursor = await connection.execute(_STANDS, (Texts(claimed), list(readers)))
+        positions: dict[str, dict[str, int]] = {shop: {} for shop in claimed}
+        cursor = await connection.execute(_POSITIONS, (Texts(claimed), list(readers)))
         for shop, reader, position in await cursor.fetchall():
-            stands[shop][reader] = position
+            positions[shop][reader] = position
         shares = share_out({shop: lagging[shop] for shop in claimed}, self._batch)
-        found = {}
-        for shop, positions in stands.items():
-            done = min(positions.values())
-            together = tuple(readers[reader] for reader in readers if positions[reader] == done)
-            ahead = min((position for position in positions.values() if position > done), default=None)
+        claims = {}
+        for shop, by_reader in positions.items():
+            done = min(by_reader.values())
+            together = tuple(readers[reader] for reader in readers if by_reader[reader] == done)
+            ahead = min((position for position in by_reader.values() if position > done), default=None)
             up_to = done + shares[shop]
-            found[shop] = Stretch(together, done, up_to if ahead is None else min(up_to, ahead))
-        return found
+            claims[shop] = Claim(together, done, up_to if ahead is None else min(up_to, ahead))
+        return claims
 
     async def _is_distributed(self, connection: ReadConnection) -> bool:
         if self._together is None:
@@ -359,22 +361,22 @@ async def _histories(
     last: Mapping[str, int],
     unreadable: dict[tuple[str, str], tuple[int, str]],
 ) -> Histories:
-    """The histories of these streams; of one that can't be read what comes before that, and what is wrong."""
-    found = {(shop, stream): history for shop, stream, history in await read_streams(connection, streams, last)}
-    suspects = [pair for pair in streams if found.get(pair) is None]
-    closer = await read_histories(connection, suspects, last, unreadable) if suspects else {}
-    return {pair: found.get(pair) or closer[pair] for pair in streams}
+    """The histories of these streams. One with an unreadable event ends before it, and ``unreadable`` gets it."""
+    whole = {(shop, stream): history for shop, stream, history in await read_streams(connection, streams, last)}
+    suspects = [pair for pair in streams if whole.get(pair) is None]
+    readable = await read_histories(connection, suspects, last, unreadable) if suspects else {}
+    return {pair: whole.get(pair) or readable[pair] for pair in streams}
 
 
 def share_out(lags: Mapping[str, int], batch: int) -> dict[str, int]:
-    """How many positions each shop gets of a batch: who needs little gets that, the others share the rest.
+    """How many positions of a batch each shop gets. A shop that needs few gets them; the others share the rest.
 
     A batch grows with the lag, up to ``CATCH_UP_BATCH``, and every shop gets at least one position.
     """
-    left = max(batch, min(sum(lags.values()) // 2, CATCH_UP_BATCH))
+    remaining = max(batch, min(sum(lags.values()) // 2, CATCH_UP_BATCH))
     shares = {}
-    waiting = sorted(lags, key=lambda shop: lags[shop])
-    for n, shop in enumerate(waiting):
-        shares[shop] = max(min(lags[shop], left // (len(waiting) - n)), 1)
-        left -= shares[shop]
+    shops = sorted(lags, key=lambda shop: lags[shop])
+    for n, shop in enumerate(shops):
+        shares[shop] = max(min(lags[shop], remaining // (len(shops) - n)), 1)
+        remaining -= shares[shop]
     return shares

@@ -1,4 +1,4 @@
-"""Every view of the log, one file each. A new one is declared in a file of its own and listed here."""
+"""All views of the log, one file each. A new view is declared in its own file and listed here."""
 
 from infrastructure.projections.view import View
 from infrastructure.projections.views.applications import APPLICATIONS

@@ -1,4 +1,4 @@
-"""``applications``: stockout applications, a row for each SKU that one is about."""
+"""``applications``: stockout applications, a row for each SKU of an application."""
 
 from collections.abc import Iterable
 

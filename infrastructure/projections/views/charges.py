@@ -1,4 +1,4 @@
-"""``charges``: what the platform's bills took for an order or gave back, a row for each line."""
+"""``charges``: money that the platform's bills took for an order or gave back, a row for each line of a bill."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""``deadlines``: every deadline of every order, with the moment it is due and how it ended."""
+"""``deadlines``: every deadline of every order, with its due time and how it ended."""
 
 from collections.abc import Iterable
 from typing import get_args
@@ -11,7 +11,7 @@ KINDS: tuple[DeadlineKind, ...] = get_args(DeadlineKind)
 ENDS: tuple[DeadlineState | None, ...] = (None, *get_args(DeadlineState))
 
 LANES = {(kind, end): n for n, (kind, end) in enumerate((kind, end) for kind in KINDS for end in ENDS)}
-"""A number for each kind and end: one index by lane and due time serves every filter of the list."""
+"""A number for each kind and end. So one index by lane and due time serves every filter of the list."""
 
 
 def rows(judged: Judged) -> Iterable[Row]:
@@ -39,12 +39,12 @@ DEADLINES = View(
     columns=(
         Column("number", "smallint"),
         Column("kind", "text"),
-        Column("due_key", "timestamptz"),  # for sorting; the far future where it isn't known
+        Column("due_key", "timestamptz"),  # for sorting; the far future if unknown
         Column("met_at", "timestamptz", optional=True),
-        Column("settled", "text", optional=True),  # as no time can change it; null: pending till due
+        Column("settled", "text", optional=True),  # the state once time can't change it; null: pending until due
         Column("tracking_number", "text", optional=True),
         Column("lane", "smallint"),
-        # Of a delist_sku, which is never met here: that the SKU was delisted is told in another view (delistings).
+        # The SKU of a delist_sku. Such a deadline is never met here: delistings are in their own view.
         Column("sku_id", "text", optional=True),
         Column("since", "timestamptz", optional=True),
         Column("supplier_id", "text", optional=True),  # of a supplier_tracking

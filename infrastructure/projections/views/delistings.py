@@ -1,4 +1,4 @@
-"""``delistings``: when a SKU could not be bought, a row for each time."""
+"""``delistings``: the periods in which a SKU could not be bought, a row for each."""
 
 from collections.abc import Iterable
 

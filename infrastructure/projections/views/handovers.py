@@ -1,4 +1,4 @@
-"""``handovers``: orders that were handed to a supplier (一件代发), a row for each time; most orders have none."""
+"""``handovers``: orders handed to a supplier (一件代发), a row for each handover; most orders have none."""
 
 from collections.abc import Iterable
 
@@ -44,14 +44,14 @@ HANDOVERS = View(
         Column("number", "smallint"),
         Column("supplier_id", "text"),
         Column("handed_at", "timestamptz"),
-        Column("due_key", "timestamptz"),  # when a number is expected; the far future where no time was agreed
+        Column("due_key", "timestamptz"),  # when a number is expected; the far future if no time was agreed
         Column("tracking_at", "timestamptz", optional=True),
-        Column("ended", "text", optional=True),  # how; null while the supplier is waited for
-        Column("settled", "text", optional=True),  # the supplier_tracking, as no time can change it
+        Column("ended", "text", optional=True),  # how it ended; null while we wait for the supplier
+        Column("settled", "text", optional=True),  # the state of the supplier_tracking once time can't change it
     ),
     key=("order_sn", "shop_id", "number"),
     indexes=(
-        # With all that the sums over a supplier need, so that these read nothing else.
+        # Includes all columns that the sums over a supplier need, so that they read only this index.
         Index("by_supplier", "(shop_id, supplier_id, handed_at) INCLUDE (due_key, ended, settled)"),
         Index("open", "(shop_id, supplier_id, due_key, order_sn, number) WHERE ended IS NULL"),
     ),

@@ -1,4 +1,4 @@
-"""``orders``: what lists show of an order, a row each."""
+"""``orders``: the columns of the order lists, one row for each order."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -51,13 +51,13 @@ def rows(judged: Judged) -> Iterable[Row]:
 
 
 def _stand_from(violations: Sequence[Violation]) -> list[datetime | None]:
-    """For each kind from when on one stands that counts."""
-    found: list[datetime | None] = [*_NO_VIOLATIONS]
+    """For each kind of violation, the time from which the first one that counts stands."""
+    earliest: list[datetime | None] = [*_NO_VIOLATIONS]
     for violation in violations:
         if violation.counts:
-            place = VIOLATION_KINDS.index(violation.kind)
-            found[place] = min(found[place] or violation.stands_from, violation.stands_from)
-    return found
+            n = VIOLATION_KINDS.index(violation.kind)
+            earliest[n] = min(earliest[n] or violation.stands_from, violation.stands_from)
+    return earliest
 
 
 ORDERS = View(
@@ -78,9 +78,9 @@ ORDERS = View(
         Column("shipped_at", "timestamptz", optional=True),
         Column("upload", "text", optional=True),  # how the upload deadline ended; null while it runs
         Column("tracking_numbers", "json"),
-        Column("shipment_lock", "json", optional=True),  # null: nothing locks it
+        Column("shipment_lock", "json", optional=True),  # null: the order is not locked
         Column("anomalies", "integer"),
-        Column("ship_by_key", "timestamptz"),  # for sorting; the far future where there is none
+        Column("ship_by_key", "timestamptz"),  # for sorting; the far future if there is none
         *(Column(f"{kind}_from", "timestamptz", optional=True) for kind in VIOLATION_KINDS),
     ),
     key=("order_sn", "shop_id"),

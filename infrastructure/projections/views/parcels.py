@@ -1,6 +1,6 @@
-"""``parcels``: tracking numbers, a row for each that an order has or had; what an export left blank is none.
+"""``parcels``: tracking numbers, a row for each that an order has or had. A blank cell of an export gives no row.
 
-A number stands there in the plain form in which numbers are compared.
+Numbers are stored in the plain form in which they are compared.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""``reservations``: what orders want of each SKU, a row for the pieces of an order that share a fate."""
+"""``reservations``: the pieces of each SKU that orders need, a row for the pieces of an order in the same state."""
 
 from collections.abc import Iterable
 
@@ -9,8 +9,8 @@ from infrastructure.projections.view import FAR_FUTURE, Column, Index, Row, View
 
 def rows(judged: Judged) -> Iterable[Row]:
     order = judged.order
-    wanted = reservations(order)
-    if not wanted:
+    reserved = reservations(order)
+    if not reserved:
         return ()
     due = judged.clocks.upload.due_at or FAR_FUTURE
     would_cost = -(judged.rules.penalty_fen("stockout", order) or 0)
@@ -18,16 +18,16 @@ def rows(judged: Judged) -> Iterable[Row]:
     return [
         (
             number,
-            each.sku_id,
-            each.quantity,
-            each.state,
+            reservation.sku_id,
+            reservation.quantity,
+            reservation.state,
             order.group_formed_at,
             due,
             would_cost,
-            each.ended_at,
+            reservation.ended_at,
             contacted_at,
         )
-        for number, each in enumerate(wanted)
+        for number, reservation in enumerate(reserved)
     ]
 
 
@@ -41,16 +41,15 @@ RESERVATIONS = View(
         Column("quantity", "integer"),
         Column("state", "text"),
         Column("formed_at", "timestamptz", optional=True),
-        Column("ship_by_key", "timestamptz"),  # for sorting; the far future where there is none
-        Column(
-            "cost_key", "bigint"
-        ),  # what a stockout would cost, in fen below zero, for sorting: the dearest first
-        Column("ended_at", "timestamptz", optional=True),  # null while it is wanted
-        Column("contacted_at", "timestamptz", optional=True),  # when the buyer was spoken to last
+        Column("ship_by_key", "timestamptz"),  # for sorting; the far future if there is none
+        # The penalty of a stockout in fen, negative, so that the dearest sorts first.
+        Column("cost_key", "bigint"),
+        Column("ended_at", "timestamptz", optional=True),  # null while the order needs the pieces
+        Column("contacted_at", "timestamptz", optional=True),  # the last contact with the buyer
     ),
     key=("order_sn", "shop_id", "number"),
     indexes=(
-        # With all that the sums over a SKU need, so that these read nothing else.
+        # Includes all columns that the sums over a SKU need, so that they read only this index.
         Index(
             "open",
             """(shop_id, sku_id, cost_key, ship_by_key, order_sn, number)

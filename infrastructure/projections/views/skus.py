@@ -1,4 +1,4 @@
-"""``skus``: what was told of a SKU, a row each."""
+"""``skus``: the recorded facts about a SKU, one row for each SKU."""
 
 from collections.abc import Iterable
 

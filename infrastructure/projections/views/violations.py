@@ -1,4 +1,4 @@
-"""``violations``: every violation that arose, or will if nothing more happens."""
+"""``violations``: every violation that arose, and every one that will arise if nothing more happens."""
 
 from collections.abc import Iterable
 
@@ -39,7 +39,7 @@ VIOLATIONS = View(
         Column("kind", "text"),
         Column("cause", "text", optional=True),
         Column("arose_at", "timestamptz"),
-        Column("stands_from", "timestamptz"),  # it can be claimed from here on; the future while the clock runs
+        Column("stands_from", "timestamptz"),  # it can be claimed from then on; in the future while the clock runs
         Column("penalty_fen", "bigint", optional=True),
         Column("rule", "text"),
         Column("appeal_by", "timestamptz"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from domain.order.judged import Judged
-from infrastructure.projections.rows import Encoded
+from infrastructure.projections.rows import EncodedRows
 from infrastructure.projections.view import FAR_FUTURE, Column, Row, View
 
 _TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
@@ -58,7 +58,7 @@ def copied(url: str, orders: list[tuple[str, str]], rows: list[Row]) -> list[Row
                 (shop_id text, order_sn text, {columns}, n integer GENERATED ALWAYS AS IDENTITY)""".encode()
         )
         names = ", ".join(["shop_id", "order_sn", *(column.name for column in COLUMNS)])
-        encoded = Encoded(connection, VIEW)
+        encoded = EncodedRows(connection, VIEW)
         encoded.extend([(*order, *row) for order, row in zip(orders, rows, strict=True)])
         encoded.copy(connection, sql.SQL("COPY everything ({}) FROM STDIN (FORMAT BINARY)").format(sql.SQL(names)))
         found = connection.cursor(binary=True).execute(f"SELECT {names} FROM everything ORDER BY n".encode())

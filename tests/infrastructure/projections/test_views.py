@@ -20,7 +20,7 @@ from infrastructure.database.pool import Pool
 from infrastructure.log.codec import AnyEvent
 from infrastructure.log.streams import OF_ORDER, AnyKind
 from infrastructure.projections import builds
-from infrastructure.projections.rows import Encoded
+from infrastructure.projections.rows import EncodedRows
 from infrastructure.projections.view import Row, View, judged
 from infrastructure.projections.views import BY_NAME, DEADLINES, ORDERS, VIEWS, VIOLATIONS
 from infrastructure.projections.views.deadlines import LANES
@@ -147,7 +147,7 @@ def test_rows_of_any_life_fit_the_columns(database_url: str, view: View) -> None
     with psycopg.connect(database_url) as connection:
         (found,) = connection.execute("SELECT active FROM projection WHERE name = %s", (view.name,)).fetchall()
         table = f"{view.table}_{found[0]}"
-        encoded = Encoded(connection, view)
+        encoded = EncodedRows(connection, view)
         encoded.extend(applied)
         encoded.copy(connection, sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(sql.Identifier(table)))
         (count,) = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchall()
