@@ -1,4 +1,4 @@
-"""What builds hold, and whether it is what the log gives."""
+"""The rows of builds, for tests: those that a build has, and those that the log gives."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -38,41 +38,41 @@ NO_ROWS: Rows = {view.name: [] for view in VIEWS}
 
 
 async def rows(connection: WriteConnection, shop: str = SHOP) -> Rows:
-    """Everything the active builds hold of a shop."""
-    found = {}
+    """All rows of a shop in the active builds."""
+    by_view = {}
     for view in VIEWS:
         cursor = await connection.execute(
             f"SELECT * FROM {view.table} WHERE shop_id = %s ORDER BY {view.of.id_column}, 3, 4", (shop,)
         )
-        found[view.name] = await cursor.fetchall()
-    return found
+        by_view[view.name] = await cursor.fetchall()
+    return by_view
 
 
-async def held(connection: WriteConnection, build: Build) -> Rows:
-    """Everything a build holds."""
-    found = {}
+async def rows_of(connection: WriteConnection, build: Build) -> Rows:
+    """All rows of a build."""
+    by_view = {}
     for view in build.declared:
         query = sql.SQL("SELECT * FROM {} ORDER BY shop_id, {}, 3, 4").format(
             table_of(view, build.id), sql.Identifier(view.of.id_column)
         )
-        found[view.name] = await (await connection.execute(query)).fetchall()
-    return found
+        by_view[view.name] = await (await connection.execute(query)).fetchall()
+    return by_view
 
 
 async def equal_to_the_log(connection: WriteConnection) -> None:
-    """Every live build holds, of every order, just the rows that folding all of its events gives."""
+    """Check that every live build has, of every order, exactly the rows that come from folding all its events."""
     live = await builds.live(connection, BOOK)
     assert live
     for build in live:
-        found = await verify(connection, build, BOOK, sample=None)
-        assert found.differences == []
-        assert found.checksum == found.expected
+        verification = await verify(connection, build, BOOK, sample=None)
+        assert verification.differences == []
+        assert verification.checksum == verification.expected
 
 
 async def build_of(connection: WriteConnection, build_id: int) -> Build:
-    found = await builds.find(connection, build_id)
-    assert found
-    return found
+    build = await builds.find(connection, build_id)
+    assert build
+    return build
 
 
 async def active(connection: WriteConnection, name: str = "orders") -> Build:
@@ -98,7 +98,7 @@ async def rebuilt(
     book: RuleBook = BOOK,
     scope: dict[str, Any] | None = None,
 ) -> Build:
-    """A rebuild, requested, folded in this process, and worked on to its end."""
+    """A finished rebuild. Its slices are folded in this process."""
     async with pool.connection() as connection:
         build = await rebuild.request(connection, views, book, scope)
     await fold_here(url, build, book)
@@ -107,17 +107,17 @@ async def rebuilt(
         return await build_of(connection, build.id)
 
 
-# ---- random lives -----------------------------------------------------------------------------------
+# ---- random histories -------------------------------------------------------------------------------
 
 
 class Step(NamedTuple):
-    """A command to an order of a shop, both by number, or to a SKU."""
+    """A command to an order of a shop, or to a SKU. Shop and order are given by number."""
 
     shop: int
     order: int
     command: Command
 
-    def told(self, shops: Sequence[str]) -> CommandIntent:
+    def intent(self, shops: Sequence[str]) -> CommandIntent:
         if type(self.command) in _OF_SKUS:
             return SkuCommand(shops[self.shop], SKU_IDS[self.order % len(SKU_IDS)], self.command, "test")
         return tell(order_sn(self.order), self.command, shops[self.shop])
@@ -170,7 +170,7 @@ _COMMANDS = [
     s.Relist(),
 ]
 
-LIVES = st.lists(
+HISTORIES = st.lists(
     st.builds(
         lambda shop, order, command, hours: Step(
             shop, order, replace(command, occurred_at=MONDAY_9 + timedelta(hours=hours))
@@ -182,25 +182,25 @@ LIVES = st.lists(
     ),
     max_size=40,
 )
-"""Commands to a few orders of a few shops; many are refused, which is part of life."""
+"""Commands to a few orders of a few shops. Many of them are refused, as in reality."""
 
 
-async def live(path: CommandPath, steps: Sequence[Step], shops: Sequence[str]) -> None:
-    await path.submit([step.told(shops) for step in steps])
+async def submit(path: CommandPath, steps: Sequence[Step], shops: Sequence[str]) -> None:
+    await path.submit([step.intent(shops) for step in steps])
 
 
 def folded(streams: Mapping[tuple[str, str], Sequence[Recorded[Any]]], book: RuleBook = BOOK) -> Rows:
-    """The rows of just these events, by shop and stream, as ``held`` gives them."""
-    found: Rows = {view.name: [] for view in VIEWS}
+    """The rows of exactly these events, which are given by shop and stream; as ``rows_of`` returns them."""
+    by_view: Rows = {view.name: [] for view in VIEWS}
     for (shop_id, stream), history in sorted(streams.items()):
         kind = kind_of(stream)
         of = kind.id_of(stream)
-        seen = judged(kind.fold(of, history), book)
+        subject = judged(kind.fold(of, history), book)
         for view in VIEWS:
             if view.of is kind:
-                of_one = [(shop_id, of, *_as_read(view, row)) for row in view.rows(seen)]
-                found[view.name] += sorted(of_one, key=lambda row: row[2:4])
-    return found
+                of_one = [(shop_id, of, *_as_read(view, row)) for row in view.rows(subject)]
+                by_view[view.name] += sorted(of_one, key=lambda row: row[2:4])
+    return by_view
 
 
 def _as_read(view: View, row: Row) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Builds: which one answers, going over to another and back, while everybody goes on."""
+"""Builds: which one is active, activating another and going back, while writers and readers go on."""
 
 import asyncio
 import re
@@ -29,9 +29,9 @@ from tests.infrastructure.projections.built import (
     build_of,
     equal_to_the_log,
     fold_here,
-    held,
     rebuilt,
     rows,
+    rows_of,
 )
 from tests.orders import done, on_database, order_sn, placed_and_formed, tell
 
@@ -69,12 +69,12 @@ def test_queries_read_the_active_build(database_url: str) -> None:
             for view in VIEWS:
                 assert await shown(connection, view.table) == [f"{view.table}_{build.id}"]
                 assert (await builds.actives(connection))[view.name] == (view.name, build.id, before.id)
-            assert await rows(connection) == await held(connection, before)
+            assert await rows(connection) == await rows_of(connection, before)
 
     on_database(database_url, work)
 
 
-def test_the_build_before_is_kept_current_and_going_back_is_right_at_once(database_url: str) -> None:
+def test_the_previous_build_stays_current_so_a_rollback_shows_the_present_at_once(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
         build = await rebuilt(pool, database_url)
@@ -97,7 +97,7 @@ def test_the_build_before_is_kept_current_and_going_back_is_right_at_once(databa
     on_database(database_url, work)
 
 
-def test_a_build_that_neither_answers_nor_did_before_is_no_longer_kept_current(database_url: str) -> None:
+def test_a_build_that_is_neither_active_nor_previous_is_no_longer_live(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 2)
         async with pool.connection() as connection:
@@ -108,10 +108,10 @@ def test_a_build_that_neither_answers_nor_did_before_is_no_longer_kept_current(d
             assert await live_ids(connection) == [first.id, second.id, third.id]
             await builds.activate(connection, third.id, BOOK)
             assert await live_ids(connection) == [second.id, third.id]
-            before = await held(connection, first)
+            before = await rows_of(connection, first)
             await placed_and_formed(path, 1, "new shop")
             await catch_up(pool)
-            assert await held(connection, first) == before
+            assert await rows_of(connection, first) == before
             with pytest.raises(CannotDo, match=r"no longer kept current\. Rebuild orders and deadlines"):
                 await builds.activate(connection, first.id, BOOK)
             await builds.drop(connection, first.id)
@@ -124,7 +124,7 @@ async def live_ids(connection: WriteConnection) -> list[int]:
     return [build.id for build in await builds.live(connection, BOOK)]
 
 
-def test_a_build_that_still_answers_for_one_view_is_kept_current(database_url: str) -> None:
+def test_a_build_that_is_active_for_one_view_stays_live(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 2)
         async with pool.connection() as connection:
@@ -140,7 +140,7 @@ def test_a_build_that_still_answers_for_one_view_is_kept_current(database_url: s
     on_database(database_url, work)
 
 
-def test_the_latest_build_that_waits_to_be_activated_is_found(database_url: str) -> None:
+def test_the_latest_ready_build_is_the_one_to_activate(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 2)
         async with pool.connection() as connection:
@@ -164,19 +164,19 @@ def test_the_latest_build_that_waits_to_be_activated_is_found(database_url: str)
 
 
 @pytest.mark.parametrize("state", ["building", "indexing", "catching_up", "verifying", "failed"])
-def test_only_a_verified_build_is_activated(database_url: str, state: State) -> None:
+def test_only_a_ready_build_is_activated(database_url: str, state: State) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         build = await rebuilt(pool, database_url)
         async with pool.connection() as connection:
-            await builds.set_state(connection, build, state, error="It is said why.")
-            with pytest.raises(CannotDo, match=rf"{build.id} is {state} \(It is said why.\), not ready"):
+            await builds.set_state(connection, build, state, error="This is why.")
+            with pytest.raises(CannotDo, match=rf"{build.id} is {state} \(This is why.\), not ready"):
                 await builds.activate(connection, build.id, BOOK)
             assert (await active(connection)).id != build.id
 
     on_database(database_url, work)
 
 
-def test_what_is_not_possible_is_refused_with_the_reason(database_url: str) -> None:
+def test_impossible_operations_are_refused_with_a_reason(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         async with pool.connection() as connection:
             first = await active(connection)
@@ -198,8 +198,8 @@ def test_what_is_not_possible_is_refused_with_the_reason(database_url: str) -> N
     on_database(database_url, work)
 
 
-def test_a_build_that_this_program_would_not_write_does_not_answer(database_url: str) -> None:
-    """One of an older version of a view, or judged by other rules, would fall behind: nobody keeps it current."""
+def test_a_build_that_this_program_would_not_write_can_not_be_activated(database_url: str) -> None:
+    """A build of an older version of a view, or of other rules, would fall behind: no worker keeps it current."""
     book = RuleBook.parse(
         [(ROOT / "domain/rules/sets/pinduoduo-2023-01.toml").read_text().replace("flat_fen = 300", "flat_fen = 7")]
     )
@@ -220,7 +220,7 @@ def test_a_build_that_this_program_would_not_write_does_not_answer(database_url:
     on_database(database_url, work)
 
 
-def test_a_build_that_fell_behind_the_active_one_does_not_answer(database_url: str) -> None:
+def test_a_build_that_is_behind_the_active_one_can_not_be_activated(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 2)
         await catch_up(pool)
@@ -241,7 +241,7 @@ def test_a_build_that_fell_behind_the_active_one_does_not_answer(database_url: s
 
 
 async def traces(connection: WriteConnection, build: Build) -> list[Any]:
-    """What the database still knows of a build."""
+    """The tables, indexes and rows of a build that the database still has."""
     cursor = await connection.execute(
         r"""SELECT tablename::text FROM pg_tables WHERE tablename LIKE '%%\_list\_' || %(id)s
             UNION ALL SELECT indexname::text FROM pg_indexes WHERE indexname LIKE '%%\_list\_' || %(id)s || '\_%%'
@@ -250,7 +250,7 @@ async def traces(connection: WriteConnection, build: Build) -> list[Any]:
             UNION ALL SELECT reader FROM checkpoint WHERE reader = 'build:' || %(id)s""",
         {"id": build.id},
     )
-    return [found for (found,) in await cursor.fetchall()]
+    return [trace for (trace,) in await cursor.fetchall()]
 
 
 def test_nothing_is_left_of_a_build_that_was_dropped_and_the_others_go_on(database_url: str) -> None:
@@ -284,9 +284,7 @@ def test_a_build_can_be_dropped_before_it_is_finished(database_url: str) -> None
     on_database(database_url, work)
 
 
-def test_a_reader_that_does_not_let_go_delays_a_drop_and_nobody_else(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_read_delays_a_drop_and_nothing_else(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builds, "_TRIES", 2)
 
     async def work(pool: Pool, path: CommandPath) -> None:
@@ -311,7 +309,7 @@ def test_a_reader_that_does_not_let_go_delays_a_drop_and_nobody_else(
 # ---- while everybody goes on ------------------------------------------------------------------------
 
 
-def test_a_reader_that_does_not_let_go_delays_an_activation_and_nobody_else(
+def test_a_long_read_delays_an_activation_and_nothing_else(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(builds, "_TRIES", 2)
@@ -336,7 +334,7 @@ def test_a_reader_that_does_not_let_go_delays_an_activation_and_nobody_else(
     on_database(database_url, work)
 
 
-def test_an_activation_waits_for_a_reader_that_lets_go(database_url: str) -> None:
+def test_an_activation_waits_for_a_short_read(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 2)
         build = await rebuilt(pool, database_url)
@@ -353,7 +351,7 @@ def test_an_activation_waits_for_a_reader_that_lets_go(database_url: str) -> Non
 
 
 async def until_something_waits(connection: WriteConnection) -> None:
-    """Until somebody waits for a lock in this database."""
+    """Wait until a transaction waits for a lock in this database."""
     async with asyncio.timeout(60):
         while True:
             cursor = await connection.execute(
@@ -366,18 +364,18 @@ async def until_something_waits(connection: WriteConnection) -> None:
 
 
 class Load:
-    """Writers and readers at full speed, until told to stop; what the readers saw."""
+    """Writers and readers at full speed until ``stop``. ``counts`` are the numbers of orders that readers saw."""
 
     def __init__(self, pool: Pool, path: CommandPath) -> None:
         self._pool = pool
         self._path = path
         self._stopped = asyncio.Event()
-        self._told = asyncio.Condition()
+        self._round_done = asyncio.Condition()
         self._rounds = 0
         self.counts: list[int] = []
 
     async def write(self, writer: int) -> None:
-        """Orders placed and led on in a shop of old, and every few rounds a new shop."""
+        """Place orders and submit later commands in an old shop, and every few rounds in a new one."""
         n = 0
         while not self._stopped.is_set():
             shop = f"old-{writer}" if n % 4 else f"new-{writer}-{n}"
@@ -388,9 +386,9 @@ class Load:
             upload = c.UploadTracking(carrier="SF", tracking_number=f"SF{n}")
             await done(self._path, tell(numbers[0], upload, shop))
             n += 1
-            async with self._told:
+            async with self._round_done:
                 self._rounds += 1
-                self._told.notify_all()
+                self._round_done.notify_all()
 
     async def read(self) -> None:
         async with self._pool.connection() as connection:
@@ -401,16 +399,16 @@ class Load:
                 await asyncio.sleep(0)
 
     async def goes_on(self, rounds: int) -> None:
-        """Wait until so many more rounds have been told."""
-        async with self._told:
+        """Wait for so many more rounds of writing."""
+        async with self._round_done:
             goal = self._rounds + rounds
-            await self._told.wait_for(lambda: self._rounds >= goal)
+            await self._round_done.wait_for(lambda: self._rounds >= goal)
 
     def stop(self) -> None:
         self._stopped.set()
 
 
-def test_nothing_is_missing_or_doubled_when_views_change_under_full_load(database_url: str) -> None:
+def test_no_order_is_missing_or_doubled_when_builds_are_activated_under_full_load(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         load = Load(pool, path)
         workers = [Worker(pool, BOOK) for _ in range(2)]
@@ -425,8 +423,8 @@ def test_nothing_is_missing_or_doubled_when_views_change_under_full_load(databas
                 first = await active(connection)
                 build = await rebuild.request(connection, VIEWS, BOOK)
                 await load.goes_on(5)
-                found = await rebuild.run(pool, database_url, BOOK, build.id, processes=1)
-                assert found.state == "ready", found.error
+                progress = await rebuild.run(pool, database_url, BOOK, build.id, processes=1)
+                assert progress.state == "ready", progress.error
                 await load.goes_on(5)
                 await builds.activate(connection, build.id, BOOK)
                 await load.goes_on(5)
@@ -442,7 +440,7 @@ def test_nothing_is_missing_or_doubled_when_views_change_under_full_load(databas
         async with pool.connection() as connection:
             assert await live_ids(connection) == [first.id, build.id]
             await equal_to_the_log(connection)
-            assert await held(connection, first) == await held(connection, build)
+            assert await rows_of(connection, first) == await rows_of(connection, build)
             cursor = await connection.execute(
                 "SELECT count(*), count(DISTINCT stream) FROM event WHERE type = 'OrderPlaced'"
             )
@@ -471,7 +469,7 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 
 @pytest.mark.parametrize("table", ["order_list", "violation_list"])
 def test_an_activation_killed_in_the_middle_has_not_happened(database_url: str, table: str) -> None:
-    """Killed while it waits to change the first view, and the last one."""
+    """The process is killed while it waits to change the first view, and the last one."""
 
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
@@ -517,12 +515,12 @@ def test_an_activation_whose_connection_is_lost_has_not_happened(database_url: s
     on_database(database_url, work)
 
 
-def test_two_activations_at_once_leave_one_of_them_active_everywhere(database_url: str) -> None:
-    """The later one may find that its build was superseded meanwhile; then that is said."""
+def test_two_activations_at_the_same_time_leave_one_build_active_for_every_view(database_url: str) -> None:
+    """The later one may fail because its build is no longer live by then."""
 
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
-        found = [await rebuilt(pool, database_url) for _ in range(2)]
+        ready = [await rebuilt(pool, database_url) for _ in range(2)]
 
         async def activate(build: Build) -> int | None:
             async with pool.connection() as connection:
@@ -532,11 +530,11 @@ def test_two_activations_at_once_leave_one_of_them_active_everywhere(database_ur
                     return None
                 return build.id
 
-        activated = {*await asyncio.gather(*(activate(build) for build in found))} - {None}
+        activated = {*await asyncio.gather(*(activate(build) for build in ready))} - {None}
         async with pool.connection() as connection:
-            answering = {one.active for one in (await builds.actives(connection)).values()}
-            assert len(answering) == 1
-            assert answering <= activated
+            active_ids = {one.active for one in (await builds.actives(connection)).values()}
+            assert len(active_ids) == 1
+            assert active_ids <= activated
             await placed_and_formed(path, 1, "new shop")
             await catch_up(pool)
             assert len((await rows(connection, "new shop"))["orders"]) == 1
@@ -547,7 +545,7 @@ def test_two_activations_at_once_leave_one_of_them_active_everywhere(database_ur
 # ---- new builds -------------------------------------------------------------------------------------
 
 
-def test_a_new_build_has_tables_of_its_own_and_is_not_live(database_url: str) -> None:
+def test_a_new_build_has_its_own_tables_and_is_not_live(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         async with pool.connection() as connection:
             build = await builds.register(connection, [ORDERS, VIOLATIONS], BOOK, clock.now(), "building")
@@ -558,15 +556,15 @@ def test_a_new_build_has_tables_of_its_own_and_is_not_live(database_url: str) ->
                 {},
             )
             assert builds.is_current(build, BOOK)
-            assert await held(connection, build) == {"orders": [], "violations": []}
+            assert await rows_of(connection, build) == {"orders": [], "violations": []}
             assert build.id not in await live_ids(connection)
             assert (await builds.every(connection))[-1] == build
 
     on_database(database_url, work)
 
 
-def test_a_build_of_a_view_this_program_does_not_know_is_left_alone(database_url: str) -> None:
-    """Two programs, one newer, on one database: neither writes to what only the other knows."""
+def test_a_build_of_a_view_that_this_program_does_not_know_is_left_alone(database_url: str) -> None:
+    """With an older and a newer program on one database, neither writes to a build that only the other knows."""
 
     async def work(pool: Pool, path: CommandPath) -> None:
         async with pool.connection() as connection:
@@ -586,7 +584,7 @@ def test_a_build_of_a_view_this_program_does_not_know_is_left_alone(database_url
     on_database(database_url, work)
 
 
-def test_a_build_goes_on_where_each_shop_was_left(database_url: str) -> None:
+def test_a_build_continues_from_its_position_in_each_shop(database_url: str) -> None:
     async def positions(connection: WriteConnection, build: Build) -> Sequence[tuple[str, int]]:
         cursor = await connection.execute(
             "SELECT shop_id, position FROM checkpoint WHERE reader = %s ORDER BY 1", (build.reader,)
@@ -607,7 +605,7 @@ def test_a_build_goes_on_where_each_shop_was_left(database_url: str) -> None:
     on_database(database_url, work)
 
 
-def test_a_rule_set_that_names_its_sources_by_other_words_needs_no_new_build() -> None:
+def test_a_rule_set_with_other_words_for_its_sources_needs_no_new_build() -> None:
     document = (ROOT / "domain/rules/sets/pinduoduo-2023-01.toml").read_text()
     views = [ORDERS, VIOLATIONS]
 

@@ -1,4 +1,4 @@
-"""Rows through binary COPY: what the driver reads back is what was put in."""
+"""Rows that are written by binary COPY are read back unchanged."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -49,7 +49,7 @@ VIEW = View("everything", 1, "everything", COLUMNS, ("shop_id", "order_sn"), (),
 
 
 def copied(url: str, orders: list[tuple[str, str]], rows: list[Row]) -> list[Row]:
-    """What the driver reads after a COPY, in the order the rows were given in."""
+    """The rows that the driver reads after a COPY, in their original order."""
     with psycopg.connect(url) as connection:
         connection.execute("SET TIME ZONE 'UTC'")
         columns = ", ".join(f"{column.name} {column.type}" for column in COLUMNS)
@@ -61,14 +61,14 @@ def copied(url: str, orders: list[tuple[str, str]], rows: list[Row]) -> list[Row
         encoded = EncodedRows(connection, VIEW)
         encoded.extend([(*order, *row) for order, row in zip(orders, rows, strict=True)])
         encoded.copy(connection, sql.SQL("COPY everything ({}) FROM STDIN (FORMAT BINARY)").format(sql.SQL(names)))
-        found = connection.cursor(binary=True).execute(f"SELECT {names} FROM everything ORDER BY n".encode())
-        read = found.fetchall()
+        cursor = connection.cursor(binary=True).execute(f"SELECT {names} FROM everything ORDER BY n".encode())
+        read = cursor.fetchall()
         connection.rollback()
     return read
 
 
 def as_read(order: tuple[str, str], row: Row) -> Row:
-    """A row as the driver gives it: JSON decoded, arrays as lists."""
+    """A row as the driver returns it: JSON decoded, arrays as lists."""
     values = [
         msgspec.json.decode(value) if column.type == "json" and value is not None else value
         for column, value in zip(COLUMNS, row, strict=True)
@@ -82,13 +82,13 @@ _ROWS = st.tuples(*(st.none() | VALUES[column.type] for column in COLUMNS))
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=st.lists(st.tuples(st.tuples(_TEXTS, _TEXTS), _ROWS), max_size=5))
 def test_every_value_is_read_back_as_it_was(server_url: str, rows: list[tuple[tuple[str, str], Row]]) -> None:
-    found = copied(server_url, [order for order, _ in rows], [row for _, row in rows])
-    assert found == [as_read(order, row) for order, row in rows]
+    read = copied(server_url, [order for order, _ in rows], [row for _, row in rows])
+    assert read == [as_read(order, row) for order, row in rows]
 
 
 @pytest.mark.parametrize("type", VALUES)
-def test_a_column_of_nothing_but_nulls_and_one_without_any(server_url: str, type: str) -> None:
-    at = list(VALUES).index(type)
+def test_a_row_of_nulls_and_a_row_with_one_value_are_read_back(server_url: str, type: str) -> None:
+    n = list(VALUES).index(type)
     example: dict[str, Any] = {
         "text": "x",
         "text[]": [],
@@ -100,9 +100,9 @@ def test_a_column_of_nothing_but_nulls_and_one_without_any(server_url: str, type
         "bigint": 0,
     }
     empty: Row = (None,) * len(COLUMNS)
-    given = (*empty[:at], example[type], *empty[at + 1 :])
-    assert copied(server_url, [("s", "1")] * 2, [given, empty]) == [
-        as_read(("s", "1"), given),
+    row = (*empty[:n], example[type], *empty[n + 1 :])
+    assert copied(server_url, [("s", "1")] * 2, [row, empty]) == [
+        as_read(("s", "1"), row),
         ("s", "1", *empty),
     ]
 
@@ -126,11 +126,11 @@ def test_a_value_that_does_not_fit_its_column_is_refused(server_url: str, type: 
         copied(server_url, [("s", "1")], [tuple(row)])
 
 
-def test_times_of_any_zone_are_the_same_moment(server_url: str) -> None:
-    at = list(VALUES).index("timestamptz")
-    moment = datetime(2026, 3, 2, 9, tzinfo=ZoneInfo("Asia/Shanghai"))
+def test_a_time_of_another_zone_is_read_back_as_the_same_time_in_utc(server_url: str) -> None:
+    n = list(VALUES).index("timestamptz")
+    time = datetime(2026, 3, 2, 9, tzinfo=ZoneInfo("Asia/Shanghai"))
     row: list[Any] = [None] * len(COLUMNS)
-    row[at] = moment
-    found = copied(server_url, [("s", "1")], [tuple(row)])
-    assert found[0][2 + at] == moment
-    assert found[0][2 + at].utcoffset() == timedelta(0)
+    row[n] = time
+    read = copied(server_url, [("s", "1")], [tuple(row)])
+    assert read[0][2 + n] == time
+    assert read[0][2 + n].utcoffset() == timedelta(0)

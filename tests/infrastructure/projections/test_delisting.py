@@ -1,4 +1,4 @@
-"""A ``delist_sku`` depends on two streams, an order's and a SKU's: lists must tell what the order itself tells."""
+"""A ``delist_sku`` depends on two streams, an order's and a SKU's. Lists must show it as the order itself does."""
 
 from datetime import timedelta
 from functools import partial
@@ -35,17 +35,17 @@ _APPLIED = st.lists(st.tuples(st.integers(0, 3), _HOURS, st.booleans()), min_siz
 
 @pytest.mark.timeout(300)
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(shelf=_SHELF, other=_SHELF, applied=_APPLIED, asked=st.integers(0, 100), number=st.uuids())
-def test_lists_tell_of_every_delisting_what_the_orders_tell(
+@given(shelf=_SHELF, other=_SHELF, applied=_APPLIED, hours_later=st.integers(0, 100), number=st.uuids())
+def test_lists_show_every_delisting_as_the_orders_do(
     database_url: str,
     shelf: list[tuple[bool, int]],
     other: list[tuple[bool, int]],
     applied: list[tuple[int, int, bool]],
-    asked: int,
+    hours_later: int,
     number: Any,
 ) -> None:
     shop = f"shop-{number}"
-    at = MONDAY_9 + timedelta(hours=asked)
+    at = MONDAY_9 + timedelta(hours=hours_later)
 
     async def work(pool: Pool, path: CommandPath) -> None:
         lines = (LINE, replace(LINE, sku_id="52000302"))
@@ -55,8 +55,8 @@ def test_lists_tell_of_every_delisting_what_the_orders_tell(
         for n, hours, all_of_it in applied:
             named = () if all_of_it else (LINE.sku_id,)
             when = MONDAY_9 + timedelta(hours=hours)
-            ask = c.RequestStockout(reason="oversold", sku_ids=named, occurred_at=when)
-            await path.submit([tell(order_sn(n), ask, shop)])
+            request = c.RequestStockout(reason="oversold", sku_ids=named, occurred_at=when)
+            await path.submit([tell(order_sn(n), request, shop)])
         for sku_id, changes in ((LINE.sku_id, shelf), ("52000302", other)):
             for listed, hours in changes:
                 when = MONDAY_9 + timedelta(hours=hours)
@@ -65,21 +65,23 @@ def test_lists_tell_of_every_delisting_what_the_orders_tell(
         await Worker(pool, BOOK).catch_up(shop)
         async with pool.connection() as connection:
             orders = await read_orders(connection, shop, [order_sn(n) for n in range(4)])
-            told = {
-                (name, found.sku_id, found.due_at): found
+            of_orders = {
+                (name, deadline.sku_id, deadline.due_at): deadline
                 for name, history in orders.items()
-                for found in view(fold(name, history.order), BOOK, at, RelatedFacts(history.skus_at(NOW))).deadlines
-                if found.kind == "delist_sku"
+                for deadline in view(
+                    fold(name, history.order), BOOK, at, RelatedFacts(history.skus_at(NOW))
+                ).deadlines
+                if deadline.kind == "delist_sku"
             }
-            assert told
+            assert of_orders
             listed_in: dict[str, int] = {}
             for state in (None, *get_args(DeadlineState)):
                 filter = DeadlineFilter(kind="delist_sku", state=state)
                 for item in await every_item(partial(list_deadlines, connection, shop, at, filter, 2)):
-                    found = told[item.order_sn, item.sku_id, item.due_at]
-                    assert (item.state, item.met_at) == (found.state, found.met_at)
-                    assert state in (None, found.state)
+                    deadline = of_orders[item.order_sn, item.sku_id, item.due_at]
+                    assert (item.state, item.met_at) == (deadline.state, deadline.met_at)
+                    assert state in (None, deadline.state)
                     listed_in[str(state)] = listed_in.get(str(state), 0) + 1
-            assert listed_in.pop("None") == len(told) == sum(listed_in.values())
+            assert listed_in.pop("None") == len(of_orders) == sum(listed_in.values())
 
     on_database(database_url, work)

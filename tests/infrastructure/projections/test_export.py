@@ -1,4 +1,4 @@
-"""Exports: what is in the file is what is in the table, at one moment, whole or not at all."""
+"""An export's file has the rows of the table at one point in time, and exists as a whole or not at all."""
 
 import asyncio
 import csv
@@ -70,8 +70,8 @@ async def varied(pool: Pool, path: CommandPath, shop: str = SHOP) -> None:
     await Worker(pool, BOOK).catch_up(shop)
 
 
-async def held(connection: WriteConnection, view: View, shop: str | None = None) -> list[Row]:
-    """What the view's table holds, JSON as it is stored; no time instead of the far future."""
+async def stored_rows(connection: WriteConnection, view: View, shop: str | None = None) -> list[Row]:
+    """The rows of the view's table, with JSON as text, and null instead of the far future."""
     columns = [
         sql.SQL("{}::text" if column.type == "json" else "{}").format(sql.Identifier(column.name))
         for column in all_columns(view)
@@ -91,7 +91,7 @@ def all_columns(view: View) -> list[Column]:
 
 
 def of_csv(view: View, file: Path) -> list[Row]:
-    """The rows of a CSV; what is empty is null."""
+    """The rows of a CSV; an empty cell is null."""
     with file.open(encoding="utf-8", newline="") as text:
         header, *rows = csv.reader(text)
     assert header == [column.name for column in all_columns(view)]
@@ -122,7 +122,7 @@ def read(view: View, format: Format, file: Path) -> list[Row]:
 
 
 def written(view: View, format: Format, rows: Sequence[Row]) -> list[Row]:
-    """How a format shows these rows: in a CSV what looks like a formula does not begin the cell."""
+    """These rows as a format shows them: in a CSV an apostrophe precedes a text that looks like a formula."""
     if format is Format.PARQUET:
         return list(rows)
     return [
@@ -140,28 +140,28 @@ def files_in(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
-# ---- what is in it ----------------------------------------------------------------------------------
+# ---- the content ------------------------------------------------------------------------------------
 
 
 @every_view
 @both_formats
-def test_a_file_holds_what_the_table_holds(database_url: str, tmp_path: Path, view: View, format: Format) -> None:
+def test_a_file_has_the_rows_of_the_table(database_url: str, tmp_path: Path, view: View, format: Format) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await varied(pool, path)
         file = tmp_path / "file"
         async with pool.connection() as connection:
-            found = await export(connection, view, file, format)
-            rows = await held(connection, view)
+            exported = await export(connection, view, file, format)
+            rows = await stored_rows(connection, view)
             active = (await builds.actives(connection))[view.name].active
         assert len(rows) > 3
         assert read(view, format, file) == written(view, format, rows)
-        assert found == Exported(view.name, active, str(file), format, len(rows), file.stat().st_size)
+        assert exported == Exported(view.name, active, str(file), format, len(rows), file.stat().st_size)
 
     on_database(database_url, work)
 
 
 @every_view
-def test_parquet_says_what_types_its_columns_have(database_url: str, tmp_path: Path, view: View) -> None:
+def test_a_parquet_file_has_the_types_of_the_columns(database_url: str, tmp_path: Path, view: View) -> None:
     types = {
         "text": pa.string(),
         "json": pa.string(),
@@ -184,38 +184,40 @@ def test_parquet_says_what_types_its_columns_have(database_url: str, tmp_path: P
 
 
 @both_formats
-def test_an_empty_view_makes_a_file_with_columns_and_no_rows(
+def test_the_file_of_an_empty_view_has_columns_and_no_rows(
     database_url: str, tmp_path: Path, format: Format
 ) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         async with pool.connection() as connection:
-            found = await export(connection, ORDERS, tmp_path / "file", format, shop_id="no-such-shop")
-        assert (found.rows, read(ORDERS, format, tmp_path / "file")) == (0, [])
+            exported = await export(connection, ORDERS, tmp_path / "file", format, shop_id="no-such-shop")
+        assert (exported.rows, read(ORDERS, format, tmp_path / "file")) == (0, [])
 
     on_database(database_url, work)
 
 
 @both_formats
-def test_one_shop_alone(database_url: str, tmp_path: Path, format: Format) -> None:
+def test_a_single_shop_can_be_exported(database_url: str, tmp_path: Path, format: Format) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await varied(pool, path)
         await varied(pool, path, "another")
         async with pool.connection() as connection:
             both = await export(connection, VIOLATIONS, tmp_path / "both", format)
             await export(connection, VIOLATIONS, tmp_path / "one", format, shop_id="another")
-            assert read(VIOLATIONS, format, tmp_path / "one") == await held(connection, VIOLATIONS, "another")
+            assert read(VIOLATIONS, format, tmp_path / "one") == await stored_rows(
+                connection, VIOLATIONS, "another"
+            )
         assert both.rows == 2 * len(read(VIOLATIONS, format, tmp_path / "one")) > 0
 
     on_database(database_url, work)
 
 
-def test_a_build_can_be_exported_instead_of_the_one_that_answers(database_url: str, tmp_path: Path) -> None:
+def test_a_build_that_is_not_active_can_be_exported(database_url: str, tmp_path: Path) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await varied(pool, path)
         past = await rebuilt(pool, database_url, [ORDERS], scope={"shop_id": SHOP, "to_position": 6})
         async with pool.connection() as connection:
-            found = await export(connection, ORDERS, tmp_path / "then.csv", Format.CSV, build_id=past.id)
-        assert (found.build, found.rows) == (past.id, 4)
+            exported = await export(connection, ORDERS, tmp_path / "then.csv", Format.CSV, build_id=past.id)
+        assert (exported.build, exported.rows) == (past.id, 4)
         assert [row[4] for row in of_csv(ORDERS, tmp_path / "then.csv")] == [
             *["awaiting_shipment"] * 2,
             *["pending_group"] * 2,
@@ -249,7 +251,7 @@ EVERYTHING = View(
     "everything",
     (
         *(Column(f"column_{n}", type, optional=True) for n, type in enumerate(VALUES)),
-        Column("at", "timestamptz"),  # of the far future where there is none
+        Column("at", "timestamptz"),  # the far future if there is none
     ),
     ("order_sn",),
     (),
@@ -266,7 +268,7 @@ EVERYTHING = View(
         max_size=8,
     )
 )
-def test_any_value_survives(database_url: str, tmp_path: Path, values: list[Row]) -> None:
+def test_any_value_is_exported_unchanged(database_url: str, tmp_path: Path, values: list[Row]) -> None:
     rows = [
         (SHOP, order_sn(n), *(msgspec.json.encode(v) if isinstance(v, dict) else v for v in row))
         for n, row in enumerate(values)
@@ -284,19 +286,19 @@ def test_any_value_survives(database_url: str, tmp_path: Path, values: list[Row]
                 await export(connection, EVERYTHING, tmp_path / format, format, build_id=build.id)
 
     on_database(database_url, work)
-    wanted = [
+    expected = [
         tuple(
             None if value == FAR_FUTURE else value.decode() if isinstance(value, bytes) else value for value in row
         )
         for row in rows
     ]
     for format in Format:
-        assert read(EVERYTHING, format, tmp_path / format) == written(EVERYTHING, format, wanted)
+        assert read(EVERYTHING, format, tmp_path / format) == written(EVERYTHING, format, expected)
 
 
 def cells(url: str, file: Path, texts: Sequence[str | None]) -> list[bytes]:
-    """How these texts are written in a CSV, cell by cell."""
-    view = View("texts", 1, "texts", (Column("said", "text", optional=True),), ("order_sn",), (), none)
+    """The cells of a CSV with these texts."""
+    view = View("texts", 1, "texts", (Column("value", "text", optional=True),), ("order_sn",), (), none)
 
     async def work(pool: Pool, path: CommandPath) -> None:
         async with pool.connection() as connection:
@@ -310,17 +312,17 @@ def cells(url: str, file: Path, texts: Sequence[str | None]) -> list[bytes]:
     return [line.split(b",", 2)[2] for line in file.read_bytes().splitlines()[1:]]
 
 
-def test_no_cell_begins_as_a_formula(database_url: str, tmp_path: Path) -> None:
+def test_no_cell_of_a_csv_begins_like_a_formula(database_url: str, tmp_path: Path) -> None:
     texts = ["=1+1", "+1", "-1", "@now", "\t=1", "SF-1", "a=b", "'=1"]
-    found = cells(database_url, tmp_path / "texts.csv", texts)
-    assert found == [b"'=1+1", b"'+1", b"'-1", b"'@now", b"'\t=1", b"SF-1", b"a=b", b"'=1"]
+    exported = cells(database_url, tmp_path / "texts.csv", texts)
+    assert exported == [b"'=1+1", b"'+1", b"'-1", b"'@now", b"'\t=1", b"SF-1", b"a=b", b"'=1"]
 
 
-def test_null_is_nothing_and_an_empty_text_is_quoted(database_url: str, tmp_path: Path) -> None:
+def test_a_null_is_an_empty_cell_and_an_empty_text_is_quoted(database_url: str, tmp_path: Path) -> None:
     assert cells(database_url, tmp_path / "texts.csv", [None, "", "x"]) == [b"", b'""', b"x"]
 
 
-def test_a_csv_is_plain_utf_8(database_url: str, tmp_path: Path) -> None:
+def test_a_csv_is_utf_8_without_a_byte_order_mark(database_url: str, tmp_path: Path) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await varied(pool, path)
         async with pool.connection() as connection:
@@ -333,11 +335,11 @@ def test_a_csv_is_plain_utf_8(database_url: str, tmp_path: Path) -> None:
     on_database(database_url, work)
 
 
-# ---- one moment, bounded memory ---------------------------------------------------------------------
+# ---- one point in time, bounded memory --------------------------------------------------------------
 
 
 @both_formats
-def test_a_file_shows_one_moment_whatever_is_written_meanwhile(
+def test_a_file_shows_one_point_in_time_whatever_is_written_meanwhile(
     database_url: str, tmp_path: Path, format: Format
 ) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
@@ -349,32 +351,32 @@ def test_a_file_shows_one_moment_whatever_is_written_meanwhile(
                 other.execute("DELETE FROM order_list WHERE order_sn > %s", (order_sn(9),))
 
         async with pool.connection() as connection:
-            found = await export(connection, ORDERS, tmp_path / "file", format, on_progress=meanwhile)
-            assert len(await held(connection, ORDERS)) == 10
-        assert found.rows == len(read(ORDERS, format, tmp_path / "file")) == 30
+            exported = await export(connection, ORDERS, tmp_path / "file", format, on_progress=meanwhile)
+            assert len(await stored_rows(connection, ORDERS)) == 10
+        assert exported.rows == len(read(ORDERS, format, tmp_path / "file")) == 30
 
     on_database(database_url, work)
 
 
-def test_an_export_does_not_keep_a_build_from_being_activated(database_url: str, tmp_path: Path) -> None:
+def test_a_build_can_be_activated_during_an_export(database_url: str, tmp_path: Path) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await varied(pool, path)
         build = await rebuilt(pool, database_url, [ORDERS])
 
         def activate(done: int, total: int) -> None:
-            async def flip() -> None:
+            async def activate_if_needed() -> None:
                 async with await WriteConnection.connect(database_url, autocommit=True) as other:
                     if (await builds.actives(other))["orders"].active != build.id:
                         await builds.activate(other, build.id, BOOK)
 
             with ThreadPoolExecutor() as thread:
-                thread.submit(lambda: asyncio.run(flip())).result(timeout=60)
+                thread.submit(lambda: asyncio.run(activate_if_needed())).result(timeout=60)
 
         async with pool.connection() as connection:
             before = (await builds.actives(connection))["orders"].active
-            found = await export(connection, ORDERS, tmp_path / "orders.csv", Format.CSV, on_progress=activate)
+            exported = await export(connection, ORDERS, tmp_path / "orders.csv", Format.CSV, on_progress=activate)
             assert (await builds.actives(connection))["orders"].active == build.id
-        assert (found.build, found.rows) == (before, 9)
+        assert (exported.build, exported.rows) == (before, 9)
 
     on_database(database_url, work)
 
@@ -383,7 +385,7 @@ def test_parquet_is_written_in_groups_of_bounded_size(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporting, "ROW_GROUP", 4)
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
 
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 10)
@@ -391,17 +393,17 @@ def test_parquet_is_written_in_groups_of_bounded_size(
         async with pool.connection() as connection:
             file = tmp_path / "orders.parquet"
             await export(
-                connection, ORDERS, file, Format.PARQUET, on_progress=lambda *progress: told.append(progress)
+                connection, ORDERS, file, Format.PARQUET, on_progress=lambda *progress: calls.append(progress)
             )
-            assert of_parquet(file) == await held(connection, ORDERS)
+            assert of_parquet(file) == await stored_rows(connection, ORDERS)
         groups = parquet.ParquetFile(file).metadata
         assert [groups.row_group(n).num_rows for n in range(groups.num_row_groups)] == [4, 4, 2]
 
     on_database(database_url, work)
-    assert told == [(0, 10), (4, 10), (8, 10), (10, 10)]
+    assert calls == [(0, 10), (4, 10), (8, 10), (10, 10)]
 
 
-# ---- whole or not at all ----------------------------------------------------------------------------
+# ---- as a whole or not at all -----------------------------------------------------------------------
 
 
 class Interrupted(Exception):
@@ -414,7 +416,7 @@ def at_the_end(done: int, total: int) -> None:
 
 
 @both_formats
-def test_an_export_that_fails_leaves_nothing_and_what_was_there(
+def test_an_export_that_fails_leaves_no_file_and_does_not_change_an_old_one(
     database_url: str, tmp_path: Path, format: Format
 ) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
@@ -435,7 +437,7 @@ def test_an_export_that_fails_leaves_nothing_and_what_was_there(
     on_database(database_url, work)
 
 
-def test_a_folder_that_is_not_there_is_an_os_error(database_url: str, tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_os_error(database_url: str, tmp_path: Path) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         async with pool.connection() as connection:
             with pytest.raises(FileNotFoundError):
@@ -444,16 +446,18 @@ def test_a_folder_that_is_not_there_is_an_os_error(database_url: str, tmp_path: 
     on_database(database_url, work)
 
 
-def test_a_build_that_can_not_be_read_is_refused_and_nothing_is_written(database_url: str, tmp_path: Path) -> None:
+def test_a_build_that_can_not_be_exported_is_refused_and_no_file_is_written(
+    database_url: str, tmp_path: Path
+) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         async with pool.connection() as connection:
-            begun = await builds.register(connection, [ORDERS], BOOK, clock.now(), "building")
-            for view, build_id, said in (
+            building = await builds.register(connection, [ORDERS], BOOK, clock.now(), "building")
+            for view, build_id, message in (
                 (ORDERS, 404, "There is no build 404"),
-                (DEADLINES, begun.id, f"Build {begun.id} holds orders, not deadlines"),
-                (ORDERS, begun.id, f"Build {begun.id} is building, not ready"),
+                (DEADLINES, building.id, f"Build {building.id} holds orders, not deadlines"),
+                (ORDERS, building.id, f"Build {building.id} is building, not ready"),
             ):
-                with pytest.raises(CannotDo, match=said):
+                with pytest.raises(CannotDo, match=message):
                     await export(connection, view, tmp_path / "file.csv", Format.CSV, build_id=build_id)
         assert files_in(tmp_path) == []
 

@@ -1,4 +1,4 @@
-"""Orders that can't be applied: the rest goes on, they are tried again, and people decide."""
+"""Orders that can't be applied: the others go on, failed ones are retried, and then people decide."""
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -31,9 +31,9 @@ from tests.infrastructure.projections.built import (
     build_of,
     equal_to_the_log,
     fold_here,
-    held,
     rebuilt,
     rows,
+    rows_of,
 )
 from tests.orders import (
     MONDAY_9,
@@ -46,64 +46,65 @@ from tests.orders import (
     tell,
 )
 
-SICK = order_sn(1)
-"""The order that something is wrong with; its second event has position 5 where three were placed first."""
+FAILING = order_sn(1)
+"""The order that can't be applied. Its second event has position 5 if three orders were placed first."""
 
 UPLOAD = c.UploadTracking(carrier="SF", tracking_number="1")
 VERSION = 2 + [column.name for column in ORDERS.columns].index("version")
 
-Rows = Callable[[Judged], Iterable[Row]]
+RowFunction = Callable[[Judged], Iterable[Row]]
 
 
 class Clock:
-    """Tells the time that the test says it is."""
+    """A clock that only the test moves."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.at = clock.now()
-        monkeypatch.setattr(clock, "now", lambda: self.at)
+        self.now = clock.now()
+        monkeypatch.setattr(clock, "now", lambda: self.now)
 
-    def later(self, seconds: float) -> None:
-        self.at += timedelta(seconds=seconds)
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
 
 
 @pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def broken_from(version: int, broken: Rows | None = None) -> Rows:
-    """A view function that can't do with the sick order from this version on, or makes something strange of it."""
+def broken_from(version: int, instead: RowFunction | None = None) -> RowFunction:
+    """The orders view, but from this version on the failing order raises an error or has ``instead`` its rows."""
 
     def rows(judged: Judged) -> Iterable[Row]:
-        if judged.order.order_sn == SICK and judged.order.version >= version:
-            if broken:
-                return broken(judged)
-            raise ZeroDivisionError("something nobody thought of")
+        if judged.order.order_sn == FAILING and judged.order.version >= version:
+            if instead:
+                return instead(judged)
+            raise ZeroDivisionError("an unexpected error")
         return ORDERS.rows(judged)
 
     return rows
 
 
-def with_column(name: str, value: Any) -> Rows:
+def with_column(name: str, value: Any) -> RowFunction:
     """The rows of the orders view with another value in one column."""
-    at = [column.name for column in ORDERS.columns].index(name)
-    return lambda judged: [(*row[:at], value, *row[at + 1 :]) for row in ORDERS.rows(judged)]
+    n = [column.name for column in ORDERS.columns].index(name)
+    return lambda judged: [(*row[:n], value, *row[n + 1 :]) for row in ORDERS.rows(judged)]
 
 
-def break_the_view(monkeypatch: pytest.MonkeyPatch, version: int, broken: Rows | None = None) -> None:
-    monkeypatch.setitem(BY_NAME, "orders", ORDERS._replace(rows=broken_from(version, broken)))
+def break_the_view(monkeypatch: pytest.MonkeyPatch, version: int, instead: RowFunction | None = None) -> None:
+    monkeypatch.setitem(BY_NAME, "orders", ORDERS._replace(rows=broken_from(version, instead)))
 
 
-def heal(monkeypatch: pytest.MonkeyPatch) -> None:
+def repair_the_view(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BY_NAME, "orders", ORDERS)
 
 
-async def append_unheard(connection: WriteConnection, shop: str, number: str, version: int) -> int:
-    """An event of a type that no program here knows; its position."""
-    event = NewEvent(uuid4(), "NeverHeardOf", 1, MONDAY_9, b'{"type":"NeverHeardOf"}', b"{}")
-    ((answer,),) = (await append(connection, MONDAY_9, {shop: [Append(ORDER + number, version, [event])]})).values()
-    assert answer.accepted
-    return answer.position
+async def append_unknown_event(connection: WriteConnection, shop: str, number: str, version: int) -> int:
+    """Append an event of a type that this program does not know. Returns its position."""
+    event = NewEvent(uuid4(), "UnknownType", 1, MONDAY_9, b'{"type":"UnknownType"}', b"{}")
+    appends = {shop: [Append(ORDER + number, version, [event])]}
+    ((outcome,),) = (await append(connection, MONDAY_9, appends)).values()
+    assert outcome.accepted
+    return outcome.position
 
 
 async def parked_orders(connection: WriteConnection) -> list[Parked]:
@@ -111,7 +112,7 @@ async def parked_orders(connection: WriteConnection) -> list[Parked]:
 
 
 async def versions(connection: WriteConnection, shop: str = SHOP) -> dict[str, int]:
-    """What the orders view says of each order's version."""
+    """Each order's version in the orders view."""
     return {row[1]: row[VERSION] for row in (await rows(connection, shop))["orders"]}
 
 
@@ -119,42 +120,44 @@ async def is_at_the_head(connection: WriteConnection, shop: str = SHOP) -> bool:
     return await builds.reached(connection, shop, "orders") == await read_head(connection, shop)
 
 
-# ---- the rest goes on -------------------------------------------------------------------------------
+# ---- other orders go on -----------------------------------------------------------------------------
 
 
-def test_an_event_nobody_can_read_holds_up_its_order_only(database_url: str) -> None:
+def test_an_unreadable_event_stops_only_its_order(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
         await placed_and_formed(path, 2, "healthy")
         async with pool.connection() as connection:
-            position = await append_unheard(connection, SHOP, SICK, 2)
+            position = await append_unknown_event(connection, SHOP, FAILING, 2)
             await done(path, tell(order_sn(2), UPLOAD))
             await Worker(pool, BOOK).catch_up(SHOP)
             await Worker(pool, BOOK).catch_up("healthy")
             assert await is_at_the_head(connection)
             assert await is_at_the_head(connection, "healthy")
-            assert await versions(connection) == {order_sn(0): 2, SICK: 2, order_sn(2): 3}
+            assert await versions(connection) == {order_sn(0): 2, FAILING: 2, order_sn(2): 3}
             (parked,) = await parked_orders(connection)
-            assert (parked.shop_id, parked.order_sn, parked.position) == (SHOP, SICK, position)
+            assert (parked.shop_id, parked.order_sn, parked.position) == (SHOP, FAILING, position)
             assert (parked.events, parked.state, parked.attempts) == (1, "retrying", 1)
-            assert "NeverHeardOf" in parked.error
+            assert "UnknownType" in parked.error
             await equal_to_the_log(connection)
 
     on_database(database_url, work)
 
 
-def test_a_sku_with_an_event_that_is_no_skus_is_parked_like_an_order(database_url: str) -> None:
+def test_a_sku_with_an_event_of_an_order_is_parked_like_an_order(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await something_for_every_view(path, 2)
         sku_id = "52000301"
         stray = new_event(e.GroupFailed(), MONDAY_9, Metadata())
         async with pool.connection() as connection:
-            ((answer,),) = (await append(connection, MONDAY_9, {SHOP: [Append(SKU + sku_id, 2, [stray])]})).values()
+            ((outcome,),) = (
+                await append(connection, MONDAY_9, {SHOP: [Append(SKU + sku_id, 2, [stray])]})
+            ).values()
             await Worker(pool, BOOK).catch_up(SHOP)
             (parked,) = await parked_orders(connection)
-            assert (parked.sku_id, parked.order_sn, parked.position) == (sku_id, None, answer.position)
-            found = {row[1]: row[2] for row in (await rows(connection))["skus"]}
-            assert found == {"52000300": 2, sku_id: 2}, "it is shown as it was before"
+            assert (parked.sku_id, parked.order_sn, parked.position) == (sku_id, None, outcome.position)
+            versions = {row[1]: row[2] for row in (await rows(connection))["skus"]}
+            assert versions == {"52000300": 2, sku_id: 2}, "the view shows it as it was before"
             await equal_to_the_log(connection)
             assert await parking.discard(connection, SHOP, sku_id)
         build = await rebuilt(pool, database_url)
@@ -163,48 +166,49 @@ def test_a_sku_with_an_event_that_is_no_skus_is_parked_like_an_order(database_ur
     on_database(database_url, work)
 
 
-def test_an_order_whose_first_event_is_poison_is_in_no_view(database_url: str) -> None:
+def test_an_order_whose_first_event_is_unreadable_is_in_no_view(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         async with pool.connection() as connection:
-            await append_unheard(connection, SHOP, SICK, 0)
+            await append_unknown_event(connection, SHOP, FAILING, 0)
             await placed_and_formed(path, 1)
             await Worker(pool, BOOK).catch_up(SHOP)
             assert await is_at_the_head(connection)
             assert await versions(connection) == {order_sn(0): 2}
-            assert [parked.order_sn for parked in await parked_orders(connection)] == [SICK]
+            assert [parked.order_sn for parked in await parked_orders(connection)] == [FAILING]
             await equal_to_the_log(connection)
 
     on_database(database_url, work)
 
 
-def test_an_order_that_a_view_fails_on_shows_its_state_before_that_in_every_view(
+def test_when_one_view_fails_every_view_shows_the_order_as_it_was_before(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
         await Worker(pool, BOOK).catch_up(SHOP)
         async with pool.connection() as connection:
-            before = await of_the_sick(connection)
+            before = await rows_of_the_failing(connection)
             break_the_view(monkeypatch, 3)
-            await done(path, tell(SICK, UPLOAD), tell(order_sn(2), UPLOAD))
-            await done(path, tell(SICK, c.RecordPickup()))
+            await done(path, tell(FAILING, UPLOAD), tell(order_sn(2), UPLOAD))
+            await done(path, tell(FAILING, c.RecordPickup()))
             await Worker(pool, BOOK).catch_up(SHOP)
             assert await is_at_the_head(connection)
-            assert await of_the_sick(connection) == before
-            assert await versions(connection) == {order_sn(0): 2, SICK: 2, order_sn(2): 3}
+            assert await rows_of_the_failing(connection) == before
+            assert await versions(connection) == {order_sn(0): 2, FAILING: 2, order_sn(2): 3}
             (parked,) = await parked_orders(connection)
             assert (parked.position, parked.events) == (7, 2)
-            assert "ZeroDivisionError: something nobody thought of" in parked.error
+            assert "ZeroDivisionError: an unexpected error" in parked.error
 
     on_database(database_url, work)
 
 
-async def of_the_sick(connection: WriteConnection) -> dict[str, list[Any]]:
-    return {name: [row for row in found if row[1] == SICK] for name, found in (await rows(connection)).items()}
+async def rows_of_the_failing(connection: WriteConnection) -> dict[str, list[Any]]:
+    by_view = await rows(connection)
+    return {name: [row for row in of_view if row[1] == FAILING] for name, of_view in by_view.items()}
 
 
-def test_later_events_of_the_order_wait_and_those_of_others_do_not(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, at: Clock
+def test_later_events_of_a_parked_order_wait_and_those_of_others_do_not(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, stopped_clock: Clock
 ) -> None:
     break_the_view(monkeypatch, 2)
 
@@ -213,10 +217,10 @@ def test_later_events_of_the_order_wait_and_those_of_others_do_not(
         worker = Worker(pool, BOOK)
         await worker.catch_up(SHOP)
         for n, command in enumerate([UPLOAD, c.RecordPickup(), c.RecordDelivery()], start=1):
-            await done(path, tell(SICK, command), tell(order_sn(2), command))
+            await done(path, tell(FAILING, command), tell(order_sn(2), command))
             await worker.catch_up(SHOP)
             async with pool.connection() as connection:
-                assert await versions(connection) == {order_sn(0): 2, SICK: 1, order_sn(2): 2 + n}
+                assert await versions(connection) == {order_sn(0): 2, FAILING: 1, order_sn(2): 2 + n}
                 (parked,) = await parked_orders(connection)
                 assert (parked.position, parked.events, parked.attempts) == (5, 1 + n, 1)
 
@@ -224,65 +228,65 @@ def test_later_events_of_the_order_wait_and_those_of_others_do_not(
 
 
 @pytest.mark.parametrize(
-    "broken",
+    "instead",
     [
         pytest.param(with_column("status", "with a \0 in it"), id="a NUL in a text"),
         pytest.param(with_column("lines", b"nothing of JSON"), id="no JSON"),
-        pytest.param(with_column("placed_at", None), id="a null where there may be none"),
+        pytest.param(with_column("placed_at", None), id="a null in a column without nulls"),
         pytest.param(lambda judged: [*ORDERS.rows(judged)] * 2, id="the same row twice"),
         pytest.param(with_column("status", "\ud800"), id="a text that is no Unicode"),
         pytest.param(with_column("position", "7"), id="a text for a number"),
     ],
 )
-def test_a_row_that_cannot_be_stored_parks_its_order_only(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, broken: Rows
+def test_a_row_that_can_not_be_stored_parks_only_its_order(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, instead: RowFunction
 ) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
         await Worker(pool, BOOK).catch_up(SHOP)
         async with pool.connection() as connection:
-            break_the_view(monkeypatch, 3, broken)
-            await done(path, tell(SICK, UPLOAD), tell(order_sn(2), UPLOAD))
+            break_the_view(monkeypatch, 3, instead)
+            await done(path, tell(FAILING, UPLOAD), tell(order_sn(2), UPLOAD))
             await Worker(pool, BOOK).catch_up(SHOP)
             assert await is_at_the_head(connection)
-            assert await versions(connection) == {order_sn(0): 2, SICK: 2, order_sn(2): 3}
+            assert await versions(connection) == {order_sn(0): 2, FAILING: 2, order_sn(2): 3}
             (parked,) = await parked_orders(connection)
-            assert (parked.order_sn, parked.position, parked.events) == (SICK, 7, 1)
+            assert (parked.order_sn, parked.position, parked.events) == (FAILING, 7, 1)
             assert parked.error
 
-            heal(monkeypatch)
-            await parking.retry(connection, SHOP, SICK, clock.now())
+            repair_the_view(monkeypatch)
+            await parking.retry(connection, SHOP, FAILING, clock.now())
             await Worker(pool, BOOK).catch_up_once()
             assert await parked_orders(connection) == []
-            assert (await versions(connection))[SICK] == 3
+            assert (await versions(connection))[FAILING] == 3
             await equal_to_the_log(connection)
 
     on_database(database_url, work)
 
 
-def test_an_order_refused_in_the_midst_of_a_batch_shows_its_state_before_that(
+def test_an_order_that_fails_in_the_middle_of_a_batch_shows_its_state_just_before(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not only as it was before the batch: its first version was in order, its second is not."""
+    """It does not fall back to its state before the batch: its first version is fine, only its second fails."""
     break_the_view(monkeypatch, 2, with_column("status", "with a \0 in it"))
 
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
-        await done(path, tell(SICK, UPLOAD))
+        await done(path, tell(FAILING, UPLOAD))
         await Worker(pool, BOOK).catch_up(SHOP)
         async with pool.connection() as connection:
             (parked,) = await parked_orders(connection)
             assert (parked.position, parked.events) == (5, 2)
-            assert await versions(connection) == {order_sn(0): 2, SICK: 1, order_sn(2): 2}
+            assert await versions(connection) == {order_sn(0): 2, FAILING: 1, order_sn(2): 2}
 
     on_database(database_url, work)
 
 
-# ---- trying again -----------------------------------------------------------------------------------
+# ---- retrying ---------------------------------------------------------------------------------------
 
 
-def test_an_order_is_tried_again_ever_later_and_then_left_to_people(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, at: Clock
+def test_an_order_is_retried_after_growing_pauses_and_then_left_to_people(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, stopped_clock: Clock
 ) -> None:
     break_the_view(monkeypatch, 2)
 
@@ -290,29 +294,29 @@ def test_an_order_is_tried_again_ever_later_and_then_left_to_people(
         await placed_and_formed(path, 3)
         worker = Worker(pool, BOOK)
         await worker.catch_up(SHOP)
-        first = at.at
+        first = stopped_clock.now
         async with pool.connection() as connection:
             for attempt, wait in enumerate(parking.BACK_OFF, start=1):
                 (parked,) = await parked_orders(connection)
                 assert (parked.state, parked.attempts, parked.parked_at) == ("retrying", attempt, first)
-                assert parked.retry_at == at.at + timedelta(seconds=wait)
-                at.later(wait - 0.001)
+                assert parked.retry_at == stopped_clock.now + timedelta(seconds=wait)
+                stopped_clock.advance(wait - 0.001)
                 assert not await worker.catch_up_once()
-                at.later(0.001)
+                stopped_clock.advance(0.001)
                 assert await worker.catch_up_once()
             (parked,) = await parked_orders(connection)
             assert (parked.state, parked.attempts) == ("parked", len(parking.BACK_OFF) + 1)
             assert (parked.retry_at, parked.position, parked.parked_at) == (None, 5, first)
-            at.later(10**6)
-            heal(monkeypatch)
+            stopped_clock.advance(10**6)
+            repair_the_view(monkeypatch)
             assert not await worker.catch_up_once()
-            assert (await versions(connection))[SICK] == 1
+            assert (await versions(connection))[FAILING] == 1
 
     on_database(database_url, work)
 
 
-def test_an_order_whose_cause_is_gone_is_current_with_the_next_try(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, at: Clock
+def test_an_order_is_current_after_the_first_retry_without_the_error(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, stopped_clock: Clock
 ) -> None:
     break_the_view(monkeypatch, 2)
 
@@ -320,75 +324,75 @@ def test_an_order_whose_cause_is_gone_is_current_with_the_next_try(
         await placed_and_formed(path, 3)
         worker = Worker(pool, BOOK)
         await worker.catch_up(SHOP)
-        await done(path, tell(SICK, UPLOAD))
+        await done(path, tell(FAILING, UPLOAD))
         await worker.catch_up(SHOP)
-        heal(monkeypatch)
-        at.later(parking.BACK_OFF[0])
+        repair_the_view(monkeypatch)
+        stopped_clock.advance(parking.BACK_OFF[0])
         assert await worker.catch_up_once()
         async with pool.connection() as connection:
             assert await parked_orders(connection) == []
-            assert await versions(connection) == {order_sn(0): 2, SICK: 3, order_sn(2): 2}
+            assert await versions(connection) == {order_sn(0): 2, FAILING: 3, order_sn(2): 2}
             await equal_to_the_log(connection)
 
     on_database(database_url, work)
 
 
-def test_an_order_that_gets_further_is_patient_anew(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, at: Clock
+def test_an_order_that_fails_at_a_later_event_begins_its_retries_anew(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, stopped_clock: Clock
 ) -> None:
-    """It shows what can be applied by now, and what it waits for is what is wrong by now."""
+    """The view shows the events that can be applied now, and the order waits for the one that fails now."""
     break_the_view(monkeypatch, 2)
 
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
         worker = Worker(pool, BOOK)
         await worker.catch_up(SHOP)
-        await done(path, tell(SICK, UPLOAD))
+        await done(path, tell(FAILING, UPLOAD))
         await worker.catch_up(SHOP)
         for wait in parking.BACK_OFF[:2]:
-            at.later(wait)
+            stopped_clock.advance(wait)
             await worker.catch_up_once()
         async with pool.connection() as connection:
             assert [parked.attempts for parked in await parked_orders(connection)] == [3]
             break_the_view(monkeypatch, 3)
-            at.later(parking.BACK_OFF[2])
+            stopped_clock.advance(parking.BACK_OFF[2])
             await worker.catch_up_once()
             (parked,) = await parked_orders(connection)
             assert (parked.position, parked.events, parked.attempts) == (7, 1, 1)
-            assert (await versions(connection))[SICK] == 2
+            assert (await versions(connection))[FAILING] == 2
 
     on_database(database_url, work)
 
 
-def test_a_retry_asked_for_brings_every_live_build_up_to_date(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, at: Clock
+def test_a_requested_retry_brings_every_live_build_up_to_date(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, stopped_clock: Clock
 ) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
         build = await rebuilt(pool, database_url)
         break_the_view(monkeypatch, 3)
-        await done(path, tell(SICK, UPLOAD))
+        await done(path, tell(FAILING, UPLOAD))
         worker = Worker(pool, BOOK)
         await worker.catch_up(SHOP)
         for wait in parking.BACK_OFF:
-            at.later(wait)
+            stopped_clock.advance(wait)
             await worker.catch_up_once()
         async with pool.connection() as connection:
-            heal(monkeypatch)
-            assert await parking.retry(connection, SHOP, SICK, at.at)
+            repair_the_view(monkeypatch)
+            assert await parking.retry(connection, SHOP, FAILING, stopped_clock.now)
             (parked,) = await parked_orders(connection)
             assert (parked.state, parked.attempts) == ("retrying", 0)
             assert await worker.catch_up_once()
             assert await parked_orders(connection) == []
-            assert (await versions(connection))[SICK] == 3
-            assert await held(connection, build) == await held(connection, await active(connection))
+            assert (await versions(connection))[FAILING] == 3
+            assert await rows_of(connection, build) == await rows_of(connection, await active(connection))
             await equal_to_the_log(connection)
 
     on_database(database_url, work)
 
 
-def test_a_retry_in_vain_begins_the_back_off_anew(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, at: Clock
+def test_a_requested_retry_that_fails_begins_the_pauses_anew(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, stopped_clock: Clock
 ) -> None:
     monkeypatch.setattr(parking, "BACK_OFF", (1.0,))
     break_the_view(monkeypatch, 2)
@@ -397,24 +401,24 @@ def test_a_retry_in_vain_begins_the_back_off_anew(
         await placed_and_formed(path, 3)
         worker = Worker(pool, BOOK)
         await worker.catch_up(SHOP)
-        at.later(1)
+        stopped_clock.advance(1)
         await worker.catch_up_once()
         async with pool.connection() as connection:
             assert [parked.state for parked in await parked_orders(connection)] == ["parked"]
-            await parking.retry(connection, SHOP, SICK, at.at)
+            await parking.retry(connection, SHOP, FAILING, stopped_clock.now)
             await worker.catch_up_once()
             (parked,) = await parked_orders(connection)
             assert (parked.state, parked.attempts) == ("retrying", 1)
-            assert parked.retry_at == at.at + timedelta(seconds=1)
+            assert parked.retry_at == stopped_clock.now + timedelta(seconds=1)
 
     on_database(database_url, work)
 
 
-# ---- giving up --------------------------------------------------------------------------------------
+# ---- discarding -------------------------------------------------------------------------------------
 
 
-def test_a_discarded_event_stays_out_with_all_that_follows_until_it_is_retried(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, at: Clock
+def test_a_discarded_event_and_all_later_ones_stay_out_until_a_retry(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, stopped_clock: Clock
 ) -> None:
     break_the_view(monkeypatch, 2)
 
@@ -423,21 +427,21 @@ def test_a_discarded_event_stays_out_with_all_that_follows_until_it_is_retried(
         worker = Worker(pool, BOOK)
         await worker.catch_up(SHOP)
         async with pool.connection() as connection:
-            assert await parking.discard(connection, SHOP, SICK)
-            heal(monkeypatch)
-            await done(path, tell(SICK, UPLOAD), tell(order_sn(2), UPLOAD))
+            assert await parking.discard(connection, SHOP, FAILING)
+            repair_the_view(monkeypatch)
+            await done(path, tell(FAILING, UPLOAD), tell(order_sn(2), UPLOAD))
             await worker.catch_up(SHOP)
-            at.later(10**6)
+            stopped_clock.advance(10**6)
             assert not await worker.catch_up_once()
-            assert await versions(connection) == {order_sn(0): 2, SICK: 1, order_sn(2): 3}
+            assert await versions(connection) == {order_sn(0): 2, FAILING: 1, order_sn(2): 3}
             (parked,) = await parked_orders(connection)
             assert (parked.state, parked.position, parked.events) == ("discarded", 5, 2)
             await equal_to_the_log(connection)
 
-            assert await parking.retry(connection, SHOP, SICK, at.at)
+            assert await parking.retry(connection, SHOP, FAILING, stopped_clock.now)
             assert await worker.catch_up_once()
             assert await parked_orders(connection) == []
-            assert (await versions(connection))[SICK] == 3
+            assert (await versions(connection))[FAILING] == 3
             await equal_to_the_log(connection)
 
     on_database(database_url, work)
@@ -459,7 +463,7 @@ def test_parked_orders_are_listed_page_by_page(database_url: str) -> None:
         async with pool.connection() as connection:
             expected = [(shop, ORDER + order_sn(n)) for shop in ("a", "b") for n in range(3)]
             for shop, stream in expected:
-                await append_unheard(connection, shop, stream.removeprefix(ORDER), 0)
+                await append_unknown_event(connection, shop, stream.removeprefix(ORDER), 0)
             for shop in ("a", "b"):
                 await Worker(pool, BOOK).catch_up(shop)
             listed: list[tuple[str, str]] = []
@@ -471,22 +475,22 @@ def test_parked_orders_are_listed_page_by_page(database_url: str) -> None:
     on_database(database_url, work)
 
 
-# ---- rebuilding over poison -------------------------------------------------------------------------
+# ---- rebuilding over events that can't be applied ---------------------------------------------------
 
 
-def test_a_rebuild_stops_at_poison_and_says_where(database_url: str) -> None:
+def test_a_rebuild_stops_at_an_unreadable_event_and_names_it(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
         async with pool.connection() as connection:
-            position = await append_unheard(connection, SHOP, SICK, 2)
+            position = await append_unknown_event(connection, SHOP, FAILING, 2)
             build = await rebuild.request(connection, VIEWS, BOOK)
-            found = await rebuild.run(pool, database_url, BOOK, build.id, processes=1)
-            assert found.state == "failed"
-            assert found.finished_at
-            assert not found.live
-            for named in (SHOP, SICK, f"position {position}", "NeverHeardOf"):
-                assert named in (found.error or "")
-            with pytest.raises(CannotDo, match=f"is failed .*{SICK}.*not ready"):
+            progress = await rebuild.run(pool, database_url, BOOK, build.id, processes=1)
+            assert progress.state == "failed"
+            assert progress.finished_at
+            assert not progress.live
+            for name in (SHOP, FAILING, f"position {position}", "UnknownType"):
+                assert name in (progress.error or "")
+            with pytest.raises(CannotDo, match=f"is failed .*{FAILING}.*not ready"):
                 await builds.activate(connection, build.id, BOOK)
             assert await rebuild.unfinished(connection, VIEWS, BOOK) is None
 
@@ -494,29 +498,29 @@ def test_a_rebuild_stops_at_poison_and_says_where(database_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "broken",
+    "instead",
     [
         pytest.param(None, id="the view fails"),
         pytest.param(with_column("status", "with a \0 in it"), id="the database refuses"),
     ],
 )
-def test_a_rebuild_stops_at_an_order_that_a_view_cannot_do_with(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, broken: Rows | None
+def test_a_rebuild_stops_at_an_order_that_a_view_fails_on(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, instead: RowFunction | None
 ) -> None:
-    break_the_view(monkeypatch, 2, broken)
+    break_the_view(monkeypatch, 2, instead)
 
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
         async with pool.connection() as connection:
             build = await rebuild.request(connection, VIEWS, BOOK)
-            with pytest.raises(Poison, match=rf"Order {SICK} of shop {SHOP} .* position 5 on"):
+            with pytest.raises(Poison, match=rf"Order {FAILING} of shop {SHOP} .* position 5 on"):
                 await fold_here(database_url, build)
-            assert await held(connection, build) == NO_ROWS
+            assert await rows_of(connection, build) == NO_ROWS
 
     on_database(database_url, work)
 
 
-def test_a_rebuild_in_which_a_row_is_twice_fails_and_says_which(
+def test_a_rebuild_with_a_duplicate_row_fails_and_names_it(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_the_view(monkeypatch, 2, lambda judged: [*ORDERS.rows(judged)] * 2)
@@ -526,35 +530,35 @@ def test_a_rebuild_in_which_a_row_is_twice_fails_and_says_which(
         build = await rebuilt(pool, database_url)
         assert build.state == "failed"
         assert not build.live
-        assert SICK in (build.error or "")
+        assert FAILING in (build.error or "")
 
     on_database(database_url, work)
 
 
-def test_with_the_order_discarded_a_rebuild_passes_and_equals_the_live_view(database_url: str) -> None:
+def test_once_the_order_is_discarded_a_rebuild_succeeds_and_equals_the_live_view(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
         async with pool.connection() as connection:
-            await append_unheard(connection, SHOP, SICK, 2)
-            await append_unheard(connection, "another", SICK, 0)
+            await append_unknown_event(connection, SHOP, FAILING, 2)
+            await append_unknown_event(connection, "another", FAILING, 0)
             for shop in (SHOP, "another"):
                 await Worker(pool, BOOK).catch_up(shop)
-                assert await parking.discard(connection, shop, SICK)
+                assert await parking.discard(connection, shop, FAILING)
             build = await rebuilt(pool, database_url)
             assert build.state == "ready", build.error
-            assert await held(connection, build) == await held(connection, await active(connection))
+            assert await rows_of(connection, build) == await rows_of(connection, await active(connection))
             await builds.activate(connection, build.id, BOOK)
-            assert (await versions(connection))[SICK] == 2
+            assert (await versions(connection))[FAILING] == 2
             await equal_to_the_log(connection)
 
     on_database(database_url, work)
 
 
 @pytest.mark.parametrize("kind", ["discarded", "parked"])
-def test_a_rebuild_after_the_cause_is_gone_equals_the_log_and_stays_so(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, at: Clock, kind: str
+def test_a_rebuild_without_the_error_equals_the_log_and_stays_so(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, stopped_clock: Clock, kind: str
 ) -> None:
-    """What was discarded stays out; what was only parked need not wait any more."""
+    """A discarded event stays out. An order that was only parked is current again."""
     break_the_view(monkeypatch, 2)
     monkeypatch.setattr(parking, "BACK_OFF", ())
 
@@ -564,40 +568,40 @@ def test_a_rebuild_after_the_cause_is_gone_equals_the_log_and_stays_so(
         await worker.catch_up(SHOP)
         async with pool.connection() as connection:
             if kind == "discarded":
-                await parking.discard(connection, SHOP, SICK)
-            heal(monkeypatch)
+                await parking.discard(connection, SHOP, FAILING)
+            repair_the_view(monkeypatch)
             build = await rebuilt(pool, database_url)
             assert build.state == "ready", build.error
             assert (await verify(connection, build, BOOK, sample=None)).differences == []
             await builds.activate(connection, build.id, BOOK)
-            await done(path, tell(SICK, UPLOAD))
+            await done(path, tell(FAILING, UPLOAD))
             await worker.catch_up(SHOP)
-            assert (await versions(connection))[SICK] == (1 if kind == "discarded" else 3)
+            assert (await versions(connection))[FAILING] == (1 if kind == "discarded" else 3)
             await equal_to_the_log(connection)
 
     on_database(database_url, work)
 
 
-def test_a_build_of_the_past_does_not_wait_for_what_is_parked_now(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, at: Clock
+def test_a_build_of_the_past_ignores_that_an_order_is_parked_now(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, stopped_clock: Clock
 ) -> None:
     break_the_view(monkeypatch, 2)
 
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
         await Worker(pool, BOOK).catch_up(SHOP)
-        heal(monkeypatch)
+        repair_the_view(monkeypatch)
         build = await rebuilt(pool, database_url, scope={"shop_id": SHOP, "to_position": 6})
         async with pool.connection() as connection:
             assert (await verify(connection, build, BOOK, sample=None)).differences == []
-            assert [row[VERSION] for row in (await held(connection, build))["orders"]] == [2, 2, 2]
-            assert [parked.order_sn for parked in await parked_orders(connection)] == [SICK]
+            assert [row[VERSION] for row in (await rows_of(connection, build))["orders"]] == [2, 2, 2]
+            assert [parked.order_sn for parked in await parked_orders(connection)] == [FAILING]
 
     on_database(database_url, work)
 
 
-def test_poison_that_came_during_a_rebuild_waits_in_the_new_build_too(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, at: Clock
+def test_an_order_that_fails_during_a_rebuild_is_parked_in_the_new_build_too(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, stopped_clock: Clock
 ) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
@@ -605,16 +609,16 @@ def test_poison_that_came_during_a_rebuild_waits_in_the_new_build_too(
             build = await rebuild.request(connection, VIEWS, BOOK)
             await fold_here(database_url, build)
             break_the_view(monkeypatch, 3)
-            await done(path, tell(SICK, UPLOAD), tell(order_sn(2), UPLOAD))
-            found = await rebuild.run(pool, database_url, BOOK, build.id)
-            assert found.state == "ready", found.error
+            await done(path, tell(FAILING, UPLOAD), tell(order_sn(2), UPLOAD))
+            progress = await rebuild.run(pool, database_url, BOOK, build.id)
+            assert progress.state == "ready", progress.error
             await builds.activate(connection, build.id, BOOK)
-            assert await versions(connection) == {order_sn(0): 2, SICK: 2, order_sn(2): 3}
-            assert [parked.order_sn for parked in await parked_orders(connection)] == [SICK]
-            heal(monkeypatch)
-            at.later(parking.BACK_OFF[0])
+            assert await versions(connection) == {order_sn(0): 2, FAILING: 2, order_sn(2): 3}
+            assert [parked.order_sn for parked in await parked_orders(connection)] == [FAILING]
+            repair_the_view(monkeypatch)
+            stopped_clock.advance(parking.BACK_OFF[0])
             await Worker(pool, BOOK).catch_up_once()
-            assert (await versions(connection))[SICK] == 3
+            assert (await versions(connection))[FAILING] == 3
             await equal_to_the_log(connection)
             assert (await build_of(connection, build.id)).live
 

@@ -1,4 +1,5 @@
-"""Rebuilding: the same as living it, in any slices, in the past and sideways, and whatever is killed."""
+"""Rebuilds give the rows that live workers give, in any slices, also of the past and under other rules, and
+whichever process is killed."""
 
 import asyncio
 import signal
@@ -31,7 +32,7 @@ from infrastructure.projections.worker import Worker
 from infrastructure.runtime import clock
 from tests.infrastructure.projections.built import (
     BOOK,
-    LIVES,
+    HISTORIES,
     NO_ROWS,
     Step,
     active,
@@ -39,9 +40,9 @@ from tests.infrastructure.projections.built import (
     equal_to_the_log,
     fold_here,
     folded,
-    held,
-    live,
     rebuilt,
+    rows_of,
+    submit,
 )
 from tests.orders import SHOP, done, on_database, order_sn, placed_and_formed, tell
 
@@ -53,8 +54,8 @@ _examples = count()
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(steps=LIVES, batch=st.integers(1, 7), size=st.integers(1, 7))
-def test_a_rebuild_in_any_slices_equals_what_was_lived_in_any_batches(
+@given(steps=HISTORIES, batch=st.integers(1, 7), size=st.integers(1, 7))
+def test_a_rebuild_in_any_slices_equals_the_live_views_after_any_batches(
     database_url: str, steps: list[Step], batch: int, size: int
 ) -> None:
     example = next(_examples)
@@ -63,14 +64,14 @@ def test_a_rebuild_in_any_slices_equals_what_was_lived_in_any_batches(
     async def work(pool: Pool, path: CommandPath) -> None:
         worker = Worker(pool, BOOK, batch=batch)
         for n in range(0, len(steps), 5):
-            await live(path, steps[n : n + 5], shops)
+            await submit(path, steps[n : n + 5], shops)
             await worker.catch_up_once()
         for shop in shops:
             await worker.catch_up(shop)
         build = await rebuilt(pool, database_url)
         assert build.state == "ready", build.error
         async with pool.connection() as connection:
-            assert await held(connection, build) == await held(connection, await active(connection))
+            assert await rows_of(connection, build) == await rows_of(connection, await active(connection))
             await equal_to_the_log(connection)
             await builds.drop(connection, build.id)
 
@@ -79,30 +80,30 @@ def test_a_rebuild_in_any_slices_equals_what_was_lived_in_any_batches(
         on_database(database_url, work)
 
 
-def test_processes_of_their_own_give_what_one_gives(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_give_the_same_rows_as_one(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         for shop, orders in (("small", 2), ("big", 30), ("also small", 1)):
             await placed_and_formed(path, orders, shop)
         monkeypatch.setattr(slices, "SLICE_EVENTS", 10)
-        seen: list[Progress] = []
+        steps: list[Progress] = []
         async with pool.connection() as connection:
             build = await rebuild.request(connection, VIEWS, BOOK)
-            found = await rebuild.run(pool, database_url, BOOK, build.id, processes=2, on_progress=seen.append)
-            assert found.state == "ready"
-            assert found.verified
-            assert found.done == found.total == 66
-            assert found.events_per_second
-            assert [progress.done for progress in seen] == sorted(progress.done for progress in seen)
+            progress = await rebuild.run(pool, database_url, BOOK, build.id, processes=2, on_progress=steps.append)
+            assert progress.state == "ready"
+            assert progress.verified
+            assert progress.done == progress.total == 66
+            assert progress.events_per_second
+            assert [step.done for step in steps] == sorted(step.done for step in steps)
             monkeypatch.undo()
-            at_once = await rebuilt(pool, database_url)
-            assert await held(connection, at_once) == await held(connection, build)
+            by_one = await rebuilt(pool, database_url)
+            assert await rows_of(connection, by_one) == await rows_of(connection, build)
             await equal_to_the_log(connection)
 
     on_database(database_url, work)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 25, 61])
-def test_the_slices_have_every_order_once(database_url: str, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+def test_every_order_is_in_exactly_one_slice(database_url: str, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         for shop, orders in (("a", 1), ("b", 20), ("c", 4), ("d", 4), ("e", 2)):
             await placed_and_formed(path, orders, shop)
@@ -110,14 +111,14 @@ def test_the_slices_have_every_order_once(database_url: str, monkeypatch: pytest
         build = await rebuilt(pool, database_url)
         assert build.state == "ready", build.error
         async with pool.connection() as connection:
-            assert len((await held(connection, build))["orders"]) == 31
+            assert len((await rows_of(connection, build))["orders"]) == 31
             cursor = await connection.execute("SELECT sum(events)::bigint FROM slice")
             assert await cursor.fetchone() == (build.total,) == (62,)
 
     on_database(database_url, work)
 
 
-def test_a_slice_that_was_not_committed_is_done_again_once(database_url: str) -> None:
+def test_a_slice_that_was_not_committed_is_done_once_more(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 5)
         async with pool.connection() as connection:
@@ -128,19 +129,20 @@ def test_a_slice_that_was_not_committed_is_done_again_once(database_url: str) ->
                     assert slices.work_once(other, database_url, build, BOOK)
 
             await asyncio.to_thread(fold_and_lose)
-            assert await held(connection, build) == NO_ROWS
+            assert await rows_of(connection, build) == NO_ROWS
             assert await slices.left(connection, build) == 1
             await fold_here(database_url, build)
-            once = await held(connection, build)
+            once = await rows_of(connection, build)
             await fold_here(database_url, build)
-            assert await held(connection, build) == once
+            assert await rows_of(connection, build) == once
             assert len(once["orders"]) == 5
 
     on_database(database_url, work)
 
 
-def test_going_live_again_does_not_lead_a_build_back(database_url: str) -> None:
-    """Who was killed right after a build went live lets it go live again; by then workers may have moved it."""
+def test_making_a_build_live_again_does_not_set_its_positions_back(database_url: str) -> None:
+    """If a program is killed right after a build went live, the next makes it live again. Meanwhile workers may
+    have moved its positions."""
 
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
@@ -150,19 +152,20 @@ def test_going_live_again_does_not_lead_a_build_back(database_url: str) -> None:
         for shop in (SHOP, "new shop"):
             await Worker(pool, BOOK).catch_up(shop)
         async with pool.connection() as connection:
-            before = await held(connection, build)
+            before = await rows_of(connection, build)
             async with connection.transaction():
                 await builds.begin_reading(connection, build, {SHOP: 6})
             for shop in (SHOP, "new shop"):
                 await Worker(pool, BOOK).catch_up(shop)
-            assert await held(connection, build) == before
+            assert await rows_of(connection, build) == before
             await equal_to_the_log(connection)
 
     on_database(database_url, work)
 
 
-def test_what_happens_during_a_rebuild_is_in_it(database_url: str) -> None:
-    """New orders, new shops, and more of orders that were folded already; no worker but the rebuild's own runs."""
+def test_events_that_come_during_a_rebuild_are_in_it(database_url: str) -> None:
+    """There are new orders, new shops, and events of orders that were folded already. Only the rebuild's own worker
+    runs."""
 
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
@@ -173,18 +176,18 @@ def test_what_happens_during_a_rebuild_is_in_it(database_url: str) -> None:
             await placed_and_formed(path, 1, "new after the last slice")
             await done(path, tell(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="1")))
             assert (await rebuild.run(pool, database_url, BOOK, build.id)).state == "ready"
-            found = await held(connection, build)
-            assert len(found["orders"]) == 6
+            rows = await rows_of(connection, build)
+            assert len(rows["orders"]) == 6
             await equal_to_the_log(connection)
             await placed_and_formed(path, 1, "new after the rebuild")
             await Worker(pool, BOOK).catch_up("new after the rebuild")
-            assert len((await held(connection, build))["orders"]) == 7
+            assert len((await rows_of(connection, build))["orders"]) == 7
             await equal_to_the_log(connection)
 
     on_database(database_url, work)
 
 
-def test_an_empty_log_is_rebuilt_in_no_time(database_url: str) -> None:
+def test_an_empty_log_gives_an_empty_build(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         build = await rebuilt(pool, database_url)
         assert build.state == "ready"
@@ -194,7 +197,7 @@ def test_an_empty_log_is_rebuilt_in_no_time(database_url: str) -> None:
     on_database(database_url, work)
 
 
-# ---- past and sideways ------------------------------------------------------------------------------
+# ---- of the past, and under other rules -------------------------------------------------------------
 
 
 def dearer_rules() -> tuple[str, RuleBook]:
@@ -205,8 +208,8 @@ def dearer_rules() -> tuple[str, RuleBook]:
     return dearer, RuleBook.parse([dearer])
 
 
-async def told_in_two_parts(path: CommandPath) -> datetime:
-    """Some lives in two shops; the moment between their first part and their second."""
+async def history_in_two_parts(path: CommandPath) -> datetime:
+    """Submit commands in three shops, in two parts. Returns a time between the parts."""
     await placed_and_formed(path, 3)
     await placed_and_formed(path, 2, "other")
     await done(path, tell(order_sn(0), c.RequestStockout(reason="oversold")))
@@ -222,98 +225,98 @@ async def told_in_two_parts(path: CommandPath) -> datetime:
 
 
 async def histories(connection: WriteConnection) -> Histories:
-    """Of everything, by shop and stream."""
+    """The histories of all streams, by shop and stream."""
     cursor = await connection.execute("SELECT DISTINCT shop_id, stream FROM event")
     return await read_histories(connection, await cursor.fetchall())
 
 
 @pytest.mark.parametrize("position", [1, 3, 5, 7, 9, 100])
-def test_a_build_to_a_position_shows_one_shop_as_its_log_stood_there(database_url: str, position: int) -> None:
+def test_a_build_up_to_a_position_shows_one_shop_as_of_that_position(database_url: str, position: int) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
-        await told_in_two_parts(path)
+        await history_in_two_parts(path)
         build = await rebuilt(pool, database_url, scope={"shop_id": SHOP, "to_position": position})
         assert build.state == "ready", build.error
         async with pool.connection() as connection:
-            seen = {
+            up_to_position = {
                 (shop, number): [recorded for recorded in history if recorded.position <= position]
                 for (shop, number), history in (await histories(connection)).items()
                 if shop == SHOP
             }
-            expected = folded({pair: history for pair, history in seen.items() if history})
-            assert await held(connection, build) == expected
+            expected = folded({pair: history for pair, history in up_to_position.items() if history})
+            assert await rows_of(connection, build) == expected
             assert (await verify(connection, build, BOOK, sample=None)).differences == []
 
     on_database(database_url, work)
 
 
-def test_a_build_of_a_moment_shows_what_was_known_then(database_url: str) -> None:
+def test_a_build_known_at_a_time_shows_what_was_recorded_by_then(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
-        between = await told_in_two_parts(path)
+        between = await history_in_two_parts(path)
         build = await rebuilt(pool, database_url, scope={"known_at": between.isoformat()})
         assert build.state == "ready", build.error
         async with pool.connection() as connection:
-            seen = {
+            known_then = {
                 pair: visible(history, Viewpoint(known_at=between))
                 for pair, history in (await histories(connection)).items()
             }
-            assert seen["third", ORDER + order_sn(0)] == []
-            expected = folded({pair: history for pair, history in seen.items() if history})
-            assert await held(connection, build) == expected
+            assert known_then["third", ORDER + order_sn(0)] == []
+            expected = folded({pair: history for pair, history in known_then.items() if history})
+            assert await rows_of(connection, build) == expected
             assert (await verify(connection, build, BOOK, sample=None)).differences == []
 
     on_database(database_url, work)
 
 
-def test_a_build_before_anything_was_known_is_empty(database_url: str) -> None:
+def test_a_build_known_at_a_time_before_all_events_is_empty(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         before = clock.now()
         await placed_and_formed(path, 2)
-        for scope in ({"known_at": before.isoformat()}, {"shop_id": "never heard of", "to_position": 3}):
+        for scope in ({"known_at": before.isoformat()}, {"shop_id": "unknown", "to_position": 3}):
             build = await rebuilt(pool, database_url, scope=scope)
             assert build.state == "ready"
             async with pool.connection() as connection:
-                assert await held(connection, build) == NO_ROWS
+                assert await rows_of(connection, build) == NO_ROWS
 
     on_database(database_url, work)
 
 
-def test_other_rules_change_the_violations_and_nothing_else(database_url: str) -> None:
+def test_other_rules_change_only_the_violations(database_url: str) -> None:
     dearer, book = dearer_rules()
 
     async def work(pool: Pool, path: CommandPath) -> None:
-        await told_in_two_parts(path)
+        await history_in_two_parts(path)
         for shop in (SHOP, "other", "third"):
             await Worker(pool, BOOK).catch_up(shop)
         build = await rebuilt(pool, database_url, book=book, scope={"rules": dearer})
         assert build.state == "ready", build.error
         async with pool.connection() as connection:
-            was = await held(connection, await active(connection))
-            now = await held(connection, build)
-            assert now["orders"] == was["orders"]
-            assert now["deadlines"] == was["deadlines"]
-            assert now == folded(await histories(connection), book)
-            at = 2 + [column.name for column in VIOLATIONS.columns].index("penalty_fen")
+            before = await rows_of(connection, await active(connection))
+            after = await rows_of(connection, build)
+            assert after["orders"] == before["orders"]
+            assert after["deadlines"] == before["deadlines"]
+            assert after == folded(await histories(connection), book)
+            n = 2 + [column.name for column in VIOLATIONS.columns].index("penalty_fen")
             kind = 2 + [column.name for column in VIOLATIONS.columns].index("kind")
-            late = [row for row in was["violations"] if row[kind] == "late_shipment"]
+            late = [row for row in before["violations"] if row[kind] == "late_shipment"]
             assert late
-            assert now["violations"] == [
-                (*row[:at], 777, *row[at + 1 :]) if row[kind] == "late_shipment" else row
-                for row in was["violations"]
+            assert after["violations"] == [
+                (*row[:n], 777, *row[n + 1 :]) if row[kind] == "late_shipment" else row
+                for row in before["violations"]
             ]
 
     on_database(database_url, work)
 
 
-def test_what_does_not_show_the_present_stays_as_it_is_and_never_answers(database_url: str) -> None:
+def test_a_build_of_the_past_never_changes_and_is_never_activated(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
-        between = await told_in_two_parts(path)
+        between = await history_in_two_parts(path)
         build = await rebuilt(pool, database_url, scope={"known_at": between.isoformat()})
         async with pool.connection() as connection:
-            before = await held(connection, build)
+            before = await rows_of(connection, build)
             await placed_and_formed(path, 2, "later")
             for shop in (SHOP, "other", "third", "later"):
                 await Worker(pool, BOOK).catch_up(shop)
-            assert await held(connection, build) == before
+            assert await rows_of(connection, build) == before
             assert not (await build_of(connection, build.id)).live
             with pytest.raises(CannotDo, match="does not show the present"):
                 await builds.activate(connection, build.id, BOOK)
@@ -352,11 +355,11 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
 
 
-class Moment(NamedTuple):
-    """A moment of a rebuild to kill it at.
+class Stop(NamedTuple):
+    """A point of a rebuild at which to kill it.
 
-    It is held up there by something in the way, which is ``locked``, until ``reached``; or ``patch`` makes it
-    stand still.
+    The statement ``locked`` blocks the rebuild there, and the query ``reached`` tells when it is there. Or
+    ``patch`` makes the program stand still.
     """
 
     locked: str = ""
@@ -370,15 +373,15 @@ WHERE NOT l.granted AND d.datname = current_database()
 """
 _FOLDED_BUT_ONE = "SELECT count(*) = 1 FROM slice WHERE NOT done"
 
-MOMENTS = {
-    "while its first slices are written": Moment("LOCK TABLE order_list_{id} IN SHARE MODE", _WAITS),
-    "with a slice left": Moment("SELECT FROM slice WHERE number = 2 FOR UPDATE", _FOLDED_BUT_ONE),
-    "after the last slice": Moment(patch="builds.set_state = stand_still"),
-    "while indexing": Moment("LOCK TABLE violation_list_{id} IN ROW EXCLUSIVE MODE", _WAITS),
-    "between indexing and going live": Moment("SELECT pg_advisory_lock_shared({changing_live})", _WAITS),
-    "while it goes live": Moment(patch="builds.set_state = but_in_transaction(stand_still)"),
-    "while tailing": Moment(patch="rebuild._behind = stand_still"),
-    "before it is verified": Moment(patch="rebuild.verify = stand_still"),
+STOPS = {
+    "while its first slices are written": Stop("LOCK TABLE order_list_{id} IN SHARE MODE", _WAITS),
+    "with a slice left": Stop("SELECT FROM slice WHERE number = 2 FOR UPDATE", _FOLDED_BUT_ONE),
+    "after the last slice": Stop(patch="builds.set_state = stand_still"),
+    "while indexing": Stop("LOCK TABLE violation_list_{id} IN ROW EXCLUSIVE MODE", _WAITS),
+    "between indexing and going live": Stop("SELECT pg_advisory_lock_shared({changing_live})", _WAITS),
+    "while it goes live": Stop(patch="builds.set_state = but_in_transaction(stand_still)"),
+    "while tailing": Stop(patch="rebuild._behind = stand_still"),
+    "before it is verified": Stop(patch="rebuild.verify = stand_still"),
 }
 
 
@@ -392,22 +395,20 @@ async def until(connection: WriteConnection, query: str) -> None:
 
 
 @asynccontextmanager
-async def running(url: str, build: Build, moment: Moment) -> AsyncIterator["subprocess.Popen[bytes]"]:
-    """A program that works on a build and has come to this moment."""
+async def running(url: str, build: Build, stop: Stop) -> AsyncIterator["subprocess.Popen[bytes]"]:
+    """A program that works on a build and has come to this point."""
     async with (
         await WriteConnection.connect(url, autocommit=True) as watching,
-        await WriteConnection.connect(url) as in_the_way,
+        await WriteConnection.connect(url) as blocker,
     ):
-        if moment.locked:
-            await in_the_way.execute(
-                moment.locked.format(id=build.id, changing_live=builds._CHANGING_LIVE).encode()
-            )
-        code = RUN.replace("{patch}", moment.patch)
+        if stop.locked:
+            await blocker.execute(stop.locked.format(id=build.id, changing_live=builds._CHANGING_LIVE).encode())
+        code = RUN.replace("{patch}", stop.patch)
         command = [sys.executable, "-c", code, url, str(build.id)]
         process = await asyncio.to_thread(subprocess.Popen, command, cwd=ROOT, stdout=subprocess.PIPE)
         try:
-            if moment.locked:
-                await until(watching, moment.reached)
+            if stop.locked:
+                await until(watching, stop.reached)
             else:
                 assert process.stdout
                 assert await asyncio.to_thread(process.stdout.readline) == b"there\n"
@@ -419,9 +420,9 @@ async def running(url: str, build: Build, moment: Moment) -> AsyncIterator["subp
                 process.stdout.close()
 
 
-@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)
-def test_a_rebuild_killed_at_any_moment_is_gone_on_with(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, moment: Moment
+@pytest.mark.parametrize("stop", STOPS.values(), ids=STOPS)
+def test_a_rebuild_that_is_killed_at_any_point_is_resumed(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, stop: Stop
 ) -> None:
     monkeypatch.setattr(slices, "SLICE_EVENTS", 10)
 
@@ -432,18 +433,18 @@ def test_a_rebuild_killed_at_any_moment_is_gone_on_with(
             build = await rebuild.request(connection, VIEWS, BOOK)
             await placed_and_formed(path, 2, "new")
             await done(path, tell(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="1")))
-            async with running(database_url, build, moment) as process:
+            async with running(database_url, build, stop) as process:
                 with pytest.raises(CannotDo, match="being worked on already"):
                     await rebuild.run(pool, database_url, BOOK, build.id)
                 process.send_signal(signal.SIGKILL)
                 assert await asyncio.to_thread(process.wait) == -signal.SIGKILL
             assert (await build_of(connection, build.id)).state not in ("ready", "failed")
-            found = await rebuild.unfinished(connection, VIEWS, BOOK)
-            assert found
-            assert found.id == build.id
-            progress = await gone_on_with(pool, database_url, build)
+            unfinished = await rebuild.unfinished(connection, VIEWS, BOOK)
+            assert unfinished
+            assert unfinished.id == build.id
+            progress = await resumed(pool, database_url, build)
             assert progress.state == "ready", progress.error
-            assert len((await held(connection, build))["orders"]) == 16
+            assert len((await rows_of(connection, build))["orders"]) == 16
             for shop in (SHOP, "small", "new"):
                 await Worker(pool, BOOK).catch_up(shop)
             await equal_to_the_log(connection)
@@ -452,8 +453,8 @@ def test_a_rebuild_killed_at_any_moment_is_gone_on_with(
     on_database(database_url, work)
 
 
-async def gone_on_with(pool: Pool, url: str, build: Build) -> Progress:
-    """Run when the server has noticed that who worked on the build is gone."""
+async def resumed(pool: Pool, url: str, build: Build) -> Progress:
+    """Run the build as soon as the server has noticed that the killed program is gone."""
     async with asyncio.timeout(60):
         while True:
             try:
@@ -478,23 +479,21 @@ def test_a_process_that_dies_over_a_slice_is_replaced(database_url: str, monkeyp
         await placed_and_formed(path, 5)
         async with pool.connection() as connection:
             build = await rebuild.request(connection, VIEWS, BOOK)
-            async with await WriteConnection.connect(database_url) as in_the_way:
-                await in_the_way.execute(f"LOCK TABLE order_list_{build.id} IN SHARE MODE".encode())
+            async with await WriteConnection.connect(database_url) as blocker:
+                await blocker.execute(f"LOCK TABLE order_list_{build.id} IN SHARE MODE".encode())
                 run = asyncio.create_task(rebuild.run(pool, database_url, BOOK, build.id, processes=2))
                 await until(connection, _WAITS.replace("> 0", "= 2"))
                 (await started.get()).kill()
                 await asyncio.wait_for(started.get(), 60)
             assert (await run).state == "ready"
             await Worker(pool, BOOK).catch_up(SHOP)
-            assert await held(connection, build) == await held(connection, await active(connection))
+            assert await rows_of(connection, build) == await rows_of(connection, await active(connection))
 
     on_database(database_url, work)
 
 
-def test_processes_that_keep_dying_are_not_replaced_for_ever(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor is anything left behind of the one that does get on, or would."""
+def test_a_rebuild_fails_when_its_processes_keep_dying(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread of this process that folds a slice meanwhile leaves nothing behind."""
 
     def start(url: str, build: Build, book: RuleBook) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(["false"])
@@ -504,8 +503,8 @@ def test_processes_that_keep_dying_are_not_replaced_for_ever(
         async with pool.connection() as connection:
             monkeypatch.setattr(slices, "SLICE_EVENTS", 2)
             build = await rebuild.request(connection, VIEWS, BOOK)
-            async with await WriteConnection.connect(database_url) as in_the_way:
-                await in_the_way.execute(f"LOCK TABLE order_list_{build.id} IN SHARE MODE".encode())
+            async with await WriteConnection.connect(database_url) as blocker:
+                await blocker.execute(f"LOCK TABLE order_list_{build.id} IN SHARE MODE".encode())
                 with monkeypatch.context() as patch:
                     patch.setattr(slices, "start", start)
                     with pytest.raises(CannotDo, match="keep dying"):
@@ -517,14 +516,14 @@ def test_processes_that_keep_dying_are_not_replaced_for_ever(
 
 
 @pytest.mark.parametrize("step", ["_index", "_finish_tables", "_tail"])
-def test_a_rebuild_that_lost_its_connections_is_gone_on_with(
+def test_a_rebuild_that_lost_its_connections_is_resumed(
     database_url: str, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """The server ends every connection when a step has done its work, before anybody knows."""
-    worked = getattr(rebuild, step)
+    """The server closes every connection when a step has done its work, before the program knows."""
+    do_step = getattr(rebuild, step)
 
-    async def and_lose_all(*given: Any) -> None:
-        await worked(*given)
+    async def do_step_and_disconnect(*arguments: Any) -> None:
+        await do_step(*arguments)
         async with await WriteConnection.connect(database_url, autocommit=True) as other:
             await other.execute(
                 """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -538,7 +537,7 @@ def test_a_rebuild_that_lost_its_connections_is_gone_on_with(
         await fold_here(database_url, build)
         await placed_and_formed(path, 2, "new")
         with monkeypatch.context() as patch:
-            patch.setattr(rebuild, step, and_lose_all)
+            patch.setattr(rebuild, step, do_step_and_disconnect)
             with pytest.raises((psycopg.OperationalError, psycopg.InterfaceError)):
                 await rebuild.run(pool, database_url, BOOK, build.id)
         await pool.check()
@@ -546,7 +545,7 @@ def test_a_rebuild_that_lost_its_connections_is_gone_on_with(
         async with pool.connection() as connection:
             for shop in (SHOP, "new"):
                 await Worker(pool, BOOK).catch_up(shop)
-            assert len((await held(connection, build))["orders"]) == 7
+            assert len((await rows_of(connection, build))["orders"]) == 7
             await equal_to_the_log(connection)
 
     on_database(database_url, work)
@@ -564,10 +563,10 @@ def test_a_build_that_was_dropped_meanwhile_is_not_worked_on(database_url: str) 
     on_database(database_url, work)
 
 
-# ---- finding a rebuild again ------------------------------------------------------------------------
+# ---- which rebuild is resumed -----------------------------------------------------------------------
 
 
-def test_only_a_rebuild_of_the_same_views_and_the_present_is_gone_on_with(database_url: str) -> None:
+def test_only_a_rebuild_of_the_same_views_and_the_present_is_resumed(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 1)
         async with pool.connection() as connection:
@@ -577,30 +576,30 @@ def test_only_a_rebuild_of_the_same_views_and_the_present_is_gone_on_with(databa
             assert await rebuild.unfinished(connection, VIEWS, BOOK) is None
             await rebuild.request(connection, VIEWS, BOOK)
             later = await rebuild.request(connection, VIEWS, BOOK)
-            found = await rebuild.unfinished(connection, VIEWS, BOOK)
-            assert found
-            assert found.id == later.id
+            unfinished = await rebuild.unfinished(connection, VIEWS, BOOK)
+            assert unfinished
+            assert unfinished.id == later.id
             assert await rebuild.unfinished(connection, [DEADLINES], BOOK) is None
             assert await rebuild.unfinished(connection, VIEWS, dearer_rules()[1]) is None
 
     on_database(database_url, work)
 
 
-def test_preparing_builds_what_no_build_of_this_definition_answers_for(database_url: str) -> None:
-    """After an upgrade: the view of another version is rebuilt and activated before the program serves."""
+def test_preparing_rebuilds_views_whose_active_build_has_another_definition(database_url: str) -> None:
+    """So after an upgrade, views of another version are rebuilt and activated before the program serves."""
 
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
         assert await rebuild.prepare(pool, database_url, BOOK) == []
         async with pool.connection() as connection:
             await Worker(pool, BOOK).catch_up(SHOP)
-            before = await held(connection, await active(connection))
+            before = await rows_of(connection, await active(connection))
             head = await read_head(connection, SHOP)
             await connection.execute("UPDATE build SET definition = 'of an older program'")
             assert await builds.live(connection, BOOK) == []
             assert await rebuild.prepare(pool, database_url, BOOK) == [view.name for view in VIEWS]
             now = await active(connection)
-            assert await held(connection, now) == before
+            assert await rows_of(connection, now) == before
             assert await builds.reached(connection, SHOP, "orders") == head
             assert await rebuild.prepare(pool, database_url, BOOK) == []
 

@@ -1,4 +1,4 @@
-"""Verification: whatever differs from the log is found, said, and keeps a build from being activated."""
+"""Verification finds every difference from the log and reports it. A build with one can't be activated."""
 
 import asyncio
 
@@ -16,55 +16,55 @@ from infrastructure.projections.worker import Worker
 from tests.infrastructure.projections.built import BOOK, active, build_of, fold_here, rebuilt
 from tests.orders import SHOP, on_database, order_sn, placed_and_formed, something_for_every_view, tell
 
-SICK = order_sn(1)
+WRONG = order_sn(1)
 
 DAMAGE = {
-    "an order is missing": ("DELETE FROM order_list_{id} WHERE order_sn = '{sick}'", "is at version 2 in the log"),
+    "an order is missing": ("DELETE FROM order_list_{id} WHERE order_sn = '{wrong}'", "is at version 2 in the log"),
     "a deadline is missing": (
-        "DELETE FROM deadline_list_{id} WHERE order_sn = '{sick}' AND number = 1",
+        "DELETE FROM deadline_list_{id} WHERE order_sn = '{wrong}' AND number = 1",
         "deadlines",
     ),
-    "violations are missing": ("DELETE FROM violation_list_{id} WHERE order_sn = '{sick}'", "violations"),
+    "violations are missing": ("DELETE FROM violation_list_{id} WHERE order_sn = '{wrong}'", "violations"),
     "an order is there twice": (
         """DROP INDEX order_list_{id}_key;
-           INSERT INTO order_list_{id} SELECT * FROM order_list_{id} WHERE order_sn = '{sick}'""",
+           INSERT INTO order_list_{id} SELECT * FROM order_list_{id} WHERE order_sn = '{wrong}'""",
         "orders",
     ),
     "a violation is there twice": (
         """DROP INDEX violation_list_{id}_key;
-           INSERT INTO violation_list_{id} SELECT * FROM violation_list_{id} WHERE order_sn = '{sick}'""",
+           INSERT INTO violation_list_{id} SELECT * FROM violation_list_{id} WHERE order_sn = '{wrong}'""",
         "violations",
     ),
-    "a value is wrong": ("UPDATE order_list_{id} SET paid_fen = 1 WHERE order_sn = '{sick}'", "orders"),
-    "a value is there that is not": (
-        "UPDATE order_list_{id} SET shipped_at = now() WHERE order_sn = '{sick}'",
+    "a value is wrong": ("UPDATE order_list_{id} SET paid_fen = 1 WHERE order_sn = '{wrong}'", "orders"),
+    "a value is there instead of a null": (
+        "UPDATE order_list_{id} SET shipped_at = now() WHERE order_sn = '{wrong}'",
         "orders",
     ),
     "a time is wrong": (
-        "UPDATE deadline_list_{id} SET due_key = due_key + interval '1 microsecond' WHERE order_sn = '{sick}'",
+        "UPDATE deadline_list_{id} SET due_key = due_key + interval '1 microsecond' WHERE order_sn = '{wrong}'",
         "deadlines",
     ),
     "a penalty is wrong": (
-        "UPDATE violation_list_{id} SET penalty_fen = penalty_fen + 1 WHERE order_sn = '{sick}'",
+        "UPDATE violation_list_{id} SET penalty_fen = penalty_fen + 1 WHERE order_sn = '{wrong}'",
         "violations",
     ),
     "a document is wrong": (
-        """UPDATE order_list_{id} SET lines = '[]' WHERE order_sn = '{sick}'""",
+        """UPDATE order_list_{id} SET lines = '[]' WHERE order_sn = '{wrong}'""",
         "orders",
     ),
     "a version is stale": (
-        "UPDATE order_list_{id} SET version = 1 WHERE order_sn = '{sick}'",
+        "UPDATE order_list_{id} SET version = 1 WHERE order_sn = '{wrong}'",
         "is at version 2 in the log, 1 in the build",
     ),
     "an order belongs to another shop": (
-        "UPDATE order_list_{id} SET shop_id = 'another' WHERE order_sn = '{sick}'",
+        "UPDATE order_list_{id} SET shop_id = 'another' WHERE order_sn = '{wrong}'",
         "is at version none in the log, 2 in the build",
     ),
 }
 
 
-@pytest.mark.parametrize(("damage", "said"), DAMAGE.values(), ids=DAMAGE)
-def test_a_difference_from_the_log_is_found_and_said(database_url: str, damage: str, said: str) -> None:
+@pytest.mark.parametrize(("damage", "message"), DAMAGE.values(), ids=DAMAGE)
+def test_a_difference_from_the_log_is_reported(database_url: str, damage: str, message: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
         await Worker(pool, BOOK).catch_up(SHOP)
@@ -73,18 +73,18 @@ def test_a_difference_from_the_log_is_found_and_said(database_url: str, damage: 
             clean = await verify(connection, build, BOOK, sample=None)
             assert (clean.orders, clean.compared, clean.differences) == (3, 3, [])
             assert clean.checksum == clean.expected
-            await connection.execute(damage.format(id=build.id, sick=SICK).encode())
-            found = await verify(connection, build, BOOK, sample=None)
-            assert found.differences
-            assert all(SICK in difference for difference in found.differences)
-            assert any(said in difference for difference in found.differences)
-            assert found.checksum != found.expected
+            await connection.execute(damage.format(id=build.id, wrong=WRONG).encode())
+            verification = await verify(connection, build, BOOK, sample=None)
+            assert verification.differences
+            assert all(WRONG in difference for difference in verification.differences)
+            assert any(message in difference for difference in verification.differences)
+            assert verification.checksum != verification.expected
 
     on_database(database_url, work)
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
-def test_rows_that_nobody_told_of_are_found_in_every_view(database_url: str, view: View) -> None:
+def test_rows_of_unknown_orders_are_reported_in_every_view(database_url: str, view: View) -> None:
     of = view.of.id_column
 
     async def work(pool: Pool, path: CommandPath) -> None:
@@ -96,8 +96,8 @@ def test_rows_that_nobody_told_of_are_found_in_every_view(database_url: str, vie
             )
             await connection.execute(f"UPDATE ghost SET {of} = 'ghost ' || {of}".encode())
             await connection.execute(f"INSERT INTO {view.table}_{build.id} SELECT * FROM ghost".encode())
-            found = await verify(connection, build, BOOK, sample=None)
-            assert len({difference for difference in found.differences if "ghost" in difference}) >= 3
+            verification = await verify(connection, build, BOOK, sample=None)
+            assert len({difference for difference in verification.differences if "ghost" in difference}) >= 3
 
     on_database(database_url, work)
 
@@ -105,14 +105,14 @@ def test_rows_that_nobody_told_of_are_found_in_every_view(database_url: str, vie
 @pytest.mark.parametrize(
     "damage",
     [
-        pytest.param("DELETE FROM order_list_{id} WHERE order_sn = '{sick}'", id="a row is missing"),
-        pytest.param("UPDATE order_list_{id} SET version = 1 WHERE order_sn = '{sick}'", id="a version is stale"),
-        pytest.param("UPDATE order_list_{id} SET order_sn = '{sick}-' WHERE order_sn = '{sick}'", id="too many"),
+        pytest.param("DELETE FROM order_list_{id} WHERE order_sn = '{wrong}'", id="a row is missing"),
+        pytest.param("UPDATE order_list_{id} SET version = 1 WHERE order_sn = '{wrong}'", id="a version is stale"),
+        pytest.param("UPDATE order_list_{id} SET order_sn = '{wrong}-' WHERE order_sn = '{wrong}'", id="too many"),
         pytest.param("UPDATE violation_list_{id} SET penalty_fen = 1", id="values are wrong"),
         pytest.param(
-            "CREATE TEMPORARY TABLE ghost AS SELECT * FROM deadline_list_{id} WHERE order_sn = '{sick}';"
+            "CREATE TEMPORARY TABLE ghost AS SELECT * FROM deadline_list_{id} WHERE order_sn = '{wrong}';"
             "UPDATE ghost SET order_sn = 'ghost'; INSERT INTO deadline_list_{id} SELECT * FROM ghost",
-            id="rows of an order nobody told of",
+            id="rows of an unknown order",
         ),
     ],
 )
@@ -122,11 +122,11 @@ def test_a_rebuild_that_differs_fails_and_is_not_activated(database_url: str, da
         async with pool.connection() as connection:
             build = await rebuild.request(connection, VIEWS, BOOK)
             await fold_here(database_url, build)
-            await connection.execute(damage.format(id=build.id, sick=SICK).encode())
-            found = await rebuild.run(pool, database_url, BOOK, build.id)
-            assert (found.state, found.verified) == ("failed", False)
-            assert found.verification
-            assert found.error == f"It differs from the log: {found.verification['differences'][0]}"
+            await connection.execute(damage.format(id=build.id, wrong=WRONG).encode())
+            progress = await rebuild.run(pool, database_url, BOOK, build.id)
+            assert (progress.state, progress.verified) == ("failed", False)
+            assert progress.verification
+            assert progress.error == f"It differs from the log: {progress.verification['differences'][0]}"
             with pytest.raises(CannotDo, match=r"is failed \(It differs from the log: "):
                 await builds.activate(connection, build.id, BOOK)
             assert (await active(connection)).id != build.id
@@ -135,7 +135,7 @@ def test_a_rebuild_that_differs_fails_and_is_not_activated(database_url: str, da
     on_database(database_url, work)
 
 
-def test_a_failed_build_is_no_longer_kept_current(database_url: str) -> None:
+def test_a_failed_build_is_no_longer_live(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
         async with pool.connection() as connection:
@@ -148,7 +148,7 @@ def test_a_failed_build_is_no_longer_kept_current(database_url: str) -> None:
     on_database(database_url, work)
 
 
-def test_no_more_differences_are_told_than_one_can_read(database_url: str) -> None:
+def test_the_number_of_reported_differences_is_limited(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 30)
         await Worker(pool, BOOK).catch_up(SHOP)
@@ -160,23 +160,22 @@ def test_no_more_differences_are_told_than_one_can_read(database_url: str) -> No
     on_database(database_url, work)
 
 
-def test_a_sample_compares_no_more_than_it_says_and_still_looks_at_every_version(database_url: str) -> None:
+def test_a_sample_limits_the_compared_orders_but_every_version_is_compared(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 50)
         await Worker(pool, BOOK).catch_up(SHOP)
         async with pool.connection() as connection:
             build = await active(connection)
-            found = await verify(connection, build, BOOK, sample=5)
-            assert 1 <= found.compared <= 5
-            assert (found.orders, found.differences) == (50, [])
-            assert found.checksum == found.expected
+            verification = await verify(connection, build, BOOK, sample=5)
+            assert 1 <= verification.compared <= 5
+            assert (verification.orders, verification.differences) == (50, [])
+            assert verification.checksum == verification.expected
             await connection.execute(
-                f"UPDATE order_list_{build.id} SET version = 1 WHERE order_sn = %s".encode(), (SICK,)
+                f"UPDATE order_list_{build.id} SET version = 1 WHERE order_sn = %s".encode(), (WRONG,)
             )
-            (difference,) = {
-                found for found in (await verify(connection, build, BOOK, sample=1)).differences if "is at" in found
-            }
-            assert difference == f"order {SICK} of shop {SHOP} is at version 2 in the log, 1 in the build"
+            differences = (await verify(connection, build, BOOK, sample=1)).differences
+            (difference,) = {difference for difference in differences if "is at" in difference}
+            assert difference == f"order {WRONG} of shop {SHOP} is at version 2 in the log, 1 in the build"
 
     on_database(database_url, work)
 
@@ -186,35 +185,35 @@ def test_a_sample_compares_no_more_than_it_says_and_still_looks_at_every_version
     [[ORDERS], [DEADLINES], [VIOLATIONS], [VIOLATIONS, DEADLINES]],
     ids=lambda views: " and ".join(view.name for view in views),
 )
-def test_a_build_of_some_views_is_verified_by_those(database_url: str, views: list[View]) -> None:
+def test_a_build_of_some_views_is_verified(database_url: str, views: list[View]) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
         build = await rebuilt(pool, database_url, views)
         assert build.state == "ready", build.error
         async with pool.connection() as connection:
-            found = await verify(connection, build, BOOK, sample=None)
-            assert (found.compared, found.differences) == (3, [])
-            await connection.execute(f"DELETE FROM {views[0].table}_{build.id} WHERE order_sn = '{SICK}'".encode())
-            found = await verify(connection, build, BOOK, sample=None)
-            assert found.differences
-            assert all(SICK in difference for difference in found.differences)
-            assert found.checksum != found.expected
+            verification = await verify(connection, build, BOOK, sample=None)
+            assert (verification.compared, verification.differences) == (3, [])
+            await connection.execute(f"DELETE FROM {views[0].table}_{build.id} WHERE order_sn = '{WRONG}'".encode())
+            verification = await verify(connection, build, BOOK, sample=None)
+            assert verification.differences
+            assert all(WRONG in difference for difference in verification.differences)
+            assert verification.checksum != verification.expected
 
     on_database(database_url, work)
 
 
-def test_an_empty_build_of_an_empty_log_is_right(database_url: str) -> None:
+def test_an_empty_build_of_an_empty_log_has_no_differences(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         async with pool.connection() as connection:
             for sample in (None, 10):
-                found = await verify(connection, await active(connection), BOOK, sample=sample)
-                assert (found.orders, found.compared, found.differences) == (0, 0, [])
-                assert found.checksum == found.expected
+                verification = await verify(connection, await active(connection), BOOK, sample=sample)
+                assert (verification.orders, verification.compared, verification.differences) == (0, 0, [])
+                assert verification.checksum == verification.expected
 
     on_database(database_url, work)
 
 
-def test_verifying_amid_writers_compares_one_moment(database_url: str) -> None:
+def test_writers_do_not_disturb_a_verification(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 20)
         worker = Worker(pool, BOOK, batch=3)
@@ -229,14 +228,14 @@ def test_verifying_amid_writers_compares_one_moment(database_url: str) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(worker.run())
             group.create_task(write())
-            seen: set[str] = set()
+            checksums: set[str] = set()
             async with pool.connection() as connection:
                 build = await active(connection)
                 async with asyncio.timeout(60):
-                    while len(seen) < 5:
-                        found = await verify(connection, build, BOOK, sample=None)
-                        assert found.differences == []
-                        seen.add(found.checksum)
+                    while len(checksums) < 5:
+                        verification = await verify(connection, build, BOOK, sample=None)
+                        assert verification.differences == []
+                        checksums.add(verification.checksum)
             verified.set()
             worker.stop()
 

@@ -1,4 +1,4 @@
-"""The declared views: sound, told apart by their definition, and the same at any moment."""
+"""The declared views are consistent, have different definitions, and do not depend on the present time."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -34,13 +34,13 @@ every_view = pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
 # ---- declarations -----------------------------------------------------------------------------------
 
 
-def test_views_have_names_and_tables_of_their_own() -> None:
+def test_every_view_has_its_own_name_and_table() -> None:
     assert list(BY_NAME.values()) == list(VIEWS)
     assert len({view.table for view in VIEWS}) == len(VIEWS)
 
 
 @every_view
-def test_columns_and_indexes_have_names_of_their_own(view: View) -> None:
+def test_no_two_columns_or_indexes_have_the_same_name(view: View) -> None:
     names = ["shop_id", view.of.id_column, *(column.name for column in view.columns)]
     assert len(set(names)) == len(names)
     indexes = ["key", *(index.name for index in view.indexes)]
@@ -48,14 +48,14 @@ def test_columns_and_indexes_have_names_of_their_own(view: View) -> None:
 
 
 @every_view
-def test_a_key_is_of_columns_that_are_there_and_never_null(view: View) -> None:
+def test_a_key_has_only_existing_columns_that_are_never_null(view: View) -> None:
     never_null = {"shop_id", view.of.id_column, *(column.name for column in view.columns if not column.optional)}
     assert {"shop_id", view.of.id_column} <= set(view.key) <= never_null
-    assert view.key[0] == view.of.id_column, "an order's rows are found by the key alone"
+    assert view.key[0] == view.of.id_column, "the key alone finds an order's rows"
 
 
 @every_view
-def test_the_tables_are_made_as_declared(database_url: str, view: View) -> None:
+def test_the_tables_have_the_declared_columns_and_indexes(database_url: str, view: View) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         async with pool.connection() as connection:
             build = await active(connection, view.name)
@@ -82,7 +82,7 @@ def test_the_tables_are_made_as_declared(database_url: str, view: View) -> None:
     on_database(database_url, work)
 
 
-def test_every_kind_and_end_of_a_deadline_has_a_lane_of_its_own() -> None:
+def test_every_kind_and_end_of_a_deadline_has_its_own_lane() -> None:
     assert sorted(LANES.values()) == list(range(len(LANES)))
 
 
@@ -98,7 +98,7 @@ def dearer() -> RuleBook:
     )
 
 
-def test_a_definition_changes_with_a_version_and_with_any_rule_and_with_nothing_else() -> None:
+def test_a_definition_changes_only_with_the_version_of_a_view_or_with_a_rule() -> None:
     now = builds.definition(VIEWS, BOOK)
     assert builds.definition(list(VIEWS), RuleBook(reversed(BOOK.sets))) == now
     others = {
@@ -112,7 +112,7 @@ def test_a_definition_changes_with_a_version_and_with_any_rule_and_with_nothing_
     assert now not in others
 
 
-def test_a_definition_names_what_it_is_of() -> None:
+def test_a_definition_names_its_views_and_their_versions() -> None:
     assert builds.definition([ORDERS, VIOLATIONS], BOOK).startswith(
         f"orders/{ORDERS.version} violations/{VIOLATIONS.version} rules/"
     )
@@ -121,8 +121,8 @@ def test_a_definition_names_what_it_is_of() -> None:
 # ---- rows -------------------------------------------------------------------------------------------
 
 
-def lives(kind: AnyKind = OF_ORDER) -> Iterator[Any]:
-    """One at every step of a life that holds every type of event, one type after another or left out."""
+def states_of(kind: AnyKind = OF_ORDER) -> Iterator[Any]:
+    """The states after each event of a history with all types of events, and of histories without one type."""
     events: Sequence[AnyEvent] = EVENTS if kind is OF_ORDER else SKU_EVENTS
     for without in (None, *events):
         history: list[Recorded[Any]] = [
@@ -134,9 +134,9 @@ def lives(kind: AnyKind = OF_ORDER) -> Iterator[Any]:
 
 
 @every_view
-def test_rows_of_any_life_fit_the_columns(database_url: str, view: View) -> None:
+def test_rows_of_any_history_fit_the_columns(database_url: str, view: View) -> None:
     applied: list[Row] = []
-    for n, state in enumerate(lives(view.of)):
+    for n, state in enumerate(states_of(view.of)):
         rows = list(view.rows(judged(state, BOOK)))
         assert all(len(row) == len(view.columns) for row in rows)
         for row in rows:
@@ -145,8 +145,10 @@ def test_rows_of_any_life_fit_the_columns(database_url: str, view: View) -> None
         applied += [(f"{n}", "260302-1", *row) for row in rows]
     assert applied
     with psycopg.connect(database_url) as connection:
-        (found,) = connection.execute("SELECT active FROM projection WHERE name = %s", (view.name,)).fetchall()
-        table = f"{view.table}_{found[0]}"
+        (active_build,) = connection.execute(
+            "SELECT active FROM projection WHERE name = %s", (view.name,)
+        ).fetchall()
+        table = f"{view.table}_{active_build[0]}"
         encoded = EncodedRows(connection, view)
         encoded.extend(applied)
         encoded.copy(connection, sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(sql.Identifier(table)))
@@ -155,23 +157,22 @@ def test_rows_of_any_life_fit_the_columns(database_url: str, view: View) -> None
 
 
 @every_view
-def test_rows_do_not_depend_on_the_moment_of_asking(view: View) -> None:
-    states = list(lives(view.of))
-    then: list[object] = []
-    for moment in ("2020-01-01", "2026-03-04 12:00", "2126-01-01"):
-        with freeze_time(moment):
-            assert clock.now().isoformat().startswith(moment[:10])
-            found = [list(view.rows(judged(state, BOOK))) for state in states]
-        then.append(found)
-    assert then[0] == then[1] == then[2]
+def test_rows_do_not_depend_on_the_present_time(view: View) -> None:
+    states = list(states_of(view.of))
+    rows_at: list[object] = []
+    for present in ("2020-01-01", "2026-03-04 12:00", "2126-01-01"):
+        with freeze_time(present):
+            assert clock.now().isoformat().startswith(present[:10])
+            rows_at.append([list(view.rows(judged(state, BOOK))) for state in states])
+    assert rows_at[0] == rows_at[1] == rows_at[2]
 
 
 def test_an_order_is_one_row_of_the_orders_view() -> None:
-    assert {len(list(ORDERS.rows(Judged.by(BOOK, order)))) for order in lives()} == {1}
+    assert {len(list(ORDERS.rows(Judged.by(BOOK, order)))) for order in states_of()} == {1}
 
 
-def test_a_list_tells_what_the_order_tells() -> None:
-    """The columns that lists sort and filter by, of an order that is locked and one that was shipped."""
+def test_the_columns_of_a_list_agree_with_the_order() -> None:
+    """These are the columns that lists sort and filter by, for a locked order and a shipped one."""
     placed, formed = (
         e.OrderPlaced((e.Line("2", "g", "绿豆糕", 1, 900), e.Line("1", "g", "月饼", 2, 100)), paid_fen=1100),
         e.GroupFormed(),

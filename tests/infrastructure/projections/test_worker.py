@@ -1,4 +1,4 @@
-"""The live worker: exactly once, whoever works and whatever is killed."""
+"""The live worker applies every event exactly once, however many workers there are and whichever is killed."""
 
 import asyncio
 
@@ -27,7 +27,7 @@ async def advance(worker: Worker, connection: WriteConnection, shop: str = SHOP)
     return await worker.advance(connection, {shop: await read_head(connection, shop)})
 
 
-def test_the_views_reach_the_head_and_equal_a_fresh_fold(database_url: str) -> None:
+def test_the_views_reach_the_head_and_equal_the_folded_log(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 30)
         await done(
@@ -62,7 +62,7 @@ _COMMANDS = st.sampled_from(
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.integers(0, 3), _COMMANDS), max_size=30), batch=st.integers(1, 7))
-def test_live_equals_rebuilt_after_any_events_in_any_batches(
+def test_the_views_equal_the_folded_log_after_any_events_in_any_batches(
     database_url: str, steps: list[tuple[int, Command]], batch: int
 ) -> None:
     shop = f"shop-{abs(hash((tuple(map(repr, steps)), batch)))}"
@@ -81,7 +81,7 @@ def test_live_equals_rebuilt_after_any_events_in_any_batches(
     on_database(database_url, work)
 
 
-def test_applied_twice_is_applied_once(database_url: str) -> None:
+def test_events_that_are_applied_twice_change_nothing(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 5)
         worker = Worker(pool, BOOK)
@@ -96,7 +96,7 @@ def test_applied_twice_is_applied_once(database_url: str) -> None:
     on_database(database_url, work)
 
 
-def test_a_log_that_cannot_be_read_holds_up_no_other_shop(database_url: str) -> None:
+def test_an_unreadable_log_stops_no_other_shop(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         for shop in ("damaged", SHOP):
             await placed_and_formed(path, 3, shop)
@@ -110,7 +110,7 @@ def test_a_log_that_cannot_be_read_holds_up_no_other_shop(database_url: str) -> 
             assert await worker.catch_up_once()
             assert await reached(connection, SHOP, "orders") == await read_head(connection, SHOP)
             assert await reached(connection, "damaged", "orders") == 0
-            assert not await worker.catch_up_once()  # it rests
+            assert not await worker.catch_up_once()  # the damaged shop is left alone for a while
             with pytest.raises(psycopg.DataError):
                 await worker.catch_up("damaged")
 
@@ -118,7 +118,7 @@ def test_a_log_that_cannot_be_read_holds_up_no_other_shop(database_url: str) -> 
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["one server", "distributed"])
-def test_many_workers_share_the_work_without_doubling_any(database_url: str, together: bool) -> None:
+def test_many_workers_share_the_work_and_apply_nothing_twice(database_url: str, together: bool) -> None:
     shops = [f"shop-{n}" for n in range(6)]
 
     async def work(pool: Pool, path: CommandPath) -> None:
@@ -137,7 +137,7 @@ def test_many_workers_share_the_work_without_doubling_any(database_url: str, tog
     on_database(database_url, work)
 
 
-def test_a_crash_before_the_commit_leaves_rows_and_checkpoint_as_they_were(
+def test_a_crash_before_the_commit_changes_neither_rows_nor_position(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
@@ -162,7 +162,7 @@ def test_a_crash_before_the_commit_leaves_rows_and_checkpoint_as_they_were(
     batch=st.integers(1, 5_000),
 )
 def test_a_batch_is_shared_fairly(lags: dict[str, int], batch: int) -> None:
-    """Nobody gets more than it needs while another goes short, and everybody gets something."""
+    """No shop gets more than it needs while another gets too few, and every shop gets something."""
     shares = share_out(lags, batch)
     size = max(batch, min(sum(lags.values()) // 2, CATCH_UP_BATCH))
     assert all(1 <= shares[shop] <= max(lags[shop], 1) for shop in lags)
@@ -173,7 +173,7 @@ def test_a_batch_is_shared_fairly(lags: dict[str, int], batch: int) -> None:
         assert max(shares.values()) <= min(short) + 1
 
 
-def test_an_idle_worker_asks_only_whether_anything_was_written(
+def test_an_idle_worker_only_checks_whether_anything_was_written(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
