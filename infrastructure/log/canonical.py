@@ -1,8 +1,8 @@
 """The bytes of an event that its leaf hash covers.
 
-Each field in the order of the ``event`` table, as its length in four bytes (big endian) and its value:
-numbers as eight bytes, times as microseconds since 1970 in eight bytes, the event id as its sixteen
-bytes, text in UTF-8. ``event_leaf_hash`` in ``0001_log.sql`` computes the same inside PostgreSQL.
+They have all fields in the order of the ``event`` table. Each field is its length in four bytes (big endian) and
+its value: a number in eight bytes, a time as microseconds since 1970 in eight bytes, the event id in sixteen bytes,
+a text in UTF-8. ``event_leaf_hash`` in ``0001_log.sql`` computes the same inside PostgreSQL.
 """
 
 import hashlib

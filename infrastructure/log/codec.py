@@ -1,9 +1,9 @@
-"""Events to stored bytes and back.
+"""Encoding events to stored bytes, and decoding them.
 
-A stored event is JSON in UTF-8 whose ``type`` is the event's class name; the name also stands in its
-own column. ``schema_version`` counts the shapes a type has had. An old shape is brought up to date by
-its upcaster, a pure function on the raw dict, one version at a time; each historic shape has a golden
-file in ``tests/infrastructure/log/golden``.
+A stored event is JSON in UTF-8. Its ``type`` is the event's class name, which is also in a column of its own.
+``schema_version`` counts the shapes that a type has had. Upcasters, pure functions on the raw dict, convert an old
+shape to the current one, one version at a time. Each historic shape has a golden file in
+``tests/infrastructure/log/golden``.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,12 +18,12 @@ from domain.sku.events import SkuEvent
 AnyEvent = OrderEvent | SkuEvent
 
 TYPES: Mapping[str, type] = {kind.__name__: kind for kind in get_args(AnyEvent)}
-"""Every type of event, by the name that is stored."""
+"""Every type of event, by its stored name."""
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
 UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
-"""(type, version) -> what makes the next version of it."""
+"""(type, version) -> the function that converts this version to the next one."""
 
 _events = msgspec.json.Decoder(AnyEvent)
 _dicts = msgspec.json.Decoder(dict[str, Any])
@@ -40,11 +40,11 @@ _DAMAGE = (
     AttributeError,
     ArithmeticError,
 )
-"""What reading damaged bytes may end in; the last ones where an upcaster meets what it does not expect."""
+"""The errors that damaged bytes may cause. The last ones come from upcasters that meet something unexpected."""
 
 
 class UnreadableEvent(Exception):
-    """A stored event that this program can't read: an unknown type, a newer schema, or damaged bytes."""
+    """An event that this program can't read: its type is unknown, its schema is newer, or its bytes are damaged."""
 
 
 def schema_version(event_type: str) -> int:
@@ -59,7 +59,7 @@ def encode_event(event: AnyEvent) -> tuple[str, int, bytes]:
 
 
 def decode_event(event_type: str, version: int, payload: bytes) -> AnyEvent:
-    """The event of a stored row; raises ``UnreadableEvent``."""
+    """The event of a stored row. Raises ``UnreadableEvent``."""
     current = schema_version(event_type) if UPCASTERS else 1
     try:
         event: AnyEvent = (
@@ -87,7 +87,7 @@ def encode_metadata(metadata: Metadata) -> bytes:
 
 
 def decode_metadata(stored: bytes) -> Metadata:
-    """The metadata of a stored row; raises ``UnreadableEvent``."""
+    """The metadata of a stored row. Raises ``UnreadableEvent``."""
     try:
         return _metadata.decode(stored)
     except _DAMAGE as error:

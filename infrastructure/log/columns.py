@@ -1,7 +1,7 @@
-"""Whole columns as query parameters: PostgreSQL's binary arrays, made in one go.
+"""Whole columns as query parameters: PostgreSQL's binary arrays, made in one step.
 
-A batch travels to the server as one array a column. The driver's own list adapter looks at every element
-anew; a column is of one type, without nulls, so it needs not be asked.
+A batch goes to the server as one array for each column. The driver's own list adapter determines the type of every
+element. Here a column has one type and no nulls, so this work is saved.
 """
 
 import struct
@@ -23,7 +23,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Column:
-    """One parameter that is an array. Subclasses say of what, by the oids of the element and of its array."""
+    """A parameter that is an array. Subclasses give the oids of the elements' type and of the array's type."""
 
     element: ClassVar[int]
     array: ClassVar[int]
@@ -92,7 +92,7 @@ class Times(_Numbers):
 
 
 class _ColumnDumper(Dumper):
-    """Knows the type of its columns, but is not registered for it: other values of that type have their own."""
+    """Has the oid of its column's type. It is registered for the column's class only, not for the type."""
 
     format = pq.Format.BINARY
 
@@ -105,9 +105,9 @@ class _ColumnDumper(Dumper):
 
 
 class TextListDumper(Dumper):
-    """Lists of texts to ``text[]``, for a COPY of many short lists of the same few texts.
+    """Dumps lists of texts as ``text[]``. It is quick for a COPY of many short lists of the same few texts.
 
-    To be registered where it is needed: ``adapters.register_dumper(None, TextListDumper)``.
+    Register it where it is needed: ``adapters.register_dumper(None, TextListDumper)``.
     """
 
     format = pq.Format.BINARY

@@ -1,7 +1,7 @@
-"""Whole histories of many streams, as quickly as they can be read: what a rebuild folds.
+"""Reading whole histories of many streams as quickly as possible, for rebuilds and replays.
 
-The server joins a stream's events to one row, so that its payloads are decoded in one go. Each event is
-checked as ``codec.decode_event`` checks it; a history that is not plainly right is left to that.
+The server joins the events of a stream to one row, so that all payloads are decoded in one call. Every event gets
+the same checks as in ``codec.decode_event``. A history that fails any check is left to that function.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,23 +19,23 @@ from infrastructure.log.codec import TYPES, UPCASTERS, AnyEvent
 from infrastructure.log.columns import Bigints, Texts
 from infrastructure.log.streams import KINDS, AnyKind, patterns
 
-_PLACED = "array_agg(e.position ORDER BY e.version)"
-_LEARNED = "array_agg(e.recorded_at ORDER BY e.version)"
+_POSITIONS = "array_agg(e.position ORDER BY e.version)"
+_RECORDED_AT = "array_agg(e.recorded_at ORDER BY e.version)"
 
-# Versions are unique in a stream: if the largest is their count and none is less than 1, all are there.
+# Versions are unique in a stream. If the largest is their count and none is less than 1, none is missing.
 _WHOLE = """
     bool_and(e.schema_version = 1 AND e.version > 0) AND max(e.version) = count(*),
-    {placed}, string_agg(e.type, ',' ORDER BY e.version),
-    array_agg(e.occurred_at ORDER BY e.version), {learned},
+    {positions}, string_agg(e.type, ',' ORDER BY e.version),
+    array_agg(e.occurred_at ORDER BY e.version), {recorded_at},
     string_agg(e.payload, ','::bytea ORDER BY e.version), string_agg(e.metadata, ','::bytea ORDER BY e.version)
 """
 
-# A bound is compared as the index is sorted, whatever the database's collation. The sum keeps the planner from
-# walking a shop by position.
+# A bound is compared in the order of the index, whatever the database's collation is. Without the sum, the planner
+# may read a whole shop by position.
 _RANGE = f"""
 SELECT w.shop_id, h.* FROM unnest(%(shop_ids)b, %(up_to)b) AS w(shop_id, up_to)
 CROSS JOIN LATERAL (
-    SELECT e.stream, {_WHOLE.format(placed="{placed}", learned="{learned}")} FROM event e
+    SELECT e.stream, {_WHOLE.format(positions="{positions}", recorded_at="{recorded_at}")} FROM event e
     WHERE e.shop_id = w.shop_id AND e.position + 0 <= w.up_to AND e.stream LIKE ANY (%(patterns)b) {{bounds}}
     GROUP BY e.stream
 ) h
@@ -44,14 +44,14 @@ CROSS JOIN LATERAL (
 _STREAMS = f"""
 SELECT w.shop_id, w.stream, h.* FROM unnest(%b, %b, %b) AS w(shop_id, stream, up_to)
 CROSS JOIN LATERAL (
-    SELECT {_WHOLE.format(placed=_PLACED, learned=_LEARNED)} FROM event e
+    SELECT {_WHOLE.format(positions=_POSITIONS, recorded_at=_RECORDED_AT)} FROM event e
     WHERE e.shop_id = w.shop_id AND e.stream = w.stream AND e.position + 0 <= w.up_to
     HAVING count(*) > 0
 ) h
 """
 
 _SAMPLES = 20
-"""Streams looked at for each range of a shop, to cut it into ranges of like size."""
+"""How many streams are sampled for each range of a shop, to get ranges of similar size."""
 
 _BOUNDS = """
 SELECT DISTINCT min(stream) FROM (
@@ -66,7 +66,7 @@ _metadata = msgspec.json.Decoder(list[Metadata]).decode
 
 
 class Whole(NamedTuple):
-    """A stream's history; ``None`` where it has to be read event by event to learn what is wrong with it."""
+    """A stream's history; ``None`` if it must be read event by event to see what is wrong with it."""
 
     shop_id: str
     stream: str
@@ -74,7 +74,7 @@ class Whole(NamedTuple):
 
 
 class Range(NamedTuple):
-    """The streams of a shop from ``since`` on and before ``until``, where given: about so many events."""
+    """The streams of a shop from ``since`` on and before ``until``, if given, with about so many events."""
 
     since: str | None
     until: str | None
@@ -84,7 +84,7 @@ class Range(NamedTuple):
 async def cut(
     connection: ReadConnection, shop_id: str, up_to: int, each: int, kinds: Sequence[AnyKind] = KINDS
 ) -> list[Range]:
-    """A shop's log up to a position in ranges of about ``each`` events, in the order of streams."""
+    """Divide a shop's log up to a position into ranges of about ``each`` events, in the order of streams."""
     parts = max(-(-up_to // each), 1)
     bounds: list[str] = []
     if parts > 1:
@@ -106,16 +106,16 @@ def read_range(
     until: str | None = None,
     kinds: Sequence[AnyKind] = KINDS,
     *,
-    learned: bool = True,
-    placed: bool = True,
+    with_recorded_at: bool = True,
+    with_position: bool = True,
 ) -> Iterator[Whole]:
-    """The orders and SKUs of some shops, each up to a position; ``since`` and before ``until``, where given.
+    """The streams of some shops, each up to a position, from ``since`` on and before ``until``, if given.
 
-    ``kinds`` leaves out the others. Without ``learned`` it is not read when each event was recorded, which takes
-    a tenth of the time and no fold asks for: ``recorded_at`` is then the moment it occurred. Without ``placed``
-    neither that nor where in the log each stands is read, which no rule asks for: its position is its version.
+    Only streams of these ``kinds`` are read. Without ``with_recorded_at`` that column is not read, which saves a
+    tenth of the time; ``recorded_at`` is then ``occurred_at``. No fold needs it. Without ``with_position`` neither
+    it nor the position is read, which no rule needs; the position is then the version.
 
-    Whoever needs this has nothing else to do meanwhile: it waits in C, which costs less than an event loop.
+    This is not async, because the caller has nothing else to do, and waiting in C costs less than an event loop.
     """
     bounds = " ".join(
         condition
@@ -126,8 +126,8 @@ def read_range(
     cursor.execute(
         _RANGE.format(
             bounds=bounds,
-            placed=_PLACED if placed else "NULL::bigint[]",
-            learned=_LEARNED if learned and placed else "NULL::timestamptz[]",
+            positions=_POSITIONS if with_position else "NULL::bigint[]",
+            recorded_at=_RECORDED_AT if with_recorded_at and with_position else "NULL::timestamptz[]",
         ),
         {
             "shop_ids": Texts(list(up_to)),
@@ -137,14 +137,14 @@ def read_range(
             "until": until,
         },
     )
-    for shop_id, stream, *rest in cursor:  # one after another: memory that is at hand serves again
+    for shop_id, stream, *rest in cursor:  # row by row, so that the same memory is used again
         yield Whole(shop_id, stream, _history(*rest))
 
 
 async def read_streams(
     connection: ReadConnection, streams: Sequence[tuple[str, str]], up_to: Mapping[str, int]
 ) -> list[Whole]:
-    """These streams, each a shop and a name, as far as its shop's position; without those that have no events."""
+    """These streams, each a shop and a name, up to their shop's position. Streams without events are left out."""
     cursor = connection.cursor(binary=True)
     await cursor.execute(
         _STREAMS,
@@ -166,7 +166,7 @@ def _history(
     payloads: bytes,
     metadata: bytes,
 ) -> list[Recorded[Any]] | None:
-    """``is_plain`` says that no version is missing and no schema but the first occurs."""
+    """``is_plain``: no version is missing, and all events have the first schema."""
     if not is_plain or UPCASTERS:
         return None
     versions = range(1, len(occurred_at) + 1)
@@ -184,7 +184,7 @@ def _history(
 
 @lru_cache(maxsize=10_000)
 def _origins(metadata: bytes) -> tuple[Metadata, ...]:
-    """Most orders come through the same few doors."""
+    """Cached, because most orders have the same few sequences of metadata."""
     return tuple(_metadata(b"[" + metadata + b"]"))
 
 

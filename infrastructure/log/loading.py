@@ -1,4 +1,4 @@
-"""An order's history with those of the SKUs it was applied for, on which its ``delist_sku`` depends."""
+"""An order's history with those of the SKUs in its stockout applications. Its ``delist_sku`` depends on them."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -16,34 +16,35 @@ from infrastructure.log.streams import OF_ORDER, OF_SKU
 
 
 class OrderHistory(NamedTuple):
-    """What happened to an order, and to the SKUs it was applied for."""
+    """The history of an order, and those of the SKUs in its stockout applications, by SKU."""
 
     order: list[Recorded[OrderEvent]]
     skus: Mapping[str, Sequence[Recorded[SkuEvent]]]
 
     def skus_at(self, viewpoint: Viewpoint) -> Mapping[str, Sku]:
-        """The SKUs as they stood."""
+        """The SKUs as seen from a viewpoint."""
         return {sku_id: fold_sku(sku_id, visible(history, viewpoint)) for sku_id, history in self.skus.items()}
 
 
 async def read_orders(connection: ReadConnection, shop_id: str, numbers: Sequence[str]) -> dict[str, OrderHistory]:
-    """These orders of a shop, by number; one that is not there has an empty history."""
-    found = await read_histories(connection, [(shop_id, OF_ORDER.stream(number)) for number in numbers])
+    """These orders of a shop, by number. A missing order has an empty history."""
+    by_stream = await read_histories(connection, [(shop_id, OF_ORDER.stream(number)) for number in numbers])
     histories: dict[str, list[Recorded[OrderEvent]]] = {
-        OF_ORDER.id_of(stream): history for (_, stream), history in found.items()
+        OF_ORDER.id_of(stream): history for (_, stream), history in by_stream.items()
     }
-    about: dict[str, list[str]] = {}
+    applied_for: dict[str, list[str]] = {}
     for number, history in histories.items():
         if any(isinstance(recorded.event, StockoutRequested) for recorded in history):
             order = fold(number, history)
-            about[number] = list(
+            applied_for[number] = list(
                 dict.fromkeys(sku_id for review in order.reviews for sku_id in order.applied_for(review))
             )
-    streams = {(shop_id, OF_SKU.stream(sku_id)) for names in about.values() for sku_id in names}
-    told = await read_histories(connection, streams) if streams else {}
+    streams = {(shop_id, OF_SKU.stream(sku_id)) for names in applied_for.values() for sku_id in names}
+    sku_histories = await read_histories(connection, streams) if streams else {}
     return {
         number: OrderHistory(
-            history, {sku_id: told[shop_id, OF_SKU.stream(sku_id)] for sku_id in about.get(number, ())}
+            history,
+            {sku_id: sku_histories[shop_id, OF_SKU.stream(sku_id)] for sku_id in applied_for.get(number, ())},
         )
         for number, history in histories.items()
     }

@@ -1,8 +1,8 @@
-"""The per-shop event log: append batches, read streams, read the feed.
+"""The event log of each shop: append batches, read streams, read the feed.
 
-A shop's events stand in gapless positions, given out under that shop's lock, so a reader that has seen
-position n has seen everything up to n. Appending takes a list of streams with the version each is
-expected to have and answers for each of them; a conflict on one does not stop the others.
+A shop's events have gapless positions, which are assigned under that shop's lock. So a reader that has read
+position n has read everything up to n. An append call has several streams, each with its expected version, and
+returns an outcome for each. A conflict on one stream does not stop the others.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ from infrastructure.log.streams import ORDER as ORDER
 
 
 class NewEvent(NamedTuple):
-    """An event to append, as it will be stored."""
+    """An event to append, encoded for storage."""
 
     event_id: UUID
     type: str
@@ -44,10 +44,10 @@ class Append(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """What became of an ``Append``.
+    """The outcome of an ``Append``.
 
-    When accepted, ``version`` and ``position`` are those of its last event; when not, ``version`` is
-    what the stream really has. ``recorded_at`` is the time the log gave the batch.
+    If accepted, ``version`` and ``position`` are those of its last event. If not, ``version`` is the version that
+    the stream really has. ``recorded_at`` is the time that the log gave to the batch.
     """
 
     accepted: bool
@@ -83,7 +83,7 @@ APPEND_TOGETHER = "SELECT * FROM append_events_together(%b, %b, %b, %b, %b, %b, 
 _COLUMNS = """position, stream, version, event_id, type, schema_version,
     occurred_at, recorded_at, payload, metadata, leaf_hash"""
 
-# The sum keeps the planner from walking a whole shop by position, which it may choose while the table is young.
+# Without the sum, the planner may read a whole shop by position while the table is new.
 _HISTORIES = """
 SELECT w.n, e.position, e.version, e.type, e.schema_version, e.occurred_at, e.recorded_at, e.payload, e.metadata
 FROM unnest(%b::text[], %b::text[], %b::bigint[]) WITH ORDINALITY AS w(shop_id, stream, up_to, n)
@@ -94,7 +94,7 @@ CROSS JOIN LATERAL (
 ) e
 """
 
-# A join, because the planner takes a constant shop that it has no statistics of for an empty one.
+# A join, because the planner assumes that a constant shop without statistics is empty.
 _STREAM = f"""
 SELECT {_COLUMNS} FROM unnest(%s::text[], %s::text[]) AS w(shop_id, stream) JOIN event USING (shop_id, stream)
 ORDER BY version
@@ -109,18 +109,18 @@ ORDER BY position LIMIT %(limit)s
 
 _LAST_POSITION = 2**62
 
-FEED_STRETCH = 20_000
-"""How many positions one reading of the feed searches at most."""
+FEED_WINDOW = 20_000
+"""One call of ``read_feed`` searches at most so many positions."""
 
 
 def new_event(event: AnyEvent, occurred_at: datetime, metadata: Metadata) -> NewEvent:
-    """A domain event ready to be appended."""
+    """Encode a domain event for appending."""
     name, version, payload = encode_event(event)
     return NewEvent(uuid4(), name, version, occurred_at, payload, encode_metadata(metadata))
 
 
 def append_parameters(shop_id: str, recorded_at: datetime, appends: Sequence[Append]) -> tuple[object, ...]:
-    """The arguments of ``APPEND``; streams must be distinct."""
+    """The arguments of ``APPEND``. Streams must be distinct."""
     return (
         shop_id,
         recorded_at,
@@ -131,7 +131,7 @@ def append_parameters(shop_id: str, recorded_at: datetime, appends: Sequence[App
 
 
 def parameters_together(recorded_at: datetime, appends: Sequence[tuple[str, Append]]) -> tuple[object, ...]:
-    """The arguments of ``APPEND_TOGETHER``; pairs of shop and stream must be distinct."""
+    """The arguments of ``APPEND_TOGETHER``. Pairs of shop and stream must be distinct."""
     return (
         recorded_at,
         Texts([shop_id for shop_id, _ in appends]),
@@ -164,12 +164,12 @@ async def append(
 ) -> dict[str, list[Appended]]:
     """Append to several shops' logs, in one round trip and in shop order.
 
-    The answer has an ``Appended`` for each ``Append``, in the same order. Shops are locked in order of
-    their ids, so transactions over the same shops wait for each other and never deadlock.
+    Returns an ``Appended`` for each ``Append``, in the same order. Shops are locked in the order of their ids, so
+    transactions over the same shops wait for each other and never deadlock.
 
-    ``together`` takes all shops in one statement, which commits by itself unless the caller opened a
-    transaction. Where the tables are distributed by ``shop_id`` a statement may concern one shop only;
-    without ``together`` there is one for each, pipelined, in the caller's transaction or one of their own.
+    With ``together``, one statement appends to all shops. It commits by itself unless the caller opened a
+    transaction. Where the tables are distributed by ``shop_id``, a statement may concern only one shop. Without
+    ``together`` there is a statement for each shop; they are pipelined, in the caller's transaction or a new one.
     """
     if len(shops) == 1:
         ((shop_id, appends),) = shops.items()
@@ -203,7 +203,8 @@ async def is_distributed(connection: ReadConnection) -> bool:
 
 
 Histories = dict[tuple[str, str], list[Recorded[Any]]]
-"""By shop and stream, in version order; empty where there is none. The stream's name says what events it holds."""
+"""Histories by shop and stream, in version order, empty for unknown streams. The stream's name says which type of
+events it has."""
 
 
 async def read_histories(
@@ -214,9 +215,8 @@ async def read_histories(
 ) -> Histories:
     """The histories of (shop, stream) pairs in one query.
 
-    ``up_to`` gives for a shop the last position that may be seen. An event that can't be read raises
-    ``UnreadableEvent``; with ``unreadable`` its position and what is wrong with it are put there instead,
-    and the history ends before it.
+    ``up_to`` has the last position to read of each shop. An event that can't be read raises ``UnreadableEvent``.
+    With ``unreadable``, the event's position and the error are put there instead, and the history ends before it.
     """
     return await (await ask_histories(connection, streams, up_to, unreadable))()
 
@@ -227,18 +227,21 @@ async def ask_histories(
     up_to: Mapping[str, int] | None = None,
     unreadable: dict[tuple[str, str], tuple[int, str]] | None = None,
 ) -> Callable[[], Awaitable[Histories]]:
-    """Ask as ``read_histories`` does and return what gets the answer: a pipeline carries several questions."""
-    wanted = list(dict.fromkeys(streams))
+    """Send the query of ``read_histories``. The returned function reads the result.
+
+    So one pipeline can carry several queries.
+    """
+    pairs = list(dict.fromkeys(streams))
     parameters = (
-        Texts([shop for shop, _ in wanted]),
-        Texts([stream for _, stream in wanted]),
-        Bigints([(up_to or {}).get(shop, _LAST_POSITION) for shop, _ in wanted]),
+        Texts([shop for shop, _ in pairs]),
+        Texts([stream for _, stream in pairs]),
+        Bigints([(up_to or {}).get(shop, _LAST_POSITION) for shop, _ in pairs]),
     )
     cursor = connection.cursor(binary=True)
     await cursor.execute(_HISTORIES, parameters)
 
-    async def answer() -> Histories:
-        histories: Histories = {pair: [] for pair in wanted}
+    async def read_result() -> Histories:
+        histories: Histories = {pair: [] for pair in pairs}
         for (
             n,
             position,
@@ -250,7 +253,7 @@ async def ask_histories(
             payload,
             metadata,
         ) in await cursor.fetchall():
-            pair = wanted[n - 1]
+            pair = pairs[n - 1]
             if unreadable and pair in unreadable:
                 continue
             try:
@@ -263,11 +266,11 @@ async def ask_histories(
             histories[pair].append(Recorded(event, version, position, occurred_at, recorded_at, origin))
         return histories
 
-    return answer
+    return read_result
 
 
 async def read_stream(connection: ReadConnection, shop_id: str, stream: str) -> list[StoredEvent]:
-    """One stream as it is stored, in version order."""
+    """The stored events of one stream, in version order."""
     cursor = connection.cursor(binary=True)
     await cursor.execute(_STREAM, (Texts([shop_id]), Texts([stream])))
     return [StoredEvent(*row) for row in await cursor.fetchall()]
@@ -280,14 +283,14 @@ async def read_feed(
     limit: int,
     types: Sequence[str] | None = None,
 ) -> tuple[list[StoredEvent], int, bool]:
-    """The shop's next events after a position, of some types or of all, in the order they were recorded.
+    """The shop's next events after a position, of these types or of all, in the order of recording.
 
-    Also the position up to which the log has now been searched, which is where to go on, and whether
-    there is more. One call searches a bounded stretch of the log, so looking for a rare type may take
-    several that find nothing.
+    Also returns the position up to which the log was searched, from which the next call continues, and whether
+    there is more. One call searches at most ``FEED_WINDOW`` positions. So a search for a rare type may take several
+    calls that return no events.
     """
     head = await read_head(connection, shop_id)
-    until = min(after + FEED_STRETCH, head)
+    until = min(after + FEED_WINDOW, head)
     cursor = connection.cursor(binary=True)
     await cursor.execute(
         _FEED,
@@ -299,20 +302,20 @@ async def read_feed(
             "types": list(types) if types else None,
         },
     )
-    found = [StoredEvent(*row) for row in await cursor.fetchall()]
-    searched = found[-1].position if len(found) == limit else max(after, until)
-    return found, searched, searched < head
+    events = [StoredEvent(*row) for row in await cursor.fetchall()]
+    searched = events[-1].position if len(events) == limit else max(after, until)
+    return events, searched, searched < head
 
 
 async def read_head(connection: ReadConnection, shop_id: str) -> int:
-    """The last position of a shop's log, 0 for a shop never heard of."""
+    """The last position of a shop's log, 0 for an unknown shop."""
     cursor = await connection.execute("SELECT position FROM shop_log WHERE shop_id = %s", (shop_id,))
     row = await cursor.fetchone()
     return row[0] if row else 0
 
 
 def recorded(stored: StoredEvent) -> Recorded[Any]:
-    """A stored event as the domain knows it; raises ``UnreadableEvent``."""
+    """A stored event in the domain's form. Raises ``UnreadableEvent``."""
     return Recorded(
         decode_event(stored.type, stored.schema_version, stored.payload),
         stored.version,
@@ -330,9 +333,9 @@ async def read_heads(connection: ReadConnection) -> dict[str, int]:
 
 
 async def positions_known_at(connection: ReadConnection, heads: Mapping[str, int], at: datetime) -> dict[str, int]:
-    """The last position that each log had at a moment, 0 where it had none.
+    """The last position that each log had at a time, 0 if it had none.
 
-    ``recorded_at`` never decreases within a shop, so all shops are searched by halves, together.
+    ``recorded_at`` never decreases within a shop, so this is a binary search, for all shops together.
     """
     low = dict.fromkeys(heads, 0)
     high = dict(heads)

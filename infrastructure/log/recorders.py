@@ -1,14 +1,14 @@
-"""A shop's log at the seams of the ``eventsourcing`` library.
+"""A shop's log behind the interfaces of the ``eventsourcing`` library.
 
-The library's applications, projections and its own test suites can work on a shop's log through these
-recorders. They append through ``append_events`` like everything else; the library's way of inserting,
-which locks a whole table or lets readers skip events, is not used.
+With these recorders the library's applications, projections and test suites can work on a shop's log. The recorders
+append through ``append_events`` like everything else. The library's own way of inserting locks a whole table or
+lets readers skip events, so it is not used.
 
-An originator's id is the name of its stream: a ``str`` as it stands, so orders are found as
-``order:<order_sn>``, a ``UUID`` with ``uuid:`` before it. ``topic`` is the type, ``state`` the payload.
+An originator's id is the name of its stream. A ``str`` is the name itself, such as ``order:<order_sn>``; a ``UUID``
+gets the prefix ``uuid:``. ``topic`` is the type, ``state`` the payload.
 
-The library's ``Application`` and ``Repository`` open an order's history with ``ShopOrderRecorder``,
-``OrderMapper`` and ``project_order``.
+The library's ``Application`` and ``Repository`` read an order's history with ``ShopOrderRecorder``, ``OrderMapper``
+and ``project_order``.
 """
 
 from collections import deque
@@ -53,7 +53,7 @@ from infrastructure.runtime import clock
 RecorderPool = ConnectionPool[Connection[TupleRow]]
 
 MAX_TOGETHER = 512
-"""How many insertions of different threads go into one transaction at most."""
+"""At most so many insertions of different threads go into one transaction."""
 
 SUBSCRIPTION_BATCH = 500
 SUBSCRIPTION_POLL_SECONDS = 0.1
@@ -93,11 +93,11 @@ _ERRORS: Sequence[tuple[type[psycopg.Error], type[persistence.PersistenceError]]
     (psycopg.DatabaseError, persistence.DatabaseError),
     (psycopg.Error, persistence.PersistenceError),
 )
-"""The driver's errors and what the library calls them; the first that fits."""
+"""The driver's errors and the library's. The first match counts."""
 
 
 class _ShopRecorder:
-    """What the recorders of one shop share: its id, its connections, and the library's errors."""
+    """The base of a shop's recorders: its id, its connections, and the translation of errors."""
 
     def __init__(self, pool: RecorderPool, shop_id: str) -> None:
         self._pool = pool
@@ -106,12 +106,12 @@ class _ShopRecorder:
         self._leading = Lock()
 
     @contextmanager
-    def _connection(self, *, in_one_go: bool = False) -> Iterator[Connection[TupleRow]]:
-        """A connection in a transaction; ``in_one_go`` sends it all at once, and results are there at the end."""
+    def _connection(self, *, pipelined: bool = False) -> Iterator[Connection[TupleRow]]:
+        """A connection in a transaction. If ``pipelined``, all is sent together; results exist only at the end."""
         try:
             with (
                 self._pool.connection() as connection,
-                connection.pipeline() if in_one_go else nullcontext(),
+                connection.pipeline() if pipelined else nullcontext(),
                 connection.transaction(),
             ):
                 yield connection
@@ -120,10 +120,10 @@ class _ShopRecorder:
             raise name(error) from error
 
     def _insert(self, stored_events: Sequence[StoredEvent]) -> list[int]:
-        """Append in a transaction of its own, shared with other threads that insert at the same moment.
+        """Append in a new transaction, which other threads that insert at the same time share.
 
-        Whoever finds the way free goes ahead with all that waits; the others find theirs done. Only calls
-        for one stream are shared, because those for several are all or nothing.
+        The first thread to get the lock appends all waiting insertions. The others then see that theirs are done.
+        Only calls for a single stream share a transaction, because a call for several streams is all or nothing.
         """
         calls = list(_calls(stored_events))
         if len(calls) != 1 or len(calls[0]) != 1:
@@ -146,14 +146,14 @@ class _ShopRecorder:
             together[insertion.append.stream] = insertion
         appends = [insertion.append for insertion in together.values()]
         try:
-            with self._connection(in_one_go=True) as connection:
+            with self._connection(pipelined=True) as connection:
                 cursor = connection.execute(APPEND, append_parameters(self.shop_id, clock.now(), appends))
             outcomes = cursor.fetchall()
         except BaseException as error:
-            told = error if isinstance(error, Exception) else persistence.OperationalError("interrupted")
+            failure = error if isinstance(error, Exception) else persistence.OperationalError("interrupted")
             for insertion in together.values():
-                insertion.result = told
-            if told is not error:
+                insertion.result = failure
+            if failure is not error:
                 raise
             return
         for insertion, (accepted, version, position, _) in zip(together.values(), outcomes, strict=True):
@@ -165,7 +165,7 @@ class _ShopRecorder:
             )
 
     def _append(self, connection: Connection[TupleRow], stored_events: Sequence[StoredEvent]) -> list[int]:
-        """All or nothing, over all originators; the positions, which follow the order of the events."""
+        """Append the events of all originators, or none. Returns their positions, in the order of the events."""
         now = clock.now()
         positions: list[int] = []
         for call in _calls(stored_events):
@@ -179,9 +179,9 @@ class _ShopRecorder:
 
 
 def _calls(stored_events: Iterable[StoredEvent]) -> Iterator[dict[str, list[StoredEvent]]]:
-    """The events by stream, in as many calls as it takes for each to stand where it was given.
+    """Group the events by stream, in as many calls as the given order of the events needs.
 
-    One call places a stream's events side by side, so a stream that comes back begins the next call.
+    One call puts the events of a stream next to each other. So a stream that comes again begins the next call.
     """
     call: dict[str, list[StoredEvent]] = {}
     last = None
@@ -197,7 +197,7 @@ def _calls(stored_events: Iterable[StoredEvent]) -> Iterator[dict[str, list[Stor
 
 
 class _Insertion:
-    """What a thread wants appended, and what became of it: positions, or an error."""
+    """The events that a thread appends, and the result: positions, or an error."""
 
     def __init__(self, append: Append) -> None:
         self.append = append
@@ -219,7 +219,7 @@ class ShopAggregateRecorder(_ShopRecorder, AggregateRecorder):
     """Inserts and selects the events of originators."""
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
-        """Raises ``IntegrityError``, with nothing inserted, when any version is taken."""
+        """Raises ``IntegrityError`` and inserts nothing if any version exists already."""
         self._insert(stored_events)
         return None
 
@@ -254,7 +254,7 @@ class ShopApplicationRecorder(ShopAggregateRecorder, ApplicationRecorder):
     """The shop's log as an application sequence: notification ids are its gapless positions."""
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
-        """The positions of the events; raises ``IntegrityError`` with nothing inserted."""
+        """Returns the positions of the events. Raises ``IntegrityError`` and inserts nothing."""
         return self._insert(stored_events)
 
     def select_notifications(
@@ -299,7 +299,7 @@ class ShopApplicationRecorder(ShopAggregateRecorder, ApplicationRecorder):
 
 
 class ShopSubscription(Subscription[ApplicationRecorder]):
-    """Every event behind a position, then every new one, until stopped; by polling, so it can't oversleep."""
+    """Every event after a position, and then every new one, until ``stop``. It polls, so it can't miss a signal."""
 
     def __init__(self, recorder: ApplicationRecorder, gt: int | None, topics: Sequence[str]) -> None:
         super().__init__(recorder=recorder, gt=gt, topics=topics)
@@ -319,19 +319,19 @@ class ShopSubscription(Subscription[ApplicationRecorder]):
             if head <= self._after:
                 self._stopped.wait(SUBSCRIPTION_POLL_SECONDS)
                 continue
-            found = self._recorder.select_notifications(
+            notifications = self._recorder.select_notifications(
                 self._after, SUBSCRIPTION_BATCH, head, self._topics, inclusive_of_start=False
             )
-            self._ready.extend(found)
-            self._after = found[-1].id if len(found) == SUBSCRIPTION_BATCH else head
+            self._ready.extend(notifications)
+            self._after = notifications[-1].id if len(notifications) == SUBSCRIPTION_BATCH else head
         raise StopIteration
 
 
 class ShopTrackingRecorder(_ShopRecorder, TrackingRecorder):
-    """How far readers of other sequences have come, kept beside the shop's own checkpoints."""
+    """The positions of readers in other sequences. They are stored with those of the shop's own readers."""
 
     def insert_tracking(self, tracking: Tracking) -> None:
-        """Raises ``IntegrityError`` unless it moves forward."""
+        """Raises ``IntegrityError`` unless the position increases."""
         with self._connection() as connection:
             self._track(connection, tracking)
 
@@ -353,7 +353,7 @@ class ShopTrackingRecorder(_ShopRecorder, TrackingRecorder):
 
 
 class ShopProcessRecorder(ShopTrackingRecorder, ShopApplicationRecorder, ProcessRecorder):
-    """Events and the tracking of what they were made from, in one transaction."""
+    """Inserts events and the position that they were made from, in one transaction."""
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
         tracking: Tracking | None = kwargs.get("tracking")
@@ -365,7 +365,7 @@ class ShopProcessRecorder(ShopTrackingRecorder, ShopApplicationRecorder, Process
 
 @dataclass(frozen=True)
 class LoggedEvent(StoredEvent):
-    """A stored event with its envelope, without which an order can't be folded."""
+    """A stored event with its envelope. Folding an order needs the envelope."""
 
     position: int
     schema_version: int
@@ -375,7 +375,7 @@ class LoggedEvent(StoredEvent):
 
 
 class ShopOrderRecorder(ShopApplicationRecorder):
-    """The shop's log for reading its orders: selects events with their envelopes."""
+    """Selects a shop's events with their envelopes, to read its orders."""
 
     def select_events(
         self,
@@ -390,7 +390,7 @@ class ShopOrderRecorder(ShopApplicationRecorder):
 
 
 class OrderRecorded(msgspec.Struct, frozen=True):
-    """An order's event as the library's event store hands it out."""
+    """An order's event in the form that the library's event store returns."""
 
     originator_id: str
     recorded: Recorded[Any]
@@ -401,7 +401,7 @@ class OrderRecorded(msgspec.Struct, frozen=True):
 
 
 class OrderMapper(Mapper[str]):
-    """Reads an order's events. Orders are written by commands and observations alone, so it maps none back."""
+    """Decodes an order's events. It encodes none, because only commands and observations change orders."""
 
     def __init__(self) -> None:
         super().__init__(JSONTranscoder())
@@ -429,7 +429,7 @@ class OrderMapper(Mapper[str]):
 
 
 class FoldedOrder(msgspec.Struct, frozen=True):
-    """An order as the library's repository takes it: with the id of its stream."""
+    """An order in the form that the library's repository needs: with the id of its stream."""
 
     id: str
     order: Order
@@ -440,7 +440,7 @@ class FoldedOrder(msgspec.Struct, frozen=True):
 
 
 def project_order(folded: FoldedOrder | None, events: Iterable[OrderRecorded]) -> FoldedOrder | None:
-    """The ``projector_func`` of orders: our own ``evolve``, from the beginning or from where it was left."""
+    """The ``projector_func`` of orders: our own ``evolve``, from the beginning or from an earlier state."""
     for event in events:
         order = folded.order if folded else Order(event.originator_id.removeprefix(ORDER))
         folded = FoldedOrder(event.originator_id, evolve(order, event.recorded))
@@ -448,7 +448,7 @@ def project_order(folded: FoldedOrder | None, events: Iterable[OrderRecorded]) -
 
 
 def _stream(originator_id: UUID | str) -> str:
-    """Raises ``ValueError`` for a ``str`` that reads like the stream of a ``UUID``."""
+    """Raises ``ValueError`` for a ``str`` that looks like the stream of a ``UUID``."""
     if isinstance(originator_id, UUID):
         return f"{_UUID}{originator_id}"
     if originator_id.startswith(_UUID):

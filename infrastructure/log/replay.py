@@ -266,7 +266,7 @@ def _orders(
     suspects = []
     heads = {stretch.shop_id: stretch.up_to}
     since, until = stretch.range.since, stretch.range.until
-    for _, stream, history in read_range(connection, heads, since, until, [OF_ORDER], placed=False):
+    for _, stream, history in read_range(connection, heads, since, until, [OF_ORDER], with_position=False):
         if history is None:
             suspects.append((stretch.shop_id, stream))
             continue

@@ -122,7 +122,7 @@ def work_once(connection: Connection[TupleRow], url: str, build: Build, book: Ru
         rows = {view: EncodedRows(connection, view) for view in build.declared}
         applied = Applied(rows, book)
         suspects = []
-        for shop_id, stream, history in read_range(connection, heads, since, until, learned=False):
+        for shop_id, stream, history in read_range(connection, heads, since, until, with_recorded_at=False):
             try:
                 if history is not None and (shop_id, stream) not in discarded:
                     kind = kind_of(stream)

@@ -100,12 +100,12 @@ def test_every_golden_file_is_still_readable() -> None:
         ("OrderPaid", 1, b""),
     ],
 )
-def test_what_can_not_be_read_is_said_and_not_guessed(kind: str, version: int, payload: bytes) -> None:
+def test_unreadable_events_raise_an_error(kind: str, version: int, payload: bytes) -> None:
     with pytest.raises(UnreadableEvent, match=kind):
         decode_event(kind, version, payload)
 
 
-def test_an_old_shape_is_brought_up_to_date_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_shape_is_upcast_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     def in_fen(old: dict[str, Any]) -> dict[str, Any]:
         return {"type": "OrderPaid", "paid": old["yuan"] * 100}
 
@@ -124,7 +124,9 @@ def test_an_old_shape_is_brought_up_to_date_step_by_step(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"{}", b'{"yuan":null}', b'{"yuan":"\xff"}', b'{"yuan":1'])
-def test_damage_that_an_upcaster_meets_is_said_as_well(monkeypatch: pytest.MonkeyPatch, payload: bytes) -> None:
+def test_an_upcaster_that_meets_damage_raises_the_same_error(
+    monkeypatch: pytest.MonkeyPatch, payload: bytes
+) -> None:
     def in_fen(old: dict[str, Any]) -> dict[str, Any]:
         return {"type": "OrderPaid", "paid_fen": old["yuan"] * 100}
 
@@ -142,7 +144,7 @@ def test_an_upcaster_that_changes_nothing_loses_nothing(
     assert decode_event(name, version, payload) == event
 
 
-def test_metadata_is_stored_small_and_read_whole() -> None:
+def test_metadata_is_stored_without_defaults_and_read_completely() -> None:
     assert encode_metadata(Metadata()) == b"{}"
     assert decode_metadata(b"{}") == Metadata()
     full = Metadata(actor="import", via="export", observed=True, note="x")

@@ -1,4 +1,4 @@
-"""Whole histories: the same as event by event, or none; never a wrong one."""
+"""A whole history is the same as one that is read event by event, or ``None``; it is never wrong."""
 
 import asyncio
 from collections.abc import Sequence
@@ -28,25 +28,25 @@ Pair = tuple[str, str]
 Step = tuple[Pair, e.OrderEvent, Metadata]
 
 
-def told(url: str, steps: Sequence[Step]) -> None:
-    """Append events one after another, an hour apart; whether they make sense together does not matter here."""
+def append_all(url: str, steps: Sequence[Step]) -> None:
+    """Append events one after another, an hour apart. They need not make sense together."""
 
-    async def tell() -> None:
+    async def run() -> None:
         async with await WriteConnection.connect(url, autocommit=True) as connection:
             versions: dict[Pair, int] = {}
             for n, (pair, event, metadata) in enumerate(steps):
                 version = versions.get(pair, 0)
                 at = MONDAY_9 + timedelta(hours=n, microseconds=n)
                 batch = [Append(pair[1], version, [new_event(event, at, metadata)])]
-                ((answer,),) = (await append(connection, at, {pair[0]: batch})).values()
-                assert answer.accepted
+                ((outcome,),) = (await append(connection, at, {pair[0]: batch})).values()
+                assert outcome.accepted
                 versions[pair] = version + 1
 
-    asyncio.run(tell())
+    asyncio.run(run())
 
 
 def by_event(url: str, pairs: Sequence[Pair], up_to: dict[str, int]) -> dict[Pair, list[Recorded[OrderEvent]]]:
-    """The histories that ``read_histories`` finds, without empty ones."""
+    """The histories that ``read_histories`` returns, without empty ones."""
 
     async def read() -> dict[Pair, list[Recorded[OrderEvent]]]:
         async with await WriteConnection.connect(url, autocommit=True) as connection:
@@ -61,11 +61,11 @@ def whole(
 ) -> dict[Pair, list[Recorded[OrderEvent]] | None]:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET TIME ZONE 'UTC'")
-        found = [
+        histories = [
             ((shop_id, stream), history) for shop_id, stream, history in read_range(connection, up_to, since, until)
         ]
-    assert len({pair for pair, _ in found}) == len(found), "a stream was given twice"
-    return dict(found)
+    assert len({pair for pair, _ in histories}) == len(histories), "a stream was given twice"
+    return dict(histories)
 
 
 def heads(url: str) -> dict[str, int]:
@@ -93,11 +93,11 @@ _STEPS = st.lists(
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), steps=_STEPS, bounds=st.lists(_STREAMS, max_size=3, unique=True))
-def test_whole_histories_are_those_read_event_by_event(
+def test_whole_histories_equal_those_read_event_by_event(
     database_url: str, data: st.DataObject, steps: list[Step], bounds: list[str]
 ) -> None:
     empty(database_url)
-    told(database_url, steps)
+    append_all(database_url, steps)
     up_to = {
         shop: data.draw(st.integers(0, head + 1), label=f"up to, of shop {shop}")
         for shop, head in heads(database_url).items()
@@ -107,7 +107,7 @@ def test_whole_histories_are_those_read_event_by_event(
     assert whole(database_url, up_to) == expected
     sorted_as_the_index = [None, *as_sorted(database_url, bounds), None]
     parts = [whole(database_url, up_to, since, until) for since, until in pairwise(sorted_as_the_index)]
-    assert sum(len(part) for part in parts) == len(expected), "the parts neither overlap nor leave anything out"
+    assert sum(len(part) for part in parts) == len(expected), "the ranges neither overlap nor leave anything out"
     assert {pair: history for part in parts for pair, history in part.items()} == expected
 
 
@@ -120,8 +120,8 @@ def empty(url: str) -> None:
 
 def as_sorted(url: str, streams: Sequence[str]) -> list[str]:
     with psycopg.connect(url) as connection:
-        found = connection.execute("SELECT s FROM unnest(%s::text[]) AS u(s) ORDER BY s", (list(streams),))
-        return [stream for (stream,) in found.fetchall()]
+        rows = connection.execute("SELECT s FROM unnest(%s::text[]) AS u(s) ORDER BY s", (list(streams),))
+        return [stream for (stream,) in rows.fetchall()]
 
 
 def damage(url: str, change: str) -> None:
@@ -136,7 +136,7 @@ DAMAGE = [
     r"SET payload = '\xff' WHERE version = 2",
     "SET payload = '' WHERE version = 2",
     "SET payload = 'null' WHERE version = 2",
-    """SET payload = '{"type":"NeverHeardOf"}', type = 'NeverHeardOf' WHERE version = 2""",
+    """SET payload = '{"type":"UnknownType"}', type = 'UnknownType' WHERE version = 2""",
     """SET payload = '{"type":"OrderPaid"}' WHERE version = 2""",
     """SET payload = '{"type":"GroupFormed"},{"type":"GroupFormed"}' WHERE version = 2""",
     """SET payload = '{"type":"GroupFormed"}]' WHERE version = 2""",
@@ -156,17 +156,17 @@ DAMAGE = [
 ]
 
 
-def test_a_damaged_history_is_left_to_be_read_event_by_event(database_url: str) -> None:
+def test_a_damaged_history_must_be_read_event_by_event(database_url: str) -> None:
     shops = {f"shop {n}": change for n, change in enumerate(DAMAGE)} | {"healthy": ""}
     for shop, change in shops.items():
-        told(
+        append_all(
             database_url, [((shop, STREAM), event, Metadata()) for event in (EVENTS[0], e.GroupFormed(), EVENTS[9])]
         )
         if change:
             damage(database_url, f"UPDATE event {change} AND shop_id = '{shop}'")
-    found = whole(database_url, heads(database_url))
-    assert [shops[shop] for (shop, _), history in found.items() if history] == [""]
-    assert len(found) == len(shops)
+    histories = whole(database_url, heads(database_url))
+    assert [shops[shop] for (shop, _), history in histories.items() if history] == [""]
+    assert len(histories) == len(shops)
     for shop in shops.keys() - {"healthy"}:
         with pytest.raises(UnreadableEvent):
             by_event(database_url, [(shop, STREAM)], heads(database_url))
@@ -176,21 +176,25 @@ def test_a_damaged_history_is_left_to_be_read_event_by_event(database_url: str) 
     "change",
     ["SET version = 0 WHERE version = 1", "SET version = 4 WHERE version = 2", "SET version = 7 WHERE version = 3"],
 )
-def test_a_history_with_a_gap_is_left_to_be_read_event_by_event(database_url: str, change: str) -> None:
-    told(database_url, [((SHOP, STREAM), event, Metadata()) for event in (EVENTS[0], e.GroupFormed(), EVENTS[9])])
+def test_a_history_with_a_gap_must_be_read_event_by_event(database_url: str, change: str) -> None:
+    append_all(
+        database_url, [((SHOP, STREAM), event, Metadata()) for event in (EVENTS[0], e.GroupFormed(), EVENTS[9])]
+    )
     damage(database_url, f"UPDATE event {change}")
     assert whole(database_url, heads(database_url)) == {(SHOP, STREAM): None}
 
 
-def test_damage_beyond_the_position_that_is_asked_for_does_not_matter(database_url: str) -> None:
-    told(database_url, [((SHOP, STREAM), EVENTS[0], Metadata()), ((SHOP, STREAM), e.GroupFormed(), Metadata())])
+def test_damage_beyond_the_requested_position_does_not_matter(database_url: str) -> None:
+    append_all(
+        database_url, [((SHOP, STREAM), EVENTS[0], Metadata()), ((SHOP, STREAM), e.GroupFormed(), Metadata())]
+    )
     damage(database_url, "UPDATE event SET payload = '' WHERE version = 2")
-    found = whole(database_url, {SHOP: 1})[SHOP, STREAM]
-    assert found is not None
-    assert [recorded.event for recorded in found] == [EVENTS[0]]
+    history = whole(database_url, {SHOP: 1})[SHOP, STREAM]
+    assert history is not None
+    assert [recorded.event for recorded in history] == [EVENTS[0]]
 
 
-def test_a_shop_never_heard_of_has_none(database_url: str) -> None:
-    told(database_url, [((SHOP, STREAM), EVENTS[0], Metadata())])
-    assert whole(database_url, {"never heard of": 10}) == {}
+def test_an_unknown_shop_has_no_histories(database_url: str) -> None:
+    append_all(database_url, [((SHOP, STREAM), EVENTS[0], Metadata())])
+    assert whole(database_url, {"unknown": 10}) == {}
     assert whole(database_url, {}) == {}

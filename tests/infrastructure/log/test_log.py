@@ -1,4 +1,4 @@
-"""The log: gapless, immutable, conflict by conflict, and hashed the same inside and outside PostgreSQL."""
+"""The log is gapless and immutable, reports each conflict, and is hashed equally inside and outside PostgreSQL."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -96,7 +96,7 @@ def test_several_shops_go_into_one_transaction_and_do_not_see_each_other(databas
     async def work(pool: Pool) -> None:
         shops = {shop: [Append("order:a", 0, events(2))] for shop in ("b", "a", "c")}
         outcomes = await appended(pool, shops, together=together)
-        assert {shop: [o.position for o in found] for shop, found in outcomes.items()} == {
+        assert {shop: [o.position for o in of_shop] for shop, of_shop in outcomes.items()} == {
             "a": [2],
             "b": [2],
             "c": [2],
@@ -123,8 +123,8 @@ def test_each_append_to_several_shops_has_its_own_outcome(database_url: str, tog
             together=together,
         )
         assert {
-            shop: [(o.accepted, o.version, o.position if o.accepted else None, o.recorded_at) for o in found]
-            for shop, found in outcomes.items()
+            shop: [(o.accepted, o.version, o.position if o.accepted else None, o.recorded_at) for o in of_shop]
+            for shop, of_shop in outcomes.items()
         } == {
             "b": [(False, 3, None, later), (True, 2, 5, later), (True, 0, 3, later)],
             "a": [(True, 1, 1, NOW), (True, 2, 3, NOW)],
@@ -167,7 +167,7 @@ def test_transactions_over_the_same_shops_never_deadlock_and_leave_no_gap(
                 # Both ways at once must agree on the order of the locks, too.
                 async with pool.connection() as connection:
                     outcomes = await append(connection, NOW, batch, together=together or writer == 0)
-                assert all(outcome.accepted for found in outcomes.values() for outcome in found)
+                assert all(outcome.accepted for of_shop in outcomes.values() for outcome in of_shop)
 
         racing = (write(n, shops if n % 2 else shops[::-1]) for n in range(6))
         await asyncio.wait_for(asyncio.gather(*racing), 60)
@@ -179,7 +179,7 @@ def test_transactions_over_the_same_shops_never_deadlock_and_leave_no_gap(
     on(database_url, work)
 
 
-def test_a_stream_that_must_not_exist_is_refused_where_it_does(database_url: str) -> None:
+def test_an_append_that_expects_a_new_stream_is_refused_if_the_stream_exists(database_url: str) -> None:
     async def work(pool: Pool) -> None:
         async with pool.connection() as connection:
             await append(connection, NOW, {SHOP: [Append("order:a", 0, events(2))]})
@@ -202,7 +202,7 @@ def test_a_transaction_that_fails_leaves_no_gap(database_url: str) -> None:
     on(database_url, work)
 
 
-def test_recorded_at_never_decreases_though_clocks_differ(database_url: str) -> None:
+def test_recorded_at_never_decreases_even_if_clocks_differ(database_url: str) -> None:
     async def work(pool: Pool) -> None:
         await appended(pool, {SHOP: [Append("order:a", 0, events(1))]}, NOW)
         behind = await appended(pool, {SHOP: [Append("order:b", 0, events(1))]}, NOW - timedelta(hours=1))
@@ -213,13 +213,13 @@ def test_recorded_at_never_decreases_though_clocks_differ(database_url: str) -> 
     on(database_url, work)
 
 
-def test_many_writers_leave_no_gap_and_a_tailing_reader_sees_everything_once_and_in_order(
+def test_many_writers_leave_no_gap_and_a_tailing_reader_reads_everything_once_and_in_order(
     database_url: str,
 ) -> None:
     writers, calls, each = 8, 25, 3
 
     async def work(pool: Pool) -> None:
-        seen: list[int] = []
+        positions: list[int] = []
 
         async def write(writer: int) -> None:
             for call in range(calls):
@@ -227,12 +227,12 @@ def test_many_writers_leave_no_gap_and_a_tailing_reader_sees_everything_once_and
 
         async def tail() -> None:
             async with pool.connection() as connection:
-                while len(seen) < writers * calls * each:
-                    found, _, _ = await read_feed(connection, SHOP, seen[-1] if seen else 0, 50)
-                    seen.extend(event.position for event in found)
+                while len(positions) < writers * calls * each:
+                    events, _, _ = await read_feed(connection, SHOP, positions[-1] if positions else 0, 50)
+                    positions.extend(event.position for event in events)
 
         await asyncio.wait_for(asyncio.gather(tail(), *(write(n) for n in range(writers))), 60)
-        assert seen == list(range(1, writers * calls * each + 1))
+        assert positions == list(range(1, writers * calls * each + 1))
 
     on(database_url, work)
 
@@ -240,7 +240,7 @@ def test_many_writers_leave_no_gap_and_a_tailing_reader_sees_everything_once_and
 def test_writers_of_one_stream_conflict_and_only_one_wins(database_url: str) -> None:
     async def work(pool: Pool) -> None:
         racing = [appended(pool, {SHOP: [Append("order:a", 0, events(1))]}) for _ in range(10)]
-        outcomes = [found[SHOP][0] for found in await asyncio.gather(*racing)]
+        outcomes = [by_shop[SHOP][0] for by_shop in await asyncio.gather(*racing)]
         assert sorted(outcome.accepted for outcome in outcomes) == [False] * 9 + [True]
         assert {outcome.version for outcome in outcomes} == {1}
 
@@ -297,17 +297,17 @@ def test_the_hash_is_the_same_inside_and_outside_postgresql(
     on(database_url, work)
 
 
-def test_two_fields_can_not_trade_bytes_unnoticed() -> None:
+def test_moving_a_byte_from_one_field_to_the_next_changes_the_canonical_bytes() -> None:
     def of(stream: str, kind: str) -> bytes:
         return canonical_bytes("s", 1, stream, 1, UUID(int=0), kind, 1, NOW, NOW, b"", b"")
 
     assert of("ab", "c") != of("a", "bc")
 
 
-def test_the_feed_searches_a_bounded_stretch_and_says_where_to_go_on(
+def test_the_feed_searches_a_limited_window_and_says_where_to_continue(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_module, "FEED_STRETCH", 4)
+    monkeypatch.setattr(log_module, "FEED_WINDOW", 4)
 
     async def work(pool: Pool) -> None:
         rare = [event._replace(type="Rare") for event in events(1)]
@@ -315,8 +315,8 @@ def test_the_feed_searches_a_bounded_stretch_and_says_where_to_go_on(
         async with pool.connection() as connection:
             assert await read_feed(connection, SHOP, 0, 10, ["Rare"]) == ([], 4, True)
             assert await read_feed(connection, SHOP, 4, 10, ["Rare"]) == ([], 8, True)
-            found, searched, more = await read_feed(connection, SHOP, 8, 10, ["Rare"])
-            assert ([event.position for event in found], searched, more) == ([10], 10, False)
+            rare_events, searched, more = await read_feed(connection, SHOP, 8, 10, ["Rare"])
+            assert ([event.position for event in rare_events], searched, more) == ([10], 10, False)
             page, searched, more = await read_feed(connection, SHOP, 0, 3)
             assert ([event.position for event in page], searched, more) == ([1, 2, 3], 3, True)
             assert await read_feed(connection, SHOP, 10, 3) == ([], 10, False)
@@ -330,13 +330,11 @@ def test_histories_are_read_up_to_a_position_and_unreadable_events_are_named(dat
         await appended(pool, {SHOP: [Append("order:a", 0, events(2)), Append("order:b", 0, events(2))]})
         pairs = [(SHOP, "order:a"), (SHOP, "order:b"), (SHOP, "order:none")]
         async with pool.connection() as connection:
-            found = await read_histories(connection, pairs, up_to={SHOP: 3})
-            assert [len(found[pair]) for pair in pairs] == [2, 1, 0]
-            strange = [
-                event._replace(type="NeverHeardOf", payload=b'{"type":"NeverHeardOf"}') for event in events(1)
-            ]
-            await appended(pool, {SHOP: [Append("order:c", 0, strange)]})
-            with pytest.raises(UnreadableEvent, match="NeverHeardOf"):
+            histories = await read_histories(connection, pairs, up_to={SHOP: 3})
+            assert [len(histories[pair]) for pair in pairs] == [2, 1, 0]
+            unknown = [event._replace(type="UnknownType", payload=b'{"type":"UnknownType"}') for event in events(1)]
+            await appended(pool, {SHOP: [Append("order:c", 0, unknown)]})
+            with pytest.raises(UnreadableEvent, match="UnknownType"):
                 await read_histories(connection, [(SHOP, "order:c")])
 
     on(database_url, work)

@@ -1,4 +1,4 @@
-"""The ``eventsourcing`` library's own suites, unchanged, on our recorders."""
+"""The ``eventsourcing`` library's own test suites pass unchanged on our recorders."""
 
 import subprocess
 import sys
@@ -48,7 +48,7 @@ def pool(database_url: str) -> Iterator[RecorderPool]:
 
 
 class OnAShop:
-    """Gives a test case of the library the pool of the test's own database."""
+    """Gives a test case of the library a pool on the test's own database."""
 
     pool: RecorderPool
 
@@ -99,19 +99,19 @@ def test_a_call_is_all_or_nothing_over_its_originators(pool: RecorderPool) -> No
     assert recorder.max_notification_id() == 1
 
 
-def test_positions_come_in_the_order_of_the_events_given(pool: RecorderPool) -> None:
+def test_positions_are_returned_in_the_order_of_the_given_events(pool: RecorderPool) -> None:
     recorder = ShopApplicationRecorder(pool, SHOP)
     positions = recorder.insert_events([stored("b", 1), stored("a", 1), stored("a", 2)])
     assert positions == [1, 2, 3]
     assert [n.originator_id for n in recorder.select_notifications(None, 10)] == ["b", "a", "a"]
 
 
-def test_events_of_several_originators_stand_in_the_order_given(pool: RecorderPool) -> None:
+def test_events_of_several_originators_are_stored_in_the_given_order(pool: RecorderPool) -> None:
     recorder = ShopApplicationRecorder(pool, SHOP)
     mixed = [stored("a", 1), stored("b", 1), stored("a", 2), stored("a", 3), stored("b", 2)]
     assert recorder.insert_events(mixed) == [1, 2, 3, 4, 5]
-    found = recorder.select_notifications(None, 10)
-    assert [(n.originator_id, n.originator_version) for n in found] == [
+    notifications = recorder.select_notifications(None, 10)
+    assert [(n.originator_id, n.originator_version) for n in notifications] == [
         (event.originator_id, event.originator_version) for event in mixed
     ]
     with pytest.raises(IntegrityError):
@@ -119,8 +119,8 @@ def test_events_of_several_originators_stand_in_the_order_given(pool: RecorderPo
     assert recorder.max_notification_id() == 5
 
 
-def test_threads_that_insert_at_once_share_transactions_and_nothing_else(pool: RecorderPool) -> None:
-    """Half of them race for one originator: one of each pair wins, the others never notice."""
+def test_threads_that_insert_at_the_same_time_share_only_transactions(pool: RecorderPool) -> None:
+    """Half of them race for one originator: one of each pair wins, and the others are not disturbed."""
     recorder = ShopApplicationRecorder(pool, SHOP)
     contested = uuid4()
 
@@ -136,11 +136,11 @@ def test_threads_that_insert_at_once_share_transactions_and_nothing_else(pool: R
         return positions
 
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(insert, range(8)))
-    given = [position for positions in found for position in positions if position is not None]
-    assert sorted(given) == list(range(1, 8 * 20 + 20 + 1))
+        by_thread = list(threads.map(insert, range(8)))
+    assigned = [position for positions in by_thread for position in positions if position is not None]
+    assert sorted(assigned) == list(range(1, 8 * 20 + 20 + 1))
     assert len(recorder.select_events(contested)) == 20
-    assert all(positions[0::2] == sorted(filter(None, positions[0::2])) for positions in found)
+    assert all(positions[0::2] == sorted(filter(None, positions[0::2])) for positions in by_thread)
 
 
 def test_versions_that_do_not_follow_each_other_are_refused(pool: RecorderPool) -> None:
@@ -151,7 +151,7 @@ def test_versions_that_do_not_follow_each_other_are_refused(pool: RecorderPool) 
     assert recorder.select_events("a") == []
 
 
-def test_events_and_tracking_go_in_together_or_not_at_all(pool: RecorderPool) -> None:
+def test_events_and_tracking_are_inserted_together_or_not_at_all(pool: RecorderPool) -> None:
     recorder = ShopProcessRecorder(pool, SHOP)
     recorder.insert_events([stored("a", 1)], tracking=Tracking("upstream", 5))
     with pytest.raises(IntegrityError):
@@ -170,7 +170,7 @@ def test_shops_do_not_see_each_other(pool: RecorderPool) -> None:
     assert other.insert_events([stored("a", 1)]) == [1]
 
 
-def test_an_id_that_could_be_taken_for_another_is_refused(pool: RecorderPool) -> None:
+def test_an_id_that_looks_like_the_stream_of_a_uuid_is_refused(pool: RecorderPool) -> None:
     recorder = ShopApplicationRecorder(pool, SHOP)
     one = uuid4()
     with pytest.raises(ValueError, match="give the UUID itself"):
@@ -179,7 +179,7 @@ def test_an_id_that_could_be_taken_for_another_is_refused(pool: RecorderPool) ->
     assert [n.originator_id for n in recorder.select_notifications(None, 10)] == [one, str(one)]
 
 
-def test_errors_are_called_what_the_library_calls_them(database_url: str) -> None:
+def test_errors_of_the_driver_become_those_of_the_library(database_url: str) -> None:
     with ConnectionPool(database_url, min_size=1, max_size=1, timeout=0.2) as pool:
         pool.wait(60)
         recorder = ShopApplicationRecorder(pool, SHOP)
@@ -194,7 +194,7 @@ def test_errors_are_called_what_the_library_calls_them(database_url: str) -> Non
         recorder.max_notification_id()
 
 
-def test_a_subscription_skips_nothing_while_many_write(pool: RecorderPool) -> None:
+def test_a_subscription_skips_no_event_while_many_threads_write(pool: RecorderPool) -> None:
     recorder = ShopApplicationRecorder(pool, SHOP)
     writers, calls, each = 6, 20, 3
 
@@ -216,7 +216,7 @@ def test_a_subscription_skips_nothing_while_many_write(pool: RecorderPool) -> No
         assert some_seen.result(timeout=60) == ["topic2"] * writers * calls
 
 
-def test_a_subscription_reads_far_more_than_one_batch(pool: RecorderPool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_subscription_reads_more_than_one_batch(pool: RecorderPool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorders, "SUBSCRIPTION_BATCH", 4)
     recorder = ShopApplicationRecorder(pool, SHOP)
     recorder.insert_events([StoredEvent("a", n, f"topic{n % 3}", b"") for n in range(1, 31)])
@@ -238,8 +238,8 @@ def test_a_waiting_subscription_can_be_stopped_from_another_thread(
         assert rest.result(timeout=30) == []
 
 
-def test_psycopg_keeps_its_voice() -> None:
-    """Importing ``eventsourcing.postgres`` would silence psycopg's loggers."""
+def test_psycopgs_loggers_stay_enabled() -> None:
+    """Importing ``eventsourcing.postgres`` would disable psycopg's loggers."""
     program = "import sys, infrastructure.log.recorders; print('eventsourcing.postgres' in sys.modules)"
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert told.stdout == "False\n"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
