@@ -311,12 +311,10 @@ def list_keys(shop: ShopArgument, as_json: Json = False) -> None:
         found = Archive.of(settings()).history(shop)
     print_items(
         found,
-        {
-            "verifier key": lambda key: key.verifier_key,
-            "first size": lambda key: str(key.from_size or "-"),
-            "last size": lambda key: str(key.until_size or "-"),
-            "": lambda key: "signs now" if key.current else "",
-        },
+        ("verifier key", lambda key: key.verifier_key),
+        ("first size", lambda key: str(key.from_size or "-")),
+        ("last size", lambda key: str(key.until_size or "-")),
+        ("", lambda key: "signs now" if key.current else ""),
         as_json=as_json,
     )
 

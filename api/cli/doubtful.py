@@ -4,9 +4,8 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from api.cli.terminal import PAGE, Failed, Json, ShopArgument, moment, out, print_json, read_views, shown
+from api.cli.terminal import PAGE, Failed, Json, ShopArgument, moment, print_items, read_views, shown
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection
 from infrastructure.queries.doubtful import DoubtfulShipment, list_doubtful, period
@@ -37,12 +36,11 @@ def doubtful(
     async def read(connection: ReadConnection, book: RuleBook) -> list[DoubtfulShipment]:
         return await every_item(lambda after: list_doubtful(connection, shop, book, begin, end, PAGE, after))
 
-    found = read_views(shop, read)
-    if as_json:
-        print_json({"items": found})
-        return
-    table = Table("order", "status", "shipped", "doubtful")
-    for each in found:
-        doubts = "\n".join(warning.detail for warning in each.warnings)
-        table.add_row(each.order_sn, each.status, shown(each.shipped_at), doubts)
-    out.print(table)
+    print_items(
+        read_views(shop, read),
+        ("order", lambda shipment: shipment.order_sn),
+        ("status", lambda shipment: shipment.status),
+        ("shipped", lambda shipment: shown(shipment.shipped_at)),
+        ("doubtful", lambda shipment: "\n".join(warning.detail for warning in shipment.warnings)),
+        as_json=as_json,
+    )

@@ -6,26 +6,28 @@ from typing import Annotated, get_args
 
 import msgspec
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import DownloadColumn
 
 from api.cli.terminal import (
     PAGE,
     AsOf,
-    Failed,
     FirstDay,
     Json,
     KnownAt,
     LastDay,
     ShopArgument,
-    err,
+    bar,
     folding,
     identifier,
     moment,
     out,
     period_of,
+    print_counts,
+    print_first,
     print_json,
+    print_table,
     read_views,
+    readable,
     with_program,
     yuan,
 )
@@ -34,15 +36,12 @@ from domain.money.reconciliation import Difference, DifferenceKind
 from domain.rules.ruleset import RuleBook
 from domain.viewpoint import Viewpoint
 from infrastructure.database.pool import ReadConnection
-from infrastructure.files.sheets import UnreadableSheet
 from infrastructure.imports.bills import BillReport, import_bill
 from infrastructure.pinduoduo.bills import BillReader
 from infrastructure.queries.paging import every_item
 from infrastructure.queries.penalties import By, PenaltySum, penalty_sums, penalty_sums_at
 from infrastructure.queries.reconciliation import list_differences
 from infrastructure.runtime import clock
-
-_SHOWN = 20
 
 
 class Reconciliation(msgspec.Struct, frozen=True):
@@ -66,39 +65,35 @@ def import_bill_file(
     if as_json:
         print_json(report)
         return
-    table = Table(show_header=False, box=None)
-    table.add_row("lines read", str(report.lines_read))
-    table.add_row("penalties to record" if dry_run else "penalties recorded", str(report.charges))
-    table.add_row("returns to record" if dry_run else "returns recorded", str(report.returns))
-    table.add_row("known already", str(report.known))
-    table.add_row("about something else", str(report.other))
-    table.add_row("of orders the shop does not have", str(report.unmatched))
-    table.add_row("rejected", str(report.rejected))
-    table.add_row("charged, given back", f"{yuan(report.charged_fen)}, {yuan(report.returned_fen)}")
-    out.print(table)
-    for line in report.left_out[:_SHOWN]:
-        out.print(f"line {line.line}: {line.order_sn or ''} {line.reason}")
-    if report.unmatched + report.rejected > _SHOWN:
-        out.print(f"and {report.unmatched + report.rejected - _SHOWN} more; --json lists up to 1,000")
+    print_counts(
+        {
+            "lines read": report.lines_read,
+            "penalties to record" if dry_run else "penalties recorded": report.charges,
+            "returns to record" if dry_run else "returns recorded": report.returns,
+            "known already": report.known,
+            "about something else": report.other,
+            "of orders the shop does not have": report.unmatched,
+            "rejected": report.rejected,
+            "charged, given back": f"{yuan(report.charged_fen)}, {yuan(report.returned_fen)}",
+        }
+    )
+    print_first(
+        [f"line {line.line}: {line.order_sn or ''} {line.reason}" for line in report.left_out],
+        report.unmatched + report.rejected,
+        "--json lists up to 1,000",
+    )
 
 
 async def _imported(program: Program, file: Path, shop: str, *, dry_run: bool) -> BillReport:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    try:
-        with (
-            BillReader(file, now=clock.now()) as reader,
-            Progress(*columns, console=err, disable=not err.is_terminal) as bar,
-        ):
-            task = bar.add_task(file.name, total=reader.total_bytes)
+    report = BillReport()
+    with readable(file), BillReader(file, now=clock.now()) as reader, bar(DownloadColumn()) as shown_bar:
+        task = shown_bar.add_task(file.name, total=reader.total_bytes)
 
-            def progress(_: BillReport) -> None:
-                bar.update(task, completed=reader.bytes_read)
+        def progress(_: BillReport) -> None:
+            shown_bar.update(task, completed=reader.bytes_read)
 
-            report = BillReport()
-            await import_bill(reader, shop, program.submitter(dry_run=dry_run), report, progress)
-            bar.update(task, completed=reader.total_bytes)
-    except UnreadableSheet as error:
-        raise Failed(f"{file.name} can't be read: {error}") from error
+        await import_bill(reader, shop, program.submitter(dry_run=dry_run), report, progress)
+        shown_bar.update(task, completed=reader.total_bytes)
     return report
 
 
@@ -130,19 +125,17 @@ def reconcile(
     if as_json:
         print_json(Reconciliation(found, counts, total))
         return
-    table = Table("order", "difference", "of", "by the rules", "by the bill", "too much")
-    for each in found:
-        table.add_row(
-            each.order_sn,
-            each.difference.replace("_", " "),
-            (each.kind or "given back").replace("_", " "),
-            yuan(each.expected_fen),
-            yuan(each.billed_fen),
-            yuan(each.difference_fen),
-        )
-    out.print(table)
-    said = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items() if count)
-    out.print(f"{said or 'no differences'}; {yuan(total)} too much in all")
+    print_table(
+        found,
+        ("order", lambda each: each.order_sn),
+        ("difference", lambda each: each.difference.replace("_", " ")),
+        ("of", lambda each: (each.kind or "given back").replace("_", " ")),
+        ("by the rules", lambda each: yuan(each.expected_fen)),
+        ("by the bill", lambda each: yuan(each.billed_fen)),
+        ("too much", lambda each: yuan(each.difference_fen)),
+    )
+    summary = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items() if count)
+    out.print(f"{summary or 'no differences'}; {yuan(total)} too much in all")
 
 
 def penalties(
@@ -173,8 +166,11 @@ def penalties(
     if as_json:
         print_json({"items": found})
         return
-    table = Table(by, "violations", "penalties", "of unknown amount")
-    for each in found:
-        table.add_row(each.key, str(each.violations), yuan(each.penalties_fen), str(each.unknown_penalties))
-    out.print(table)
+    print_table(
+        found,
+        (by, lambda each: each.key),
+        ("violations", lambda each: str(each.violations)),
+        ("penalties", lambda each: yuan(each.penalties_fen)),
+        ("of unknown amount", lambda each: str(each.unknown_penalties)),
+    )
     out.print(f"{yuan(sum(each.penalties_fen for each in found))} in all")

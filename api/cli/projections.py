@@ -246,15 +246,13 @@ def parked(name: Name, as_json: Json = False) -> None:
     found = _on_database(read)
     print_items(
         found,
-        {
-            "shop": lambda parked: parked.shop_id,
-            "order or SKU": lambda parked: parked.order_sn or parked.sku_id or parked.stream,
-            "from position": lambda parked: str(parked.position),
-            "events": lambda parked: str(parked.events),
-            "state": lambda parked: parked.state,
-            "tried": lambda parked: str(parked.attempts),
-            "error": lambda parked: parked.error,
-        },
+        ("shop", lambda parked: parked.shop_id),
+        ("order or SKU", lambda parked: parked.order_sn or parked.sku_id or parked.stream),
+        ("from position", lambda parked: str(parked.position)),
+        ("events", lambda parked: str(parked.events)),
+        ("state", lambda parked: parked.state),
+        ("tried", lambda parked: str(parked.attempts)),
+        ("error", lambda parked: parked.error),
         as_json=as_json,
     )
 

@@ -21,6 +21,7 @@ from api.cli.terminal import (
     out,
     period_of,
     print_json,
+    print_table,
     read_log,
     read_views,
     shown,
@@ -161,17 +162,15 @@ def violations(
     if as_json:
         print_json({"items": found})
         return
-    table = Table("order", "violation", "cause", "arose", "penalty", "appeal")
-    for violation in found:
-        table.add_row(
-            violation.order_sn,
-            violation.kind,
-            violation.cause or "-",
-            shown(violation.arose_at),
-            yuan(violation.penalty_fen),
-            _dispute(violation),
-        )
-    out.print(table)
+    print_table(
+        found,
+        ("order", lambda violation: violation.order_sn),
+        ("violation", lambda violation: violation.kind),
+        ("cause", lambda violation: violation.cause or "-"),
+        ("arose", lambda violation: shown(violation.arose_at)),
+        ("penalty", lambda violation: yuan(violation.penalty_fen)),
+        ("appeal", _dispute),
+    )
     total = sum(v.penalty_fen or 0 for v in found if v.appeal is None or v.appeal.outcome != "overturned")
     out.print(f"{len(found)} violations, {yuan(total)}")
 

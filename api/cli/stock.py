@@ -3,10 +3,20 @@
 from typing import Annotated, Literal
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
-from api.cli.terminal import PAGE, Json, ShopArgument, out, print_json, read_views, shown, yuan
+from api.cli.terminal import (
+    PAGE,
+    Json,
+    ShopArgument,
+    out,
+    print_items,
+    print_json,
+    print_table,
+    read_views,
+    shown,
+    yuan,
+)
 from domain.rules.ruleset import RuleBook
 from domain.stock.view import SkuView
 from domain.stockout.case_view import CaseView, OrderInCase, case_view
@@ -39,24 +49,19 @@ def skus(
             )
         )
 
-    found = read_views(shop, read)
-    if as_json:
-        print_json({"items": found})
-        return
-    table = Table("SKU", "on hand", "reserved", "pending", "to sell", "set to", "oversold by", "at risk", "listed")
-    for sku in found:
-        table.add_row(
-            sku.sku_id,
-            _pieces(sku.on_hand),
-            str(sku.reserved),
-            str(sku.pending),
-            _pieces(sku.sellable),
-            _pieces(sku.suggested_stock),
-            str(sku.oversold_by or "-"),
-            str(sku.at_risk_orders or "-"),
-            "yes" if sku.listed else "no",
-        )
-    out.print(table)
+    print_items(
+        read_views(shop, read),
+        ("SKU", lambda sku: sku.sku_id),
+        ("on hand", lambda sku: _pieces(sku.on_hand)),
+        ("reserved", lambda sku: str(sku.reserved)),
+        ("pending", lambda sku: str(sku.pending)),
+        ("to sell", lambda sku: _pieces(sku.sellable)),
+        ("set to", lambda sku: _pieces(sku.suggested_stock)),
+        ("oversold by", lambda sku: str(sku.oversold_by or "-")),
+        ("at risk", lambda sku: str(sku.at_risk_orders or "-")),
+        ("listed", lambda sku: "yes" if sku.listed else "no"),
+        as_json=as_json,
+    )
 
 
 def sku(shop: ShopArgument, sku_id: SkuArgument, as_json: Json = False) -> None:
@@ -97,26 +102,19 @@ def cases(
             lambda after: list_cases(connection, shop, book, clock.now(), PAGE, after, state=state)
         )
 
-    found = read_views(shop, read)
-    if as_json:
-        print_json({"items": found})
-        return
-    table = Table(
-        "case", "state", "opened", "off the shelf", "orders", "decided", "contacted", "at stake", "closed"
+    print_items(
+        read_views(shop, read),
+        ("case", lambda case: case.case_id),
+        ("state", lambda case: case.state),
+        ("opened", lambda case: shown(case.opened_at)),
+        ("off the shelf", lambda case: case.delist.state),
+        ("orders", lambda case: str(case.orders)),
+        ("decided", lambda case: str(case.decided)),
+        ("contacted", lambda case: str(case.contacted)),
+        ("at stake", lambda case: yuan(case.at_stake_fen)),
+        ("closed", lambda case: shown(case.closed_at)),
+        as_json=as_json,
     )
-    for case in found:
-        table.add_row(
-            case.case_id,
-            case.state,
-            shown(case.opened_at),
-            case.delist.state,
-            str(case.orders),
-            str(case.decided),
-            str(case.contacted),
-            yuan(case.at_stake_fen),
-            shown(case.closed_at),
-        )
-    out.print(table)
 
 
 def case(shop: ShopArgument, case_id: CaseArgument, as_json: Json = False) -> None:
@@ -143,17 +141,15 @@ def case(shop: ShopArgument, case_id: CaseArgument, as_json: Json = False) -> No
     out.print(
         f"off the shelf: {found.delist.state} (due {shown(found.delist.due_at)}, {shown(found.delist.met_at)})"
     )
-    table = Table("order", "stands", "ship by", "price of a stockout", "buyer to be told by", "told")
-    for order in orders:
-        table.add_row(
-            order.order_sn,
-            order.standing,
-            shown(order.ship_by),
-            yuan(order.stockout_fen),
-            shown(order.contact.due_at),
-            order.contact.state,
-        )
-    out.print(table)
+    print_table(
+        orders,
+        ("order", lambda order: order.order_sn),
+        ("stands", lambda order: order.standing),
+        ("ship by", lambda order: shown(order.ship_by)),
+        ("price of a stockout", lambda order: yuan(order.stockout_fen)),
+        ("buyer to be told by", lambda order: shown(order.contact.due_at)),
+        ("told", lambda order: order.contact.state),
+    )
     for message in messages:
         out.print(f"{message.order_sn} {message.title}: {message.text}")
 

@@ -4,9 +4,8 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from api.cli.terminal import PAGE, Json, ShopArgument, moment, out, print_json, read_views
+from api.cli.terminal import PAGE, Json, ShopArgument, moment, print_items, read_views
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection
 from infrastructure.queries.paging import every_item
@@ -33,36 +32,20 @@ def suppliers(
             lambda after: list_suppliers(connection, shop, clock.now(), PAGE, after, since=since, until=until)
         )
 
-    found = read_views(shop, read)
-    if as_json:
-        print_json({"items": found})
-        return
-    table = Table(
-        "supplier",
-        "handed over",
-        "tracked",
-        "on time",
-        "late",
-        "no stock",
-        "open",
-        "overdue",
-        "on time",
-        "no stock",
+    print_items(
+        read_views(shop, read),
+        ("supplier", lambda supplier: supplier.supplier_id),
+        ("handed over", lambda supplier: str(supplier.handovers)),
+        ("tracked", lambda supplier: str(supplier.tracked)),
+        ("on time", lambda supplier: str(supplier.on_time)),
+        ("late", lambda supplier: str(supplier.late)),
+        ("no stock", lambda supplier: str(supplier.out_of_stock)),
+        ("open", lambda supplier: str(supplier.open)),
+        ("overdue", lambda supplier: str(supplier.overdue)),
+        ("on time", lambda supplier: _percent(supplier.on_time_share)),
+        ("no stock", lambda supplier: _percent(supplier.stockout_share)),
+        as_json=as_json,
     )
-    for each in found:
-        table.add_row(
-            each.supplier_id,
-            str(each.handovers),
-            str(each.tracked),
-            str(each.on_time),
-            str(each.late),
-            str(each.out_of_stock),
-            str(each.open),
-            str(each.overdue),
-            _percent(each.on_time_share),
-            _percent(each.stockout_share),
-        )
-    out.print(table)
 
 
 def _percent(share: float | None) -> str:

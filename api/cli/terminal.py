@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
@@ -227,14 +227,22 @@ SHOWN = 20
 """So many lines of a report are printed; the rest is where the report says."""
 
 
-def print_items(items: Sequence[T], columns: Mapping[str, Callable[[T], str]], *, as_json: bool) -> None:
-    """A list as JSON or as a table: for each column its head, and what an item has in it."""
+Column = tuple[str, Callable[[T], str]]
+"""A column of a table: its head, and what an item has in it."""
+
+
+def print_items(items: Sequence[T], *columns: Column[T], as_json: bool) -> None:
+    """A list as JSON or as a table."""
     if as_json:
         print_json({"items": items})
-        return
-    table = Table(*columns)
+    else:
+        print_table(items, *columns)
+
+
+def print_table(items: Iterable[T], *columns: Column[T]) -> None:
+    table = Table(*(head for head, _ in columns))
     for item in items:
-        table.add_row(*(cell(item) for cell in columns.values()))
+        table.add_row(*(cell(item) for _, cell in columns))
     out.print(table)
 
 
