@@ -13,7 +13,7 @@ from api.backtests import Backtests
 from api.beside import Beside
 from api.checkpointing import keep_making
 from api.rebuilds import Rebuilds
-from api.workers import Start, Wake
+from api.workers import Start
 from domain.rules.ruleset import RuleBook
 from infrastructure.audit.archive import Archive
 from infrastructure.commands.attempt import Render
@@ -29,6 +29,7 @@ from infrastructure.projections.rebuild import prepare
 from infrastructure.queries.related_facts import read_related_facts
 from infrastructure.queries.whole_shop import WholeShopFolds
 from infrastructure.runtime import clock
+from infrastructure.runtime.processes import Wake
 from infrastructure.runtime.settings import Settings
 
 log = logging.getLogger("shiplock")

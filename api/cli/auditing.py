@@ -36,12 +36,12 @@ from infrastructure.audit.checkpoint import Signed
 from infrastructure.audit.keys import BadKey, followed
 from infrastructure.audit.note import BadNote, VerifierKey
 from infrastructure.audit.proving import prove_inclusion
-from infrastructure.audit.recomputing import Died
 from infrastructure.audit.signing import make_checkpoint
 from infrastructure.audit.verification import OnProgress, Verified, verify
 from infrastructure.database.pool import WriteConnection
 from infrastructure.log.log import read_stream
 from infrastructure.log.streams import ORDER
+from infrastructure.runtime.processes import Died
 
 app = typer.Typer(
     help="Proof: checkpoints of the log, and whether it still is what was signed.", no_args_is_help=True

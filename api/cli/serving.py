@@ -13,11 +13,11 @@ import uvloop
 
 from api.cli.terminal import book, err, print_json, settings
 from api.program import database
-from api.workers import follow_stdin
 from infrastructure.database.migrate import applied, migrate, revisions
 from infrastructure.database.pool import connection_pool
 from infrastructure.projections.rebuild import prepare
 from infrastructure.projections.worker import Worker
+from infrastructure.runtime.processes import follow_stdin
 
 db = typer.Typer(help="The database.", no_args_is_help=True)
 

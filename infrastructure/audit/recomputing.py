@@ -1,19 +1,12 @@
-"""Recomputing many stretches at the same time, in processes of their own.
+"""Recomputing many stretches at the same time, in processes of their own."""
 
-Run as a program (``python -m``) this works on stretches; it is told which by a pickle on standard input, and
-answers with pickles on standard output, which is its leash too: it ends when nobody reads there.
-"""
-
-import pickle
-import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import chain
 from queue import Queue
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import Connection
@@ -21,6 +14,7 @@ from psycopg.rows import TupleRow
 
 from infrastructure.audit.segment import SEGMENT_EVENTS, Rows, Segment, Streams, recompute
 from infrastructure.runtime import garbage_collection
+from infrastructure.runtime.processes import Child, Died, Send
 
 RUN_EVENTS = 1 << 16
 """The most events of one shop that are recomputed in one go; so much is known of the streams of one run."""
@@ -88,10 +82,6 @@ def runs(shop_id: str, size: int, sizes: Sequence[int], processes: int) -> Itera
         yield Run(shop_id, start, end, [cut for cut in sizes if start < cut <= end])
 
 
-class Died(Exception):
-    """A process that recomputed stretches ended too early; what it complained of went to standard error."""
-
-
 def connect(url: str) -> Connection[TupleRow]:
     """A connection to read events with."""
     found = psycopg.connect(url, autocommit=True, client_encoding="UTF8", application_name="shiplock audit")
@@ -156,51 +146,38 @@ class _Worker:
     """A process, and a thread that takes what it gives."""
 
     def __init__(self, url: str, share: Sequence[Run]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        assert self._process.stdin
-        with self._process.stdin as told:
-            pickle.dump((url, [tuple(run) for run in share]), told)
-        self._given: Queue[Recomputed | None] = Queue()
+        self._process = Child(_serve, (url, share))
+        self._results: Queue[Recomputed | Died] = Queue()
         threading.Thread(target=self._take, daemon=True).start()
 
     def _take(self) -> None:
-        assert self._process.stdout
-        with self._process.stdout as given, suppress(EOFError, pickle.UnpicklingError):
+        try:
             while True:
-                self._given.put(Recomputed(*pickle.load(given)))
-        self._given.put(None)
+                self._results.put(self._process.receive())
+        except Died as died:
+            self._results.put(died)
 
     def of(self, run: Run, meanwhile: _Own) -> Iterator[Recomputed]:
         """The stretches of its next run; this process does its own share while it waits."""
         end = run.start
         while end < run.end:
-            while self._given.empty() and meanwhile.go_on():
+            while self._results.empty() and meanwhile.go_on():
                 pass
-            found = self._given.get()
-            if found is None:
-                raise Died("A process that recomputes events died; see its error above.")
+            found = self._results.get()
+            if isinstance(found, Died):
+                raise found
             end = found.segment.end
             yield found
 
     def end(self) -> None:
-        self._process.terminate()
-        self._process.wait()
+        self._process.end()
 
 
-def work(url: str, share: Sequence[Run]) -> None:
+def _serve(requests: Iterator[Any], send: Send) -> None:
     """What each process does."""
+    url, share = next(requests)
     garbage_collection.calm()
     with connect(url) as connection:
         for run in share:
             for found in run.segments(connection):
-                # As a plain tuple: what is defined in a module that runs as a program has another name there.
-                pickle.dump(tuple(found), sys.stdout.buffer, pickle.HIGHEST_PROTOCOL)
-                sys.stdout.buffer.flush()
-
-
-if __name__ == "__main__":
-    url, share = pickle.load(sys.stdin.buffer)
-    with suppress(BrokenPipeError):
-        work(url, [Run(*run) for run in share])
+                send(found)

@@ -7,12 +7,12 @@ PostgreSQL refuses to run as root, and its files must belong to the account it r
 import os
 import pwd
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from infrastructure.database.failure import EmbeddedServerFailed
+from infrastructure.runtime import processes
 
 NOBODY = 65534
 
@@ -45,7 +45,7 @@ def account_for(cluster: Path, *, program: Path) -> Account:
     in_namespace = (sys.executable, "-I", "-S", str(Path(__file__).with_name("rootless.py")), str(_named_user()))
     # In a namespace root can't enter other users' folders, so check that it can reach the files.
     check = ("/bin/sh", "-c", 'test -w "$0" && test -x "$1"', str(cluster.parent), str(program))
-    if subprocess.run([*in_namespace, *check], capture_output=True, stdin=subprocess.DEVNULL).returncode == 0:
+    if processes.run([*in_namespace, *check]).returncode == 0:
         return Account(in_namespace, uid, gid)
     return _as_user(NOBODY, NOBODY) if uid == 0 else Account((), uid, gid)
 

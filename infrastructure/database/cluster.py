@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import shutil
-import subprocess
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ from pathlib import Path
 from infrastructure.database.account import Account, account_for
 from infrastructure.database.failure import EmbeddedServerFailed
 from infrastructure.database.socket_folder import SOCKET
+from infrastructure.runtime import processes
+from infrastructure.runtime.processes import Completed
 
 MAJOR_VERSION = 18
 
@@ -169,31 +170,23 @@ class Cluster:
             for path in (folder, *(os.path.join(folder, file) for file in files)):
                 os.chown(path, account.uid, account.gid, follow_symlinks=False)
 
-    def _pg_ctl(
-        self, account: Account, *arguments: str, timeout: float, held: int | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def _pg_ctl(self, account: Account, *arguments: str, timeout: float, held: int | None = None) -> Completed:
         wait = ("-s", "-w", "-t", str(math.ceil(timeout)))
         return self._run(account, "pg_ctl", "-D", self.folder.name, *wait, *arguments, held=held)
 
-    def _run(
-        self, account: Account, program: str, *arguments: str, held: int | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def _run(self, account: Account, program: str, *arguments: str, held: int | None = None) -> Completed:
         """Run a PostgreSQL program in the folder above the cluster. So the command line has only relative names:
         pg_ctl gives it to a shell, which could misread the user's path."""
         unchanged = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-        return subprocess.run(
+        return processes.run(
             [*account.prefix, str(binaries() / program), *arguments],
             cwd=self.folder.parent,
             env=unchanged | {"LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            pass_fds=() if held is None else (held,),
+            held=held,
         )
 
 
-def _output(done: subprocess.CompletedProcess[str]) -> str:
+def _output(done: Completed) -> str:
     return (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").replace("\n", "\n  ")
 
 

@@ -2,25 +2,19 @@
 
 A log is cut into stretches of streams. Processes take one after another, fold its orders, and send back what
 the task made of them, which must be small. Nothing is written anywhere.
-
-Run as a program (``python -m``) this is such a process; what it has to do comes by pickles on its standard
-input, one answer to each goes to its standard output.
 """
 
 import asyncio
 import gc
 import logging
 import os
-import pickle
-import sys
-from asyncio import Future, create_subprocess_exec, create_task, gather, get_running_loop, to_thread
-from asyncio.subprocess import PIPE, Process
+from asyncio import Future, create_task, gather, get_running_loop
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from struct import Struct
-from typing import Any, BinaryIO, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import Connection
@@ -35,6 +29,7 @@ from infrastructure.database.pool import ReadConnection
 from infrastructure.log.histories import Range, cut, read_range
 from infrastructure.log.log import Histories, read_histories
 from infrastructure.log.streams import OF_ORDER
+from infrastructure.runtime.processes import Child, Deaths, Send
 
 log = logging.getLogger("shiplock.replay")
 
@@ -50,8 +45,6 @@ MOST_DEATHS = 3
 R = TypeVar("R")
 Task = Callable[[Iterable[Order]], R]
 """What is made of some orders. It is pickled, and so is what it gives."""
-
-_LENGTH = Struct(">Q")
 
 
 class ReplayFailed(Exception):
@@ -100,33 +93,27 @@ async def replay(
     answers: list[Future[tuple[R, tuple[str, ...]]]] = [get_running_loop().create_future() for _ in planned]
     count = min(processes or os.cpu_count() or 1, len(planned))
     crew = _Crew(url, task, as_of, deque(zip(planned, answers, strict=True)), count)
-    somebody = [crew.work_here if here and n == 0 else crew.employ for n in range(count)]
-    employers = [create_task(crew.keep_at_work(each)) for each in somebody]
-    try:
-        for stretch, answer in zip(planned, answers, strict=True):
-            result, unreadable = await answer
-            yield Replayed(result, unreadable, stretch.range.events)
-    finally:
-        if not all(answer.done() for answer in answers):
-            crew.dismiss()
-        await gather(*employers)
-        for answer in answers:
-            if not (answer.cancel() or answer.cancelled()):
-                answer.exception()  # the same for all that failed; nobody else asks these for it
+    with ThreadPoolExecutor(max(count, 1), "replay") as threads:
+        somebody = [crew.work_here if here and n == 0 else crew.employ for n in range(count)]
+        employers = [create_task(crew.keep_at_work(threads, each)) for each in somebody]
+        try:
+            for stretch, answer in zip(planned, answers, strict=True):
+                result, unreadable = await answer
+                yield Replayed(result, unreadable, stretch.range.events)
+        finally:
+            if not all(answer.done() for answer in answers):
+                crew.dismiss()
+            await gather(*employers)
+            for answer in answers:
+                if not (answer.cancel() or answer.cancelled()):
+                    answer.exception()  # the same for all that failed; nobody else asks these for it
 
 
 _Waiting = tuple[Stretch, Future[Any]]
 
 
-def _settle(taken: deque[_Waiting], found: Any) -> None:
-    """Answer what was taken first."""
-    _, answer = taken.popleft()
-    if not answer.done():
-        answer.set_result(found)
-
-
 class _Crew:
-    """The processes that work on what waits."""
+    """Threads that work on what waits: one folds here, each of the others has a process do it."""
 
     def __init__(
         self,
@@ -139,60 +126,51 @@ class _Crew:
         self._to_do = url, task, as_of
         self._waiting = waiting
         self._size = size
-        self._running: set[Process] = set()
-        self._deaths = 0
+        self._loop = get_running_loop()
+        self._running: set[Child] = set()
+        self._deaths = Deaths(MOST_DEATHS)
         self._dismissed = False
 
     def dismiss(self) -> None:
         self._dismissed = True
-        for process in self._running:
-            if process.returncode is None:
-                process.terminate()
+        for process in tuple(self._running):
+            process.kill()
 
-    async def keep_at_work(self, somebody: Callable[[], Awaitable[None]]) -> None:
+    async def keep_at_work(self, threads: ThreadPoolExecutor, somebody: Callable[[], None]) -> None:
         """Have somebody at work, and another should they fail, until nothing waits any more."""
         while self._waiting and not self._dismissed:
             try:
-                await somebody()
+                await self._loop.run_in_executor(threads, somebody)
             except Exception as error:
-                self._deaths += 1
-                if self._deaths >= MOST_DEATHS:
+                self._deaths.add()
+                if self._deaths.too_many:
                     self._fail(error)
 
-    async def work_here(self) -> None:
-        """Work through what waits in a thread of this process. What it fails with is raised."""
+    def work_here(self) -> None:
+        """Work through what waits in this process. What it fails with is raised."""
         url, task, as_of = self._to_do
-        with await to_thread(_connect, url) as connection, self._taking() as taken:
+        with _connect(url) as connection, self._taking() as taken:
             while self._take_one(taken):
                 try:
-                    found = await to_thread(_worked, connection, url, taken[0][0], task, as_of)
+                    found = _worked(connection, url, taken[0][0], task, as_of)
                 except Exception:
                     log.exception("a stretch could not be replayed")  # as a process says of itself when it dies
                     raise
-                _settle(taken, found)
+                self._settle(taken, found)
 
-    async def employ(self) -> None:
+    def employ(self) -> None:
         """Let a process work through what waits. What it dies of is raised."""
-        process = await create_subprocess_exec(sys.executable, "-m", __name__, stdin=PIPE, stdout=PIPE)
-        self._running.add(process)
-        told, said = process.stdin, process.stdout
-        assert told
-        assert said
-        try:
-            told.write(_framed(pickle.dumps(self._to_do)))
-            with self._taking() as taken:
+        with Child(_serve, self._to_do) as process, self._taking() as taken:
+            self._running.add(process)
+            try:
                 while True:
                     while len(taken) < self._most_ahead() and self._take_one(taken):
-                        told.write(_framed(pickle.dumps(taken[-1][0])))
+                        process.send(taken[-1][0])
                     if not taken:
                         return
-                    await told.drain()
-                    (length,) = _LENGTH.unpack(await said.readexactly(_LENGTH.size))
-                    _settle(taken, pickle.loads(await said.readexactly(length)))
-        finally:
-            told.close()
-            await process.wait()
-            self._running.discard(process)
+                    self._settle(taken, process.receive())
+            finally:
+                self._running.discard(process)
 
     @contextmanager
     def _taking(self) -> Iterator[deque[_Waiting]]:
@@ -209,35 +187,44 @@ class _Crew:
 
     def _take_one(self, taken: deque[_Waiting]) -> bool:
         """Take what waits longest, if anything still has to be done."""
-        if self._dismissed or not self._waiting:
+        if self._dismissed:
             return False
-        taken.append(self._waiting.popleft())
+        try:
+            taken.append(self._waiting.popleft())
+        except IndexError:  # nothing waits any more, or another thread was quicker
+            return False
         return True
+
+    def _settle(self, taken: deque[_Waiting], found: Any) -> None:
+        """Answer what was taken first."""
+        _, answer = taken.popleft()
+        self._loop.call_soon_threadsafe(_answer, answer, found)
 
     def _fail(self, error: Exception) -> None:
         failed = ReplayFailed("The processes that replay the log keep dying; see their errors above.")
         failed.__cause__ = error
-        while self._waiting:
-            _, answer = self._waiting.popleft()
-            if not answer.done():
-                answer.set_exception(failed)
+        with suppress(IndexError):
+            while True:
+                _, answer = self._waiting.popleft()
+                if not answer.done():
+                    answer.set_exception(failed)
 
 
-def _framed(pickled: bytes) -> bytes:
-    return _LENGTH.pack(len(pickled)) + pickled
+def _answer(answer: Future[Any], found: Any) -> None:
+    if not answer.done():
+        answer.set_result(found)
 
 
 # ---- what each process does ------------------------------------------------------------------------
 
 
-def work(given: BinaryIO, told: BinaryIO) -> None:
-    """Fold what is given until there is no more: the one who gives it is done, or gone."""
+def _serve(requests: Iterator[Any], send: Send) -> None:
+    """Fold one stretch after another."""
     gc.disable()  # it would look through whole histories and find nothing: they hold no cycles
-    url, task, as_of = _take(given)
+    url, task, as_of = next(requests)
     with _connect(url) as connection:
-        while stretch := _take(given):
-            told.write(_framed(pickle.dumps(_worked(connection, url, stretch, task, as_of))))
-            told.flush()
+        for stretch in requests:
+            send(_worked(connection, url, stretch, task, as_of))
 
 
 def _connect(url: str) -> Connection[TupleRow]:
@@ -252,11 +239,6 @@ def _worked(
     """What the task makes of a stretch, and what could not be read."""
     unreadable: list[str] = []
     return task(_orders(connection, url, stretch, as_of, unreadable)), tuple(unreadable)
-
-
-def _take(given: BinaryIO) -> Any:
-    length = given.read(_LENGTH.size)
-    return pickle.loads(given.read(_LENGTH.unpack(length)[0])) if length else None
 
 
 def _orders(
@@ -291,7 +273,3 @@ async def _read(
     async with await ReadConnection.connect(url, autocommit=True) as connection:
         await connection.execute("SET TIME ZONE 'UTC'")
         return await read_histories(connection, streams, heads, broken)
-
-
-if __name__ == "__main__":
-    work(sys.stdin.buffer, sys.stdout.buffer)

@@ -10,7 +10,6 @@ Every step can be done again: whoever is killed at any moment, the next to work 
 import asyncio
 import logging
 import os
-import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -30,6 +29,7 @@ from infrastructure.projections.verification import verify
 from infrastructure.projections.view import View
 from infrastructure.projections.worker import Worker
 from infrastructure.runtime import clock
+from infrastructure.runtime.processes import Child, Deaths
 
 log = logging.getLogger("shiplock.rebuild")
 
@@ -231,15 +231,15 @@ async def _report(pool: Pool, build_id: int, on_progress: Callable[[Progress], N
 async def _fold(connection: WriteConnection, url: str, book: RuleBook, build: Build, processes: int) -> None:
     """Let processes work through the slices; another that dies is replaced."""
     left = await slices.left(connection, build)
-    others: list[subprocess.Popen[bytes]] = []
-    died = 0
+    others: list[Child] = []
+    deaths = Deaths(MOST_DEATHS)
     clocked = time.monotonic()
     async with _own_share(url, book, build) as own:
         try:
             while left:
-                died += sum(1 for process in others if process.poll())
-                others = [process for process in others if process.returncode is None]
-                if died > MOST_DEATHS:
+                deaths.add(sum(1 for process in others if process.status))
+                others = [process for process in others if process.status is None]
+                if deaths.too_many:
                     raise CannotDo(
                         f"The processes that work on build {build.id} keep dying; see their errors above."
                     )
@@ -259,14 +259,15 @@ async def _fold(connection: WriteConnection, url: str, book: RuleBook, build: Bu
                 if await cursor.fetchone() != ("building",):
                     return
                 still_left = await slices.left(connection, build)
-                died = died if still_left == left else 0
+                if still_left != left:
+                    deaths.forget()
                 left = still_left
             await builds.set_state(connection, build, "indexing")
         finally:
             for process in others:
-                process.terminate()
+                process.kill()
             for process in others:
-                await asyncio.to_thread(process.wait)
+                await asyncio.to_thread(process.end)
 
 
 @asynccontextmanager

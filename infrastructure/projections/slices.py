@@ -2,18 +2,12 @@
 
 A slice is some whole small shops, or a range of a big shop's streams, so that it is a bounded piece of work
 whatever the shop's size. Its rows and its being done commit together.
-
-Run as a program (``python -m``) this works on a build's slices; ``rebuild`` says on which, by a pickle on
-standard input.
 """
 
 import asyncio
 import logging
-import os
-import pickle
-import subprocess
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import psycopg
 from psycopg import Connection
@@ -28,6 +22,7 @@ from infrastructure.projections import builds, parking
 from infrastructure.projections.builds import Build
 from infrastructure.projections.rows import REFUSED, Applied, EncodedRows, copy_statement, copy_stream
 from infrastructure.runtime import clock, garbage_collection
+from infrastructure.runtime.processes import Child, Send
 
 log = logging.getLogger("shiplock.rebuild")
 
@@ -81,17 +76,25 @@ async def left(connection: ReadConnection, build: Build) -> int:
     return row[0] if row else 0
 
 
-def start(url: str, build: Build, book: RuleBook) -> "subprocess.Popen[bytes]":
+def start(url: str, build: Build, book: RuleBook) -> Child:
     """A process that works on a build's slices."""
-    process = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE)
-    assert process.stdin
-    with process.stdin as given:
-        pickle.dump((url, build, book), given)
-    return process
+    return Child(_serve, (url, build, book))
+
+
+def _serve(requests: Iterator[Any], send: Send) -> None:
+    """What each process does."""
+    url, build, book = next(requests)
+    garbage_collection.calm()
+    with psycopg.connect(url, autocommit=True) as connection:
+        work(connection, url, build, book)
 
 
 def work(
-    connection: Connection[TupleRow], url: str, build: Build, book: RuleBook, wanted: Callable[[], bool]
+    connection: Connection[TupleRow],
+    url: str,
+    build: Build,
+    book: RuleBook,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> None:
     """Take slices until none is left to take, or no more of this is wanted."""
     connection.execute("SET TIME ZONE 'UTC'")
@@ -179,16 +182,3 @@ async def _look_closer(
                     f"Put it right, or let it be discarded, and rebuild."
                 )
             applied.add_history(*pair, history)
-
-
-def main() -> None:
-    """What each process does, for as long as the one who started it is there."""
-    url, build, book = pickle.load(sys.stdin.buffer)
-    garbage_collection.calm()
-    parent = os.getppid()
-    with psycopg.connect(url, autocommit=True) as connection:
-        work(connection, url, build, book, lambda: os.getppid() == parent)
-
-
-if __name__ == "__main__":
-    main()

@@ -10,17 +10,18 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from api import workers
-from api.workers import WorkerProcess
+from api.workers import supervised_worker
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
+from infrastructure.runtime import processes
+from infrastructure.runtime.processes import Supervised
 from tests.orders import SHOP, on_database, placed_and_formed
 
 
 @pytest.fixture
-def process(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerProcess]:
-    monkeypatch.setattr(workers, "RESTART_SECONDS", 0.0)
-    process = WorkerProcess(database_url)
+def process(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervised]:
+    monkeypatch.setattr(processes, "RESTART_SECONDS", 0.0)
+    process = supervised_worker(database_url)
     try:
         yield process
     finally:
@@ -56,7 +57,7 @@ def alive(pid: int) -> bool:
     return True
 
 
-def test_it_keeps_the_views_current_and_is_replaced_when_killed(database_url: str, process: WorkerProcess) -> None:
+def test_it_keeps_the_views_current_and_is_replaced_when_killed(database_url: str, process: Supervised) -> None:
     place(database_url, SHOP, 3)
     process.wake()
     wait_until(lambda: listed(database_url, SHOP) == 3)
@@ -68,7 +69,7 @@ def test_it_keeps_the_views_current_and_is_replaced_when_killed(database_url: st
     wait_until(lambda: listed(database_url, "other") == 2)
 
 
-def test_it_ends_when_told_to(process: WorkerProcess) -> None:
+def test_it_ends_when_told_to(process: Supervised) -> None:
     process.stop()
     assert not alive(process.pid)
 
@@ -76,8 +77,8 @@ def test_it_ends_when_told_to(process: WorkerProcess) -> None:
 def test_it_does_not_outlive_a_program_that_is_killed(database_url: str) -> None:
     program = """
 import sys, time
-from api.workers import WorkerProcess
-print(WorkerProcess(sys.argv[1]).pid, flush=True)
+from api.workers import supervised_worker
+print(supervised_worker(sys.argv[1]).pid, flush=True)
 time.sleep(600)
 """
     with subprocess.Popen(

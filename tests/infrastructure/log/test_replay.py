@@ -79,7 +79,7 @@ def children_at_work() -> int:
     for status in Path("/proc").glob("[0-9]*/status"):
         with suppress(OSError):
             ours = f"PPid:\t{os.getpid()}\n" in status.read_text()
-            found += ours and b"infrastructure.log.replay" in (status.parent / "cmdline").read_bytes()
+            found += ours and b"infrastructure.runtime.processes" in (status.parent / "cmdline").read_bytes()
     return found
 
 
@@ -192,13 +192,21 @@ def test_when_processes_keep_dying_the_replay_fails_instead_of_trying_for_ever(
     assert caplog.messages == [], "it is said once, by what is raised"
 
 
+def lingers(orders: Iterable[Order]) -> Seen:
+    """Is quick with the first orders, and never done with the others."""
+    found = what_is_there(orders)
+    if found[0][0] != order_sn(0):
+        time.sleep(600)
+    return found
+
+
 def test_whoever_stops_listening_leaves_no_process_behind(log_url: str) -> None:
     async def run() -> None:
         async with await WriteConnection.connect(log_url, autocommit=True) as connection:
             planned = await stretches(connection, SHOP, 2 * COUNT)
-        parts = replay(log_url, planned, what_is_there, processes=2, here=True)
+        parts = replay(log_url, planned, lingers, processes=2)
         await anext(parts)
-        assert children_at_work() == 1
+        wait_for(lambda: children_at_work() == 2)
         await parts.aclose()  # type: ignore[attr-defined]
         assert children_at_work() == 0
 

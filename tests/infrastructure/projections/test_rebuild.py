@@ -5,7 +5,7 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from itertools import count
@@ -30,6 +30,7 @@ from infrastructure.projections.verification import verify
 from infrastructure.projections.views import DEADLINES, ORDERS, VIEWS, VIOLATIONS
 from infrastructure.projections.worker import Worker
 from infrastructure.runtime import clock
+from infrastructure.runtime.processes import Child, Send
 from tests.infrastructure.projections.built import (
     BOOK,
     HISTORIES,
@@ -464,10 +465,10 @@ async def resumed(pool: Pool, url: str, build: Build) -> Progress:
 
 
 def test_a_process_that_dies_over_a_slice_is_replaced(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: asyncio.Queue[subprocess.Popen[bytes]] = asyncio.Queue()
+    started: asyncio.Queue[Child] = asyncio.Queue()
     start = slices.start
 
-    def starting(url: str, build: Build, book: RuleBook) -> "subprocess.Popen[bytes]":
+    def starting(url: str, build: Build, book: RuleBook) -> Child:
         process = start(url, build, book)
         started.put_nowait(process)
         return process
@@ -492,11 +493,15 @@ def test_a_process_that_dies_over_a_slice_is_replaced(database_url: str, monkeyp
     on_database(database_url, work)
 
 
+def fails(requests: Iterator[Any], send: Send) -> None:
+    raise ArithmeticError("it does not add up")
+
+
 def test_a_rebuild_fails_when_its_processes_keep_dying(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread of this process that folds a slice meanwhile leaves nothing behind."""
 
-    def start(url: str, build: Build, book: RuleBook) -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(["false"])
+    def start(url: str, build: Build, book: RuleBook) -> Child:
+        return Child(fails, None)
 
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 2)
