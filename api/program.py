@@ -9,10 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
-from api.backtests import Backtests
-from api.beside import Beside
-from api.checkpointing import keep_making
-from api.rebuilds import Rebuilds
 from api.workers import Start
 from domain.rules.ruleset import RuleBook
 from infrastructure.audit.archive import Archive
@@ -24,6 +20,8 @@ from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import is_current, migrate
 from infrastructure.database.pool import Pool, connection_pool
 from infrastructure.imports.batches import Submit
+from infrastructure.jobs import kinds
+from infrastructure.jobs.runner import Runner
 from infrastructure.log.log import is_distributed
 from infrastructure.projections.rebuild import prepare
 from infrastructure.queries.related_facts import read_related_facts
@@ -85,8 +83,7 @@ class Program:
     book: RuleBook
     pool: Pool
     path: CommandPath
-    rebuilds: Rebuilds
-    backtests: Backtests
+    jobs: Runner
     archive: Archive | None
     closing: asyncio.Event
     whole_shops: WholeShopFolds = field(default_factory=WholeShopFolds)
@@ -103,7 +100,7 @@ class Program:
         checkpoint_seconds: int = 0,
         render: Render = _no_receipts,
     ) -> AsyncIterator[Self]:
-        """The program on a migrated database, with a live worker if one is given to start.
+        """The program on a migrated database; with a live worker, if one is given to start, it runs jobs too.
 
         Proofs come from ``archive``, which gets new checkpoints every so many seconds; none where that is 0.
         ``render`` makes the response that the receipt of an idempotency key keeps; without it there are no keys.
@@ -125,13 +122,11 @@ class Program:
                 read_related_facts=read_related_facts,
             )
             await stack.enter_async_context(path)
-            beside = await stack.enter_async_context(Beside(url))
-            program = cls(url, book, pool, path, Rebuilds(beside), Backtests(beside), archive, asyncio.Event())
-            if archive and checkpoint_seconds:
-                making = asyncio.create_task(
-                    keep_making(pool, archive, beside, checkpoint_seconds, program.closing)
-                )
-                stack.push_async_callback(asyncio.wait, [making])
+            jobs = kinds.runner(pool, url, book, archive, checkpoint_seconds)
+            if worker:
+                stack.push_async_callback(asyncio.wait, [asyncio.create_task(jobs.run())])
+            stack.callback(jobs.stop)
+            program = cls(url, book, pool, path, jobs, archive, asyncio.Event())
             stack.callback(program.closing.set)
             yield program
 
@@ -140,8 +135,3 @@ class Program:
         if dry_run:
             return Preview(self.pool, self.book, clock.now, read_related_facts).submit
         return self.path.submit
-
-    async def go_on(self) -> None:
-        """Have what was asked for done that a killed server left."""
-        await self.rebuilds.go_on(self.pool)
-        await self.backtests.go_on(self.pool)

@@ -36,7 +36,7 @@ from infrastructure.audit.checkpoint import Signed
 from infrastructure.audit.keys import BadKey, followed
 from infrastructure.audit.note import BadNote, VerifierKey
 from infrastructure.audit.proving import prove_inclusion
-from infrastructure.audit.signing import make_checkpoint
+from infrastructure.audit.signing import make_checkpoint, shops_to_sign
 from infrastructure.audit.verification import OnProgress, Verified, verify
 from infrastructure.database.pool import WriteConnection
 from infrastructure.log.log import read_stream
@@ -356,14 +356,13 @@ def _progress(what: str) -> Iterator[OnProgress]:
 def _shops(url: str, archive: Archive, shop: str | None, everything: bool) -> list[str]:
     if (shop is None) != everything:
         raise typer.BadParameter("name a shop, or say --all")
+    if shop is None:
+        return shops_to_sign(url, archive)
     with psycopg.connect(url) as connection:
-        if shop is not None:
-            row = connection.execute(_HAS_LOG, {"shop": shop}).fetchone()
-            if not (row and row[0]) and not archive.checkpoints.of(shop):
-                raise Failed(f"Shop {shop} has neither a log nor a checkpoint; is that its id?")
-            return [shop]
-        logs = connection.execute("SELECT shop_id FROM shop_log UNION SELECT shop_id FROM event").fetchall()
-    return sorted({each for (each,) in logs} | set(archive.checkpoints.shops()))
+        row = connection.execute(_HAS_LOG, {"shop": shop}).fetchone()
+    if not (row and row[0]) and not archive.checkpoints.of(shop):
+        raise Failed(f"Shop {shop} has neither a log nor a checkpoint; is that its id?")
+    return [shop]
 
 
 def _signed(archive: Archive, shop: str, size: int | None) -> Signed:

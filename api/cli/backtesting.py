@@ -31,7 +31,6 @@ from api.cli.terminal import (
 )
 from api.program import database
 from domain.money.backtest import Charged, OrderDifference
-from infrastructure.jobs.backtests import work_off
 from infrastructure.log.replay import ReplayFailed
 from infrastructure.queries import backtest as backtesting
 from infrastructure.queries.backtest import Asked, Backtest, Compared, Progress
@@ -90,12 +89,6 @@ def backtest(
         print_json(found)
     else:
         _tell(found, orders_to)
-
-
-def work(processes: Annotated[int | None, typer.Option(min=1, max=256)] = None) -> None:
-    """Work off the backtests asked for over HTTP."""
-    with database(settings()) as url:
-        asyncio.run(work_off(url, book(), processes))
 
 
 @contextmanager

@@ -141,7 +141,6 @@ def rebuild_projections(
 def resume(
     build_id: BuildArgument,
     processes: Annotated[int | None, typer.Option(min=1, max=256, help="How many (default: one a core).")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", hidden=True)] = False,
     as_json: Json = False,
 ) -> None:
     """Go on with a rebuild that was interrupted."""
@@ -152,8 +151,7 @@ def resume(
         return await _watched(pool, url, build, _book(build.scope), processes)
 
     found = _on_database(go_on)
-    if not quiet:
-        _tell(found, as_json=as_json)
+    _tell(found, as_json=as_json)
 
 
 @app.command("activate")

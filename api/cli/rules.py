@@ -8,14 +8,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from api.cli.backtesting import backtest, work
+from api.cli.backtesting import backtest
 from api.cli.terminal import Failed, Json, book, out, print_json, shown
 from domain.rules.ruleset import RuleSet
 from infrastructure.runtime.rule_sets import read_file
 
 app = typer.Typer(help="The rule sets orders are judged by.", no_args_is_help=True)
 app.command("backtest")(backtest)
-app.command("work", hidden=True)(work)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", dir_okay=False, help="A rule set in TOML.")]
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from api.cli.terminal import book, err, print_json, settings
 from api.program import database
 from infrastructure.database.migrate import applied, migrate, revisions
 from infrastructure.database.pool import connection_pool
+from infrastructure.jobs import kinds
 from infrastructure.projections.rebuild import prepare
 from infrastructure.projections.worker import Worker
 from infrastructure.runtime.processes import follow_stdin
@@ -67,24 +69,37 @@ def worker(
     ] = False,
     niceness: Annotated[int, typer.Option("--nice", min=0, max=19, help="Leave the machine to others first.")] = 0,
 ) -> None:
-    """Keep the views current; any number of these share the work."""
+    """Keep the views current and run jobs; any number of these share the work."""
     os.nice(niceness)
 
     async def work(url: str) -> None:
-        async with connection_pool(url, size=2) as pool:
+        async with connection_pool(url, size=4) as pool:
             rules = book()
             await prepare(pool, url, rules)
             worker = Worker(pool, rules)
-            for sign in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(sign, worker.stop)
-            if lead:
+            if lead:  # by a server, which runs jobs itself
+                stop_on_signals(worker.stop)
                 follow_stdin(worker.wake, worker.stop)
-            else:
-                err.print("Working; stop with Ctrl-C.")
-            await worker.run()
+                await worker.run()
+                return
+            jobs = kinds.runner(pool, url, rules)
+            stop_on_signals(worker.stop, jobs.stop)
+            err.print("Working; stop with Ctrl-C.")
+            await asyncio.gather(worker.run(), jobs.run())
 
     with database(settings()) as url:
         uvloop.run(work(url))
+
+
+def stop_on_signals(*stops: Callable[[], None]) -> None:
+    """Let Ctrl-C and SIGTERM stop what runs in this event loop, in order."""
+
+    def stop() -> None:
+        for each in stops:
+            each()
+
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(sign, stop)
 
 
 @db.command("migrate")

@@ -20,6 +20,7 @@ from api.http.routes import (
     commands,
     doubtful,
     feed,
+    jobs,
     money,
     orders,
     projections,
@@ -92,7 +93,6 @@ def create_app(
                 archive=Archive.of(settings) if settings else None,
                 checkpoint_seconds=settings.checkpoint_seconds if settings else 0,
             ) as app.state.program:
-                await app.state.program.go_on()
                 with told_to_stop(app.state.program.closing.set):
                     yield
 
@@ -120,6 +120,7 @@ def create_app(
     app.include_router(bills.router)
     app.include_router(feed.router)
     app.include_router(projections.router)
+    app.include_router(jobs.router)
     app.include_router(rules.router)
     app.include_router(audit.router)
     app.include_router(service.router)

@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
-from api.backtests import BacktestRequest
 from api.http import problems
+from api.http.backtests import BacktestRequest
 from api.http.problems import PROBLEMS, Problem, ProblemCode
+from api.http.rebuilds import RebuildRequest
 from api.http.stockout_applications import StockoutApplications
-from api.rebuilds import RebuildRequest
 from domain.kernel import ID_PATTERN
 from domain.money.reconciliation import Difference
 from domain.order.decisions.action import Action
@@ -30,6 +30,7 @@ from infrastructure.audit.proving import ConsistencyProof, InclusionProof
 from infrastructure.imports.bills import BillReport
 from infrastructure.imports.stockout_applications import ApplicationReport
 from infrastructure.jobs.backtests import BacktestJob
+from infrastructure.jobs.job import Job
 from infrastructure.projections.parking import Parked
 from infrastructure.projections.rebuild import Progress
 from infrastructure.queries.doubtful import DoubtfulShipment
@@ -307,6 +308,7 @@ def install(app: FastAPI) -> None:
                 RuleSet,
                 BacktestRequest,
                 BacktestJob,
+                Job,
             ]
             commands += [action.command for action in SKU_ACTIONS.values()]
             views += [WayOut, Difference, PenaltySum, BillReport, DoubtfulShipment]

@@ -16,6 +16,7 @@ from domain.order.filters import DeadlineFilter, OrderFilter, ViolationFilter
 from domain.order.state import Status
 from domain.order.violations import AppealState
 from domain.viewpoint import Viewpoint
+from infrastructure.jobs.job import State
 from infrastructure.queries.lists import OrderSort
 from infrastructure.queries.moments import parse_day, parse_moment
 from infrastructure.queries.orders import DiffRequest
@@ -179,6 +180,13 @@ class DoubtfulQuery(Waiting):
     ] = None
     until: Annotated[
         Moment | None, Field(alias="to", description="Only numbers that went up before this; at most 31 days.")
+    ] = None
+
+
+class JobsQuery(Paged):
+    state: Annotated[State | None, Field(description="Only jobs in this state.")] = None
+    kind: Annotated[
+        str | None, BeforeValidator(_plain), Field(max_length=64, description="Only jobs of this kind.")
     ] = None
 
 

@@ -60,6 +60,7 @@ ProblemCode = (
         "unknown_action",
         "unknown_backtest",
         "unknown_case",
+        "unknown_job",
         "unknown_projection",
         "unknown_rebuild",
         "unknown_sku",
@@ -208,6 +209,7 @@ PROBLEMS: dict[ProblemCode, Kind] = {
     "too_many_backtests": Kind(
         429, "Enough backtests wait or run", "Nothing was asked for. Try again after `Retry-After` seconds.", 5
     ),
+    "unknown_job": Kind(404, "There is no such job", "GET /v1/jobs lists them; those that finished long ago go."),
     "not_possible": Kind(
         409, "That can't be done to this projection now", "`detail` says why and what to do; nothing was changed."
     ),

@@ -67,6 +67,13 @@ def make_checkpoint(
     return Made(signed, new=True)
 
 
+def shops_to_sign(url: str, archive: Archive) -> list[str]:
+    """Every shop that has a log or a checkpoint."""
+    with connect(url) as connection:
+        logs = connection.execute("SELECT shop_id FROM shop_log UNION SELECT shop_id FROM event").fetchall()
+    return sorted({each for (each,) in logs} | set(archive.checkpoints.shops()))
+
+
 def _whole(url: str, shop_id: str, archive: Archive, on_progress: OnProgress) -> tuple[int, bytes]:
     (verified,) = verify(url, [shop_id], archive, on_progress=on_progress)
     if verified.problems or verified.root is None:

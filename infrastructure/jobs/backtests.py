@@ -1,19 +1,22 @@
-"""Backtests asked for over HTTP: kept in a table, worked off one after another by whoever is at work.
+"""Backtests requested over HTTP: each is a row that says what to compare, how it stands and what it found.
 
-A job that was interrupted is begun again; one that is interrupted again and again fails.
+They are worked off one after another: each takes all cores. One that was interrupted is begun again; one that is
+interrupted again and again fails.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from psycopg.rows import class_row
 
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection, WriteConnection
+from infrastructure.jobs.job import Job, enqueue
+from infrastructure.jobs.kind import Context, Failed, Kind, Report
 from infrastructure.log.replay import ReplayFailed
 from infrastructure.queries.backtest import Asked, Backtest, Progress, backtest
 from infrastructure.runtime import clock
@@ -32,8 +35,8 @@ KEPT = 20
 MOST_BEGINNINGS = 3
 """A backtest that was begun so often and never finished is given up."""
 
-_WORKING = 7_166_404_001_155_042
-"""The advisory lock of who works off backtests."""
+_LANE = "backtest"
+"""One runs at a time, of all shops."""
 
 _ASKING = 7_166_404
 """With a hash of its id, the advisory lock of a shop while one is asked for."""
@@ -129,7 +132,23 @@ async def ask(connection: WriteConnection, shop_id: str, asked: Asked) -> Backte
         )
         row = await inserted.fetchone()
         assert row
+        await _work_on(connection, shop_id, row.id)
         return BacktestJob.of(row)
+
+
+async def _work_on(connection: WriteConnection, shop_id: str, backtest_id: int) -> None:
+    arguments = {"backtest_id": backtest_id}
+    key = f"{shop_id}/{backtest_id}"
+    await enqueue(connection, BACKTEST.name, key, shop_id=shop_id, lane=_LANE, arguments=arguments)
+
+
+async def _go_on(connection: WriteConnection) -> None:
+    """Have those worked off that were requested and are not finished, in the order of their requests."""
+    cursor = await connection.execute(
+        "SELECT shop_id, id FROM backtest WHERE finished_at IS NULL ORDER BY requested_at, shop_id, id"
+    )
+    for shop_id, backtest_id in await cursor.fetchall():
+        await _work_on(connection, shop_id, backtest_id)
 
 
 async def find(connection: ReadConnection, shop_id: str, job_id: int) -> BacktestJob | None:
@@ -144,58 +163,71 @@ async def of_shop(connection: ReadConnection, shop_id: str) -> list[BacktestJob]
     return [BacktestJob.of(row._replace(result=None)) for row in reversed(await _of_shop(connection, shop_id))]
 
 
-async def any_unfinished(connection: ReadConnection) -> bool:
-    cursor = await connection.execute("SELECT EXISTS (SELECT FROM backtest WHERE finished_at IS NULL)")
-    return await cursor.fetchone() == (True,)
+# ---- the job ----------------------------------------------------------------------------------------
 
 
-async def work_off(url: str, book: RuleBook, processes: int | None = None) -> None:
-    """Run what was asked for, one after another, until nothing is left.
-
-    Of several programs that want to, one does at a time; the others wait.
-    """
-    async with await WriteConnection.connect(url, autocommit=True) as connection:
-        await connection.execute("SELECT pg_advisory_lock(%s)", (_WORKING,))
-        while job := await _begin_next(connection):
-            await _run(connection, url, book, job, processes)
+async def _run(context: Context, job: Job) -> Any:
+    return await context.in_child(_work, context.url, context.book, job.shop_id, job.arguments["backtest_id"])
 
 
-async def _begin_next(connection: WriteConnection) -> Row | None:
-    """The job that waits longest, or was interrupted: nobody else works on any."""
+def _work(report: Report, url: str, book: RuleBook, shop_id: str, backtest_id: int) -> dict[str, int] | None:
+    """Work off a backtest in a process of its own."""
+
+    async def run() -> dict[str, int] | None:
+        async with await WriteConnection.connect(url, autocommit=True) as connection:
+            return await _work_off(connection, url, book, shop_id, backtest_id, report)
+
+    return asyncio.run(run())
+
+
+async def _work_off(
+    connection: WriteConnection,
+    url: str,
+    book: RuleBook,
+    shop_id: str,
+    backtest_id: int,
+    report: Report,
+) -> dict[str, int] | None:
+    """Run a backtest and put down what it found; in short that is what this gives. Raises ``Failed``."""
+    row = await _begin(connection, shop_id, backtest_id)
+    if row is None:
+        return None
+    async with _noting(connection, row) as reached:
+
+        def note(progress: Progress) -> None:
+            reached.append(progress)
+            report(progress.done, progress.total)
+
+        try:
+            found = await backtest(url, shop_id, book, _asked(row.asked), row.requested_at, on_progress=note)
+        except ReplayFailed as error:
+            raise Failed(str(error)) from error
+    await connection.execute(
+        """UPDATE backtest SET state = 'done', finished_at = %s, result = %s
+           WHERE shop_id = %s AND id = %s""",
+        (clock.now(), _encode(found), shop_id, backtest_id),
+    )
+    return {"orders": found.orders, "differing": found.differing}
+
+
+async def _begin(connection: WriteConnection, shop_id: str, backtest_id: int) -> Row | None:
+    """The backtest, if it is there and not done."""
     cursor = connection.cursor(row_factory=class_row(Row))
     await cursor.execute(
-        f"SELECT {_COLUMNS} FROM backtest WHERE finished_at IS NULL ORDER BY requested_at, shop_id, id LIMIT 1"
+        f"""UPDATE backtest SET state = 'running', begun = begun + 1, done = 0, worked_seconds = 0, error = NULL,
+            finished_at = NULL WHERE shop_id = %s AND id = %s AND state <> 'done' RETURNING {_COLUMNS}""",
+        (shop_id, backtest_id),
     )
-    row = await cursor.fetchone()
-    if row:
-        await connection.execute(
-            """UPDATE backtest SET state = 'running', begun = begun + 1, done = 0, worked_seconds = 0
-               WHERE shop_id = %s AND id = %s""",
-            (row.shop_id, row.id),
-        )
-    return row
+    return await cursor.fetchone()
 
 
-async def _run(connection: WriteConnection, url: str, book: RuleBook, job: Row, processes: int | None) -> None:
-    if job.begun >= MOST_BEGINNINGS:
-        await _finish(connection, job, error=f"It was interrupted {job.begun} times; ask for it again.")
-        return
-    async with _noting(connection, job) as reached:
-        try:
-            found = await backtest(
-                url,
-                job.shop_id,
-                book,
-                _asked(job.asked),
-                job.requested_at,
-                processes=processes,
-                on_progress=reached.append,
-            )
-        except ReplayFailed as error:
-            failed: str | None = str(error)
-        else:
-            failed = None
-    await _finish(connection, job, error=failed, result=None if failed else _encode(found))
+async def _abandoned(connection: WriteConnection, job: Job, error: str) -> None:
+    """Nobody will work on it any more."""
+    await connection.execute(
+        """UPDATE backtest SET state = 'failed', finished_at = %s, error = %s
+           WHERE shop_id = %s AND id = %s AND finished_at IS NULL""",
+        (clock.now(), error, job.shop_id, job.arguments["backtest_id"]),
+    )
 
 
 @asynccontextmanager
@@ -226,18 +258,11 @@ async def _note(connection: WriteConnection, job: Row, reached: Progress) -> Non
     )
 
 
-async def _finish(
-    connection: WriteConnection, job: Row, *, error: str | None = None, result: bytes | None = None
-) -> None:
-    await connection.execute(
-        """UPDATE backtest SET state = %s, finished_at = %s, error = %s, result = %s
-           WHERE shop_id = %s AND id = %s""",
-        ("failed" if error else "done", clock.now(), error, result, job.shop_id, job.id),
-    )
-
-
 async def _of_shop(connection: ReadConnection, shop_id: str) -> list[Row]:
     """Oldest first; there are never more than a few."""
     cursor = connection.cursor(row_factory=class_row(Row))
     await cursor.execute(f"SELECT {_COLUMNS} FROM backtest WHERE shop_id = %s ORDER BY id", (shop_id,))
     return await cursor.fetchall()
+
+
+BACKTEST = Kind("backtest", _run, attempts=MOST_BEGINNINGS, abandoned=_abandoned, go_on=_go_on)

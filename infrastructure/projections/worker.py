@@ -19,7 +19,6 @@ import psycopg
 from psycopg_pool import PoolTimeout
 
 from domain.rules.ruleset import RuleBook
-from infrastructure.commands.receipts import forget_receipts
 from infrastructure.database.pool import Pool, ReadConnection, WriteConnection
 from infrastructure.log.columns import Bigints, Texts
 from infrastructure.log.histories import read_streams
@@ -52,8 +51,6 @@ A batch after a pause is written at once, and a full batch takes longer than thi
 IDLE_SECONDS = 0.25
 REST_SECONDS = 30.0
 """How long the worker leaves a shop alone if its log can't be read from the database."""
-
-TIDY_SECONDS = 60.0
 
 # Random order, so that no shop starves when more shops lag than a round takes.
 _LAGGING = """
@@ -115,7 +112,6 @@ class Worker:
         self._together = together
         self._book = book
         self._wake = asyncio.Event()
-        self._tidy_at = 0.0
         self._stopping = False
         self._quiet_since: str | None = None
         self._resting: dict[str, float] = {}
@@ -136,7 +132,6 @@ class Worker:
             began = loop.time()
             try:
                 busy = await self.catch_up_once()
-                await self._tidy_now_and_then()
             except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
                 log.warning("the database can't be reached, trying again: %s", error)
                 busy = False
@@ -146,14 +141,6 @@ class Worker:
                 self._wake.clear()
             elif not self._stopping:
                 await asyncio.sleep(began + ROUND_SECONDS - loop.time())
-
-    async def _tidy_now_and_then(self) -> None:
-        """Forget receipts that have expired: the one thing in the log's database that does not stay."""
-        now = asyncio.get_running_loop().time()
-        if now >= self._tidy_at:
-            self._tidy_at = now + TIDY_SECONDS
-            async with self._pool.write() as connection:
-                await forget_receipts(connection, clock.now())
 
     async def catch_up(self, shop_id: str) -> None:
         """Work, or wait for another worker, until every live build has reached the head that the log has now."""

@@ -10,11 +10,12 @@ from api.http import openapi
 from api.http.paging import Paged, decode_cursor, listed
 from api.http.parameters import ShopId, SkuId
 from api.http.problems import Refused
+from api.http.rebuilds import RebuildRequest
 from api.http.requests import MAX_COMMAND_BYTES, body_of, invalid
 from api.http.responses import json_response
 from api.program import Program
-from api.rebuilds import RebuildRequest
 from domain.rules.ruleset import RuleBook
+from infrastructure.jobs import rebuilds as rebuild_jobs
 from infrastructure.projections import builds, parking, rebuild
 from infrastructure.projections.rebuild import Progress
 from infrastructure.projections.view import View
@@ -56,11 +57,12 @@ async def start(request: Request, name: Name) -> Response:
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise invalid(error) from error
     views += [_view(other) for other in asked.views if other != name]
-    async with program.pool.write() as connection:
+    async with program.pool.write() as connection, connection.transaction():
         found = None if asked.scope() else await rebuild.unfinished(connection, views, book)
         build = found or await rebuild.request(connection, views, book, asked.scope())
         progress = await rebuild.progress_of(connection, build)
-    await program.rebuilds.work_on(build.id)
+        await rebuild_jobs.work_on(connection, build.id)
+    program.jobs.wake()
     return json_response(progress, 202, {"Location": f"/v1/projections/{name}/rebuilds/{build.id}"})
 
 

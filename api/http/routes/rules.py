@@ -6,8 +6,8 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
-from api.backtests import BacktestRequest
 from api.http import openapi
+from api.http.backtests import BacktestRequest
 from api.http.paging import listed
 from api.http.parameters import ShopId
 from api.http.problems import Refused
@@ -49,7 +49,7 @@ async def ask(request: Request, shop_id: ShopId) -> Response:
         raise invalid(error) from error
     async with program.pool.write() as connection:
         job = await backtest_jobs.ask(connection, shop_id, asked)
-    await program.backtests.work()
+    program.jobs.wake()
     return json_response(job, 202, {"Location": f"/v1/shops/{shop_id}/rules/backtests/{job.id}"})
 
 
@@ -72,6 +72,4 @@ async def backtest(request: Request, shop_id: ShopId, backtest_id: BacktestId) -
         job = await backtest_jobs.find(connection, shop_id, backtest_id)
     if job is None:
         raise Refused("unknown_backtest", f"Shop {shop_id} has no backtest {backtest_id}.")
-    if not job.is_finished:
-        await program.backtests.work()  # whoever was at work on it may have been killed
     return json_response(job)

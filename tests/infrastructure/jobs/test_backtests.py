@@ -1,12 +1,10 @@
 """Backtests put down to be worked off: each once, begun again after a kill, never for ever."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
+from contextlib import AsyncExitStack
 from datetime import timedelta
-from pathlib import Path
+from itertools import pairwise
 
 import psycopg
 import pytest
@@ -17,16 +15,19 @@ from domain.rules.ruleset import GoodsHours
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.jobs import backtests as backtest_jobs
-from infrastructure.jobs.backtests import BacktestJob, work_off
+from infrastructure.jobs.backtests import BACKTEST, BacktestJob
+from infrastructure.jobs.job import Job, list_jobs, retry
+from infrastructure.jobs.kinds import KINDS
+from infrastructure.jobs.runner import cancel
 from infrastructure.queries.backtest import Asked, backtest
 from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import shipped_rules
+from tests.infrastructure.jobs.running import Jobs, program, with_jobs
 from tests.orders import MONDAY_9, SHOP, done, on_database, order_sn, placed_and_formed, tell
 
 BOOK = shipped_rules()
 TODAY = BOOK.sets[-1]
 HASTY = replace(TODAY, name="hasty", ship_by=replace(TODAY.ship_by, hours=GoodsHours(ordinary=4)))
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -60,37 +61,56 @@ def found(url: str, job_id: int, shop: str = SHOP) -> BacktestJob:
     return job
 
 
-def begun(url: str) -> list[int]:
-    with psycopg.connect(url) as connection:
-        return [count for (count,) in connection.execute("SELECT begun FROM backtest ORDER BY shop_id, id")]
+def job_of(url: str, job_id: int, shop: str = SHOP) -> Job:
+    """The job that works a backtest off."""
+
+    async def find(jobs: Jobs) -> Job:
+        (job,) = [job for job in await list_jobs(jobs.connection, 100) if job.key == f"{shop}/{job_id}"]
+        return job
+
+    return with_jobs(url, find)
 
 
-def test_jobs_are_worked_off_one_after_another(url: str) -> None:
+def worked_off(url: str, runners: int = 1) -> None:
+    """Let runners work until every backtest is finished."""
+
+    async def work(jobs: Jobs) -> None:
+        async with AsyncExitStack() as stack:
+            for _ in range(runners):
+                await stack.enter_async_context(jobs.run_by(BACKTEST))
+            for job in await list_jobs(jobs.connection, 100, kind="backtest"):
+                await jobs.until_finished(job)
+
+    with_jobs(url, work)
+
+
+def test_backtests_are_worked_off(url: str) -> None:
     first, second = asked_for(url), asked_for(url, as_of=MONDAY_9 + timedelta(hours=3))
     other = asked_for(url, "other")
-    asyncio.run(work_off(url, BOOK, 1))
+    worked_off(url)
     late = found(url, first.id).result
     assert late
     assert (late.orders, late.differing, late.items[0].order_sn) == (5, 1, order_sn(0))
     assert found(url, second.id).result.differing == 0  # type: ignore[union-attr]
     assert found(url, other.id, "other").result.orders == 0  # type: ignore[union-attr]
-    assert begun(url) == [1, 1, 1]
+    job = job_of(url, first.id)
+    assert (job.state, job.outcome, job.done, job.total) == ("done", {"orders": 5, "differing": 1}, 11, 11)
 
 
-def test_of_two_who_want_to_work_one_does(url: str) -> None:
-    for _ in range(3):
-        asked_for(url)
+def test_of_all_backtests_one_runs_at_a_time(url: str) -> None:
+    backtests = [asked_for(url) for _ in range(3)]
+    worked_off(url, 2)
+    jobs = sorted((job_of(url, each.id) for each in backtests), key=lambda job: job.started_at or job.requested_at)
+    assert [job.attempts for job in jobs] == [1, 1, 1]
+    for before, after in pairwise(jobs):
+        assert before.finished_at
+        assert after.started_at
+        assert before.finished_at <= after.started_at
 
-    async def both() -> None:
-        await asyncio.gather(work_off(url, BOOK, 1), work_off(url, BOOK, 1))
 
-    asyncio.run(both())
-    assert begun(url) == [1, 1, 1]
-
-
-def test_a_job_tells_what_the_same_backtest_without_one_finds(url: str) -> None:
+def test_a_backtest_that_was_asked_for_gives_what_the_same_one_gives_at_once(url: str) -> None:
     job = asked_for(url)
-    asyncio.run(work_off(url, BOOK, 1))
+    worked_off(url)
     alone = asyncio.run(backtest(url, SHOP, BOOK, Asked(rules=HASTY), job.requested_at, processes=1))
     assert found(url, job.id).result == alone
     every: list[str] = []
@@ -107,33 +127,72 @@ def test_a_job_tells_what_the_same_backtest_without_one_finds(url: str) -> None:
     assert every == [order_sn(0)]
 
 
-def test_a_job_whose_program_was_killed_is_begun_again(url: str) -> None:
+def test_a_backtest_whose_program_was_killed_is_begun_again(url: str) -> None:
     """The one at work is killed while it waits for the log, which somebody has locked."""
-    job = asked_for(url)
+    backtest = asked_for(url)
     with psycopg.connect(url) as somebody:
         somebody.execute("LOCK TABLE shop_log IN ACCESS EXCLUSIVE MODE")
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "api.cli", "rules", "work"],
-            cwd=ROOT,
-            env=os.environ | {"SHIPLOCK_DATABASE_URL": url},
-            stdout=subprocess.DEVNULL,
-        )
+        worker = program(url)
         with psycopg.connect(url, autocommit=True) as watcher:
             running = "SELECT EXISTS (SELECT FROM backtest WHERE state = 'running')"
             while watcher.execute(running).fetchone() != (True,):
                 assert worker.poll() is None, "it ended before it began"
         worker.send_signal(signal.SIGKILL)
         worker.wait()
-    assert found(url, job.id).state == "running"
-    asyncio.run(work_off(url, BOOK, 1))
-    assert (found(url, job.id).state, begun(url)) == ("done", [2])
+    assert found(url, backtest.id).state == "running"
+    worked_off(url)
+    assert (found(url, backtest.id).state, job_of(url, backtest.id).attempts) == ("done", 2)
 
 
-def test_a_job_that_never_comes_to_its_end_is_given_up(url: str) -> None:
-    job = asked_for(url)
+def test_a_backtest_that_never_comes_to_its_end_is_given_up(url: str) -> None:
+    backtest = asked_for(url)
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("UPDATE backtest SET state = 'running', begun = %s", (backtest_jobs.MOST_BEGINNINGS,))
-    asyncio.run(work_off(url, BOOK, 1))
-    given_up = found(url, job.id)
+        connection.execute("UPDATE backtest SET state = 'running'")
+        connection.execute("UPDATE job SET state = 'running', attempts = %s", (backtest_jobs.MOST_BEGINNINGS,))
+    worked_off(url)
+    given_up = found(url, backtest.id)
     assert (given_up.state, given_up.result) == ("failed", None)
     assert given_up.error == "It was interrupted 3 times; ask for it again."
+
+
+def test_a_backtest_that_is_cancelled_leaves_room_for_another_and_can_be_taken_up_again(url: str) -> None:
+    backtest, *_ = [asked_for(url) for _ in range(backtest_jobs.MOST_UNFINISHED)]
+    with pytest.raises(backtest_jobs.TooMany):
+        asked_for(url)
+    job = job_of(url, backtest.id)
+
+    async def stop(jobs: Jobs) -> None:
+        await cancel(jobs.connection, KINDS, job.id)
+
+    with_jobs(url, stop)
+    cancelled = found(url, backtest.id)
+    assert (cancelled.state, cancelled.error) == ("failed", "It was cancelled.")
+    asked_for(url)
+
+    async def after_all(jobs: Jobs) -> None:
+        await retry(jobs.connection, job.id)
+
+    with_jobs(url, after_all)
+    worked_off(url)
+    assert (found(url, backtest.id).state, found(url, backtest.id).error) == ("done", None)
+
+
+def test_what_an_earlier_program_left_without_a_job_is_worked_off(url: str) -> None:
+    backtests = [asked_for(url), asked_for(url, "other")]
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DELETE FROM job")
+        connection.execute("UPDATE backtest SET state = 'running', begun = 1 WHERE shop_id = %s", (SHOP,))
+
+    async def work(jobs: Jobs) -> None:
+        async with jobs.run_by(BACKTEST), asyncio.timeout(60):
+            while True:
+                done = await list_jobs(jobs.connection, 10, state="done")
+                if {job.shop_id for job in done} == {SHOP, "other"}:
+                    return
+                await asyncio.sleep(0.05)
+
+    with_jobs(url, work)
+    assert [found(url, each.id, shop).state for each, shop in zip(backtests, (SHOP, "other"), strict=True)] == [
+        "done",
+        "done",
+    ]

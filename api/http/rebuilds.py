@@ -5,10 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from api.beside import Beside
 from domain.kernel import ShopId
-from infrastructure.database.pool import Pool
-from infrastructure.projections import builds
 
 
 class RebuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,21 +36,3 @@ class RebuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.rules is not None:
             found["rules"] = self.rules
         return found
-
-
-class Rebuilds:
-    """Has ``shiplock projections resume`` work on builds."""
-
-    def __init__(self, beside: Beside) -> None:
-        self._beside = beside
-
-    async def work_on(self, build_id: int) -> None:
-        """See to it that somebody works on a build; where somebody does already, nothing comes of it."""
-        await self._beside.run("projections", "resume", str(build_id), "--quiet")
-
-    async def go_on(self, pool: Pool) -> None:
-        """Work on what was left unfinished when a program was killed."""
-        async with pool.read() as connection:
-            left = [build for build in await builds.every(connection) if build.state not in ("ready", "failed")]
-        for build in left:
-            await self.work_on(build.id)

@@ -5,11 +5,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from api.beside import Beside
 from domain.kernel import EARLIEST
 from domain.rules.ruleset import RuleSet
-from infrastructure.database.pool import Pool
-from infrastructure.jobs import backtests as backtest_jobs
 from infrastructure.queries.backtest import Asked
 from infrastructure.queries.moments import LATEST
 
@@ -33,21 +30,3 @@ class BacktestRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
                 raise ValueError(f"`{name}` must be a time between 2015 and 2100")
         rules = RuleSet.parse(self.rules)
         return Asked(rules=rules, since=self.since, until=self.until, as_of=self.as_of)
-
-
-class Backtests:
-    """Has ``shiplock rules work`` work off what was asked for."""
-
-    def __init__(self, beside: Beside) -> None:
-        self._beside = beside
-
-    async def work(self) -> None:
-        """See to it that somebody works them off."""
-        await self._beside.run("rules", "work")
-
-    async def go_on(self, pool: Pool) -> None:
-        """Begin again what was left unfinished when a program was killed."""
-        async with pool.read() as connection:
-            unfinished = await backtest_jobs.any_unfinished(connection)
-        if unfinished:
-            await self.work()

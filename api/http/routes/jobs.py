@@ -1,0 +1,46 @@
+"""Background work: what runs, what waits, and what came of it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response
+
+from api.http import openapi
+from api.http.paging import decode_cursor, listed
+from api.http.parameters import JobsQuery
+from api.http.problems import Refused
+from api.http.responses import json_response
+from api.program import Program
+from infrastructure.jobs.job import find, list_jobs
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+JobId = Annotated[int, Path(ge=1, le=2**31 - 1, description="The job's number.")]
+
+
+@router.get("", responses=openapi.page("Job"))
+async def jobs(request: Request, query: Annotated[JobsQuery, Query()]) -> Response:
+    """Background work, the last requested first: rebuilds, backtests, and what runs every so often."""
+    after = decode_cursor(query.cursor, tuple[int])
+    program: Program = request.app.state.program
+    async with program.pool.read() as connection:
+        found = await list_jobs(
+            connection,
+            query.limit + 1,
+            before=after[0] if after else None,
+            state=query.state,
+            kind=query.kind,
+        )
+    shown = found[: query.limit]
+    return listed(shown, (shown[-1].id,) if len(found) > len(shown) else None)
+
+
+@router.get("/{job_id}", responses=openapi.ok("Job", "unknown_job"))
+async def job(request: Request, job_id: JobId) -> Response:
+    """One job: its `state`, how far it is (`done` of `total`), its attempts, `outcome` and `error`."""
+    program: Program = request.app.state.program
+    async with program.pool.read() as connection:
+        found = await find(connection, job_id)
+    if found is None:
+        raise Refused("unknown_job", f"There is no job {job_id}.")
+    return json_response(found)

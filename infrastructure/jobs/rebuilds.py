@@ -1,0 +1,74 @@
+"""Rebuilds of projections, requested over HTTP. The job has a build worked on; the build says how it stands."""
+
+from typing import Any
+
+import uvloop
+
+from domain.rules.ruleset import RuleBook
+from infrastructure.database.pool import WriteConnection, connection_pool
+from infrastructure.jobs.job import Job, enqueue
+from infrastructure.jobs.kind import Context, Failed, Kind, Postponed, Report
+from infrastructure.projections import builds, rebuild
+from infrastructure.projections.builds import CannotDo
+from infrastructure.projections.rebuild import BeingWorkedOn, Progress
+
+CONNECTIONS = 6
+
+BUSY_SECONDS = 5.0
+"""So long a build is left to the command line that works on it."""
+
+# One that was cancelled goes on when it is requested again.
+_LEFT = """
+SELECT b.id FROM build b WHERE b.state NOT IN ('ready', 'failed')
+AND NOT EXISTS (SELECT FROM job j WHERE j.kind = 'rebuild' AND j.key = b.id::text AND j.state = 'cancelled')
+"""
+
+
+async def work_on(connection: WriteConnection, build_id: int) -> Job:
+    """Have a build worked on; where somebody does already, nothing comes of it."""
+    return await enqueue(connection, REBUILD.name, str(build_id), arguments={"build_id": build_id})
+
+
+async def _go_on(connection: WriteConnection) -> None:
+    """Have those builds worked on that were begun and not finished."""
+    cursor = await connection.execute(_LEFT)
+    for (build_id,) in await cursor.fetchall():
+        await work_on(connection, build_id)
+
+
+async def _run(context: Context, job: Job) -> dict[str, Any]:
+    found: dict[str, Any] | None = await context.in_child(
+        _rebuild, context.url, context.book, job.arguments["build_id"]
+    )
+    if found is None:
+        raise Postponed(BUSY_SECONDS)
+    return found
+
+
+def _rebuild(report: Report, url: str, book: RuleBook, build_id: int) -> dict[str, Any] | None:
+    """Work on a build in a process of its own; ``None`` while somebody else does."""
+
+    def show(reached: Progress) -> None:
+        report(reached.done, reached.total)
+
+    async def run() -> Progress:
+        async with connection_pool(url, size=CONNECTIONS) as pool:
+            async with pool.write() as connection:
+                build = await builds.find(connection, build_id)
+            if build is None:
+                raise CannotDo(f"There is no build {build_id}.")
+            rules = RuleBook.parse([build.scope["rules"]]) if "rules" in build.scope else book
+            return await rebuild.run(pool, url, rules, build_id, on_progress=show)
+
+    try:
+        found = uvloop.run(run())
+    except BeingWorkedOn:
+        return None
+    except CannotDo as error:
+        raise Failed(str(error)) from error
+    if found.state == "failed":
+        raise Failed(f"Build {build_id} failed. {found.error}")
+    return {"state": found.state, "verified": found.verified}
+
+
+REBUILD = Kind("rebuild", _run, attempts=10, go_on=_go_on)
