@@ -13,6 +13,7 @@ from api.cli import (
     doctor,
     doubtful,
     importing,
+    jobs,
     money,
     projections,
     reading,
@@ -63,6 +64,7 @@ app.command()(doctor.doctor)
 app.command()(demo.demo)
 app.add_typer(projections.app, name="projections")
 app.add_typer(rules.app, name="rules")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(auditing.app, name="audit")
 app.add_typer(serving.db, name="db")
 

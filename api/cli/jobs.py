@@ -1,0 +1,120 @@
+"""``jobs``: background work, what came of it, and stopping it or trying it again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import typer
+from rich.table import Table
+
+from api.cli.terminal import Failed, Json, err, out, print_items, print_json, settings, shown
+from api.program import database
+from infrastructure.database.pool import WriteConnection
+from infrastructure.jobs import job as jobs
+from infrastructure.jobs import runner
+from infrastructure.jobs.job import Job, NotPossible
+from infrastructure.jobs.kinds import KINDS
+
+app = typer.Typer(help="Background work: what runs, what waits, what came of it.", no_args_is_help=True)
+
+T = TypeVar("T")
+
+JobArgument = Annotated[int, typer.Argument(metavar="JOB", min=1, max=2**31 - 1, help="The job's number.")]
+
+
+@app.command("list")
+def list_jobs(
+    state: Annotated[jobs.State | None, typer.Option(help="Only jobs in this state.")] = None,
+    kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only jobs of this kind.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="So many at most.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """The latest jobs, the last requested first."""
+    columns: dict[str, Callable[[Job], str]] = {
+        "job": lambda job: str(job.id),
+        "kind": lambda job: job.kind,
+        "of": lambda job: job.key,
+        "state": _state,
+        "progress": _progress,
+        "attempts": lambda job: str(job.attempts),
+        "requested": lambda job: shown(job.requested_at),
+        "due": lambda job: shown(job.due_at) if job.state == "waiting" else "",
+        "finished": lambda job: shown(job.finished_at),
+        "error": lambda job: job.error or "",
+    }
+    found = _on_database(lambda connection: jobs.list_jobs(connection, limit, state=state, kind=kind))
+    print_items(found, columns, as_json=as_json)
+
+
+@app.command("show")
+def show(job_id: JobArgument, as_json: Json = False) -> None:
+    """One job: how far it is, and what came of it."""
+    found = _on_database(lambda connection: jobs.find(connection, job_id))
+    if found is None:
+        raise Failed(f"There is no job {job_id}.")
+    _show(found, as_json=as_json)
+
+
+@app.command("cancel")
+def cancel(job_id: JobArgument, as_json: Json = False) -> None:
+    """Have a job not run, or stopped if it runs."""
+    found = _on_database(lambda connection: runner.cancel(connection, KINDS, job_id))
+    if as_json:
+        print_json(found)
+    else:
+        err.print(f"Job {job_id} is cancelled." if found.finished_at else f"Job {job_id} is being stopped.")
+
+
+@app.command("retry")
+def retry(job_id: JobArgument, as_json: Json = False) -> None:
+    """Have a job done after all that failed or was cancelled; or at once one that waits."""
+    found = _on_database(lambda connection: jobs.retry(connection, job_id))
+    if as_json:
+        print_json(found)
+    else:
+        err.print(f"Job {job_id} is done as soon as a server or worker has time for it.")
+
+
+def _on_database(work: Callable[[WriteConnection], Awaitable[T]]) -> T:
+    async def run(url: str) -> T:
+        async with await WriteConnection.connect(url, autocommit=True) as connection:
+            await connection.execute("SET TIME ZONE 'UTC'")
+            return await work(connection)
+
+    with database(settings()) as url:
+        try:
+            return asyncio.run(run(url))
+        except NotPossible as error:
+            raise Failed(str(error)) from None
+
+
+def _show(found: Job, *, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in (
+        ("kind", found.kind),
+        ("of", found.key),
+        ("shop", found.shop_id or "-"),
+        ("state", _state(found)),
+        ("progress", _progress(found) or "-"),
+        ("attempts", str(found.attempts)),
+        ("every", f"{found.every_seconds:,} s" if found.every_seconds else "-"),
+        ("requested", shown(found.requested_at)),
+        ("due", shown(found.due_at)),
+        ("begun", shown(found.started_at)),
+        ("finished", shown(found.finished_at)),
+        ("outcome", "-" if found.outcome is None else str(found.outcome)),
+        ("error", found.error or "-"),
+    ):
+        table.add_row(name, value)
+    out.print(table)
+
+
+def _state(found: Job) -> str:
+    return "running, to be stopped" if found.state == "running" and found.cancel_requested else found.state
+
+
+def _progress(found: Job) -> str:
+    return "" if found.total is None or found.done is None else f"{found.done:,} of {found.total:,}"
