@@ -30,20 +30,20 @@ def list_jobs(
     as_json: Json = False,
 ) -> None:
     """The latest jobs, the last requested first."""
-    columns: dict[str, Callable[[Job], str]] = {
-        "job": lambda job: str(job.id),
-        "kind": lambda job: job.kind,
-        "of": lambda job: job.key,
-        "state": _state,
-        "progress": _progress,
-        "attempts": lambda job: str(job.attempts),
-        "requested": lambda job: shown(job.requested_at),
-        "due": lambda job: shown(job.due_at) if job.state == "waiting" else "",
-        "finished": lambda job: shown(job.finished_at),
-        "error": lambda job: job.error or "",
-    }
-    found = _on_database(lambda connection: jobs.list_jobs(connection, limit, state=state, kind=kind))
-    print_items(found, columns, as_json=as_json)
+    print_items(
+        _on_database(lambda connection: jobs.list_jobs(connection, limit, state=state, kind=kind)),
+        ("job", lambda job: str(job.id)),
+        ("kind", lambda job: job.kind),
+        ("of", lambda job: job.key),
+        ("state", _state),
+        ("progress", _progress),
+        ("attempts", lambda job: str(job.attempts)),
+        ("requested", lambda job: shown(job.requested_at)),
+        ("due", lambda job: shown(job.due_at) if job.state == "waiting" else ""),
+        ("finished", lambda job: shown(job.finished_at)),
+        ("error", lambda job: job.error or ""),
+        as_json=as_json,
+    )
 
 
 @app.command("show")
