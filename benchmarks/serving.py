@@ -176,7 +176,7 @@ def _serving(make: Callable[[str], ASGIApp], url: str) -> Iterator[int]:
 
 
 def _serve(make: Callable[[str], ASGIApp], url: str, port: int) -> None:
-    uvicorn.run(make(url), port=port, **SERVER)
+    uvicorn.run(lambda: make(url), port=port, **SERVER)
 
 
 async def _load(port: int, shops: int, clients: int = CLIENTS) -> Load:
