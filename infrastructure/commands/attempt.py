@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Generic, NamedTuple, Self
+from typing import Generic, Self
 
 from msgspec.structs import replace
 
@@ -61,6 +61,7 @@ from infrastructure.log.streams import OF_ORDER, OF_SKU, E, Kind, S
 from infrastructure.queries.related_facts import (
     ReadRelatedFacts,
     RelatedFactsIndex,
+    RelatedFactsRequest,
     needs_no_related_facts,
     related_facts_request,
     related_sku_ids,
@@ -68,6 +69,9 @@ from infrastructure.queries.related_facts import (
 
 ReadHistories = Callable[[ReadConnection, Iterable[Stream]], Awaitable[Histories]]
 Render = Callable[[CommandIntent, Outcome], bytes]
+
+Decided = tuple[QueuedIntent, Outcome]
+"""An intent of a batch, and what comes of it if its stream can be appended to."""
 
 
 class Attempt:
@@ -115,15 +119,15 @@ class Attempt:
         receipts: Mapping[tuple[str, str], StoredReceipt],
         decisions: "Decisions",
         now: datetime,
-    ) -> "list[Decided]":
+    ) -> list[Decided]:
         """Settle what was answered before, and decide the rest."""
-        decided = []
+        decided: list[Decided] = []
         for entry in batch:
             if entry.key and (receipt := receipts.get(entry.key)):
                 entry.settle(_replay(entry.intent, receipt, now))
             else:
                 outcome = decisions.decide(entry.stream, entry.intent)
-                decided.append(Decided(entry, self._with_response(entry.intent, outcome)))
+                decided.append((entry, self._with_response(entry.intent, outcome)))
         return decided
 
     def _with_response(self, intent: Intent, outcome: Outcome) -> Outcome:
@@ -133,7 +137,7 @@ class Attempt:
         return replace(outcome, response=self._render(intent, outcome))
 
     async def _append(
-        self, connection: WriteConnection, decided: "Sequence[Decided]", drafts: "Drafts", now: datetime
+        self, connection: WriteConnection, decided: Sequence[Decided], drafts: "Drafts", now: datetime
     ) -> Mapping[Stream, Appended]:
         """Append what was drafted, with the receipts. Raises ``KeyTaken`` when another process won a key."""
         shops: dict[str, list[Append]] = {}
@@ -152,13 +156,6 @@ class Attempt:
             for shop_id, appends in shops.items()
             for stream_append, result in zip(appends, appended[shop_id], strict=True)
         }
-
-
-class Decided(NamedTuple):
-    """An intent of a batch, and what comes of it if its stream can be appended to."""
-
-    entry: QueuedIntent
-    outcome: Outcome
 
 
 async def _load(
@@ -284,11 +281,11 @@ class Decisions:
 
     def decide(self, stream: Stream, intent: Intent) -> Outcome:
         """Add the events of an intent to its draft; a refused one adds none."""
+        if isinstance(intent, OrderCommand):
+            return self._decide_order(intent, self._drafts.orders[stream])
         if isinstance(intent, SkuCommand):
             return self._decide_sku(intent, self._drafts.skus[stream])
-        if isinstance(intent, SnapshotIntent):
-            return self._observe(intent, self._drafts.orders[stream])
-        return self._decide_order(intent, self._drafts.orders[stream])
+        return self._observe(intent, self._drafts.orders[stream])
 
     def _decide_order(self, intent: OrderCommand, draft: OrderDraft) -> OrderOutcome:
         before = draft.state.version
@@ -385,27 +382,23 @@ async def load_related_facts(
     read_related_facts: ReadRelatedFacts,
     read_histories: ReadHistories,
 ) -> BatchFacts:
-    """Read what the decisions about a batch's orders need of other streams; most need nothing."""
-    commands = [(stream, intent) for stream, intent in intents if isinstance(intent, OrderCommand)]
-    requests = [
-        related_facts_request(intent.shop_id, drafts.orders[stream].state, now, intent.command)
-        for stream, intent in commands
-    ]
-    sku_streams = [stream for stream in _related_sku_streams(commands, drafts) if stream not in drafts.skus]
-    histories = await read_histories(connection, sku_streams) if sku_streams else {}
-    index = await read_related_facts(connection, [request for request in requests if request])
-    skus = {stream: OF_SKU.fold(OF_SKU.id_of(stream[1]), history) for stream, history in histories.items()}
-    return BatchFacts(index, skus, drafts)
-
-
-def _related_sku_streams(commands: Iterable[tuple[Stream, OrderCommand]], drafts: Drafts) -> dict[Stream, None]:
-    """The SKUs that orders of a batch applied for or may apply for in it. An order may be placed in the batch."""
+    """Read what the decisions about a batch's orders need of other streams. Most need nothing."""
+    requests: list[RelatedFactsRequest] = []
+    sku_streams: dict[Stream, None] = {}
     placed: dict[Stream, Sequence[OrderedLine]] = {}
-    needed: dict[Stream, None] = {}
-    for stream, intent in commands:
-        order = drafts.orders[stream].state
-        if type(intent.command) is Place:
-            placed[stream] = intent.command.lines
-        for sku_id in related_sku_ids(order, intent.command, order.lines or placed.get(stream, ())):
-            needed[intent.shop_id, OF_SKU.stream(sku_id)] = None
-    return needed
+    for stream, intent in intents:
+        if not isinstance(intent, OrderCommand):
+            continue
+        order, command = drafts.orders[stream].state, intent.command
+        if type(command) is Place:
+            placed[stream] = command.lines
+        if needs_no_related_facts(order, command):
+            continue
+        if request := related_facts_request(intent.shop_id, order, now, command):
+            requests.append(request)
+        for sku_id in related_sku_ids(order, command, order.lines or placed.get(stream, ())):
+            sku_streams[intent.shop_id, OF_SKU.stream(sku_id)] = None
+    missing = [stream for stream in sku_streams if stream not in drafts.skus]
+    histories = await read_histories(connection, missing) if missing else {}
+    skus = {stream: OF_SKU.fold(OF_SKU.id_of(stream[1]), history) for stream, history in histories.items()}
+    return BatchFacts(await read_related_facts(connection, requests), skus, drafts)
