@@ -85,41 +85,41 @@ def verify_logs(
 ) -> None:
     """Recompute logs from their events and compare them with every checkpoint; status 1 if anything is wrong."""
     archive = Archive.of(settings())
-    with database(settings()) as url, _progress("events") as on_progress, _told_plainly():
-        found = list(
+    with database(settings()) as url, _progress("events") as on_progress, _failures_in_words():
+        logs = list(
             verify(
                 url, _shops(url, archive, shop, everything), archive, processes=processes, on_progress=on_progress
             )
         )
     if as_json:
-        print_json({"intact": all(each.intact for each in found), "items": found})
+        print_json({"intact": all(log.intact for log in logs), "items": logs})
     else:
-        for each in found:
-            _tell(each)
-    if not all(each.intact for each in found):
+        for log in logs:
+            _print_verified(log)
+    if not all(log.intact for log in logs):
         raise typer.Exit(1)
 
 
-def _tell(found: Verified) -> None:
-    if found.intact:
+def _print_verified(log: Verified) -> None:
+    if log.intact:
         held = (
-            f"every checkpoint holds ({found.checkpoints:,}, the newest at {found.newest_checkpoint:,})"
-            if found.checkpoints
+            f"every checkpoint holds ({log.checkpoints:,}, the newest at {log.newest_checkpoint:,})"
+            if log.checkpoints
             else "there is no checkpoint yet to compare them with"
         )
-        out.print(f"Shop {found.shop_id}: {found.events:,} events are sound; {held}.")
+        out.print(f"Shop {log.shop_id}: {log.events:,} events are sound; {held}.")
         return
-    wrong = f"{found.events:,} events, and something is wrong"
-    out.print(Text.assemble(f"Shop {found.shop_id}: ", (wrong, "red")))
+    headline = f"{log.events:,} events, and something is wrong"
+    out.print(Text.assemble(f"Shop {log.shop_id}: ", (headline, "red")))
     table = Table("where", "what")
-    for problem in found.problems[:MOST_SHOWN]:
+    for problem in log.problems[:MOST_SHOWN]:
         place = (
             f"position {problem.position}" if problem.position is not None else f"checkpoint {problem.checkpoint}"
         )
         table.add_row(place, problem.detail)
     out.print(table)
-    if len(found.problems) > MOST_SHOWN:
-        out.print(f"... and {len(found.problems) - MOST_SHOWN} more")
+    if len(log.problems) > MOST_SHOWN:
+        out.print(f"... and {len(log.problems) - MOST_SHOWN} more")
 
 
 @app.command("checkpoint")
@@ -137,22 +137,22 @@ def checkpoint(
     archive = Archive.of(settings())
     made: list[dict[str, object]] = []
     refused = False
-    with database(settings()) as url, _progress("events") as on_progress, _told_plainly():
-        for each in _shops(url, archive, shop, everything):
+    with database(settings()) as url, _progress("events") as on_progress, _failures_in_words():
+        for shop_id in _shops(url, archive, shop, everything):
             try:
-                found = make_checkpoint(url, each, archive, whole=not quick, on_progress=on_progress)
+                checkpointed = make_checkpoint(url, shop_id, archive, whole=not quick, on_progress=on_progress)
             except LogDiffers as error:
-                complain(f"{error} Look with: shiplock audit verify {each}")
+                complain(f"{error} Look with: shiplock audit verify {shop_id}")
                 refused = True
                 continue
-            if found:
-                note, size = found.signed.note, found.signed.checkpoint.size
-                made.append({"shop_id": each, "size": size, "new": found.new, "note": note})
+            if checkpointed:
+                note, size = checkpointed.signed.note, checkpointed.signed.checkpoint.size
+                made.append({"shop_id": shop_id, "size": size, "new": checkpointed.new, "note": note})
     if as_json:
         print_json({"items": made})
     else:
-        for each_made in made:
-            out.print(each_made["note"], soft_wrap=True)
+        for entry in made:
+            out.print(entry["note"], soft_wrap=True)
     if refused:
         raise typer.Exit(1)
 
@@ -208,8 +208,8 @@ def export(
     archive = Archive.of(settings())
 
     async def last_of_order(connection: WriteConnection) -> int:
-        stored = await read_stream(connection, shop, ORDER + str(order))
-        return stored[-1].position if stored else 0
+        events = await read_stream(connection, shop, ORDER + str(order))
+        return events[-1].position if events else 0
 
     async def work(connection: WriteConnection) -> int:
         signed = _signed(archive, shop, size)
@@ -219,7 +219,7 @@ def export(
         assert until is not None
         return await bundle.export_range(connection, shop, since, until, signed, into)
 
-    with database(settings()) as url, _told_plainly():
+    with database(settings()) as url, _failures_in_words():
         if size is None:
             last = _connected(url, last_of_order) if order is not None else until or 0
             newest = archive.newest(shop)
@@ -261,7 +261,7 @@ def check_bundle(
         trusted = [each for key in trusted for each in followed(key, notes)]
     try:
         with file.open("rb") as given:
-            found = bundle.check(given, trusted)
+            checked = bundle.check(given, trusted)
             given.seek(0)
             events = [event for event, _ in zip(bundle.events(given), range(MOST_SHOWN), strict=False)]
     except (BadBundle, OSError) as error:
@@ -269,24 +269,26 @@ def check_bundle(
             print_json({"holds": False, "detail": str(error)})
         raise Failed(f"{file} proves nothing: {error}") from None
     if as_json:
-        print_json({"holds": True} | msgspec.structs.asdict(found))
+        print_json({"holds": True} | msgspec.structs.asdict(checked))
         return
     what = (
-        f"order {found.order_sn}" if found.order_sn else f"positions {found.from_position} to {found.to_position}"
+        f"order {checked.order_sn}"
+        if checked.order_sn
+        else f"positions {checked.from_position} to {checked.to_position}"
     )
-    out.print(f"The bundle holds: {found.events:,} events of {what} of shop {found.shop_id}.")
+    out.print(f"The bundle holds: {checked.events:,} events of {what} of shop {checked.shop_id}.")
     table = Table("position", "version", "type", "occurred", "recorded")
     for event in events:
         row = (str(event.position), str(event.version), event.type)
         table.add_row(*row, shown(event.occurred_at), shown(event.recorded_at))
     out.print(table)
-    if found.events > len(events):
-        out.print(f"... and {found.events - len(events):,} more")
-    out.print(f"All are in the checkpoint of {found.checkpoint_size:,} events, signed by")
-    out.print(found.key, soft_wrap=True)
-    if found.order_sn:
+    if checked.events > len(events):
+        out.print(f"... and {checked.events - len(events):,} more")
+    out.print(f"All are in the checkpoint of {checked.checkpoint_size:,} events, signed by")
+    out.print(checked.key, soft_wrap=True)
+    if checked.order_sn:
         out.print("They are the order's first; whether it has later ones, only a range of positions can show.")
-    if not found.key_trusted:
+    if not checked.key_trusted:
         out.print(
             "The key is the one in the bundle, taken on trust. Compare it with the one you were given by "
             "other means, or say it with --key.",
@@ -307,10 +309,10 @@ def _handovers(file: Path) -> list[str]:
 @app.command("keys")
 def list_keys(shop: ShopArgument, as_json: Json = False) -> None:
     """The public keys of a shop's checkpoints, and the sizes that each has signed."""
-    with _told_plainly():
-        found = Archive.of(settings()).history(shop)
+    with _failures_in_words():
+        keys = Archive.of(settings()).history(shop)
     print_items(
-        found,
+        keys,
         ("verifier key", lambda key: key.verifier_key),
         ("first size", lambda key: str(key.from_size or "-")),
         ("last size", lambda key: str(key.until_size or "-")),
@@ -326,16 +328,16 @@ def rotate_key(
     ] = False,
 ) -> None:
     """Sign with a new key from now on; what older ones signed stays verifiable."""
-    with _told_plainly():
-        made = Archive.of(settings()).keys.rotate(lost=lost)
-    err.print(f"Key {made.number} signs from now on. Tell those who check you: shiplock audit keys SHOP")
+    with _failures_in_words():
+        key = Archive.of(settings()).keys.rotate(lost=lost)
+    err.print(f"Key {key.number} signs from now on. Tell those who check you: shiplock audit keys SHOP")
 
 
 # ---- shared -----------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _told_plainly() -> Iterator[None]:
+def _failures_in_words() -> Iterator[None]:
     """What stands in the way is a failure that says why."""
     try:
         yield
@@ -366,15 +368,15 @@ def _shops(url: str, archive: Archive, shop: str | None, everything: bool) -> li
 
 
 def _signed(archive: Archive, shop: str, size: int | None) -> Signed:
-    found = archive.newest(shop, size)
-    if found is None:
+    signed = archive.newest(shop, size)
+    if signed is None:
         which = f"checkpoint of size {size}" if size else "checkpoint"
         raise Failed(f"Shop {shop} has no {which}; make one with: shiplock audit checkpoint {shop}")
-    return found
+    return signed
 
 
 def _on_connection(work: Callable[[WriteConnection], Awaitable[T]]) -> T:
-    with database(settings()) as url, _told_plainly():
+    with database(settings()) as url, _failures_in_words():
         return _connected(url, work)
 
 

@@ -66,17 +66,17 @@ def backtest(
     """Judge a shop's orders by another rule set and say what would differ. Nothing is changed."""
     other = read_file(rules)
     try:
-        asked = Asked(rules=other, since=since, until=until, as_of=as_of)
+        request = Asked(rules=other, since=since, until=until, as_of=as_of)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--from") from None
     try:
-        with database(settings()) as url, _written(orders_to) as write, _bar(shop) as on_progress:
-            found = asyncio.run(
+        with database(settings()) as url, _differences_file(orders_to) as write, _bar(shop) as on_progress:
+            result = asyncio.run(
                 backtesting.backtest(
                     url,
                     shop,
                     book(),
-                    asked,
+                    request,
                     clock.now(),
                     processes=processes,
                     on_progress=on_progress,
@@ -86,13 +86,13 @@ def backtest(
     except ReplayFailed as error:
         raise Failed(str(error)) from error
     if as_json:
-        print_json(found)
+        print_json(result)
     else:
-        _tell(found, orders_to)
+        _print_result(result, orders_to)
 
 
 @contextmanager
-def _written(file: Path | None) -> Iterator[Callable[[Sequence[OrderDifference]], None] | None]:
+def _differences_file(file: Path | None) -> Iterator[Callable[[Sequence[OrderDifference]], None] | None]:
     """What writes the orders that differ into a file, which is there whole or not at all; nothing without one."""
     if file is None:
         yield None
@@ -103,17 +103,19 @@ def _written(file: Path | None) -> Iterator[Callable[[Sequence[OrderDifference]]
             rows.writerow(("order_sn", "since", "paid_fen", "now", "then", "difference_fen"))
 
             def write(differences: Sequence[OrderDifference]) -> None:
-                for found in differences:
-                    now, then = _worded(found.now), _worded(found.then)
-                    since = found.since.isoformat()
-                    rows.writerow((found.order_sn, since, found.paid_fen, now, then, found.difference_fen))
+                for difference in differences:
+                    now, then = _in_words(difference.now), _in_words(difference.then)
+                    since = difference.since.isoformat()
+                    rows.writerow(
+                        (difference.order_sn, since, difference.paid_fen, now, then, difference.difference_fen)
+                    )
 
             yield write
     except OSError as error:
         raise Failed(f"{file} can't be written: {error.strerror or error}") from error
 
 
-def _worded(charged: Sequence[Charged]) -> str:
+def _in_words(charged: Sequence[Charged]) -> str:
     """Violations as a cell holds them: ``late_shipment 300; stockout 500``, in fen."""
     return "; ".join(f"{each.kind} {'?' if each.penalty_fen is None else each.penalty_fen}" for each in charged)
 
@@ -130,26 +132,26 @@ def _bar(shop: str) -> Iterator[Callable[[Progress], None]]:
         yield progress
 
 
-def _tell(found: Backtest, orders_to: Path | None) -> None:
+def _print_result(result: Backtest, orders_to: Path | None) -> None:
     out.print(
-        f"{found.orders:,} orders of shop {found.shop_id} judged as of {shown(found.as_of)}, by the rules in force "
-        f"and by {found.rules}: {found.differing:,} fare otherwise.",
+        f"{result.orders:,} orders of shop {result.shop_id} judged as of {shown(result.as_of)}, "
+        f"by the rules in force and by {result.rules}: {result.differing:,} fare otherwise.",
         soft_wrap=True,
     )
     table = Table("violation", "now", "then", "penalties now", "penalties then", "difference", "orders differing")
-    for compared in (*found.kinds, found.total):
+    for compared in (*result.kinds, result.total):
         table.add_row(*_row(compared))
     out.print(table)
-    if unknown := found.total.now.unknown_penalties + found.total.then.unknown_penalties:
+    if unknown := result.total.now.unknown_penalties + result.total.then.unknown_penalties:
         out.print(f"{unknown:,} penalties can't be known, as the payment isn't; they are left out of the sums.")
-    if found.unreadable:
-        unreadable = ", ".join(found.unreadable[:SHOWN])
-        out.print(Text.assemble((f"{len(found.unreadable)} orders can't be read whole:", "red"), f" {unreadable}"))
+    if result.unreadable:
+        unreadable = ", ".join(result.unreadable[:SHOWN])
+        out.print(Text.assemble((f"{len(result.unreadable)} orders can't be read whole:", "red"), f" {unreadable}"))
     if orders_to:
         out.print(f"The orders that differ are in {orders_to}.", soft_wrap=True)
-    elif found.items:
+    elif result.items:
         orders = Table(Column("order", no_wrap=True), "paid", "no more, and instead", "difference")
-        for item in found.items[:SHOWN]:
+        for item in result.items[:SHOWN]:
             orders.add_row(
                 item.order_sn,
                 yuan(item.paid_fen),
@@ -157,14 +159,14 @@ def _tell(found: Backtest, orders_to: Path | None) -> None:
                 _signed(item.difference_fen),
             )
         out.print(orders)
-        if found.differing > SHOWN:
-            out.print(f"These {SHOWN} of {found.differing:,} differ most; --orders-to FILE writes all of them.")
+        if result.differing > SHOWN:
+            out.print(f"These {SHOWN} of {result.differing:,} differ most; --orders-to FILE writes all of them.")
 
 
 def _changes(item: OrderDifference) -> str:
     """What there would be no more, and what instead."""
-    gone = [f"-{_worded([charged])}" for charged in item.now if charged not in item.then]
-    come = [f"+{_worded([charged])}" for charged in item.then if charged not in item.now]
+    gone = [f"-{_in_words([charged])}" for charged in item.now if charged not in item.then]
+    come = [f"+{_in_words([charged])}" for charged in item.then if charged not in item.now]
     return "\n".join((*gone, *come))
 
 

@@ -12,7 +12,7 @@ from api.cli.terminal import (
     bar,
     identifier,
     moment,
-    print_counts,
+    print_facts,
     print_first,
     print_json,
     readable,
@@ -67,7 +67,7 @@ async def import_export(
 
 
 def print_report(report: ImportReport, *, dry_run: bool = False) -> None:
-    print_counts(
+    print_facts(
         {
             "rows read": report.rows_read,
             "orders new": report.orders_new,

@@ -5,9 +5,8 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 import typer
-from rich.table import Table
 
-from api.cli.terminal import Failed, Json, err, out, print_items, print_json, settings, shown
+from api.cli.terminal import Failed, Json, err, print_facts, print_items, print_json, settings, shown
 from api.program import database
 from infrastructure.database.pool import WriteConnection
 from infrastructure.jobs import job as jobs
@@ -49,28 +48,28 @@ def list_jobs(
 @app.command("show")
 def show(job_id: JobArgument, as_json: Json = False) -> None:
     """One job: how far it is, and what came of it."""
-    found = _on_database(lambda connection: jobs.find(connection, job_id))
-    if found is None:
+    job = _on_database(lambda connection: jobs.find(connection, job_id))
+    if job is None:
         raise Failed(f"There is no job {job_id}.")
-    _show(found, as_json=as_json)
+    _show(job, as_json=as_json)
 
 
 @app.command("cancel")
 def cancel(job_id: JobArgument, as_json: Json = False) -> None:
     """Have a job not run, or stopped if it runs."""
-    found = _on_database(lambda connection: runner.cancel(connection, KINDS, job_id))
+    job = _on_database(lambda connection: runner.cancel(connection, KINDS, job_id))
     if as_json:
-        print_json(found)
+        print_json(job)
     else:
-        err.print(f"Job {job_id} is cancelled." if found.finished_at else f"Job {job_id} is being stopped.")
+        err.print(f"Job {job_id} is cancelled." if job.finished_at else f"Job {job_id} is being stopped.")
 
 
 @app.command("retry")
 def retry(job_id: JobArgument, as_json: Json = False) -> None:
     """Have a job done after all that failed or was cancelled; or at once one that waits."""
-    found = _on_database(lambda connection: jobs.retry(connection, job_id))
+    job = _on_database(lambda connection: jobs.retry(connection, job_id))
     if as_json:
-        print_json(found)
+        print_json(job)
     else:
         err.print(f"Job {job_id} is done as soon as a server or worker has time for it.")
 
@@ -88,33 +87,32 @@ def _on_database(work: Callable[[WriteConnection], Awaitable[T]]) -> T:
             raise Failed(str(error)) from None
 
 
-def _show(found: Job, *, as_json: bool) -> None:
+def _show(job: Job, *, as_json: bool) -> None:
     if as_json:
-        print_json(found)
+        print_json(job)
         return
-    table = Table(show_header=False, box=None)
-    for name, value in (
-        ("kind", found.kind),
-        ("of", found.key),
-        ("shop", found.shop_id or "-"),
-        ("state", _state(found)),
-        ("progress", _progress(found) or "-"),
-        ("attempts", str(found.attempts)),
-        ("every", f"{found.every_seconds:,} s" if found.every_seconds else "-"),
-        ("requested", shown(found.requested_at)),
-        ("due", shown(found.due_at)),
-        ("begun", shown(found.started_at)),
-        ("finished", shown(found.finished_at)),
-        ("outcome", "-" if found.outcome is None else str(found.outcome)),
-        ("error", found.error or "-"),
-    ):
-        table.add_row(name, value)
-    out.print(table)
+    print_facts(
+        {
+            "kind": job.kind,
+            "of": job.key,
+            "shop": job.shop_id or "-",
+            "state": _state(job),
+            "progress": _progress(job) or "-",
+            "attempts": str(job.attempts),
+            "every": f"{job.every_seconds:,} s" if job.every_seconds else "-",
+            "requested": shown(job.requested_at),
+            "due": shown(job.due_at),
+            "begun": shown(job.started_at),
+            "finished": shown(job.finished_at),
+            "outcome": "-" if job.outcome is None else str(job.outcome),
+            "error": job.error or "-",
+        }
+    )
 
 
-def _state(found: Job) -> str:
-    return "running, to be stopped" if found.state == "running" and found.cancel_requested else found.state
+def _state(job: Job) -> str:
+    return "running, to be stopped" if job.state == "running" and job.cancel_requested else job.state
 
 
-def _progress(found: Job) -> str:
-    return "" if found.total is None or found.done is None else f"{found.done:,} of {found.total:,}"
+def _progress(job: Job) -> str:
+    return "" if job.total is None or job.done is None else f"{job.done:,} of {job.total:,}"

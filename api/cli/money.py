@@ -22,7 +22,7 @@ from api.cli.terminal import (
     moment,
     out,
     period_of,
-    print_counts,
+    print_facts,
     print_first,
     print_json,
     print_table,
@@ -65,7 +65,7 @@ def import_bill_file(
     if as_json:
         print_json(report)
         return
-    print_counts(
+    print_facts(
         {
             "lines read": report.lines_read,
             "penalties to record" if dry_run else "penalties recorded": report.charges,

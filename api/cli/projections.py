@@ -54,12 +54,12 @@ def list_projections(as_json: Json = False) -> None:
         async with pool.read() as connection:
             return await overview(connection)
 
-    found = _on_database(read)
+    projections = _on_database(read)
     if as_json:
-        print_json({"items": found})
+        print_json({"items": projections})
         return
     table = Table("projection", "version", "behind", "parked", "build", "state", "events", "asked for", "shows")
-    for projection in found:
+    for projection in projections:
         for build in projection.builds:
             roles = {projection.active: "active", projection.previous: "previous"}
             first = build is projection.builds[0]
@@ -72,7 +72,7 @@ def list_projections(as_json: Json = False) -> None:
                 build.state,
                 f"{build.done:,} of {build.total:,}",
                 shown(build.requested_at),
-                _scope(build.scope),
+                _scope_in_words(build.scope),
             )
     out.print(table)
 
@@ -128,13 +128,13 @@ def rebuild_projections(
             planned = begun or await rebuild.request(connection, views, book, scope)
         if begun:
             err.print(f"Going on with build {begun.id}.")
-        found = await _watched(pool, url, planned, book, processes)
-        if activate and found.state == "ready":
+        progress = await _watched(pool, url, planned, book, processes)
+        if activate and progress.state == "ready":
             async with pool.write() as connection:
-                await builds.activate(connection, found.id, book)
-        return found
+                await builds.activate(connection, progress.id, book)
+        return progress
 
-    _tell(_on_database(build), as_json=as_json, activated=activate)
+    _print_progress(_on_database(build), as_json=as_json, activated=activate)
 
 
 @app.command("resume")
@@ -150,8 +150,8 @@ def resume(
             build = await _build(connection, build_id)
         return await _watched(pool, url, build, _book(build.scope), processes)
 
-    found = _on_database(go_on)
-    _tell(found, as_json=as_json)
+    progress = _on_database(go_on)
+    _print_progress(progress, as_json=as_json)
 
 
 @app.command("activate")
@@ -172,7 +172,7 @@ def activate_build(
             await builds.activate(connection, chosen, book())
             return chosen
 
-    _flipped(_on_database(flip), name, as_json=as_json)
+    _print_active(_on_database(flip), name, as_json=as_json)
 
 
 @app.command("rollback")
@@ -184,7 +184,7 @@ def roll_back(name: Name, as_json: Json = False) -> None:
         async with pool.write() as connection:
             return await builds.roll_back(connection, view.name, book())
 
-    _flipped(_on_database(flip), name, as_json=as_json)
+    _print_active(_on_database(flip), name, as_json=as_json)
 
 
 @app.command("drop")
@@ -212,15 +212,15 @@ def verify_build(
             build = await _build(connection, build_id)
             return await verify(connection, build, _book(build.scope), sample=None if everything else SAMPLE)
 
-    found = _on_database(compare)
+    verification = _on_database(compare)
     if as_json:
-        print_json(found._asdict())
+        print_json(verification._asdict())
     else:
-        out.print(_compared(found.orders, found.compared))
-        out.print(f"build {found.checksum}\nlog   {found.expected}")
-        for difference in found.differences:
+        out.print(_comparison(verification.orders, verification.compared))
+        out.print(f"build {verification.checksum}\nlog   {verification.expected}")
+        for difference in verification.differences:
             out.print(difference)
-    if found.differences:
+    if verification.differences:
         raise Failed(f"Build {build_id} differs from the log.")
 
 
@@ -233,17 +233,17 @@ def parked(name: Name, as_json: Json = False) -> None:
     declared(name)
 
     async def read(pool: Pool, url: str) -> list[parking.Parked]:
-        found: list[parking.Parked] = []
+        entries: list[parking.Parked] = []
         async with pool.read() as connection:
             while page := await parking.list_parked(
-                connection, 500, (found[-1].shop_id, found[-1].stream) if found else ("", "")
+                connection, 500, (entries[-1].shop_id, entries[-1].stream) if entries else ("", "")
             ):
-                found += page
-        return found
+                entries += page
+        return entries
 
-    found = _on_database(read)
+    entries = _on_database(read)
     print_items(
-        found,
+        entries,
         ("shop", lambda parked: parked.shop_id),
         ("order or SKU", lambda parked: parked.order_sn or parked.sku_id or parked.stream),
         ("from position", lambda parked: str(parked.position)),
@@ -309,39 +309,39 @@ async def _watched(pool: Pool, url: str, build: Build, book: RuleBook, processes
     with bar(*columns) as shown_bar:
         task = shown_bar.add_task(f"build {build.id}", total=build.total, rate="")
 
-        def show(found: rebuild.Progress) -> None:
-            rate = f"{found.events_per_second:,.0f}/s" if found.events_per_second else ""
-            state = found.state.replace("_", " ")
-            shown_bar.update(task, completed=found.done, description=f"build {build.id}: {state}", rate=rate)
+        def show(progress: rebuild.Progress) -> None:
+            rate = f"{progress.events_per_second:,.0f}/s" if progress.events_per_second else ""
+            state = progress.state.replace("_", " ")
+            shown_bar.update(task, completed=progress.done, description=f"build {build.id}: {state}", rate=rate)
 
         return await rebuild.run(pool, url, book, build.id, processes=processes, on_progress=show)
 
 
-def _tell(found: rebuild.Progress, *, as_json: bool, activated: bool = False) -> None:
+def _print_progress(progress: rebuild.Progress, *, as_json: bool, activated: bool = False) -> None:
     if as_json:
-        print_json(found)
-    if found.state == "failed":
-        raise Failed(f"Build {found.id} failed. {found.error}")
+        print_json(progress)
+    if progress.state == "failed":
+        raise Failed(f"Build {progress.id} failed. {progress.error}")
     if as_json:
         return
-    rate = f", {found.events_per_second:,.0f} events a second" if found.events_per_second else ""
-    out.print(f"Build {found.id} of {', '.join(found.views)}: {found.total:,} events folded{rate}.")
-    if found.verification:
-        checked = found.verification
-        out.print(f"Verified: {_compared(checked['orders'], checked['compared'])}.")
+    rate = f", {progress.events_per_second:,.0f} events a second" if progress.events_per_second else ""
+    out.print(f"Build {progress.id} of {', '.join(progress.views)}: {progress.total:,} events folded{rate}.")
+    if progress.verification:
+        checked = progress.verification
+        out.print(f"Verified: {_comparison(checked['orders'], checked['compared'])}.")
     if activated:
         out.print("It is active.")
-    elif found.live:
-        out.print(f"Activate it with: shiplock projections activate {found.views[0]} --build {found.id}")
+    elif progress.live:
+        out.print(f"Activate it with: shiplock projections activate {progress.views[0]} --build {progress.id}")
 
 
-def _compared(orders: int, compared: int) -> str:
+def _comparison(orders: int, compared: int) -> str:
     """What a verification looked at; a build without the list of orders holds none to be counted."""
     counted = f"{orders:,} orders are listed, " if orders else ""
     return f"{counted}{compared:,} orders and SKUs were compared row by row"
 
 
-def _flipped(build_id: int, name: str, *, as_json: bool) -> None:
+def _print_active(build_id: int, name: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"name": name, "active": build_id})
     else:
@@ -358,12 +358,12 @@ def _book(scope: dict[str, Any]) -> RuleBook:
         raise Failed(f"The rule set makes no sense: {error}") from error
 
 
-def _scope(scope: dict[str, Any]) -> str:
-    said = []
+def _scope_in_words(scope: dict[str, Any]) -> str:
+    parts = []
     if "shop_id" in scope:
-        said.append(f"shop {scope['shop_id']} at position {scope['to_position']}")
+        parts.append(f"shop {scope['shop_id']} at position {scope['to_position']}")
     if "known_at" in scope:
-        said.append(f"as known at {shown(datetime.fromisoformat(scope['known_at']))}")
+        parts.append(f"as known at {shown(datetime.fromisoformat(scope['known_at']))}")
     if "rules" in scope:
-        said.append("by other rules")
-    return ", ".join(said) or "the present"
+        parts.append("by other rules")
+    return ", ".join(parts) or "the present"

@@ -60,22 +60,22 @@ def _show(rules: RuleSet, *, as_json: bool) -> None:
     table = Table("rule", "value", "source", "confidence")
     for section, values in _sections(rules).items():
         source, confidence = values.pop("source"), values.pop("confidence")
-        said = "\n".join(f"{key}: {_worded(value)}" for key, value in values.items() if value is not None)
-        table.add_row(section, said, source, confidence)
+        text = "\n".join(f"{key}: {_in_words(value)}" for key, value in values.items() if value is not None)
+        table.add_row(section, text, source, confidence)
     out.print(table)
 
 
 def _sections(rules: RuleSet) -> dict[str, dict[str, Any]]:
     """Every part of a rule set that has a source."""
-    said = msgspec.to_builtins(rules)
-    sections = {name: values for name, values in said.items() if isinstance(values, dict) and name != "penalty"}
-    sections |= {f"penalty.{kind}": penalty for kind, penalty in said["penalty"].items()}
-    return sections | {f"period {period.pop('name')}": period for period in said["periods"]}
+    plain = msgspec.to_builtins(rules)
+    sections = {name: values for name, values in plain.items() if isinstance(values, dict) and name != "penalty"}
+    sections |= {f"penalty.{kind}": penalty for kind, penalty in plain["penalty"].items()}
+    return sections | {f"period {period.pop('name')}": period for period in plain["periods"]}
 
 
-def _worded(value: object) -> str:
+def _in_words(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_worded(inner)}" for key, inner in value.items() if inner is not None)
+        return ", ".join(f"{key} {_in_words(inner)}" for key, inner in value.items() if inner is not None)
     if isinstance(value, list | tuple):
-        return "; ".join(_worded(inner) for inner in value)
+        return "; ".join(_in_words(inner) for inner in value)
     return str(value)

@@ -18,7 +18,7 @@ from api.cli.terminal import (
     identifier,
     moment,
     out,
-    print_counts,
+    print_facts,
     print_first,
     print_json,
     readable,
@@ -148,7 +148,7 @@ def _cells(row: RowOutcome) -> tuple[object, ...]:
 
 
 def _print_report(report: ApplicationReport, *, dry_run: bool) -> None:
-    print_counts(
+    print_facts(
         {
             "rows read": report.rows_read,
             "would be applied for" if dry_run else "applied for": report.applied,

@@ -246,11 +246,11 @@ def print_table(items: Iterable[T], *columns: Column[T]) -> None:
     out.print(table)
 
 
-def print_counts(counts: Mapping[str, object]) -> None:
-    """What a report counted, line by line."""
+def print_facts(facts: Mapping[str, object]) -> None:
+    """Facts, a line each: what it is, and its value."""
     table = Table(show_header=False, box=None)
-    for what, count in counts.items():
-        table.add_row(what, str(count))
+    for what, value in facts.items():
+        table.add_row(what, str(value))
     out.print(table)
 
 

@@ -7,10 +7,8 @@ import msgspec
 from fastapi import FastAPI
 
 from api.http import problems
-from api.http.backtests import BacktestRequest
 from api.http.problems import PROBLEMS, Problem, ProblemCode
-from api.http.rebuilds import RebuildRequest
-from api.http.stockout_applications import StockoutApplications
+from api.http.request_schemas import BacktestRequest, RebuildRequest, StockoutApplications
 from domain.kernel import ID_PATTERN
 from domain.money.reconciliation import Difference
 from domain.order.decisions.action import Action

@@ -24,15 +24,15 @@ async def jobs(request: Request, query: Annotated[JobsQuery, Query()]) -> Respon
     after = decode_cursor(query.cursor, tuple[int])
     program: Program = request.app.state.program
     async with program.pool.read() as connection:
-        found = await list_jobs(
+        entries = await list_jobs(
             connection,
             query.limit + 1,
             before=after[0] if after else None,
             state=query.state,
             kind=query.kind,
         )
-    shown = found[: query.limit]
-    return listed(shown, (shown[-1].id,) if len(found) > len(shown) else None)
+    shown = entries[: query.limit]
+    return listed(shown, (shown[-1].id,) if len(entries) > len(shown) else None)
 
 
 @router.get("/{job_id}", responses=openapi.ok("Job", "unknown_job"))
@@ -40,7 +40,7 @@ async def job(request: Request, job_id: JobId) -> Response:
     """One job: its `state`, how far it is (`done` of `total`), its attempts, `outcome` and `error`."""
     program: Program = request.app.state.program
     async with program.pool.read() as connection:
-        found = await find(connection, job_id)
-    if found is None:
+        entry = await find(connection, job_id)
+    if entry is None:
         raise Refused("unknown_job", f"There is no job {job_id}.")
-    return json_response(found)
+    return json_response(entry)

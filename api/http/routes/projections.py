@@ -10,7 +10,7 @@ from api.http import openapi
 from api.http.paging import Paged, decode_cursor, listed
 from api.http.parameters import ShopId, SkuId
 from api.http.problems import Refused
-from api.http.rebuilds import RebuildRequest
+from api.http.request_schemas import RebuildRequest
 from api.http.requests import MAX_COMMAND_BYTES, body_of, invalid
 from api.http.responses import json_response
 from api.program import Program
@@ -52,14 +52,14 @@ async def start(request: Request, name: Name) -> Response:
     views = [_view(name)]
     body = await body_of(request, MAX_COMMAND_BYTES)
     try:
-        asked = msgspec.json.decode(body or b"{}", type=RebuildRequest)
-        book = RuleBook.parse([asked.rules]) if asked.rules else program.book
+        sent = msgspec.json.decode(body or b"{}", type=RebuildRequest)
+        book = RuleBook.parse([sent.rules]) if sent.rules else program.book
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise invalid(error) from error
-    views += [_view(other) for other in asked.views if other != name]
+    views += [_view(other) for other in sent.views if other != name]
     async with program.pool.write() as connection, connection.transaction():
-        found = None if asked.scope() else await rebuild.unfinished(connection, views, book)
-        build = found or await rebuild.request(connection, views, book, asked.scope())
+        unfinished = None if sent.scope() else await rebuild.unfinished(connection, views, book)
+        build = unfinished or await rebuild.request(connection, views, book, sent.scope())
         progress = await rebuild.progress_of(connection, build)
         await rebuild_jobs.work_on(connection, build.id)
     program.jobs.wake()
@@ -140,9 +140,9 @@ async def parked(request: Request, name: Name, paged: Annotated[Paged, Query()])
     after = decode_cursor(paged.cursor, tuple[str, str]) or ("", "")
     program: Program = request.app.state.program
     async with program.pool.read() as connection:
-        found = await parking.list_parked(connection, paged.limit + 1, after)
-    shown = found[: paged.limit]
-    last = shown[-1] if len(found) > len(shown) else None
+        entries = await parking.list_parked(connection, paged.limit + 1, after)
+    shown = entries[: paged.limit]
+    last = shown[-1] if len(entries) > len(shown) else None
     return listed(shown, (last.shop_id, last.stream) if last else None)
 
 

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
-from api.http.backtests import BacktestRequest
 from api.http.paging import listed
 from api.http.parameters import ShopId
 from api.http.problems import Refused
+from api.http.request_schemas import BacktestRequest
 from api.http.requests import MAX_COMMAND_BYTES, Parameters, body_of, invalid
 from api.http.responses import json_response
 from api.program import Program
@@ -44,11 +44,11 @@ async def ask(request: Request, shop_id: ShopId) -> Response:
     program: Program = request.app.state.program
     body = await body_of(request, MAX_COMMAND_BYTES)
     try:
-        asked = msgspec.json.decode(body or b"{}", type=BacktestRequest).asked()
+        scope = msgspec.json.decode(body or b"{}", type=BacktestRequest).scope()
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise invalid(error) from error
     async with program.pool.write() as connection:
-        job = await backtest_jobs.ask(connection, shop_id, asked)
+        job = await backtest_jobs.ask(connection, shop_id, scope)
     program.jobs.wake()
     return json_response(job, 202, {"Location": f"/v1/shops/{shop_id}/rules/backtests/{job.id}"})
 
@@ -58,8 +58,8 @@ async def backtests(request: Request, shop_id: ShopId, query: Annotated[Paramete
     """A shop's latest backtests without their results, the newest first."""
     program: Program = request.app.state.program
     async with program.pool.read() as connection:
-        found = await backtest_jobs.of_shop(connection, shop_id)
-    return listed(found)
+        jobs = await backtest_jobs.of_shop(connection, shop_id)
+    return listed(jobs)
 
 
 @router.get(

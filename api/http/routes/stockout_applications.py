@@ -10,9 +10,9 @@ from pydantic import Field
 from api.http import openapi
 from api.http.parameters import Actor, Moment, ShopId
 from api.http.problems import wrong
+from api.http.request_schemas import MOST_ORDERS, StockoutApplications
 from api.http.requests import Parameters, actor, body_of, decode
 from api.http.responses import written
-from api.http.stockout_applications import MOST_ORDERS, StockoutApplications
 from api.program import Program
 from infrastructure.files.cells import RejectedRow
 from infrastructure.files.sheets import UnreadableSheet
