@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     asked = parser.parse_args()
     results: list[Result] = []
-    garbage_collection.calm()
+    garbage_collection.tune()
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer.start(Path(folder)) as server:
 
         def fresh(name: str) -> str:

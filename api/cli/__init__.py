@@ -71,7 +71,7 @@ app.add_typer(serving.db, name="db")
 
 def main() -> None:
     """Run the command line and turn what can go wrong outside into one clear sentence and status 1."""
-    garbage_collection.calm()
+    garbage_collection.tune()
     try:
         app()
     except (

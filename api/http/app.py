@@ -131,7 +131,7 @@ def create_app(
 def serving_app(url: str | None = None, *, settings: Settings | None = None) -> Pipeline:
     """The application for a process that does nothing but serve it, its worker in a process beside it."""
     app = create_app(url, settings=settings, worker=worker_process)
-    garbage_collection.calm()
+    garbage_collection.tune()
     return app
 
 

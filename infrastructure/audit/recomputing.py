@@ -1,4 +1,4 @@
-"""Recomputing many stretches at the same time, in processes of their own."""
+"""Recomputing many segments in parallel, in several processes."""
 
 import threading
 from collections import deque
@@ -17,13 +17,13 @@ from infrastructure.runtime import garbage_collection
 from infrastructure.runtime.processes import Child, Died, Send
 
 RUN_EVENTS = 1 << 16
-"""The most events of one shop that are recomputed in one go; so much is known of the streams of one run."""
+"""The most events of a run. The versions of all streams of a run are in memory."""
 
 MOST_RUNS = 1 << 10
-"""A log is cut into no more runs, however far its last position is said to be."""
+"""A log is divided into no more runs, however large its last position claims to be."""
 
 SMALL = 1 << 16
-"""So many events are recomputed in the time it takes to start a process."""
+"""About so many events are recomputed in the time that a process needs to start."""
 
 _NEXT = """
 SELECT position FROM event WHERE shop_id = %s AND position > %s AND position <= %s ORDER BY position LIMIT 1
@@ -31,7 +31,10 @@ SELECT position FROM event WHERE shop_id = %s AND position > %s AND position <= 
 
 
 class Run(NamedTuple):
-    """Events ``start + 1`` to ``end`` of a shop, which one process recomputes; ``sizes`` of the log in between."""
+    """Events ``start + 1`` to ``end`` of a shop: consecutive segments that one process recomputes.
+
+    ``sizes`` are sizes of the log in between, at which its tree is needed.
+    """
 
     shop_id: str
     start: int
@@ -39,13 +42,13 @@ class Run(NamedTuple):
     sizes: list[int]
 
     def segments(self, connection: Connection[TupleRow]) -> Iterator["Recomputed"]:
-        """Its stretches, recomputed; until the last one came the connection is taken."""
+        """Recompute the segments of the run. The connection is in use until the last one."""
         streams = Streams({}, {})
         rows = Rows(connection, self.shop_id, self.start, self.end)
         start = self.start
         while start < self.end:
             end = min(start + SEGMENT_EVENTS, self.end)
-            if again := rows.closed:  # something was odd, and may be again soon
+            if again := rows.closed:  # something was unexpected, and the next rows may be as well
                 end = max(end, self._empty_to(connection, start))
                 rows = Rows(connection, self.shop_id, start, end)
             cuts = [size for size in self.sizes if start < size <= end]
@@ -57,7 +60,7 @@ class Run(NamedTuple):
             start = end
 
     def _empty_to(self, connection: Connection[TupleRow], start: int) -> int:
-        """Up to where no event stands behind ``start``, in whole stretches, so that a gap of any width is one."""
+        """The end of a gap after ``start``, in whole segments, so that a gap of any width is a single segment."""
         row = connection.execute(_NEXT, (self.shop_id, start, self.end)).fetchone()
         if row is None:
             return self.end
@@ -65,14 +68,14 @@ class Run(NamedTuple):
 
 
 class Recomputed(NamedTuple):
-    """A stretch; with the last one of a run come the streams of the whole run."""
+    """A segment. With the last one of a run come the streams of the whole run."""
 
     segment: Segment
     streams: Streams | None
 
 
 def runs(shop_id: str, size: int, sizes: Sequence[int], processes: int) -> Iterator[Run]:
-    """A log in runs of about the same length, as many as to give every process its share."""
+    """Divide a log into runs of about the same length, so many that every process gets an equal share."""
     count = min(-(-size // RUN_EVENTS), MOST_RUNS)
     if size > SMALL:
         count = -(-count // processes) * processes
@@ -83,101 +86,103 @@ def runs(shop_id: str, size: int, sizes: Sequence[int], processes: int) -> Itera
 
 
 def connect(url: str) -> Connection[TupleRow]:
-    """A connection to read events with."""
-    found = psycopg.connect(url, autocommit=True, client_encoding="UTF8", application_name="shiplock audit")
-    found.execute("SET TIME ZONE 'UTC'")
-    return found
+    """A connection for reading events."""
+    connection = psycopg.connect(url, autocommit=True, client_encoding="UTF8", application_name="shiplock audit")
+    connection.execute("SET TIME ZONE 'UTC'")
+    return connection
 
 
 @contextmanager
 def recomputed(url: str, work: Sequence[Run], processes: int) -> Iterator[Iterator[Recomputed]]:
-    """The stretches of some runs, in order. This process does its share, others do theirs ahead.
+    """The segments of some runs, in order. This process recomputes its own share, others recompute theirs ahead.
 
-    Each takes whole runs, and about as many events; this process begins while the others start.
+    A share has whole runs. The shares have about as many events, but that of this process is larger, because it
+    begins while the others still start.
     """
     if sum(run.end - run.start for run in work) <= SMALL:
         processes = 1
     shares: list[list[Run]] = [[] for _ in range(processes)]
-    taken = [0] + [SMALL] * (processes - 1)
-    whose = []
+    events = [0] + [SMALL] * (processes - 1)
+    owners = []
     for run in work:
-        least = taken.index(min(taken))
-        taken[least] += run.end - run.start
-        shares[least].append(run)
-        whose.append(least)
+        owner = events.index(min(events))
+        events[owner] += run.end - run.start
+        shares[owner].append(run)
+        owners.append(owner)
     workers = [_Worker(url, share) for share in shares[1:] if share]
     try:
         with connect(url) as connection:
-            own = _Own(connection, shares[0])
+            own = _OwnShare(connection, shares[0])
             yield chain.from_iterable(
-                workers[who - 1].of(run, own) if who else own.of(run) for run, who in zip(work, whose, strict=True)
+                workers[owner - 1].of(run, own) if owner else own.of(run)
+                for run, owner in zip(work, owners, strict=True)
             )
     finally:
         for worker in workers:
             worker.end()
 
 
-class _Own:
-    """What this process recomputes itself: when it is asked for, or before, while it would have to wait."""
+class _OwnShare:
+    """The share of this process. It is recomputed when it is needed, or earlier instead of waiting for others."""
 
     def __init__(self, connection: Connection[TupleRow], share: Sequence[Run]) -> None:
         self._coming = chain.from_iterable(run.segments(connection) for run in share)
         self._ready: deque[Recomputed] = deque()
 
-    def go_on(self) -> bool:
-        """Recompute one more stretch; whether there was one."""
-        found = next(self._coming, None)
-        if found is not None:
-            self._ready.append(found)
-        return found is not None
+    def recompute_next(self) -> bool:
+        """Recompute one more segment. Returns whether there was one."""
+        part = next(self._coming, None)
+        if part is not None:
+            self._ready.append(part)
+        return part is not None
 
     def of(self, run: Run) -> Iterator[Recomputed]:
-        """The stretches of the next run."""
+        """The segments of the next run."""
         end = run.start
         while end < run.end:
             if not self._ready:
-                self.go_on()
-            found = self._ready.popleft()
-            end = found.segment.end
-            yield found
+                self.recompute_next()
+            part = self._ready.popleft()
+            end = part.segment.end
+            yield part
 
 
 class _Worker:
-    """A process, and a thread that takes what it gives."""
+    """A process that recomputes a share, and a thread that receives its results."""
 
     def __init__(self, url: str, share: Sequence[Run]) -> None:
         self._process = Child(_serve, (url, share))
         self._results: Queue[Recomputed | Died] = Queue()
-        threading.Thread(target=self._take, daemon=True).start()
+        threading.Thread(target=self._receive, daemon=True).start()
 
-    def _take(self) -> None:
+    def _receive(self) -> None:
         try:
             while True:
                 self._results.put(self._process.receive())
         except Died as died:
             self._results.put(died)
 
-    def of(self, run: Run, meanwhile: _Own) -> Iterator[Recomputed]:
-        """The stretches of its next run; this process does its own share while it waits."""
+    def of(self, run: Run, own_share: _OwnShare) -> Iterator[Recomputed]:
+        """The segments of its next run. While this process waits for them, it recomputes its own share."""
         end = run.start
         while end < run.end:
-            while self._results.empty() and meanwhile.go_on():
+            while self._results.empty() and own_share.recompute_next():
                 pass
-            found = self._results.get()
-            if isinstance(found, Died):
-                raise found
-            end = found.segment.end
-            yield found
+            part = self._results.get()
+            if isinstance(part, Died):
+                raise part
+            end = part.segment.end
+            yield part
 
     def end(self) -> None:
         self._process.end()
 
 
 def _serve(requests: Iterator[Any], send: Send) -> None:
-    """What each process does."""
+    """The work of each process."""
     url, share = next(requests)
-    garbage_collection.calm()
+    garbage_collection.tune()
     with connect(url) as connection:
         for run in share:
-            for found in run.segments(connection):
-                send(found)
+            for part in run.segments(connection):
+                send(part)

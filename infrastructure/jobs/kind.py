@@ -119,7 +119,7 @@ class _Ended(NamedTuple):
 
 def _serve(requests: Iterator[Any], send: Send) -> None:
     work, arguments = next(requests)
-    garbage_collection.calm()
+    garbage_collection.tune()
     try:
         outcome = work(lambda done, total: send(_Reached(done, total)), *arguments)
     except Failed as error:

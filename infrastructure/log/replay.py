@@ -1,7 +1,7 @@
-"""Replaying a shop's orders over all cores: every history is folded once and given to a task.
+"""Replaying a shop's orders on all cores: every history is folded once and given to a task.
 
-A log is cut into stretches of streams. Processes take one after another, fold its orders, and send back what
-the task made of them, which must be small. Nothing is written anywhere.
+A log is divided into partitions, which are ranges of streams. Processes take one partition after another, fold its
+orders, and send back the result of the task, which must be small. Nothing is written anywhere.
 """
 
 import asyncio
@@ -33,26 +33,26 @@ from infrastructure.runtime.processes import Child, Deaths, Send
 
 log = logging.getLogger("shiplock.replay")
 
-STRETCH_EVENTS = 20_000
-"""About so many events are folded at once: a fraction of a second's work, and some ten megabytes."""
+PARTITION_EVENTS = 20_000
+"""Events of a partition, about: a fraction of a second's work, and about ten megabytes."""
 
 AHEAD = 2
-"""Stretches a process is given at a time, so that it never waits for the next one."""
+"""Partitions that a process has at a time, so that it never waits for the next one."""
 
 MOST_DEATHS = 3
 """So many processes may die before a replay gives up."""
 
 R = TypeVar("R")
 Task = Callable[[Iterable[Order]], R]
-"""What is made of some orders. It is pickled, and so is what it gives."""
+"""A function of some orders. It is pickled, and so is its result."""
 
 
 class ReplayFailed(Exception):
     """The log could not be replayed; the message says why."""
 
 
-class Stretch(NamedTuple):
-    """A range of a shop's streams, as far as a position of its log."""
+class Partition(NamedTuple):
+    """A range of a shop's streams, up to a position of its log."""
 
     shop_id: str
     up_to: int
@@ -60,107 +60,111 @@ class Stretch(NamedTuple):
 
 
 class Replayed(NamedTuple, Generic[R]):
-    """What a task made of the orders of a stretch; of ``unreadable`` ones only what can be read was folded."""
+    """A task's result for the orders of a partition.
+
+    ``unreadable`` are the numbers of orders with an unreadable event. They were folded up to that event.
+    """
 
     result: R
     unreadable: tuple[str, ...]
     events: int
 
 
-async def stretches(connection: ReadConnection, shop_id: str, up_to: int) -> list[Stretch]:
-    """A shop's log up to a position, to be replayed; nothing for a shop without one."""
+async def partitions(connection: ReadConnection, shop_id: str, up_to: int) -> list[Partition]:
+    """Divide a shop's log up to a position into partitions; into none if the shop has no log."""
     if not up_to:
         return []
-    ranges = await cut(connection, shop_id, up_to, STRETCH_EVENTS, [OF_ORDER])
-    return [Stretch(shop_id, up_to, found) for found in ranges]
+    ranges = await cut(connection, shop_id, up_to, PARTITION_EVENTS, [OF_ORDER])
+    return [Partition(shop_id, up_to, streams) for streams in ranges]
 
 
 async def replay(
     url: str,
-    planned: Sequence[Stretch],
+    planned: Sequence[Partition],
     task: Task[R],
     *,
     as_of: datetime | None = None,
     processes: int | None = None,
     here: bool = False,
 ) -> AsyncIterator[Replayed[R]]:
-    """What a task makes of every stretch, in their order, over so many processes (default: one a core).
+    """The task's result for every partition, in their order, with so many processes (default: one per core).
 
-    ``here`` makes this one of them, which folds in a thread: it is there already, where another has to start
-    first. It is not for a program that has others to answer meanwhile. With ``as_of`` orders are folded from what
-    had occurred by then. Raises ``ReplayFailed``.
+    With ``here``, this process is one of them and folds in a thread. It runs already, while others have to start
+    first. A program that also serves requests should not use it. With ``as_of``, only events that had occurred by
+    then are folded. Raises ``ReplayFailed``.
     """
-    answers: list[Future[tuple[R, tuple[str, ...]]]] = [get_running_loop().create_future() for _ in planned]
+    results: list[Future[tuple[R, tuple[str, ...]]]] = [get_running_loop().create_future() for _ in planned]
     count = min(processes or os.cpu_count() or 1, len(planned))
-    crew = _Crew(url, task, as_of, deque(zip(planned, answers, strict=True)), count)
+    workers = _Workers(url, task, as_of, deque(zip(planned, results, strict=True)), count)
     with ThreadPoolExecutor(max(count, 1), "replay") as threads:
-        somebody = [crew.work_here if here and n == 0 else crew.employ for n in range(count)]
-        employers = [create_task(crew.keep_at_work(threads, each)) for each in somebody]
+        works = [workers.work_here if here and n == 0 else workers.work_in_a_process for n in range(count)]
+        running = [create_task(workers.keep_at_work(threads, work)) for work in works]
         try:
-            for stretch, answer in zip(planned, answers, strict=True):
-                result, unreadable = await answer
-                yield Replayed(result, unreadable, stretch.range.events)
+            for partition, future in zip(planned, results, strict=True):
+                result, unreadable = await future
+                yield Replayed(result, unreadable, partition.range.events)
         finally:
-            if not all(answer.done() for answer in answers):
-                crew.dismiss()
-            await gather(*employers)
-            for answer in answers:
-                if not (answer.cancel() or answer.cancelled()):
-                    answer.exception()  # the same for all that failed; nobody else asks these for it
+            if not all(future.done() for future in results):
+                workers.stop()
+            await gather(*running)
+            for future in results:
+                if not (future.cancel() or future.cancelled()):
+                    future.exception()  # marks it as retrieved; all futures that failed have the same one
 
 
-_Waiting = tuple[Stretch, Future[Any]]
+_Pending = tuple[Partition, Future[Any]]
 
 
-class _Crew:
-    """Threads that work on what waits: one folds here, each of the others has a process do it."""
+class _Workers:
+    """Threads that work on the waiting partitions. One may fold here; each of the others has its own process."""
 
     def __init__(
         self,
         url: str,
         task: Task[Any],
         as_of: datetime | None,
-        waiting: deque[_Waiting],
+        waiting: deque[_Pending],
         size: int,
     ) -> None:
-        self._to_do = url, task, as_of
+        self._setup = url, task, as_of
         self._waiting = waiting
         self._size = size
         self._loop = get_running_loop()
         self._running: set[Child] = set()
         self._deaths = Deaths(MOST_DEATHS)
-        self._dismissed = False
+        self._stopping = False
 
-    def dismiss(self) -> None:
-        self._dismissed = True
+    def stop(self) -> None:
+        self._stopping = True
         for process in tuple(self._running):
             process.kill()
 
-    async def keep_at_work(self, threads: ThreadPoolExecutor, somebody: Callable[[], None]) -> None:
-        """Have somebody at work, and another should they fail, until nothing waits any more."""
-        while self._waiting and not self._dismissed:
+    async def keep_at_work(self, threads: ThreadPoolExecutor, work: Callable[[], None]) -> None:
+        """Run ``work`` until no partition waits any more, and again whenever it fails."""
+        while self._waiting and not self._stopping:
             try:
-                await self._loop.run_in_executor(threads, somebody)
+                await self._loop.run_in_executor(threads, work)
             except Exception as error:
                 self._deaths.add()
                 if self._deaths.too_many:
                     self._fail(error)
 
     def work_here(self) -> None:
-        """Work through what waits in this process. What it fails with is raised."""
-        url, task, as_of = self._to_do
+        """Work on the waiting partitions in this process. Raises the task's errors."""
+        url, task, as_of = self._setup
         with _connect(url) as connection, self._taking() as taken:
             while self._take_one(taken):
                 try:
-                    found = _worked(connection, url, taken[0][0], task, as_of)
+                    result = _result_of(connection, url, taken[0][0], task, as_of)
                 except Exception:
-                    log.exception("a stretch could not be replayed")  # as a process says of itself when it dies
+                    # Log the error here, as a process does before it dies.
+                    log.exception("a partition could not be replayed")
                     raise
-                self._settle(taken, found)
+                self._settle(taken, result)
 
-    def employ(self) -> None:
-        """Let a process work through what waits. What it dies of is raised."""
-        with Child(_serve, self._to_do) as process, self._taking() as taken:
+    def work_in_a_process(self) -> None:
+        """Let a process work on the waiting partitions. Raises ``Died`` if it dies."""
+        with Child(_serve, self._setup) as process, self._taking() as taken:
             self._running.add(process)
             try:
                 while True:
@@ -173,58 +177,58 @@ class _Crew:
                 self._running.discard(process)
 
     @contextmanager
-    def _taking(self) -> Iterator[deque[_Waiting]]:
-        """What somebody has taken; if they fail it waits again."""
-        taken: deque[_Waiting] = deque()
+    def _taking(self) -> Iterator[deque[_Pending]]:
+        """The partitions that a worker has taken. If the worker fails, they wait again."""
+        taken: deque[_Pending] = deque()
         try:
             yield taken
         finally:
             self._waiting.extendleft(reversed(taken))
 
     def _most_ahead(self) -> int:
-        """How many somebody may have taken: towards the end one, so that all are done at the same time."""
+        """How many partitions a worker may have: near the end only one, so that all workers end together."""
         return AHEAD if len(self._waiting) > self._size else 1
 
-    def _take_one(self, taken: deque[_Waiting]) -> bool:
-        """Take what waits longest, if anything still has to be done."""
-        if self._dismissed:
+    def _take_one(self, taken: deque[_Pending]) -> bool:
+        """Take the partition that waits longest. Returns false if there is none, or the workers are to stop."""
+        if self._stopping:
             return False
         try:
             taken.append(self._waiting.popleft())
-        except IndexError:  # nothing waits any more, or another thread was quicker
+        except IndexError:  # none waits any more, or another thread took the last one
             return False
         return True
 
-    def _settle(self, taken: deque[_Waiting], found: Any) -> None:
-        """Answer what was taken first."""
-        _, answer = taken.popleft()
-        self._loop.call_soon_threadsafe(_answer, answer, found)
+    def _settle(self, taken: deque[_Pending], result: Any) -> None:
+        """Set the result of the partition that was taken first."""
+        _, future = taken.popleft()
+        self._loop.call_soon_threadsafe(_set_result, future, result)
 
     def _fail(self, error: Exception) -> None:
         failed = ReplayFailed("The processes that replay the log keep dying; see their errors above.")
         failed.__cause__ = error
         with suppress(IndexError):
             while True:
-                _, answer = self._waiting.popleft()
-                if not answer.done():
-                    answer.set_exception(failed)
+                _, future = self._waiting.popleft()
+                if not future.done():
+                    future.set_exception(failed)
 
 
-def _answer(answer: Future[Any], found: Any) -> None:
-    if not answer.done():
-        answer.set_result(found)
+def _set_result(future: Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
 
 
-# ---- what each process does ------------------------------------------------------------------------
+# ---- the work of each process ----------------------------------------------------------------------
 
 
 def _serve(requests: Iterator[Any], send: Send) -> None:
-    """Fold one stretch after another."""
-    gc.disable()  # it would look through whole histories and find nothing: they hold no cycles
+    """Fold one partition after another."""
+    gc.disable()  # it would scan whole histories and collect nothing, because they have no cycles
     url, task, as_of = next(requests)
     with _connect(url) as connection:
-        for stretch in requests:
-            send(_worked(connection, url, stretch, task, as_of))
+        for partition in requests:
+            send(_result_of(connection, url, partition, task, as_of))
 
 
 def _connect(url: str) -> Connection[TupleRow]:
@@ -233,31 +237,31 @@ def _connect(url: str) -> Connection[TupleRow]:
     return connection
 
 
-def _worked(
-    connection: Connection[TupleRow], url: str, stretch: Stretch, task: Task[R], as_of: datetime | None
+def _result_of(
+    connection: Connection[TupleRow], url: str, partition: Partition, task: Task[R], as_of: datetime | None
 ) -> tuple[R, tuple[str, ...]]:
-    """What the task makes of a stretch, and what could not be read."""
+    """The task's result for a partition, and the numbers of its unreadable orders."""
     unreadable: list[str] = []
-    return task(_orders(connection, url, stretch, as_of, unreadable)), tuple(unreadable)
+    return task(_orders(connection, url, partition, as_of, unreadable)), tuple(unreadable)
 
 
 def _orders(
-    connection: Connection[TupleRow], url: str, stretch: Stretch, as_of: datetime | None, unreadable: list[str]
+    connection: Connection[TupleRow], url: str, partition: Partition, as_of: datetime | None, unreadable: list[str]
 ) -> Iterator[Order]:
-    """Every order of a stretch, folded. Those that can't be read whole are read last, event by event."""
+    """Every order of a partition, folded. Those with an unreadable event come last, and are read event by event."""
     suspects = []
-    heads = {stretch.shop_id: stretch.up_to}
-    since, until = stretch.range.since, stretch.range.until
+    heads = {partition.shop_id: partition.up_to}
+    since, until = partition.range.since, partition.range.until
     for _, stream, history in read_range(connection, heads, since, until, [OF_ORDER], with_position=False):
         if history is None:
-            suspects.append((stretch.shop_id, stream))
+            suspects.append((partition.shop_id, stream))
             continue
         yield _folded(stream, history, as_of)
     if suspects:
-        broken: dict[tuple[str, str], tuple[int, str]] = {}
-        for (_, stream), history in asyncio.run(_read(url, suspects, heads, broken)).items():
+        failures: dict[tuple[str, str], tuple[int, str]] = {}
+        for (_, stream), history in asyncio.run(_read(url, suspects, heads, failures)).items():
             yield _folded(stream, history, as_of)
-        unreadable += [OF_ORDER.id_of(stream) for _, stream in broken]
+        unreadable += [OF_ORDER.id_of(stream) for _, stream in failures]
 
 
 def _folded(stream: str, history: list[Recorded[OrderEvent]], as_of: datetime | None) -> Order:
@@ -268,8 +272,8 @@ async def _read(
     url: str,
     streams: Sequence[tuple[str, str]],
     heads: Mapping[str, int],
-    broken: dict[tuple[str, str], tuple[int, str]],
+    failures: dict[tuple[str, str], tuple[int, str]],
 ) -> Histories:
     async with await ReadConnection.connect(url, autocommit=True) as connection:
         await connection.execute("SET TIME ZONE 'UTC'")
-        return await read_histories(connection, streams, heads, broken)
+        return await read_histories(connection, streams, heads, failures)

@@ -1,10 +1,10 @@
-"""Rebuilding views beside the live ones, over all cores, while writers, readers and workers go on.
+"""Rebuilding views on all cores, while the live ones are used and writers, readers and workers go on.
 
-A build is planned in slices (``slices``), which processes take and fold, this one among them, as many at a
-time as there are cores. Then keys and indexes are made, the build goes live and is brought to the heads of the
-logs, compared with the log, and may be activated (``builds.activate``).
+A build is planned in slices (``slices``). Processes fold them, one per core; this process is one of them. Then keys
+and indexes are made, and the build goes live. It is brought to the heads of the logs and compared with the log.
+Then it is ready to be activated (``builds.activate``).
 
-Every step can be done again: whoever is killed at any moment, the next to work on the build goes on.
+Every step can be repeated. If a process is killed, the next one that works on the build continues.
 """
 
 import asyncio
@@ -34,12 +34,12 @@ from infrastructure.runtime.processes import Child, Deaths
 log = logging.getLogger("shiplock.rebuild")
 
 _REBUILDING = 7_166_402
-"""With a build's id, the advisory lock of who works on it; with 0, of who prepares a database."""
+"""With a build's id: the advisory lock for working on that build. With 0: the lock for preparing a database."""
 
 POLL_SECONDS = 0.2
 INDEXING_CONNECTIONS = 4
 MOST_DEATHS = 10
-"""So many processes may die one after another, without a slice getting done, before a rebuild gives up."""
+"""A rebuild fails if so many processes die before another slice is done."""
 
 
 class BeingWorkedOn(CannotDo):
@@ -47,7 +47,7 @@ class BeingWorkedOn(CannotDo):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a build is. ``done`` and ``total`` count events, ``eta_seconds`` is for folding them."""
+    """A build and its progress. ``done`` and ``total`` count events; ``eta_seconds`` is the rest of the folding."""
 
     id: int
     views: list[str]
@@ -66,7 +66,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 async def progress_of(connection: ReadConnection, build: Build) -> Progress:
-    """How far a build is, as the database tells: whoever works on it."""
+    """A build's progress according to the database, whichever process works on it."""
     done = build.total
     if build.state in ("building", "failed"):
         cursor = await connection.execute(
@@ -101,10 +101,10 @@ async def request(
     book: RuleBook,
     scope: dict[str, Any] | None = None,
 ) -> Build:
-    """Plan a build of some views; nothing is folded yet.
+    """Register a build of some views and plan its slices. Nothing is folded yet.
 
-    ``scope`` makes it show something else than the present: ``shop_id`` with ``to_position``, ``known_at``
-    (RFC 3339), or ``rules`` (a rule set's TOML, which ``book`` must be made of).
+    With a ``scope`` the build shows something else than the present. Its keys: ``shop_id`` with ``to_position``,
+    ``known_at`` (RFC 3339), or ``rules`` (a rule set's TOML; ``book`` must be made of it).
     """
     scope = scope or {}
     async with connection.transaction():
@@ -123,7 +123,7 @@ async def request(
 
 
 async def unfinished(connection: ReadConnection, views: Sequence[View], book: RuleBook) -> Build | None:
-    """A build of just these views and the present that was begun and not finished, to be gone on with."""
+    """The latest unfinished build of exactly these views and the present, which can be resumed."""
     names = [view.name for view in views]
     return next(
         (
@@ -147,9 +147,9 @@ async def run(
     processes: int | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
-    """Work on a build until it is ready, or has failed. Raises ``CannotDo`` if somebody else works on it.
+    """Work on a build until it is ready or has failed. Raises ``CannotDo`` if another program works on it.
 
-    ``book`` judges its orders. While it is worked on ``on_progress`` is called several times a second.
+    ``book`` has the rules for its orders. ``on_progress`` is called several times a second.
     """
     async with _alone(url, build_id):
         reporting = asyncio.create_task(_report(pool, build_id, on_progress))
@@ -164,7 +164,7 @@ async def run(
 
 
 async def _run(pool: Pool, url: str, book: RuleBook, build_id: int, processes: int) -> None:
-    """From where the build stands to its end."""
+    """Do the remaining steps of the build."""
     while True:
         async with pool.write() as connection:
             build = await _build(connection, build_id)
@@ -175,26 +175,26 @@ async def _run(pool: Pool, url: str, book: RuleBook, build_id: int, processes: i
                     try:
                         await _index(pool, build, processes)
                     except psycopg.IntegrityError as error:
-                        wrong = f"Its rows are not as its views declare them: {error}"
-                        await builds.set_state(connection, build, "failed", error=wrong, finished_at=clock.now())
+                        failure = f"Its rows are not as its views declare them: {error}"
+                        await builds.set_state(connection, build, "failed", error=failure, finished_at=clock.now())
                         continue
                     await _finish_tables(connection, build)
                 case "catching_up":
                     await _tail(pool, connection, build, book)
                     await builds.set_state(connection, build, "verifying")
                 case "verifying":
-                    telling_the_planner = asyncio.create_task(_gather_statistics(pool, build))
+                    gathering = asyncio.create_task(_gather_statistics(pool, build))
                     try:
-                        found = await verify(connection, build, book)
+                        verification = await verify(connection, build, book)
                     finally:
-                        await telling_the_planner
-                    differences = found.differences
+                        await gathering
+                    differences = verification.differences
                     await builds.set_state(
                         connection,
                         build,
                         "failed" if differences else "ready",
                         error=f"It differs from the log: {differences[0]}" if differences else None,
-                        verification=found._asdict(),
+                        verification=verification._asdict(),
                         finished_at=clock.now(),
                     )
                 case "ready" | "failed":
@@ -210,7 +210,7 @@ async def _build(connection: ReadConnection, build_id: int) -> Build:
 
 @asynccontextmanager
 async def _alone(url: str, build_id: int) -> AsyncIterator[None]:
-    """Be the only one to work on a build, for as long as this program and its connection live."""
+    """Be the only one who works on a build, while this program and its connection live."""
     async with await WriteConnection.connect(url, autocommit=True) as connection:
         cursor = await connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (_REBUILDING, build_id))
         if await cursor.fetchone() != (True,):
@@ -229,14 +229,14 @@ async def _report(pool: Pool, build_id: int, on_progress: Callable[[Progress], N
 
 
 async def _fold(connection: WriteConnection, url: str, book: RuleBook, build: Build, processes: int) -> None:
-    """Let processes work through the slices; another that dies is replaced."""
-    left = await slices.left(connection, build)
+    """Let processes fold the slices. If one dies, another replaces it."""
+    remaining = await slices.remaining(connection, build)
     others: list[Child] = []
     deaths = Deaths(MOST_DEATHS)
-    clocked = time.monotonic()
+    measured_at = time.monotonic()
     async with _own_share(url, book, build) as own:
         try:
-            while left:
+            while remaining:
                 deaths.add(sum(1 for process in others if process.status))
                 others = [process for process in others if process.status is None]
                 if deaths.too_many:
@@ -244,24 +244,24 @@ async def _fold(connection: WriteConnection, url: str, book: RuleBook, build: Bu
                         f"The processes that work on build {build.id} keep dying; see their errors above."
                     )
                 here = 0 if own.done() else 1
-                while len(others) < min(processes, left) - here:
+                while len(others) < min(processes, remaining) - here:
                     others.append(slices.start(url, build, book))
                 if own.done():
-                    own.result()  # or what it failed with
+                    own.result()  # raises its error, if it failed
                     await asyncio.sleep(POLL_SECONDS / 20)
                 else:
                     await asyncio.wait([own], timeout=POLL_SECONDS / 4)
-                elapsed, clocked = time.monotonic() - clocked, time.monotonic()
+                elapsed, measured_at = time.monotonic() - measured_at, time.monotonic()
                 cursor = await connection.execute(
                     "UPDATE build SET worked_seconds = worked_seconds + %s WHERE id = %s RETURNING state",
                     (elapsed, build.id),
                 )
                 if await cursor.fetchone() != ("building",):
                     return
-                still_left = await slices.left(connection, build)
-                if still_left != left:
+                still_remaining = await slices.remaining(connection, build)
+                if still_remaining != remaining:
                     deaths.forget()
-                left = still_left
+                remaining = still_remaining
             await builds.set_state(connection, build, "indexing")
         finally:
             for process in others:
@@ -272,7 +272,7 @@ async def _fold(connection: WriteConnection, url: str, book: RuleBook, build: Bu
 
 @asynccontextmanager
 async def _own_share(url: str, book: RuleBook, build: Build) -> AsyncIterator["asyncio.Task[None]"]:
-    """Work on slices in a thread of this process, which is there while others have yet to start."""
+    """Fold slices in a thread of this process, which already runs while the others have to start."""
     leaving = threading.Event()
     with psycopg.connect(url, autocommit=True) as connection:
         own = asyncio.create_task(
@@ -284,16 +284,16 @@ async def _own_share(url: str, book: RuleBook, build: Build) -> AsyncIterator["a
             leaving.set()
             while (await asyncio.wait([own], timeout=POLL_SECONDS))[1]:
                 await asyncio.to_thread(connection.cancel_safe)
-            own.exception()  # of who was cut off nobody else will ask
+            own.exception()  # marks it as retrieved, also that of a cancelled query
 
 
 # ---- from tables to a view --------------------------------------------------------------------------
 
 
 async def _index(pool: Pool, build: Build, processes: int) -> None:
-    """Make keys and indexes, over several connections.
+    """Make keys and indexes, on several connections.
 
-    None of it waits for the disk: the change of the build's state that follows does, for all of it.
+    No commit here waits for the disk. The next change of the build's state does, and covers them all.
     """
     statements = builds.index_statements(build)
 
@@ -317,9 +317,9 @@ async def _gather_statistics(pool: Pool, build: Build) -> None:
 
 
 async def _finish_tables(connection: WriteConnection, build: Build) -> None:
-    """The tables are whole: let workers keep them current, unless they show something else than the present.
+    """Complete the tables: if they show the present, make the build live, so that workers keep it current.
 
-    What was parked and is in them now need not wait any more; it is tried again, for the other builds as well.
+    Orders that were parked are in these tables now. So they are retried, for the other builds too.
     """
     cursor = await connection.execute(
         "SELECT shop_id, position FROM slice, unnest(shop_ids, up_to) AS s(shop_id, position) WHERE build_id = %s",
@@ -334,9 +334,9 @@ async def _finish_tables(connection: WriteConnection, build: Build) -> None:
 
 
 async def _tail(pool: Pool, connection: WriteConnection, build: Build, book: RuleBook) -> None:
-    """Work beside the live workers until the build has come as far as every log had when this began.
+    """Work like a live worker until the build has reached the heads that the logs have now.
 
-    And until nothing waits to be tried again at once.
+    And until no retry of a parked order is due.
     """
     worker = Worker(pool, book)
     goals = await read_heads(connection)
@@ -347,15 +347,15 @@ async def _tail(pool: Pool, connection: WriteConnection, build: Build, book: Rul
 
 async def _behind(connection: ReadConnection, build: Build, goals: Mapping[str, int]) -> bool:
     cursor = await connection.execute("SELECT shop_id, position FROM checkpoint WHERE reader = %s", (build.reader,))
-    stands: dict[str, int] = dict(await cursor.fetchall())
-    return any(stands.get(shop, 0) < goal for shop, goal in goals.items())
+    positions: dict[str, int] = dict(await cursor.fetchall())
+    return any(positions.get(shop, 0) < goal for shop, goal in goals.items())
 
 
 async def prepare(pool: Pool, url: str, book: RuleBook) -> list[str]:
-    """See to it that a build of this program's definition answers for every view; those that had none.
+    """Ensure that the active build of every view has this program's definition. Returns the views that were built.
 
-    In a new database they are empty; after an upgrade they are rebuilt from the log first. Of several programs
-    that start at once one does it. Raises ``CannotDo`` if the log can't be applied.
+    In a new database the views are empty. After an upgrade they are rebuilt from the log. If several programs start
+    at the same time, one of them does it. Raises ``CannotDo`` if the log can't be applied.
     """
     async with pool.read() as connection:
         if not await builds.missing(connection, book):
@@ -372,12 +372,12 @@ async def prepare(pool: Pool, url: str, book: RuleBook) -> list[str]:
             log.warning("building %s from %d events, which takes a while", ", ".join(names), build.total)
         while True:
             try:
-                found = await run(pool, url, book, build.id)
+                progress = await run(pool, url, book, build.id)
                 break
             except BeingWorkedOn:
                 await asyncio.sleep(POLL_SECONDS)
-        if found.state == "failed":
-            raise CannotDo(f"The views can't be built. {found.error}")
+        if progress.state == "failed":
+            raise CannotDo(f"The views can't be built. {progress.error}")
         async with pool.write() as connection:
             await builds.activate(connection, build.id, book)
     return names

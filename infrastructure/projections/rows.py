@@ -28,7 +28,7 @@ class RowSink(Protocol):
     def extend(self, rows: list[Row], /) -> None: ...
 
 
-class Applied:
+class RowMaker:
     """Makes the rows of orders and SKUs, judged by a rule book, and adds them to the sink of each view."""
 
     def __init__(self, sinks: Mapping[View, RowSink], book: RuleBook) -> None:
@@ -82,7 +82,7 @@ async def copy_stream(
     end = len(history)
     while True:
         rows: dict[View, list[Row]] = {view: [] for view in views.values()}
-        failure = Applied(rows, book).add_history(*pair, history[:end])
+        failure = RowMaker(rows, book).add_history(*pair, history[:end])
         try:
             async with connection.transaction():
                 for build in targets:

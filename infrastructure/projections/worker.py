@@ -26,7 +26,7 @@ from infrastructure.log.log import Histories, is_distributed, read_head, read_hi
 from infrastructure.log.streams import patterns
 from infrastructure.projections import builds, parking
 from infrastructure.projections.builds import Build
-from infrastructure.projections.rows import REFUSED, Applied, copy_rows, copy_stream, delete_rows
+from infrastructure.projections.rows import REFUSED, RowMaker, copy_rows, copy_stream, delete_rows
 from infrastructure.projections.view import Row, View
 from infrastructure.runtime import clock
 
@@ -297,9 +297,9 @@ class Worker:
                     outcomes[pair] = failure or unreadable.get(pair)
                 continue
             rows: dict[View, list[Row]] = {view: [] for build in together for view in build.declared}
-            applied = Applied(rows, self._book)
+            maker = RowMaker(rows, self._book)
             for pair in pairs:
-                outcomes[pair] = applied.add_history(*pair, histories[pair]) or unreadable.get(pair)
+                outcomes[pair] = maker.add_history(*pair, histories[pair]) or unreadable.get(pair)
             for build in together:
                 await copy_rows(connection, build, rows)
         return {pair: failure for pair, failure in outcomes.items() if pair not in ends}

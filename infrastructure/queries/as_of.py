@@ -21,7 +21,7 @@ from domain.viewpoint import Viewpoint, visible
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.loading import read_orders
 from infrastructure.log.log import positions_known_at, read_head
-from infrastructure.log.replay import Task, replay, stretches
+from infrastructure.log.replay import Task, partitions, replay
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.projections.views import ORDERS
 from infrastructure.queries.lists import ListedDeadline, ListedViolation, OrderSummary, summary_of
@@ -131,8 +131,8 @@ async def every_order_at(
         head = await read_head(connection, shop_id)
         if viewpoint.known_at is not None:
             head = (await positions_known_at(connection, {shop_id: head}, viewpoint.known_at))[shop_id]
-        planned = await stretches(connection, shop_id, head)
-    done, total = 0, sum(stretch.range.events for stretch in planned)
+        planned = await partitions(connection, shop_id, head)
+    done, total = 0, sum(partition.range.events for partition in planned)
     async for replayed in replay(url, planned, task, as_of=viewpoint.as_of):
         yield replayed.result
         done += replayed.events

@@ -16,7 +16,7 @@ from domain.money.backtest import Comparison, Count, OrderDifference, Tally, cou
 from domain.rules.ruleset import RuleBook, RuleSet
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_head
-from infrastructure.log.replay import Replayed, replay, stretches
+from infrastructure.log.replay import Replayed, partitions, replay
 
 MOST_SHOWN = 100
 """So many of the orders that differ are in a result, those that differ most."""
@@ -104,7 +104,7 @@ async def backtest(
     began = time.monotonic()
     async with await ReadConnection.connect(url, autocommit=True) as connection:
         position = await read_head(connection, shop_id)
-        planned = await stretches(connection, shop_id, position)
+        planned = await partitions(connection, shop_id, position)
     at = asked.as_of or now
     compare = Comparison(
         book, RuleBook([asked.rules]), at, asked.since, asked.until, None if on_differences else MOST_SHOWN

@@ -7,7 +7,7 @@ In a batch of commands these scans cost time again and again, and collect nothin
 import gc
 
 
-def calm() -> None:
+def tune() -> None:
     """Exempt everything loaded so far, which is never freed, and scan the rest less often."""
     gc.collect()
     gc.freeze()

@@ -3,9 +3,9 @@
 ``Child`` runs a function of this program in an interpreter of its own. ``Supervised`` keeps a command running.
 ``run`` waits for a command.
 
-A ``Child`` and a ``Supervised`` command are on a leash: the pipe to their standard input. It ends when this process
-ends, killed or not, and they end with it. They are in sessions of their own, so Ctrl-C reaches this process alone,
-and this process ends them.
+A ``Child`` and a ``Supervised`` command are on a leash: the pipe to their standard input. It closes when this
+process ends, killed or not, and then they end too. They run in other sessions, so Ctrl-C reaches only this process,
+which ends them.
 
 What happens when a process dies:
 
@@ -41,17 +41,17 @@ Completed = subprocess.CompletedProcess[str]
 
 Send = Callable[[object], None]
 Serve = Callable[[Iterator[Any], Send], None]
-"""What a child does: takes requests, and sends results. Both are pickled."""
+"""The work of a child: it takes requests and sends results. Both are pickled."""
 
 Wake = Callable[[], None]
 
 
 class Died(Exception):
-    """A process ended before its work did. What it complained of went to standard error."""
+    """A process ended before its work was done. Its error went to standard error."""
 
 
 class Deaths:
-    """Counts the deaths of processes that do a piece of work, which fails when there are too many."""
+    """Counts the deaths of processes that share some work. The work fails if there are too many."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -61,7 +61,7 @@ class Deaths:
         self._count += number
 
     def forget(self) -> None:
-        """The work went on in spite of them."""
+        """Count from zero again, because the work made progress."""
         self._count = 0
 
     @property
@@ -70,7 +70,7 @@ class Deaths:
 
 
 class Child:
-    """A process that serves this one: it is sent requests, and sends back results.
+    """A process that serves this one: it receives requests and sends back results.
 
     ``serve`` is a function of a module, ``setup`` its first request.
     """
@@ -82,7 +82,7 @@ class Child:
         assert self._process.stdin
         assert self._process.stdout
         self._requests, self._results = self._process.stdin, self._process.stdout
-        with suppress(Died):  # said by what is sent or received next
+        with suppress(Died):  # the next call of ``send`` or ``receive`` raises it
             self.send((serve, niceness))
             self.send(setup)
 
@@ -120,9 +120,9 @@ class Child:
         return f"A process ended with status {self._process.wait()}; see its error above."
 
     def end(self) -> None:
-        """End the process, whatever it does, and wait until it is gone."""
+        """End the process, whatever it is doing, and wait until it is gone."""
         self._process.terminate()
-        with suppress(BrokenPipeError):  # of what was written and is not read any more
+        with suppress(BrokenPipeError):  # some requests were not read
             self._requests.close()
         self._process.wait()
 
@@ -131,7 +131,7 @@ class Child:
 
 
 class Supervised:
-    """Keeps a command running, and starts it again should it die. A byte on its standard input wakes it."""
+    """Keeps a command running: if it dies, it is started again. A byte on its standard input wakes it."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
         self._command = command
@@ -164,12 +164,12 @@ class Supervised:
     def wake(self) -> None:
         stdin = self._process.stdin
         assert stdin
-        # A full pipe has woken it already; a closed one is that of a process about to be started again.
+        # A full pipe has woken the process already. A closed pipe belongs to a process that will be started again.
         with suppress(BlockingIOError, BrokenPipeError, ValueError):
             os.write(stdin.fileno(), b"\n")
 
     def stop(self) -> None:
-        """End the command, and one that was just being started in its place."""
+        """End the command, also one that is just being started in its place."""
         self._stopping.set()
         self._let_go()
         self._thread.join()
@@ -183,17 +183,17 @@ class Supervised:
 
 
 def follow_stdin(wake: Wake, stop: Wake) -> None:
-    """Be led as a ``Supervised`` command: any byte on standard input wakes, its end stops."""
+    """In a ``Supervised`` command: call ``wake`` for bytes on standard input, and ``stop`` at its end."""
     loop = asyncio.get_running_loop()
 
-    def led() -> None:
+    def read() -> None:
         if os.read(0, 4096):
             wake()
         else:
             loop.remove_reader(0)
             stop()
 
-    loop.add_reader(0, led)
+    loop.add_reader(0, read)
 
 
 def run(
@@ -216,11 +216,11 @@ def run(
     )
 
 
-# ---- what a child does ------------------------------------------------------------------------------
+# ---- the work of a child ----------------------------------------------------------------------------
 
 
 def _requests(pipe: BinaryIO) -> Iterator[Any]:
-    """What is sent to this child. A thread reads it, to see the end of the leash whatever else is done."""
+    """The requests to this child. A thread reads them, so that it notices the end of the leash at any time."""
     queue: SimpleQueue[Any] = SimpleQueue()
 
     def read() -> None:
@@ -241,7 +241,7 @@ def _requests(pipe: BinaryIO) -> Iterator[Any]:
 def _serve() -> None:
     """Serve the process that started this one."""
     results = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what is printed by accident must not get among the results
+    os.dup2(2, 1)  # accidental output must not get among the results
 
     def send(result: object) -> None:
         pickle.dump(result, results, pickle.HIGHEST_PROTOCOL)
@@ -255,11 +255,11 @@ def _serve() -> None:
         serve(requests, send)
         status = 0
     except BrokenPipeError:
-        pass  # nobody is there any more
+        pass  # the process that started this one is gone
     except BaseException:
         traceback.print_exc()
     sys.stderr.flush()
-    os._exit(status)  # the thread that reads the leash would be waited for
+    os._exit(status)  # a normal exit would wait for the thread that reads the leash
 
 
 if __name__ == "__main__":

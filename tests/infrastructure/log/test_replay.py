@@ -1,4 +1,4 @@
-"""Replaying a log over processes: every order once, as a fold of it gives, whatever happens to the processes."""
+"""A replay gives every folded order to the task exactly once, whatever happens to the processes."""
 
 import asyncio
 import gc
@@ -21,46 +21,46 @@ from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.intents import SkuCommand
 from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.log import replay as replaying
-from infrastructure.log.replay import Replayed, ReplayFailed, Stretch, Task, replay, stretches
+from infrastructure.log.replay import Partition, Replayed, ReplayFailed, Task, partitions, replay
 from tests.orders import MONDAY_9, SHOP, done, on_database, order_sn, placed_and_formed, tell
 
 COUNT = 30
 
-Seen = list[tuple[str, int, str]]
+Rows = list[tuple[str, int, str]]
 
 
-def what_is_there(orders: Iterable[Order]) -> Seen:
+def rows_of(orders: Iterable[Order]) -> Rows:
     return [(order.order_sn, order.version, order.status) for order in orders]
 
 
-class DiesOnce(NamedTuple):
-    """Kills its process, which is not ``spared``, unless somebody's was killed before."""
+class KillOneProcess(NamedTuple):
+    """A task that kills its process if none was killed before, except the process ``spared``."""
 
     mark: str
     spared: int
 
-    def work(self, orders: Iterable[Order]) -> Seen:
+    def work(self, orders: Iterable[Order]) -> Rows:
         if os.getpid() == self.spared:
             wait_for(lambda: Path(self.mark).exists())
-            return what_is_there(orders)
+            return rows_of(orders)
         try:
             os.close(os.open(self.mark, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
-            return what_is_there(orders)
+            return rows_of(orders)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
 
-class Dies(NamedTuple):
-    """Kills its process; the one that is ``spared`` waits for all who may die."""
+class KillEveryProcess(NamedTuple):
+    """A task that kills its process. The process ``spared`` waits until as many as allowed are dead."""
 
     marks: str
     spared: int
 
-    def work(self, orders: Iterable[Order]) -> Seen:
+    def work(self, orders: Iterable[Order]) -> Rows:
         if os.getpid() == self.spared:
             wait_for(lambda: len(list(Path(self.marks).iterdir())) == replaying.MOST_DEATHS)
-            return what_is_there(orders)
+            return rows_of(orders)
         (Path(self.marks) / str(os.getpid())).touch()
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
@@ -85,8 +85,8 @@ def children_at_work() -> int:
 
 @pytest.fixture
 def log_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Thirty orders of a shop, some shipped; a SKU beside them, and other shops."""
-    monkeypatch.setattr(replaying, "STRETCH_EVENTS", 9)
+    """A log with thirty orders of a shop, some of them shipped, a SKU, and another shop."""
+    monkeypatch.setattr(replaying, "PARTITION_EVENTS", 9)
 
     async def fill(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, COUNT)
@@ -101,25 +101,25 @@ def log_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def replayed(
     url: str,
-    task: Task[Seen] = what_is_there,
+    task: Task[Rows] = rows_of,
     *,
     shop: str = SHOP,
     up_to: int = 2 * COUNT + 11,
     as_of: datetime | None = None,
     processes: int | None = 2,
     here: bool = True,
-) -> tuple[list[Stretch], list[Replayed[Seen]]]:
-    async def run() -> tuple[list[Stretch], list[Replayed[Seen]]]:
+) -> tuple[list[Partition], list[Replayed[Rows]]]:
+    async def run() -> tuple[list[Partition], list[Replayed[Rows]]]:
         async with await WriteConnection.connect(url, autocommit=True) as connection:
-            planned = await stretches(connection, shop, up_to)
+            planned = await partitions(connection, shop, up_to)
         parts = replay(url, planned, task, as_of=as_of, processes=processes, here=here)
         return planned, [part async for part in parts]
 
     return asyncio.run(run())
 
 
-def everything(parts: list[Replayed[Seen]]) -> Seen:
-    return [seen for part in parts for seen in part.result]
+def all_rows(parts: list[Replayed[Rows]]) -> Rows:
+    return [row for part in parts for row in part.result]
 
 
 EXPECTED = [(order_sn(n), 2 if n % 3 else 3, "awaiting_shipment" if n % 3 else "shipped") for n in range(COUNT)]
@@ -127,83 +127,83 @@ EXPECTED = [(order_sn(n), 2 if n % 3 else 3, "awaiting_shipment" if n % 3 else "
 
 @pytest.mark.parametrize("here", [False, True])
 @pytest.mark.parametrize("processes", [1, 2, None])
-def test_every_order_of_the_shop_is_folded_once_in_the_order_of_stretches(
+def test_every_order_of_the_shop_is_folded_once_in_the_order_of_partitions(
     log_url: str, processes: int | None, here: bool
 ) -> None:
     planned, parts = replayed(log_url, processes=processes, here=here)
     assert len(planned) > 4
     assert len(parts) == len(planned)
-    assert sorted(everything(parts)) == EXPECTED
+    assert sorted(all_rows(parts)) == EXPECTED
     assert [min(part.result) for part in parts] == sorted(min(part.result) for part in parts)
     assert sum(part.events for part in parts) == 2 * COUNT + 11
     assert [part.unreadable for part in parts] == [()] * len(parts)
 
 
-def whose_work(orders: Iterable[Order]) -> Seen:
+def process_of(orders: Iterable[Order]) -> Rows:
     return [("", os.getpid(), str(len(list(orders))))]
 
 
-def test_who_serves_others_folds_nothing_itself(log_url: str) -> None:
-    _, parts = replayed(log_url, whose_work, here=False)
-    assert os.getpid() not in {process for _, process, _ in everything(parts)}
+def test_without_here_this_process_folds_nothing_itself(log_url: str) -> None:
+    _, parts = replayed(log_url, process_of, here=False)
+    assert os.getpid() not in {process for _, process, _ in all_rows(parts)}
 
 
-def test_this_process_can_do_all_of_it(log_url: str) -> None:
-    _, parts = replayed(log_url, whose_work, processes=1)
-    assert {process for _, process, _ in everything(parts)} == {os.getpid()}
+def test_this_process_can_do_all_the_work(log_url: str) -> None:
+    _, parts = replayed(log_url, process_of, processes=1)
+    assert {process for _, process, _ in all_rows(parts)} == {os.getpid()}
 
 
-def breaks(orders: Iterable[Order]) -> Seen:
+def fail(orders: Iterable[Order]) -> Rows:
     raise ArithmeticError("it does not add up")
 
 
-def test_what_a_task_fails_with_is_said(log_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_error_of_a_task_is_logged(log_url: str, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ReplayFailed, match="see their errors above"):
-        replayed(log_url, breaks, processes=1)
+        replayed(log_url, fail, processes=1)
     assert "it does not add up" in caplog.text
 
 
-def test_a_log_is_replayed_as_far_as_a_position(log_url: str) -> None:
-    """Orders are placed first and their groups form then."""
+def test_a_log_is_replayed_up_to_a_position(log_url: str) -> None:
+    """All orders are placed first, then their groups form."""
     _, parts = replayed(log_url, up_to=COUNT)
-    assert sorted(everything(parts)) == [(order_sn(n), 1, "pending_group") for n in range(COUNT)]
+    assert sorted(all_rows(parts)) == [(order_sn(n), 1, "pending_group") for n in range(COUNT)]
 
 
-def test_a_log_is_replayed_as_of_a_moment(log_url: str) -> None:
+def test_a_log_is_replayed_as_of_a_time(log_url: str) -> None:
     _, parts = replayed(log_url, as_of=MONDAY_9)
-    assert sorted(everything(parts)) == [(order_sn(n), 2, "awaiting_shipment") for n in range(COUNT)]
+    assert sorted(all_rows(parts)) == [(order_sn(n), 2, "awaiting_shipment") for n in range(COUNT)]
 
 
 def test_a_shop_without_a_log_has_nothing_to_replay(log_url: str) -> None:
-    assert replayed(log_url, shop="unheard", up_to=0) == ([], [])
+    assert replayed(log_url, shop="unknown", up_to=0) == ([], [])
 
 
-def test_a_process_that_is_killed_is_replaced_and_its_stretch_done_again(log_url: str, tmp_path: Path) -> None:
-    _, parts = replayed(log_url, DiesOnce(f"{tmp_path}/died", os.getpid()).work)
-    assert sorted(everything(parts)) == EXPECTED
+def test_a_killed_process_is_replaced_and_its_partition_done_again(log_url: str, tmp_path: Path) -> None:
+    _, parts = replayed(log_url, KillOneProcess(f"{tmp_path}/died", os.getpid()).work)
+    assert sorted(all_rows(parts)) == EXPECTED
 
 
-def test_when_processes_keep_dying_the_replay_fails_instead_of_trying_for_ever(
+def test_when_processes_keep_dying_the_replay_fails(
     log_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(ReplayFailed, match="keep dying"):
-        replayed(log_url, Dies(f"{tmp_path}", os.getpid()).work)
+        replayed(log_url, KillEveryProcess(f"{tmp_path}", os.getpid()).work)
     gc.collect()
-    assert caplog.messages == [], "it is said once, by what is raised"
+    assert caplog.messages == [], "the raised error says it once"
 
 
-def lingers(orders: Iterable[Order]) -> Seen:
+def lingers(orders: Iterable[Order]) -> Rows:
     """Is quick with the first orders, and never done with the others."""
-    found = what_is_there(orders)
+    found = rows_of(orders)
     if found[0][0] != order_sn(0):
         time.sleep(600)
     return found
 
 
-def test_whoever_stops_listening_leaves_no_process_behind(log_url: str) -> None:
+def test_a_replay_that_is_closed_early_leaves_no_process_behind(log_url: str) -> None:
     async def run() -> None:
         async with await WriteConnection.connect(log_url, autocommit=True) as connection:
-            planned = await stretches(connection, SHOP, 2 * COUNT)
+            planned = await partitions(connection, SHOP, 2 * COUNT)
         parts = replay(log_url, planned, lingers, processes=2)
         await anext(parts)
         wait_for(lambda: children_at_work() == 2)
@@ -213,7 +213,7 @@ def test_whoever_stops_listening_leaves_no_process_behind(log_url: str) -> None:
     asyncio.run(run())
 
 
-def test_an_order_that_cannot_be_read_whole_is_named_and_folded_as_far_as_it_can(log_url: str) -> None:
+def test_an_order_with_an_unreadable_event_is_named_and_folded_up_to_it(log_url: str) -> None:
     with psycopg.connect(log_url, autocommit=True) as superuser:
         superuser.execute("SET session_replication_role = replica")
         superuser.execute(
@@ -222,6 +222,6 @@ def test_an_order_that_cannot_be_read_whole_is_named_and_folded_as_far_as_it_can
         )
     _, parts = replayed(log_url)
     assert [number for part in parts for number in part.unreadable] == [order_sn(4)]
-    found = sorted(everything(parts))
-    assert found[4] == (order_sn(4), 1, "pending_group")
-    assert found[:4] + found[5:] == EXPECTED[:4] + EXPECTED[5:]
+    rows = sorted(all_rows(parts))
+    assert rows[4] == (order_sn(4), 1, "pending_group")
+    assert rows[:4] + rows[5:] == EXPECTED[:4] + EXPECTED[5:]

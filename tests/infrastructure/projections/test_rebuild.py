@@ -131,7 +131,7 @@ def test_a_slice_that_was_not_committed_is_done_once_more(database_url: str) -> 
 
             await asyncio.to_thread(fold_and_lose)
             assert await rows_of(connection, build) == NO_ROWS
-            assert await slices.left(connection, build) == 1
+            assert await slices.remaining(connection, build) == 1
             await fold_here(database_url, build)
             once = await rows_of(connection, build)
             await fold_here(database_url, build)

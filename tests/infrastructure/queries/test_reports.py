@@ -23,7 +23,7 @@ from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import ORDER, read_histories
 from infrastructure.projections import builds
-from infrastructure.projections.rows import Applied, copy_rows
+from infrastructure.projections.rows import RowMaker, copy_rows
 from infrastructure.projections.view import Row, View
 from infrastructure.projections.views import VIEWS
 from infrastructure.projections.worker import Worker
@@ -326,7 +326,7 @@ def test_an_order_seen_to_have_formed_counts_on_the_day_it_was_seen(database_url
             Recorded(e.GroupFormed(), 2, 2, seen_at, seen_at, merely_seen),
         ]
         rows: dict[View, list[Row]] = {view: [] for view in VIEWS}
-        Applied(rows, BOOK).add(SHOP, fold(order_sn(1), history))
+        RowMaker(rows, BOOK).add(SHOP, fold(order_sn(1), history))
         async with pool.connection() as connection:
             for build in await builds.live(connection, BOOK):
                 await copy_rows(connection, build, rows)

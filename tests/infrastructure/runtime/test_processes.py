@@ -1,4 +1,4 @@
-"""Other processes: they serve, they are named when they die, and they outlive nobody."""
+"""Other processes do their work, are reported when they die, and end with the program that started them."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def doubles(requests: Iterator[Any], send: Send) -> None:
-    """The first request is how many of the others to answer."""
+    """The first request is the number of other requests to serve."""
     for _ in range(next(requests)):
         send(2 * next(requests))
 
@@ -39,7 +39,7 @@ def computes_for_ever(requests: Iterator[Any], send: Send) -> None:
 
 
 def alive(pid: int) -> bool:
-    """A zombie is dead: in a container nobody may be there to bury it."""
+    """A zombie counts as dead. In a container there may be no process that removes it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -66,7 +66,7 @@ def test_a_child_serves_until_its_work_is_done() -> None:
         assert child.status == 0
 
 
-def test_what_a_child_prints_gets_not_among_its_results() -> None:
+def test_the_output_of_a_child_does_not_get_among_its_results() -> None:
     with Child(chatters, "a result") as child:
         assert child.receive() == "a result"
 
@@ -108,7 +108,7 @@ time.sleep(600)
     wait_until(lambda: not alive(child))
 
 
-def test_deaths_are_too_many_only_while_nothing_gets_done() -> None:
+def test_deaths_count_from_zero_when_the_work_makes_progress() -> None:
     deaths = Deaths(3)
     deaths.add(2)
     deaths.forget()
@@ -118,6 +118,6 @@ def test_deaths_are_too_many_only_while_nothing_gets_done() -> None:
     assert deaths.too_many
 
 
-def test_a_command_is_run_to_its_end_with_what_it_says() -> None:
+def test_a_command_is_run_to_its_end_and_its_output_is_returned() -> None:
     done = run([sys.executable, "-c", "import sys; print(1); print(2, file=sys.stderr); sys.exit(3)"])
     assert (done.returncode, done.stdout, done.stderr) == (3, "1\n", "2\n")

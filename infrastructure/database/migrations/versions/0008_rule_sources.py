@@ -1,8 +1,8 @@
-from infrastructure.database.migrations.sql_file import run_sql_beside
+from infrastructure.database.migrations.sql_file import run_sql_file
 
 revision = "0008"
 down_revision = "0007"
 
 
 def upgrade() -> None:
-    run_sql_beside(__file__)
+    run_sql_file(__file__)
