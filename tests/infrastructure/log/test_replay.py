@@ -75,12 +75,12 @@ def wait_for(there: Callable[[], bool]) -> None:
 
 def children_at_work() -> int:
     """Processes of ours that replay."""
-    found = 0
+    children = 0
     for status in Path("/proc").glob("[0-9]*/status"):
         with suppress(OSError):
             ours = f"PPid:\t{os.getpid()}\n" in status.read_text()
-            found += ours and b"infrastructure.runtime.processes" in (status.parent / "cmdline").read_bytes()
-    return found
+            children += ours and b"infrastructure.runtime.processes" in (status.parent / "cmdline").read_bytes()
+    return children
 
 
 @pytest.fixture
@@ -194,10 +194,10 @@ def test_when_processes_keep_dying_the_replay_fails(
 
 def lingers(orders: Iterable[Order]) -> Rows:
     """Is quick with the first orders, and never done with the others."""
-    found = rows_of(orders)
-    if found[0][0] != order_sn(0):
+    rows = rows_of(orders)
+    if rows[0][0] != order_sn(0):
         time.sleep(600)
-    return found
+    return rows
 
 
 def test_a_replay_that_is_closed_early_leaves_no_process_behind(log_url: str) -> None:

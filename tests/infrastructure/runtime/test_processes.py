@@ -23,7 +23,7 @@ def doubles(requests: Iterator[Any], send: Send) -> None:
 
 
 def chatters(requests: Iterator[Any], send: Send) -> None:
-    print("said by accident", flush=True)
+    print("printed by accident", flush=True)
     os.write(1, b"and at the lowest level")
     send(next(requests))
 
