@@ -44,7 +44,7 @@ def on_database(url: str, work: Callable[[Pool, CommandPath], Awaitable[T]]) -> 
     return asyncio.run(run())
 
 
-def tell(number: str, command: Command, shop: str = SHOP) -> OrderCommand:
+def order_command(number: str, command: Command, shop: str = SHOP) -> OrderCommand:
     return OrderCommand(shop, number, command, "test")
 
 
@@ -57,8 +57,8 @@ def appeal(number: str, kind: str = "late_shipment", evidence: str | None = None
 async def placed_and_formed(path: CommandPath, count: int, shop: str = SHOP, at: datetime = MONDAY_9) -> None:
     """Orders 0 to ``count``, all with a formed group."""
     place = c.Place(lines=(LINE,), paid_fen=12900, occurred_at=at)
-    await done(path, *(tell(order_sn(n), place, shop) for n in range(count)))
-    await done(path, *(tell(order_sn(n), c.FormGroup(occurred_at=at), shop) for n in range(count)))
+    await done(path, *(order_command(order_sn(n), place, shop) for n in range(count)))
+    await done(path, *(order_command(order_sn(n), c.FormGroup(occurred_at=at), shop) for n in range(count)))
 
 
 async def something_for_every_view(path: CommandPath, count: int, shop: str = SHOP) -> None:
@@ -69,16 +69,21 @@ async def something_for_every_view(path: CommandPath, count: int, shop: str = SH
         c.FormGroup(occurred_at=MONDAY_9),
         c.UploadTracking(carrier="SF", tracking_number="SF1"),
     ):
-        await done(path, *(tell(order_sn(900 + n), command, shop) for n in range(count)))
+        await done(path, *(order_command(order_sn(900 + n), command, shop) for n in range(count)))
     await done(
         path,
-        *(tell(order_sn(n), c.HandToSupplier(supplier_id="S-17"), shop) for n in range(count)),
-        *(tell(order_sn(n), c.RequestStockout(reason="oversold"), shop) for n in range(count)),
+        *(order_command(order_sn(n), c.HandToSupplier(supplier_id="S-17"), shop) for n in range(count)),
+        *(order_command(order_sn(n), c.RequestStockout(reason="oversold"), shop) for n in range(count)),
         *(
-            tell(order_sn(n), c.RecordCharge(kind="late_shipment", amount_fen=300, line_id=f"=17-{n}"), shop)
+            order_command(
+                order_sn(n), c.RecordCharge(kind="late_shipment", amount_fen=300, line_id=f"=17-{n}"), shop
+            )
             for n in range(count)
         ),
-        *(tell(order_sn(n), c.RecordReturn(amount_fen=300, line_id=f"18-{n}"), shop) for n in range(count)),
+        *(
+            order_command(order_sn(n), c.RecordReturn(amount_fen=300, line_id=f"18-{n}"), shop)
+            for n in range(count)
+        ),
         *(SkuCommand(shop, f"5200030{n}", s.CountStock(on_hand=n), "test") for n in range(count)),
         *(SkuCommand(shop, f"5200030{n}", s.Delist(reason="缺货"), "test") for n in range(count)),
     )

@@ -15,7 +15,7 @@ from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.intents import SkuCommand
 from infrastructure.database.pool import Pool
 from tests.api.command_line import CommandLine
-from tests.orders import done, on_database, order_sn, tell
+from tests.orders import done, on_database, order_command, order_sn
 
 SHOP = "100000001"
 SAMPLE = Path(__file__).parents[1] / "infrastructure/pinduoduo/samples/orders_export_2020.csv"
@@ -112,9 +112,9 @@ def test_what_is_told_in_brackets_is_text(shiplock: Shiplock, database_url: str)
         line = c.OrderedLine(bracketed, "520003", bracketed, 1, 12900)
         await done(
             path,
-            tell(order_sn(1), c.Place(lines=(line,), paid_fen=12900, note=bracketed)),
-            tell(order_sn(1), c.FormGroup()),
-            tell(order_sn(1), c.PlaceHold(hold="manual", reason=bracketed)),
+            order_command(order_sn(1), c.Place(lines=(line,), paid_fen=12900, note=bracketed)),
+            order_command(order_sn(1), c.FormGroup()),
+            order_command(order_sn(1), c.PlaceHold(hold="manual", reason=bracketed)),
             SkuCommand(SHOP, bracketed, s.CountStock(on_hand=1), "test"),
         )
 

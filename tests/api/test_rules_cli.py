@@ -17,7 +17,7 @@ from domain.order import commands as c
 from domain.rules.reading import InvalidRuleSet
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
-from tests.orders import MONDAY_9, SHOP, done, on_database, order_sn, placed_and_formed, tell
+from tests.orders import MONDAY_9, SHOP, done, on_database, order_command, order_sn, placed_and_formed
 
 SETS = Path(domain.rules.__path__[0]) / "sets"
 TODAY = (SETS / "pinduoduo-2023-01.toml").read_text(encoding="utf-8")
@@ -47,7 +47,9 @@ def shop(database_url: str) -> str:
         for n, hours in ((0, 1), (1, 2), (2, 5)):
             at = MONDAY_9 + timedelta(hours=hours)
             upload = c.UploadTracking(carrier="SF", tracking_number=f"SF{n}", occurred_at=at)
-            await done(path, tell(order_sn(n), upload), tell(order_sn(n), c.RecordPickup(occurred_at=at)))
+            await done(
+                path, order_command(order_sn(n), upload), order_command(order_sn(n), c.RecordPickup(occurred_at=at))
+            )
 
     on_database(database_url, fill)
     return SHOP

@@ -16,7 +16,7 @@ from infrastructure.audit.signing import make_checkpoint
 from infrastructure.database.pool import WriteConnection
 from tests.infrastructure.audit.signed import REHASH, SignedLog
 from tests.infrastructure.audit.test_merkle import proof_of
-from tests.orders import SHOP, on_database, order_sn, tell
+from tests.orders import SHOP, on_database, order_command, order_sn
 
 Connection = WriteConnection
 
@@ -146,7 +146,9 @@ def test_an_event_that_was_changed_after_it_was_signed_is_not_proven(log: Signed
 def grow(log: SignedLog) -> None:
     on_database(
         log.url,
-        lambda pool, path: path.submit([tell(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="SF1"))]),
+        lambda pool, path: path.submit(
+            [order_command(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="SF1"))]
+        ),
     )
 
 

@@ -26,7 +26,17 @@ from infrastructure.log.log import ORDER, Append, append, new_event, read_stream
 from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import shipped_rules
 from tests.infrastructure.commands.keyed import CONTACT, SHIP, keyed, types
-from tests.orders import LINE, MONDAY_9, SHOP, done, on_database, order_sn, path_on, placed_and_formed, tell
+from tests.orders import (
+    LINE,
+    MONDAY_9,
+    SHOP,
+    done,
+    on_database,
+    order_command,
+    order_sn,
+    path_on,
+    placed_and_formed,
+)
 
 
 def test_a_batch_is_judged_in_order_and_positions_are_those_of_the_log(database_url: str) -> None:
@@ -34,11 +44,11 @@ def test_a_batch_is_judged_in_order_and_positions_are_those_of_the_log(database_
         place = c.Place(lines=(LINE,), paid_fen=1)
         outcomes = await done(
             path,
-            tell(order_sn(0), place),
-            tell(order_sn(1), place),
-            tell(order_sn(0), c.FormGroup()),
-            tell(order_sn(0), place),
-            tell(order_sn(0), SHIP),
+            order_command(order_sn(0), place),
+            order_command(order_sn(1), place),
+            order_command(order_sn(0), c.FormGroup()),
+            order_command(order_sn(0), place),
+            order_command(order_sn(0), SHIP),
         )
         assert [(o.order.version, o.events) for o in outcomes] == [(1, 1), (1, 1), (2, 1), (2, 0), (3, 1)]
         async with pool.connection() as connection:
@@ -54,9 +64,10 @@ def test_two_processes_never_undo_each_other(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 20)
         async with path_on(pool) as other:
-            ships = [path.submit_one(tell(order_sn(n), SHIP)) for n in range(20)]
+            ships = [path.submit_one(order_command(order_sn(n), SHIP)) for n in range(20)]
             stockouts = [
-                other.submit_one(tell(order_sn(n), c.RequestStockout(reason="oversold"))) for n in range(20)
+                other.submit_one(order_command(order_sn(n), c.RequestStockout(reason="oversold")))
+                for n in range(20)
             ]
             outcomes = await asyncio.gather(*ships, *stockouts)
         for n in range(20):
@@ -93,7 +104,7 @@ def test_an_order_that_others_change_without_end_gives_up(
 
         monkeypatch.setattr(attempt, "append", always_late)
         with pytest.raises(Contended):
-            await path.submit_one(tell(order_sn(0), SHIP))
+            await path.submit_one(order_command(order_sn(0), SHIP))
 
     on_database(database_url, work)
 
@@ -129,14 +140,14 @@ def expecting(version: int, intent: OrderCommand | SkuCommand) -> OrderCommand |
 @pytest.mark.parametrize(
     ("intent", "code"),
     [
-        (expecting(2, tell(order_sn(0), CONTACT)), None),
-        (expecting(1, tell(order_sn(0), CONTACT)), "stale_version"),
-        (expecting(3, tell(order_sn(0), CONTACT)), "stale_version"),
-        (expecting(0, tell(order_sn(0), c.Place(lines=(LINE,)))), "stale_version"),
-        (expecting(1, tell(order_sn(9), CONTACT)), "unknown_order"),
-        (expecting(0, tell(order_sn(9), CONTACT)), "unknown_order"),
-        (expecting(1, tell(order_sn(9), c.Place(lines=(LINE,)))), "stale_version"),
-        (expecting(0, tell(order_sn(9), c.Place(lines=(LINE,)))), None),
+        (expecting(2, order_command(order_sn(0), CONTACT)), None),
+        (expecting(1, order_command(order_sn(0), CONTACT)), "stale_version"),
+        (expecting(3, order_command(order_sn(0), CONTACT)), "stale_version"),
+        (expecting(0, order_command(order_sn(0), c.Place(lines=(LINE,)))), "stale_version"),
+        (expecting(1, order_command(order_sn(9), CONTACT)), "unknown_order"),
+        (expecting(0, order_command(order_sn(9), CONTACT)), "unknown_order"),
+        (expecting(1, order_command(order_sn(9), c.Place(lines=(LINE,)))), "stale_version"),
+        (expecting(0, order_command(order_sn(9), c.Place(lines=(LINE,)))), None),
         (expecting(0, SkuCommand(SHOP, "sku", s.CountStock(on_hand=1), "test")), None),
         (expecting(1, SkuCommand(SHOP, "sku", s.CountStock(on_hand=1), "test")), "stale_version"),
     ],
@@ -161,14 +172,14 @@ def test_a_further_application_is_judged_by_the_skus_it_is_for(database_url: str
     async def work(pool: Pool, path: CommandPath) -> None:
         await done(
             path,
-            tell(order_sn(0), place),
-            tell(order_sn(0), c.FormGroup(occurred_at=MONDAY_9)),
-            tell(order_sn(0), c.RequestStockout(reason="oversold", sku_ids=(LINE.sku_id,))),
-            tell(order_sn(0), c.CompleteReview(outcome="rejected")),
+            order_command(order_sn(0), place),
+            order_command(order_sn(0), c.FormGroup(occurred_at=MONDAY_9)),
+            order_command(order_sn(0), c.RequestStockout(reason="oversold", sku_ids=(LINE.sku_id,))),
+            order_command(order_sn(0), c.CompleteReview(outcome="rejected")),
             SkuCommand(SHOP, other.sku_id, s.Delist(reason="sold out"), "test"),
         )
         apply = c.RequestStockout(reason="oversold", sku_ids=(other.sku_id,))
-        outcome = await path.submit_one(tell(order_sn(0), apply))
+        outcome = await path.submit_one(order_command(order_sn(0), apply))
         assert outcome.refusal is None
         assert not warnings(outcome.order, shipped_rules().governing(outcome.order), outcome.related_facts)
         assert outcome.related_facts.skus.keys() == {LINE.sku_id, other.sku_id}
@@ -181,9 +192,9 @@ def test_an_order_knows_of_its_sku_in_the_same_batch(database_url: str) -> None:
         delisted, *_, applied = await path.submit(
             [
                 SkuCommand(SHOP, LINE.sku_id, s.Delist(reason="sold out"), "test"),
-                tell(order_sn(0), c.Place(lines=(LINE,), paid_fen=12900)),
-                tell(order_sn(0), c.FormGroup()),
-                tell(order_sn(0), c.RequestStockout(reason="oversold")),
+                order_command(order_sn(0), c.Place(lines=(LINE,), paid_fen=12900)),
+                order_command(order_sn(0), c.FormGroup()),
+                order_command(order_sn(0), c.RequestStockout(reason="oversold")),
             ]
         )
         assert isinstance(delisted, SkuOutcome)

@@ -18,7 +18,7 @@ from infrastructure.commands.intents import (
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import ORDER, read_stream
 from tests.infrastructure.commands.keyed import CONTACT, SHIP, keyed, types
-from tests.orders import LINE, SHOP, done, on_database, order_sn, path_on, placed_and_formed, tell
+from tests.orders import LINE, SHOP, done, on_database, order_command, order_sn, path_on, placed_and_formed
 
 
 def test_one_key_twice_in_a_batch_runs_once(database_url: str) -> None:
@@ -79,7 +79,7 @@ def test_a_command_that_breaks_its_batch_breaks_only_itself(
             return decide(history, order, *told)
 
         monkeypatch.setattr(attempt, "decide", broken)
-        outcomes = await path.submit([tell(order_sn(n), SHIP) for n in range(3)])
+        outcomes = await path.submit([order_command(order_sn(n), SHIP) for n in range(3)])
         assert [type(outcome).__name__ for outcome in outcomes] == [
             "OrderOutcome",
             "ZeroDivisionError",
@@ -94,12 +94,12 @@ def test_a_command_that_breaks_its_batch_breaks_only_itself(
 def test_a_caller_who_goes_away_takes_nothing_along(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 1)
-        leaving = asyncio.create_task(path.submit_one(tell(order_sn(0), SHIP)))
+        leaving = asyncio.create_task(path.submit_one(order_command(order_sn(0), SHIP)))
         await asyncio.sleep(0)
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaving
-        again = await path.submit_one(tell(order_sn(0), SHIP))
+        again = await path.submit_one(order_command(order_sn(0), SHIP))
         assert (again.events, again.order.status) == (0, "shipped")
 
     on_database(database_url, work)
@@ -113,7 +113,9 @@ def test_commands_to_one_order_are_judged_as_they_came_over_all_batches(
         monkeypatch.setattr(committer, "WORTH_A_BATCH", 1)
         await placed_and_formed(path, 4)
         messages = [c.ContactBuyer(channel="chat", message=str(n)) for n in range(10)]
-        outcomes = await done(path, *(tell(order_sn(k), message) for message in messages for k in range(4)))
+        outcomes = await done(
+            path, *(order_command(order_sn(k), message) for message in messages for k in range(4))
+        )
         for k in range(4):
             assert [outcome.order.version for outcome in outcomes[k::4]] == list(range(3, 13))
         async with pool.connection() as connection:
@@ -127,13 +129,13 @@ def test_what_was_accepted_is_answered_before_the_door_closes(database_url: str)
     async def work(pool: Pool, path: CommandPath) -> None:
         async with path_on(pool) as closing:
             waiting = [
-                asyncio.create_task(closing.submit_one(tell(order_sn(n), c.Place(lines=(LINE,)))))
+                asyncio.create_task(closing.submit_one(order_command(order_sn(n), c.Place(lines=(LINE,)))))
                 for n in range(50)
             ]
             await asyncio.sleep(0)
         assert {outcome.events for outcome in await asyncio.gather(*waiting)} == {1}
         with pytest.raises(Overloaded):
-            await closing.submit_one(tell(order_sn(99), c.Place(lines=(LINE,))))
+            await closing.submit_one(order_command(order_sn(99), c.Place(lines=(LINE,))))
 
     on_database(database_url, work)
 
@@ -152,7 +154,7 @@ def test_a_lost_connection_is_reported_as_unknown_and_the_next_command_goes_thro
         outcomes = []
         for n in range(1, 30):
             try:
-                outcomes.append(await path.submit_one(tell(order_sn(n), c.Place(lines=(LINE,)))))
+                outcomes.append(await path.submit_one(order_command(order_sn(n), c.Place(lines=(LINE,)))))
             except Unavailable:
                 continue
         assert outcomes

@@ -18,7 +18,7 @@ from infrastructure.commands.intents import (
     replay,
 )
 from tests.infrastructure.commands.keyed import CONTACT
-from tests.orders import MONDAY_9, SHOP, order_sn, tell
+from tests.orders import MONDAY_9, SHOP, order_command, order_sn
 
 SNAPSHOT = SnapshotIntent(
     SHOP, Snapshot(order_sn=order_sn(0), seen_at=MONDAY_9, via="export", phase="shipped", lines=()), "import"
@@ -27,9 +27,9 @@ SKU = SkuCommand(SHOP, "52000301", s.CountStock(on_hand=1), "test")
 
 
 def test_an_intent_names_its_stream() -> None:
-    assert tell(order_sn(0), CONTACT).stream == SNAPSHOT.stream == f"order:{order_sn(0)}"
+    assert order_command(order_sn(0), CONTACT).stream == SNAPSHOT.stream == f"order:{order_sn(0)}"
     assert SKU.stream == "sku:52000301"
-    assert (tell(order_sn(0), CONTACT).order_sn, SNAPSHOT.order_sn, SKU.sku_id) == (
+    assert (order_command(order_sn(0), CONTACT).order_sn, SNAPSHOT.order_sn, SKU.sku_id) == (
         order_sn(0),
         order_sn(0),
         "52000301",
@@ -37,7 +37,7 @@ def test_an_intent_names_its_stream() -> None:
     assert SNAPSHOT.idempotency is None
 
 
-@pytest.mark.parametrize("intent", [tell(order_sn(0), CONTACT), SNAPSHOT])
+@pytest.mark.parametrize("intent", [order_command(order_sn(0), CONTACT), SNAPSHOT])
 def test_a_replay_has_the_response_and_its_position_alone(intent: OrderIntent) -> None:
     again = replay(intent, b"told", 7, MONDAY_9)
     assert again == OrderOutcome(Order(order_sn(0)), 0, 7, MONDAY_9, response=b"told", replayed=True)

@@ -44,7 +44,7 @@ from infrastructure.commands.intents import (
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import ORDER, StoredEvent, new_event, read_feed, recorded
 from infrastructure.runtime.rule_sets import shipped_rules
-from tests.orders import LINE, MONDAY_9, SHOP, on_database, order_sn, tell
+from tests.orders import LINE, MONDAY_9, SHOP, on_database, order_command, order_sn
 
 BOOK = shipped_rules()
 PROCESSES = 3
@@ -105,7 +105,7 @@ class Recorder:
         self.calls: list[Call] = []
         self._ticks = itertools.count()
 
-    async def tell(self, path: CommandPath, intent: OrderCommand) -> OrderOutcome | Exception:
+    async def submit(self, path: CommandPath, intent: OrderCommand) -> OrderOutcome | Exception:
         began = next(self._ticks)
         outcome: OrderOutcome | Exception
         try:
@@ -322,7 +322,7 @@ def test_commands_of_several_processes_are_linearizable(database_url: str, clien
                 for process in range(PROCESSES)
             ]
             for (shop, order), command in itertools.product(orders[:2], (PLACE, FORM_GROUP)):
-                await recorder.tell(paths[0], tell(order, command, shop))
+                await recorder.submit(paths[0], order_command(order, command, shop))
             await asyncio.gather(*(client(paths, n, steps) for n, steps in enumerate(clients)))
         return await recorder.history(pool)
 
@@ -331,12 +331,12 @@ def test_commands_of_several_processes_are_linearizable(database_url: str, clien
         for n, step in enumerate(steps):
             shop, order = orders[step.order]
             intent = replace(
-                tell(order, step.command, shop),
+                order_command(order, step.command, shop),
                 if_match=last_seen[step.order] if step.careful else None,
                 idempotency=IdempotencyKey(f"{number}-{n}", b"") if step.twice else None,
             )
             processes = [step.process, (step.process + 1) % PROCESSES] if step.twice else [step.process]
-            for outcome in await asyncio.gather(*(recorder.tell(paths[p], intent) for p in processes)):
+            for outcome in await asyncio.gather(*(recorder.submit(paths[p], intent) for p in processes)):
                 if isinstance(outcome, OrderOutcome) and not outcome.replayed:
                     last_seen[step.order] = outcome.order.version
 
@@ -350,15 +350,15 @@ def test_commands_of_several_processes_are_linearizable(database_url: str, clien
 def history(database_url: str) -> History:
     """One command after another, as ``doctored`` numbers them."""
     recorder = Recorder()
-    keyed = replace(tell(order_sn(0), CONTACT), idempotency=IdempotencyKey("k", b""))
+    keyed = replace(order_command(order_sn(0), CONTACT), idempotency=IdempotencyKey("k", b""))
 
     async def work(pool: Pool, _: CommandPath) -> History:
         looks = itertools.count()
         async with CommandPath(pool, BOOK, lambda: MONDAY_9 + timedelta(seconds=next(looks)), told) as path:
             for command in (PLACE, FORM_GROUP, HOLD, SHIP, RELEASE, SHIP, SHIP):
-                await recorder.tell(path, tell(order_sn(0), command))
-            await recorder.tell(path, keyed)
-            await recorder.tell(path, keyed)
+                await recorder.submit(path, order_command(order_sn(0), command))
+            await recorder.submit(path, keyed)
+            await recorder.submit(path, keyed)
         return await recorder.history(pool)
 
     return on_database(database_url, work)

@@ -23,7 +23,7 @@ from infrastructure.queries.related_facts import read_related_facts
 from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import shipped_rules
 from tests.infrastructure.commands.keyed import CONTACT, SHIP, keyed
-from tests.orders import LINE, MONDAY_9, SHOP, on_database, order_sn, placed_and_formed, tell
+from tests.orders import LINE, MONDAY_9, SHOP, on_database, order_command, order_sn, placed_and_formed
 
 PLACE = c.Place(lines=(LINE,), paid_fen=12900)
 APPLY = c.RequestStockout(reason="oversold")
@@ -39,21 +39,21 @@ SNAPSHOT = SnapshotIntent(
     "import",
 )
 INTENTS: list[Intent] = [
-    tell(order_sn(1), PLACE),
-    tell(order_sn(1), c.FormGroup()),
-    tell(order_sn(1), SHIP),
-    tell(order_sn(2), SHIP),
-    tell(order_sn(0), APPLY),
-    tell(order_sn(0), SHIP),
+    order_command(order_sn(1), PLACE),
+    order_command(order_sn(1), c.FormGroup()),
+    order_command(order_sn(1), SHIP),
+    order_command(order_sn(2), SHIP),
+    order_command(order_sn(0), APPLY),
+    order_command(order_sn(0), SHIP),
     SkuCommand(SHOP, LINE.sku_id, s.Delist(reason="sold out"), "test"),
     SkuCommand(SHOP, LINE.sku_id, s.Delist(reason="sold out"), "test"),
-    tell(order_sn(3), SHIP),
-    replace(tell(order_sn(3), CONTACT), if_match=2),
-    replace(tell(order_sn(3), CONTACT), if_match=3),
-    tell(order_sn(4), APPLY),
+    order_command(order_sn(3), SHIP),
+    replace(order_command(order_sn(3), CONTACT), if_match=2),
+    replace(order_command(order_sn(3), CONTACT), if_match=3),
+    order_command(order_sn(4), APPLY),
     SNAPSHOT,
     SNAPSHOT,
-    tell(order_sn(5), CONTACT),
+    order_command(order_sn(5), CONTACT),
 ]
 
 
@@ -107,10 +107,10 @@ def test_a_preview_counts_the_applications_it_would_have_filed(database_url: str
         before = [
             len(outcome.related_facts.filed)
             for n in range(12)
-            for outcome in await preview.submit([tell(order_sn(n), APPLY)])
+            for outcome in await preview.submit([order_command(order_sn(n), APPLY)])
         ]
         assert before == list(range(12))
-        other_shop = await Preview(pool, shipped_rules(), clock.now).submit([tell(order_sn(0), APPLY)])
+        other_shop = await Preview(pool, shipped_rules(), clock.now).submit([order_command(order_sn(0), APPLY)])
         assert len(other_shop[0].related_facts.filed) == 0, "another preview knows nothing of it"
 
     on_database(database_url, work)

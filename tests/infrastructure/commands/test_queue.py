@@ -16,13 +16,13 @@ from infrastructure.commands.intents import (
 from infrastructure.commands.queue import PendingOutcomes, Queue, QueuedIntent
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import ORDER, read_head
-from tests.orders import LINE, SHOP, on_database, order_sn, tell
+from tests.orders import LINE, SHOP, on_database, order_command, order_sn
 
 PLACE = c.Place(lines=(LINE,))
 
 
 def queued(shop: str, n: int) -> QueuedIntent:
-    intent = tell(order_sn(n), PLACE, shop)
+    intent = order_command(order_sn(n), PLACE, shop)
     return QueuedIntent(intent, (shop, intent.stream), None, PendingOutcomes(1), 0)
 
 
@@ -91,7 +91,7 @@ def test_room_is_counted_by_shop_and_in_all(monkeypatch: pytest.MonkeyPatch) -> 
         waiting = Queue()
 
         def has_room(*shops: str) -> bool:
-            return waiting.has_room([tell(order_sn(9), PLACE, shop) for shop in shops])
+            return waiting.has_room([order_command(order_sn(9), PLACE, shop) for shop in shops])
 
         assert has_room("a", "a")
         assert not has_room("a", "a", "a")
@@ -128,7 +128,7 @@ def test_a_full_queue_takes_nothing_and_says_so(database_url: str, monkeypatch: 
     async def work(pool: Pool, path: CommandPath) -> None:
         monkeypatch.setattr(queue, "MAX_WAITING", 2)
         with pytest.raises(Overloaded):
-            await path.submit([tell(order_sn(n), c.Place(lines=(LINE,))) for n in range(3)])
+            await path.submit([order_command(order_sn(n), c.Place(lines=(LINE,))) for n in range(3)])
         async with pool.connection() as connection:
             assert await read_head(connection, SHOP) == 0
 
@@ -140,14 +140,14 @@ def test_one_shop_may_not_fill_the_queue_of_all(database_url: str, monkeypatch: 
         monkeypatch.setattr(queue, "MAX_WAITING", 6)
         monkeypatch.setattr(queue, "MAX_WAITING_OF_A_SHOP", 3)
         place = c.Place(lines=(LINE,))
-        flood = asyncio.gather(*(path.submit_one(tell(order_sn(n), place)) for n in range(3)))
+        flood = asyncio.gather(*(path.submit_one(order_command(order_sn(n), place)) for n in range(3)))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
-            await path.submit_one(tell(order_sn(3), place))
-        other = await path.submit_one(tell(order_sn(0), place, "other"))
+            await path.submit_one(order_command(order_sn(3), place))
+        other = await path.submit_one(order_command(order_sn(0), place, "other"))
         assert other.position == 1
         assert sorted(outcome.position for outcome in await flood) == [1, 2, 3]
-        assert (await path.submit_one(tell(order_sn(3), place))).position == 4
+        assert (await path.submit_one(order_command(order_sn(3), place))).position == 4
 
     on_database(database_url, work)
 
@@ -161,7 +161,7 @@ def test_shops_take_turns(database_url: str, monkeypatch: pytest.MonkeyPatch) ->
         answered: list[str] = []
 
         async def place_one(shop: str, n: int) -> None:
-            await path.submit_one(tell(order_sn(n), place, shop))
+            await path.submit_one(order_command(order_sn(n), place, shop))
             answered.append(shop)
 
         await asyncio.gather(*(place_one("big", n) for n in range(100)), place_one("small", 0))

@@ -18,7 +18,7 @@ from infrastructure.database.pool import Pool
 from infrastructure.log.log import ORDER, read_stream
 from infrastructure.runtime import clock
 from tests.infrastructure.commands.keyed import CONTACT, keyed, types
-from tests.orders import LINE, on_database, order_sn, path_on, placed_and_formed, tell
+from tests.orders import LINE, on_database, order_command, order_sn, path_on, placed_and_formed
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["one server", "distributed"])
@@ -61,7 +61,7 @@ def test_a_damaged_head_is_an_error_and_not_a_race(database_url: str) -> None:
         await placed_and_formed(path, 1)
         async with pool.connection() as connection:
             await connection.execute("UPDATE shop_log SET position = 0")
-        for intent in (tell(order_sn(0), CONTACT), keyed(CONTACT)):
+        for intent in (order_command(order_sn(0), CONTACT), keyed(CONTACT)):
             with pytest.raises(psycopg.errors.UniqueViolation):
                 await path.submit_one(intent)
 

@@ -20,7 +20,7 @@ from infrastructure.log.log import ORDER, read_head, read_histories
 from infrastructure.pinduoduo.exports import ExportReader
 from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import shipped_rules
-from tests.orders import SHOP, done, on_database, tell
+from tests.orders import SHOP, done, on_database, order_command
 
 SAMPLES = Path(__file__).parents[1] / "pinduoduo/samples"
 EXPORTED = datetime(2026, 3, 20, 10, tzinfo=UTC)
@@ -157,7 +157,7 @@ def test_a_row_that_contradicts_the_history_is_an_anomaly_and_no_fact_is_lost(da
     async def work(pool: Pool, path: CommandPath) -> None:
         await imported(path, SAMPLES / "orders_export_2020.csv")
         waiting = next(n for n, order in (await orders_of(pool)).items() if order.status == "awaiting_shipment")
-        await done(path, tell(waiting, c.UploadTracking(carrier="SF", tracking_number="OURS")))
+        await done(path, order_command(waiting, c.UploadTracking(carrier="SF", tracking_number="OURS")))
         later = datetime.now(UTC) + timedelta(minutes=5)
         report = await imported(path, SAMPLES / "orders_export_2020.csv", later)
         assert report.orders_changed == 1

@@ -18,7 +18,7 @@ from infrastructure.imports.stockout_lists import Entry, Reason
 from infrastructure.log.log import read_head
 from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import shipped_rules
-from tests.orders import LINE, MONDAY_9, SHOP, done, on_database, order_sn, placed_and_formed, tell
+from tests.orders import LINE, MONDAY_9, SHOP, done, on_database, order_command, order_sn, placed_and_formed
 
 BOOK = shipped_rules()
 OTHER = c.OrderedLine("52000302", "520003", "泰国金枕榴莲 2个", 1, 24900)
@@ -46,7 +46,7 @@ def counts(report: ApplicationReport) -> tuple[int, int, int, int]:
 def test_every_row_is_answered_in_its_place(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
-        await done(path, tell(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="SF1")))
+        await done(path, order_command(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="SF1")))
         rows: list[Entry | RejectedRow] = [
             Entry(2, order_sn(0)),
             RejectedRow(3, None, "no number"),
@@ -104,7 +104,11 @@ def test_neighbouring_rows_of_an_order_are_one_application_for_their_skus(databa
     async def work(pool: Pool, path: CommandPath) -> None:
         place = c.Place(lines=(LINE, OTHER), paid_fen=37800, occurred_at=MONDAY_9)
         for n in range(3):
-            await done(path, tell(order_sn(n), place), tell(order_sn(n), c.FormGroup(occurred_at=MONDAY_9)))
+            await done(
+                path,
+                order_command(order_sn(n), place),
+                order_command(order_sn(n), c.FormGroup(occurred_at=MONDAY_9)),
+            )
         rows = [
             Entry(2, order_sn(0), OTHER.sku_id),
             Entry(3, order_sn(0), LINE.sku_id),
@@ -115,7 +119,7 @@ def test_neighbouring_rows_of_an_order_are_one_application_for_their_skus(databa
         assert [row.outcome for row in report.rows] == ["applied"] * 4
         assert report.rows[0].version == report.rows[1].version == 3
         found = [
-            (await path.submit_one(tell(order_sn(n), c.ContactBuyer(channel="chat", message="x")))).order
+            (await path.submit_one(order_command(order_sn(n), c.ContactBuyer(channel="chat", message="x")))).order
             for n in range(3)
         ]
         assert [(review.reason, review.sku_ids) for order in found for review in order.reviews] == [
@@ -143,7 +147,7 @@ def test_a_list_handed_in_before_an_earlier_decision_is_not_applied_for_anew(dat
         handed_in = asked()._replace(occurred_at=MONDAY_9 + timedelta(hours=1))
         assert (await applied(path, [Entry(1, order_sn(0))], handed_in)).applied == 1
         decided = c.CompleteReview(outcome="rejected", occurred_at=MONDAY_9 + timedelta(days=2))
-        await done(path, tell(order_sn(0), decided))
+        await done(path, order_command(order_sn(0), decided))
         assert (await applied(path, [Entry(1, order_sn(0))], handed_in)).refused == 1
 
     on_database(database_url, work)

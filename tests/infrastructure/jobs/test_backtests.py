@@ -23,7 +23,7 @@ from infrastructure.queries.backtest import Asked, backtest
 from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import shipped_rules
 from tests.infrastructure.jobs.running import Jobs, program, with_jobs
-from tests.orders import MONDAY_9, SHOP, done, on_database, order_sn, placed_and_formed, tell
+from tests.orders import MONDAY_9, SHOP, done, on_database, order_command, order_sn, placed_and_formed
 
 BOOK = shipped_rules()
 TODAY = BOOK.sets[-1]
@@ -37,7 +37,7 @@ def url(database_url: str) -> str:
     async def fill(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 5)
         upload = c.UploadTracking(carrier="SF", tracking_number="SF1", occurred_at=MONDAY_9 + timedelta(hours=5))
-        await done(path, tell(order_sn(0), upload))
+        await done(path, order_command(order_sn(0), upload))
 
     on_database(database_url, fill)
     return database_url

@@ -22,7 +22,7 @@ from infrastructure.commands.intents import SkuCommand
 from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.log import replay as replaying
 from infrastructure.log.replay import Partition, Replayed, ReplayFailed, Task, partitions, replay
-from tests.orders import MONDAY_9, SHOP, done, on_database, order_sn, placed_and_formed, tell
+from tests.orders import MONDAY_9, SHOP, done, on_database, order_command, order_sn, placed_and_formed
 
 COUNT = 30
 
@@ -92,7 +92,7 @@ def log_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
         await placed_and_formed(path, COUNT)
         await placed_and_formed(path, 3, "other")
         upload = c.UploadTracking(carrier="SF", tracking_number="SF1", occurred_at=MONDAY_9 + timedelta(hours=5))
-        await done(path, *(tell(order_sn(n), upload) for n in range(0, COUNT, 3)))
+        await done(path, *(order_command(order_sn(n), upload) for n in range(0, COUNT, 3)))
         await done(path, SkuCommand(SHOP, "52000301", s.CountStock(on_hand=4), "test"))
 
     on_database(database_url, fill)

@@ -27,7 +27,7 @@ from infrastructure.projections.verification import verify
 from infrastructure.projections.view import Row, View, judged
 from infrastructure.projections.views import VIEWS
 from infrastructure.runtime.rule_sets import shipped_rules
-from tests.orders import LINE, MONDAY_9, SHOP, appeal, order_sn, tell
+from tests.orders import LINE, MONDAY_9, SHOP, appeal, order_command, order_sn
 
 BOOK = shipped_rules()
 
@@ -120,7 +120,7 @@ class Step(NamedTuple):
     def intent(self, shops: Sequence[str]) -> CommandIntent:
         if type(self.command) in _OF_SKUS:
             return SkuCommand(shops[self.shop], SKU_IDS[self.order % len(SKU_IDS)], self.command, "test")
-        return tell(order_sn(self.order), self.command, shops[self.shop])
+        return order_command(order_sn(self.order), self.command, shops[self.shop])
 
 
 SKU_IDS = (LINE.sku_id, "52000302")

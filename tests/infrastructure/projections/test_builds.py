@@ -33,7 +33,7 @@ from tests.infrastructure.projections.built import (
     rows,
     rows_of,
 )
-from tests.orders import done, on_database, order_sn, placed_and_formed, tell
+from tests.orders import done, on_database, order_command, order_sn, placed_and_formed
 
 ROOT = Path(__file__).parents[3]
 
@@ -82,7 +82,7 @@ def test_the_previous_build_stays_current_so_a_rollback_shows_the_present_at_onc
             before = await active(connection)
             await builds.activate(connection, build.id, BOOK)
             await placed_and_formed(path, 2, "new shop")
-            await done(path, tell(order_sn(1), c.RequestStockout(reason="oversold")))
+            await done(path, order_command(order_sn(1), c.RequestStockout(reason="oversold")))
             await catch_up(pool)
             expected = await rows(connection)
             assert await builds.roll_back(connection, "orders", BOOK) == before.id
@@ -133,7 +133,7 @@ def test_a_build_that_is_active_for_one_view_stays_live(database_url: str) -> No
                 only_violations = await rebuilt(pool, database_url, [VIOLATIONS])
                 await builds.activate(connection, only_violations.id, BOOK)
             assert first.id in await live_ids(connection)
-            await done(path, tell(order_sn(1), c.RequestStockout(reason="oversold")))
+            await done(path, order_command(order_sn(1), c.RequestStockout(reason="oversold")))
             await catch_up(pool)
             await equal_to_the_log(connection)
 
@@ -381,10 +381,10 @@ class Load:
             shop = f"old-{writer}" if n % 4 else f"new-{writer}-{n}"
             place = c.Place(lines=(c.OrderedLine("1", "1", "泰国金枕榴莲", 1, 100),), paid_fen=100)
             numbers = [f"{writer}-{n}-{k}" for k in range(5)]
-            await done(self._path, *(tell(number, place, shop) for number in numbers))
-            await done(self._path, *(tell(number, c.FormGroup(), shop) for number in numbers))
+            await done(self._path, *(order_command(number, place, shop) for number in numbers))
+            await done(self._path, *(order_command(number, c.FormGroup(), shop) for number in numbers))
             upload = c.UploadTracking(carrier="SF", tracking_number=f"SF{n}")
-            await done(self._path, tell(numbers[0], upload, shop))
+            await done(self._path, order_command(numbers[0], upload, shop))
             n += 1
             async with self._round_done:
                 self._rounds += 1
@@ -486,7 +486,7 @@ def test_an_activation_killed_in_the_middle_has_not_happened(database_url: str, 
                 assert await asyncio.to_thread(process.wait) == -signal.SIGKILL
             assert await builds.actives(connection) == before
             assert len((await rows(connection))["orders"]) == 3
-            await done(path, tell(order_sn(1), c.RequestStockout(reason="oversold")))
+            await done(path, order_command(order_sn(1), c.RequestStockout(reason="oversold")))
             await catch_up(pool)
             await builds.activate(connection, build.id, BOOK)
             assert await active(connection) == build

@@ -26,7 +26,7 @@ from infrastructure.projections.worker import Worker
 from infrastructure.queries.lists import list_deadlines
 from infrastructure.queries.paging import every_item
 from tests.infrastructure.projections.built import BOOK
-from tests.orders import LINE, MONDAY_9, done, on_database, order_sn, tell
+from tests.orders import LINE, MONDAY_9, done, on_database, order_command, order_sn
 
 _HOURS = st.integers(1, 90)
 _SHELF = st.lists(st.tuples(st.booleans(), _HOURS), max_size=5)
@@ -50,13 +50,13 @@ def test_lists_show_every_delisting_as_the_orders_do(
     async def work(pool: Pool, path: CommandPath) -> None:
         lines = (LINE, replace(LINE, sku_id="52000302"))
         place = c.Place(lines=lines, paid_fen=100, occurred_at=MONDAY_9)
-        await done(path, *(tell(order_sn(n), place, shop) for n in range(4)))
-        await done(path, *(tell(order_sn(n), c.FormGroup(occurred_at=MONDAY_9), shop) for n in range(4)))
+        await done(path, *(order_command(order_sn(n), place, shop) for n in range(4)))
+        await done(path, *(order_command(order_sn(n), c.FormGroup(occurred_at=MONDAY_9), shop) for n in range(4)))
         for n, hours, all_of_it in applied:
             named = () if all_of_it else (LINE.sku_id,)
             when = MONDAY_9 + timedelta(hours=hours)
             request = c.RequestStockout(reason="oversold", sku_ids=named, occurred_at=when)
-            await path.submit([tell(order_sn(n), request, shop)])
+            await path.submit([order_command(order_sn(n), request, shop)])
         for sku_id, changes in ((LINE.sku_id, shelf), ("52000302", other)):
             for listed, hours in changes:
                 when = MONDAY_9 + timedelta(hours=hours)

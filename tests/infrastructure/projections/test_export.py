@@ -41,10 +41,10 @@ from tests.orders import (
     appeal,
     done,
     on_database,
+    order_command,
     order_sn,
     placed_and_formed,
     something_for_every_view,
-    tell,
 )
 
 every_view = pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
@@ -54,16 +54,18 @@ both_formats = pytest.mark.parametrize("format", Format)
 async def varied(pool: Pool, path: CommandPath, shop: str = SHOP) -> None:
     """Orders with holds, several lines and parcels, no payment, violations and appeals; SKUs of all kinds."""
     await something_for_every_view(path, 4, shop)
-    await done(path, *(tell(order_sn(n), c.CompleteReview(outcome="rejected"), shop) for n in range(4)))
+    await done(path, *(order_command(order_sn(n), c.CompleteReview(outcome="rejected"), shop) for n in range(4)))
     two_lines = (LINE, replace(LINE, sku_id='52"0,302', name="猫粮\n“试吃”, 2 kg"))
     await done(
         path,
-        tell(order_sn(0), c.RequestStockout(reason="oversold"), shop),
-        tell(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="=SF(1)"), shop),
-        tell(order_sn(2), appeal(order_sn(2), evidence="快递单"), shop),
-        tell(order_sn(4), c.Place(lines=two_lines, occurred_at=MONDAY_9 + hours(1)), shop),
+        order_command(order_sn(0), c.RequestStockout(reason="oversold"), shop),
+        order_command(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="=SF(1)"), shop),
+        order_command(order_sn(2), appeal(order_sn(2), evidence="快递单"), shop),
+        order_command(order_sn(4), c.Place(lines=two_lines, occurred_at=MONDAY_9 + hours(1)), shop),
         *(
-            tell(order_sn(1), c.ReplaceTracking(carrier="SF", tracking_number=number, reason="mistyped"), shop)
+            order_command(
+                order_sn(1), c.ReplaceTracking(carrier="SF", tracking_number=number, reason="mistyped"), shop
+            )
             for number in ("SF,2", 'SF"3"', "SF 4")
         ),
     )

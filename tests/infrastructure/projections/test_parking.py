@@ -40,10 +40,10 @@ from tests.orders import (
     SHOP,
     done,
     on_database,
+    order_command,
     order_sn,
     placed_and_formed,
     something_for_every_view,
-    tell,
 )
 
 FAILING = order_sn(1)
@@ -129,7 +129,7 @@ def test_an_unreadable_event_stops_only_its_order(database_url: str) -> None:
         await placed_and_formed(path, 2, "healthy")
         async with pool.connection() as connection:
             position = await append_unknown_event(connection, SHOP, FAILING, 2)
-            await done(path, tell(order_sn(2), UPLOAD))
+            await done(path, order_command(order_sn(2), UPLOAD))
             await Worker(pool, BOOK).catch_up(SHOP)
             await Worker(pool, BOOK).catch_up("healthy")
             assert await is_at_the_head(connection)
@@ -189,8 +189,8 @@ def test_when_one_view_fails_every_view_shows_the_order_as_it_was_before(
         async with pool.connection() as connection:
             before = await rows_of_the_failing(connection)
             break_the_view(monkeypatch, 3)
-            await done(path, tell(FAILING, UPLOAD), tell(order_sn(2), UPLOAD))
-            await done(path, tell(FAILING, c.RecordPickup()))
+            await done(path, order_command(FAILING, UPLOAD), order_command(order_sn(2), UPLOAD))
+            await done(path, order_command(FAILING, c.RecordPickup()))
             await Worker(pool, BOOK).catch_up(SHOP)
             assert await is_at_the_head(connection)
             assert await rows_of_the_failing(connection) == before
@@ -217,7 +217,7 @@ def test_later_events_of_a_parked_order_wait_and_those_of_others_do_not(
         worker = Worker(pool, BOOK)
         await worker.catch_up(SHOP)
         for n, command in enumerate([UPLOAD, c.RecordPickup(), c.RecordDelivery()], start=1):
-            await done(path, tell(FAILING, command), tell(order_sn(2), command))
+            await done(path, order_command(FAILING, command), order_command(order_sn(2), command))
             await worker.catch_up(SHOP)
             async with pool.connection() as connection:
                 assert await versions(connection) == {order_sn(0): 2, FAILING: 1, order_sn(2): 2 + n}
@@ -246,7 +246,7 @@ def test_a_row_that_can_not_be_stored_parks_only_its_order(
         await Worker(pool, BOOK).catch_up(SHOP)
         async with pool.connection() as connection:
             break_the_view(monkeypatch, 3, instead)
-            await done(path, tell(FAILING, UPLOAD), tell(order_sn(2), UPLOAD))
+            await done(path, order_command(FAILING, UPLOAD), order_command(order_sn(2), UPLOAD))
             await Worker(pool, BOOK).catch_up(SHOP)
             assert await is_at_the_head(connection)
             assert await versions(connection) == {order_sn(0): 2, FAILING: 2, order_sn(2): 3}
@@ -272,7 +272,7 @@ def test_an_order_that_fails_in_the_middle_of_a_batch_shows_its_state_just_befor
 
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
-        await done(path, tell(FAILING, UPLOAD))
+        await done(path, order_command(FAILING, UPLOAD))
         await Worker(pool, BOOK).catch_up(SHOP)
         async with pool.connection() as connection:
             (parked,) = await parked_orders(connection)
@@ -324,7 +324,7 @@ def test_an_order_is_current_after_the_first_retry_without_the_error(
         await placed_and_formed(path, 3)
         worker = Worker(pool, BOOK)
         await worker.catch_up(SHOP)
-        await done(path, tell(FAILING, UPLOAD))
+        await done(path, order_command(FAILING, UPLOAD))
         await worker.catch_up(SHOP)
         repair_the_view(monkeypatch)
         stopped_clock.advance(parking.BACK_OFF[0])
@@ -347,7 +347,7 @@ def test_an_order_that_fails_at_a_later_event_begins_its_retries_anew(
         await placed_and_formed(path, 3)
         worker = Worker(pool, BOOK)
         await worker.catch_up(SHOP)
-        await done(path, tell(FAILING, UPLOAD))
+        await done(path, order_command(FAILING, UPLOAD))
         await worker.catch_up(SHOP)
         for wait in parking.BACK_OFF[:2]:
             stopped_clock.advance(wait)
@@ -371,7 +371,7 @@ def test_a_requested_retry_brings_every_live_build_up_to_date(
         await placed_and_formed(path, 3)
         build = await rebuilt(pool, database_url)
         break_the_view(monkeypatch, 3)
-        await done(path, tell(FAILING, UPLOAD))
+        await done(path, order_command(FAILING, UPLOAD))
         worker = Worker(pool, BOOK)
         await worker.catch_up(SHOP)
         for wait in parking.BACK_OFF:
@@ -429,7 +429,7 @@ def test_a_discarded_event_and_all_later_ones_stay_out_until_a_retry(
         async with pool.connection() as connection:
             assert await parking.discard(connection, SHOP, FAILING)
             repair_the_view(monkeypatch)
-            await done(path, tell(FAILING, UPLOAD), tell(order_sn(2), UPLOAD))
+            await done(path, order_command(FAILING, UPLOAD), order_command(order_sn(2), UPLOAD))
             await worker.catch_up(SHOP)
             stopped_clock.advance(10**6)
             assert not await worker.catch_up_once()
@@ -574,7 +574,7 @@ def test_a_rebuild_without_the_error_equals_the_log_and_stays_so(
             assert build.state == "ready", build.error
             assert (await verify(connection, build, BOOK, sample=None)).differences == []
             await builds.activate(connection, build.id, BOOK)
-            await done(path, tell(FAILING, UPLOAD))
+            await done(path, order_command(FAILING, UPLOAD))
             await worker.catch_up(SHOP)
             assert (await versions(connection))[FAILING] == (1 if kind == "discarded" else 3)
             await equal_to_the_log(connection)
@@ -609,7 +609,7 @@ def test_an_order_that_fails_during_a_rebuild_is_parked_in_the_new_build_too(
             build = await rebuild.request(connection, VIEWS, BOOK)
             await fold_here(database_url, build)
             break_the_view(monkeypatch, 3)
-            await done(path, tell(FAILING, UPLOAD), tell(order_sn(2), UPLOAD))
+            await done(path, order_command(FAILING, UPLOAD), order_command(order_sn(2), UPLOAD))
             progress = await rebuild.run(pool, database_url, BOOK, build.id)
             assert progress.state == "ready", progress.error
             await builds.activate(connection, build.id, BOOK)

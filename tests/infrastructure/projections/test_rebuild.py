@@ -45,7 +45,7 @@ from tests.infrastructure.projections.built import (
     rows_of,
     submit,
 )
-from tests.orders import SHOP, done, on_database, order_sn, placed_and_formed, tell
+from tests.orders import SHOP, done, on_database, order_command, order_sn, placed_and_formed
 
 ROOT = Path(__file__).parents[3]
 
@@ -149,7 +149,7 @@ def test_making_a_build_live_again_does_not_set_its_positions_back(database_url:
         await placed_and_formed(path, 3)
         build = await rebuilt(pool, database_url)
         await placed_and_formed(path, 2, "new shop")
-        await done(path, tell(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="1")))
+        await done(path, order_command(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="1")))
         for shop in (SHOP, "new shop"):
             await Worker(pool, BOOK).catch_up(shop)
         async with pool.connection() as connection:
@@ -175,7 +175,7 @@ def test_events_that_come_during_a_rebuild_are_in_it(database_url: str) -> None:
             await placed_and_formed(path, 2, "new while slices are folded")
             await fold_here(database_url, build)
             await placed_and_formed(path, 1, "new after the last slice")
-            await done(path, tell(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="1")))
+            await done(path, order_command(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="1")))
             assert (await rebuild.run(pool, database_url, BOOK, build.id)).state == "ready"
             rows = await rows_of(connection, build)
             assert len(rows["orders"]) == 6
@@ -213,13 +213,13 @@ async def history_in_two_parts(path: CommandPath) -> datetime:
     """Submit commands in three shops, in two parts. Returns a time between the parts."""
     await placed_and_formed(path, 3)
     await placed_and_formed(path, 2, "other")
-    await done(path, tell(order_sn(0), c.RequestStockout(reason="oversold")))
+    await done(path, order_command(order_sn(0), c.RequestStockout(reason="oversold")))
     between = clock.now()
     await done(
         path,
-        tell(order_sn(0), c.CompleteReview(outcome="approved")),
-        tell(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="1")),
-        tell(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="1"), "other"),
+        order_command(order_sn(0), c.CompleteReview(outcome="approved")),
+        order_command(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="1")),
+        order_command(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="1"), "other"),
     )
     await placed_and_formed(path, 1, "third")
     return between
@@ -433,7 +433,7 @@ def test_a_rebuild_that_is_killed_at_any_point_is_resumed(
         async with pool.connection() as connection:
             build = await rebuild.request(connection, VIEWS, BOOK)
             await placed_and_formed(path, 2, "new")
-            await done(path, tell(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="1")))
+            await done(path, order_command(order_sn(1), c.UploadTracking(carrier="SF", tracking_number="1")))
             async with running(database_url, build, stop) as process:
                 with pytest.raises(CannotDo, match="being worked on already"):
                     await rebuild.run(pool, database_url, BOOK, build.id)

@@ -14,7 +14,7 @@ from infrastructure.projections.view import View
 from infrastructure.projections.views import DEADLINES, ORDERS, VIEWS, VIOLATIONS
 from infrastructure.projections.worker import Worker
 from tests.infrastructure.projections.built import BOOK, active, build_of, fold_here, rebuilt
-from tests.orders import SHOP, on_database, order_sn, placed_and_formed, something_for_every_view, tell
+from tests.orders import SHOP, on_database, order_command, order_sn, placed_and_formed, something_for_every_view
 
 WRONG = order_sn(1)
 
@@ -222,7 +222,7 @@ def test_writers_do_not_disturb_a_verification(database_url: str) -> None:
         async def write() -> None:
             n = 0
             while not verified.is_set():
-                await path.submit([tell(order_sn(n % 20), c.ContactBuyer(channel="chat", message=f"{n}"))])
+                await path.submit([order_command(order_sn(n % 20), c.ContactBuyer(channel="chat", message=f"{n}"))])
                 n += 1
 
         async with asyncio.TaskGroup() as group:

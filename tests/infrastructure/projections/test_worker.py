@@ -18,7 +18,7 @@ from infrastructure.projections.parking import list_parked
 from infrastructure.projections.worker import CATCH_UP_BATCH, Worker, share_out
 from infrastructure.runtime.rule_sets import shipped_rules
 from tests.infrastructure.projections.built import NO_ROWS, equal_to_the_log, rows
-from tests.orders import SHOP, done, on_database, order_sn, placed_and_formed, tell
+from tests.orders import SHOP, done, on_database, order_command, order_sn, placed_and_formed
 
 BOOK = shipped_rules()
 
@@ -32,8 +32,8 @@ def test_the_views_reach_the_head_and_equal_the_folded_log(database_url: str) ->
         await placed_and_formed(path, 30)
         await done(
             path,
-            tell(order_sn(1), c.RequestStockout(reason="oversold")),
-            tell(order_sn(2), c.UploadTracking(carrier="SF", tracking_number="1")),
+            order_command(order_sn(1), c.RequestStockout(reason="oversold")),
+            order_command(order_sn(2), c.UploadTracking(carrier="SF", tracking_number="1")),
         )
         await Worker(pool, BOOK).catch_up(SHOP)
         async with pool.connection() as connection:
@@ -71,7 +71,7 @@ def test_the_views_equal_the_folded_log_after_any_events_in_any_batches(
         await placed_and_formed(path, 4, shop)
         worker = Worker(pool, BOOK, batch=batch)
         for number, command in steps:
-            await path.submit([tell(order_sn(number), command, shop)])
+            await path.submit([order_command(order_sn(number), command, shop)])
             async with pool.connection() as connection:
                 await advance(worker, connection, shop)
         await worker.catch_up(shop)
@@ -184,7 +184,7 @@ def test_an_idle_worker_only_checks_whether_anything_was_written(
         with monkeypatch.context() as patch:
             patch.setattr(worker_module, "_LAGGING", "SELECT 1 / 0, %s, %s")
             assert not await worker.catch_up_once()
-        await done(path, tell(order_sn(1), c.RequestStockout(reason="oversold")))
+        await done(path, order_command(order_sn(1), c.RequestStockout(reason="oversold")))
         assert await worker.catch_up_once()
 
     on_database(database_url, work)

@@ -17,7 +17,7 @@ from infrastructure.queries.lists import OrderSort, list_deadlines, list_orders
 from infrastructure.queries.paging import every_item
 from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import shipped_rules
-from tests.orders import MONDAY_9, SHOP, done, on_database, order_sn, placed_and_formed, tell
+from tests.orders import MONDAY_9, SHOP, done, on_database, order_command, order_sn, placed_and_formed
 
 BOOK = shipped_rules()
 EARLY = datetime(2026, 3, 5, tzinfo=UTC)
@@ -42,10 +42,10 @@ async def a_shop_of_all_kinds(pool: Pool, path: CommandPath) -> None:
         for n in range(len(LIVES)):
             number = order_sn(day * 100 + n)
             lines = (c.OrderedLine(f"sku-{n % 2}", "g", "n", 1, 100),)
-            await done(path, tell(number, c.Place(lines=lines, paid_fen=100, occurred_at=at)))
-            await done(path, tell(number, c.FormGroup(occurred_at=at)))
+            await done(path, order_command(number, c.Place(lines=lines, paid_fen=100, occurred_at=at)))
+            await done(path, order_command(number, c.FormGroup(occurred_at=at)))
             for command in LIVES[n]:
-                await done(path, tell(number, command))
+                await done(path, order_command(number, command))
     await placed_and_formed(path, 5, "another")
     for shop in (SHOP, "another"):
         await Worker(pool, BOOK).catch_up(shop)

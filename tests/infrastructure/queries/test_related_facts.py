@@ -15,7 +15,7 @@ from infrastructure.projections.worker import Worker
 from infrastructure.queries.related_facts import read_related_facts
 from infrastructure.runtime import clock
 from tests.infrastructure.projections.built import BOOK
-from tests.orders import done, order_sn, placed_and_formed, tell
+from tests.orders import done, order_command, order_sn, placed_and_formed
 
 
 def without_a_worker(url: str, work: Callable[[Pool, CommandPath], Awaitable[None]]) -> None:
@@ -31,7 +31,7 @@ def without_a_worker(url: str, work: Callable[[Pool, CommandPath], Awaitable[Non
 
 
 async def told(path: CommandPath, n: int, command: Command) -> OrderOutcome:
-    outcome = await path.submit_one(tell(order_sn(n), command))
+    outcome = await path.submit_one(order_command(order_sn(n), command))
     assert outcome.refusal is None, outcome.refusal
     return outcome
 
@@ -75,7 +75,7 @@ def test_orders_of_one_batch_know_of_those_before_them_in_it(database_url: str) 
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
         upload = c.UploadTracking(carrier="SF", tracking_number="SF1")
-        outcomes = await done(path, *(tell(order_sn(n), upload) for n in range(3)))
+        outcomes = await done(path, *(order_command(order_sn(n), upload) for n in range(3)))
         assert [len(warned(outcome)) for outcome in outcomes] == [0, 1, 1]
 
     without_a_worker(database_url, work)

@@ -32,7 +32,7 @@ from infrastructure.queries.reports import MOST_DAYS, BadPeriod, DailyReport, Pe
 from infrastructure.runtime import clock
 from tests.domain.vocabulary import MICROSECOND, beijing, hours
 from tests.infrastructure.projections.built import BOOK
-from tests.orders import LINE, SHOP, appeal, done, on_database, order_sn, tell
+from tests.orders import LINE, SHOP, appeal, done, on_database, order_command, order_sn
 
 MONDAY = date(2026, 3, 2)
 WEEK = Period(MONDAY, MONDAY + timedelta(days=6))
@@ -51,8 +51,8 @@ async def reported(pool: Pool, period: Period = WEEK, at: datetime = NEXT_MONTH,
 
 
 async def formed(path: CommandPath, n: int, at: datetime, shop: str = SHOP) -> None:
-    await done(path, tell(order_sn(n), replace(PLACE, occurred_at=at), shop))
-    await done(path, tell(order_sn(n), c.FormGroup(occurred_at=at), shop))
+    await done(path, order_command(order_sn(n), replace(PLACE, occurred_at=at), shop))
+    await done(path, order_command(order_sn(n), c.FormGroup(occurred_at=at), shop))
 
 
 # ---- against orders folded one by one ---------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_a_report_is_what_counting_the_orders_one_by_one_gives(
 
     async def work(pool: Pool, path: CommandPath) -> None:
         for n, (shop_number, commands) in enumerate(told):
-            await path.submit([tell(order_sn(n), command, f"{run}-{shop_number}") for command in commands])
+            await path.submit([order_command(order_sn(n), command, f"{run}-{shop_number}") for command in commands])
         for shop in (f"{run}-0", f"{run}-1"):
             await Worker(pool, BOOK).catch_up(shop)
             async with pool.connection() as connection:
@@ -258,9 +258,9 @@ def test_an_order_is_on_time_or_late_only_once_that_is_decided(database_url: str
         assert (await reported(pool, at=due)).items[2].penalties_fen == 0
         assert await monday(due + MICROSECOND) == (4, 0, 4, 0.0)
         assert (await reported(pool, at=due + MICROSECOND)).items[2].penalties_fen == 1200
-        await done(path, tell(order_sn(0), replace(UPLOAD, occurred_at=due)))
-        await done(path, tell(order_sn(1), replace(UPLOAD, occurred_at=due + MICROSECOND)))
-        await done(path, tell(order_sn(2), c.Cancel(reason="changed_mind", occurred_at=due)))
+        await done(path, order_command(order_sn(0), replace(UPLOAD, occurred_at=due)))
+        await done(path, order_command(order_sn(1), replace(UPLOAD, occurred_at=due + MICROSECOND)))
+        await done(path, order_command(order_sn(2), c.Cancel(reason="changed_mind", occurred_at=due)))
         assert await monday(due) == (4, 1, 1, 0.5)
         assert await monday(NEXT_MONTH) == (4, 1, 2, 1 / 3)
 
@@ -287,11 +287,11 @@ def test_an_overturned_violation_no_longer_counts_but_the_shipment_stays_late(da
 
     async def work(pool: Pool, path: CommandPath) -> None:
         await formed(path, 1, beijing(2026, 3, 2, 9))
-        await done(path, tell(order_sn(1), replace(UPLOAD, occurred_at=beijing(2026, 3, 5))))
-        await done(path, tell(order_sn(1), c.RecordPickup(occurred_at=beijing(2026, 3, 5, 1))))
-        await done(path, tell(order_sn(1), appeal(order_sn(1))))
+        await done(path, order_command(order_sn(1), replace(UPLOAD, occurred_at=beijing(2026, 3, 5))))
+        await done(path, order_command(order_sn(1), c.RecordPickup(occurred_at=beijing(2026, 3, 5, 1))))
+        await done(path, order_command(order_sn(1), appeal(order_sn(1))))
         assert (await reported(pool)).items[2].penalties_fen == 300
-        await done(path, tell(order_sn(1), c.DecideAppeal(violation_id=late, outcome="overturned")))
+        await done(path, order_command(order_sn(1), c.DecideAppeal(violation_id=late, outcome="overturned")))
         found = await reported(pool)
         assert sum(day.penalties_fen for day in found.items) == 0
         assert found.items[0].late == 1
@@ -304,8 +304,8 @@ def test_penalties_that_are_not_known_are_counted_not_guessed(database_url: str)
 
     async def work(pool: Pool, path: CommandPath) -> None:
         at = beijing(2026, 3, 2, 9)
-        await done(path, tell(order_sn(1), replace(PLACE, paid_fen=None, occurred_at=at)))
-        await done(path, tell(order_sn(1), c.FormGroup(occurred_at=at)))
+        await done(path, order_command(order_sn(1), replace(PLACE, paid_fen=None, occurred_at=at)))
+        await done(path, order_command(order_sn(1), c.FormGroup(occurred_at=at)))
         await formed(path, 2, at)
         found = await reported(pool)
         saturday = found.items[5]

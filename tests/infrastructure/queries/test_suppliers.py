@@ -15,7 +15,7 @@ from infrastructure.queries.errors import UnknownSupplier
 from infrastructure.queries.paging import every_item
 from infrastructure.queries.suppliers import SupplierRecord, find_supplier, list_suppliers, open_handovers
 from tests.infrastructure.projections.built import BOOK
-from tests.orders import MONDAY_9, SHOP, done, on_database, order_sn, placed_and_formed, tell
+from tests.orders import MONDAY_9, SHOP, done, on_database, order_command, order_sn, placed_and_formed
 
 DUE = MONDAY_9 + timedelta(hours=24)
 LATER = MONDAY_9 + timedelta(hours=40)
@@ -63,7 +63,7 @@ async def lived(pool: Pool, path: CommandPath, lives: Iterable[Iterable[Command]
     lives = list(lives)
     await placed_and_formed(path, len(lives))
     for number, life in enumerate(lives):
-        await done(path, *(tell(order_sn(number), command) for command in life))
+        await done(path, *(order_command(order_sn(number), command) for command in life))
     await Worker(pool, BOOK).catch_up(SHOP)
 
 
