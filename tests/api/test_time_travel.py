@@ -311,10 +311,10 @@ ORDER = "260302-000000000000001"
 
 @pytest.fixture
 def late_news(api: Api) -> Api:
-    """A number uploaded 47 hours after the group formed, and told of 50 hours after."""
+    """A number uploaded 47 hours after the group formed, and recorded 50 hours after."""
     api.formed(ORDER, at=MONDAY_8)
-    told_at = {"occurred_at": MONDAY_8 + hours(47)}
-    api.done(ORDER, "upload-tracking", carrier="SF", tracking_number="SF1", **told_at)
+    occurred = {"occurred_at": MONDAY_8 + hours(47)}
+    api.done(ORDER, "upload-tracking", carrier="SF", tracking_number="SF1", **occurred)
     return api
 
 

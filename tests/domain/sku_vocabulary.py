@@ -38,40 +38,41 @@ def relisted(*, at: datetime) -> SkuFact:
     return SkuFact(e.SkuRelisted(), at)
 
 
-def history_of(*told: SkuFact, learned_at: datetime | None = None) -> list[Recorded[e.SkuEvent]]:
-    """What was told, in this order."""
+def history_of(*facts: SkuFact, learned_at: datetime | None = None) -> list[Recorded[e.SkuEvent]]:
+    """A SKU's history: these facts, in this order."""
     return [
-        Recorded(event, version, version, at, learned_at or at) for version, (event, at) in enumerate(told, start=1)
+        Recorded(event, version, version, at, learned_at or at)
+        for version, (event, at) in enumerate(facts, start=1)
     ]
 
 
-def sku_after(*told: SkuFact) -> Sku:
-    return fold(SKU_ID, history_of(*told))
+def sku_after(*facts: SkuFact) -> Sku:
+    return fold(SKU_ID, history_of(*facts))
 
 
 class Given:
-    """What was told of a SKU so far."""
+    """The history of a SKU so far."""
 
-    def __init__(self, told: Sequence[SkuFact]) -> None:
-        self._told = list(told)
+    def __init__(self, facts: Sequence[SkuFact]) -> None:
+        self._facts = list(facts)
 
-    def when(self, command: Command, *, at: datetime, told_at: datetime | None = None) -> "Came":
-        told = command if told_at is None else replace(command, occurred_at=at)
-        return Came(self._told, *decide(sku_after(*self._told), told, told_at or at))
+    def when(self, command: Command, *, at: datetime, recorded_at: datetime | None = None) -> "Outcome":
+        command = command if recorded_at is None else replace(command, occurred_at=at)
+        return Outcome(self._facts, *decide(sku_after(*self._facts), command, recorded_at or at))
 
 
-class Came:
-    """What came of a command."""
+class Outcome:
+    """The outcome of a command."""
 
-    def __init__(self, told: list[SkuFact], decision: tuple[e.SkuEvent, ...] | Refusal, at: datetime) -> None:
-        self._told = told
+    def __init__(self, facts: list[SkuFact], decision: tuple[e.SkuEvent, ...] | Refusal, at: datetime) -> None:
+        self._facts = facts
         self.decision = decision
         self.at = at
 
     def then(self, *events: e.SkuEvent) -> Sku:
         """Exactly these events; the SKU after them."""
         assert self.decision == events
-        return sku_after(*self._told, *(SkuFact(event, self.at) for event in events))
+        return sku_after(*self._facts, *(SkuFact(event, self.at) for event in events))
 
     def then_nothing(self) -> None:
         assert self.decision == ()
@@ -81,5 +82,5 @@ class Came:
         assert (self.decision.code, self.decision.pointer) == (code, pointer)
 
 
-def given(*told: SkuFact) -> Given:
-    return Given(told)
+def given(*facts: SkuFact) -> Given:
+    return Given(facts)

@@ -76,7 +76,7 @@ def test_once_a_stockout_is_applied_for_no_tracking_number_is_replaced_either() 
     given(
         awaiting_shipment(),
         tracking_uploaded("SF1", at=MONDAY_10),
-        stockout_requested(at=MONDAY_12).merely_seen(),
+        stockout_requested(at=MONDAY_12).observed(),
     ).when(ReplaceTracking(carrier="SF", tracking_number="SF2", reason="label was torn"), at=MONDAY_13).rejects(
         "order_locked", hold="stockout_review"
     )

@@ -98,11 +98,11 @@ class Fact(NamedTuple):
     at: datetime
     metadata: Metadata = Metadata()
 
-    def merely_seen(self, via: Via = "export") -> "Fact":
+    def observed(self, via: Via = "export") -> "Fact":
         """The same event, but its moment is only the one by which it must have happened."""
         return self._replace(metadata=Metadata(via=via, observed=True))
 
-    def seen_in(self, via: Via) -> "Fact":
+    def reported_by(self, via: Via) -> "Fact":
         """The same event at its own time, learned from the platform."""
         return self._replace(metadata=Metadata(via=via))
 
@@ -308,22 +308,22 @@ class Story:
             history.append(Recorded(fact.event, version, version, fact.at, learned, fact.metadata))
         return Story(tuple(history), self.book)
 
-    def when(self, command: Command, *, at: datetime, told_at: datetime | None = None) -> "Outcome":
-        """Give a command. With ``told_at`` it is told then, of something that occurred ``at``."""
-        now = told_at or at
-        told = command if told_at is None else replace(command, occurred_at=at)
-        decision, occurred_at = decide(self.history, self.order, told, self.book, now)
+    def when(self, command: Command, *, at: datetime, recorded_at: datetime | None = None) -> "Outcome":
+        """Give a command. With ``recorded_at`` it is given then, and says that it occurred ``at``."""
+        now = recorded_at or at
+        command = command if recorded_at is None else replace(command, occurred_at=at)
+        decision, occurred_at = decide(self.history, self.order, command, self.book, now)
         return Outcome(self, decision, occurred_at, now)
 
     def sees(self, snapshot: Snapshot) -> "Sighting":
         """Show the order what the platform shows."""
         return Sighting(self, snapshot)
 
-    def at(self, moment: datetime) -> "Moment":
+    def at(self, moment: datetime) -> "OrderAt":
         """The order as it looks at a moment, by all that is known."""
-        return Moment(view(self.order, self.book, moment))
+        return OrderAt(view(self.order, self.book, moment))
 
-    def as_of(self, moment: datetime) -> "Moment":
+    def as_of(self, moment: datetime) -> "OrderAt":
         """The order as it looked at a moment, by what had happened until then."""
         return Story(tuple(past for past in self.history if past.occurred_at <= moment), self.book).at(moment)
 
@@ -377,43 +377,45 @@ class Sighting:
     def __init__(self, story: Story, snapshot: Snapshot) -> None:
         self.story = story
         self.snapshot = snapshot
-        self.found = observe(story.order, snapshot, story.book)
+        self.observations = observe(story.order, snapshot, story.book)
 
     def learns(self, *facts: Fact | e.OrderEvent) -> Story:
-        """Exactly these: an event is merely seen, a ``Fact`` happened at a moment that the platform names."""
+        """Exactly these: an event has only the snapshot's time, a ``Fact`` the time that the platform names."""
         expected = [
             (fact.event, fact.at, False) if isinstance(fact, Fact) else (fact, self.snapshot.seen_at, True)
             for fact in facts
         ]
-        assert [(o.event, o.occurred_at, o.observed) for o in self.found] == expected
+        assert [(o.event, o.occurred_at, o.observed) for o in self.observations] == expected
         return self.story_after
 
     def learns_nothing(self) -> Story:
-        assert self.found == ()
+        assert self.observations == ()
         return self.story
 
     def learns_kinds(self, *kinds: type[e.Event]) -> Story:
         """Events of exactly these types, in this order."""
-        assert [type(o.event) for o in self.found] == list(kinds)
+        assert [type(o.event) for o in self.observations] == list(kinds)
         return self.story_after
 
     @property
     def story_after(self) -> Story:
         """The story with what the snapshot shows; seeing the same again must add nothing."""
         story = self.story
-        for seen in self.found:
-            metadata = Metadata(via=self.snapshot.via, observed=seen.observed)
-            story = story.and_(Fact(seen.event, seen.occurred_at, metadata), learned_at=self.snapshot.seen_at)
+        for observation in self.observations:
+            metadata = Metadata(via=self.snapshot.via, observed=observation.observed)
+            story = story.and_(
+                Fact(observation.event, observation.occurred_at, metadata), learned_at=self.snapshot.seen_at
+            )
         again = observe(story.order, self.snapshot, story.book)
         assert again == (), f"the same snapshot again adds {again}"
         return story
 
 
-class Moment:
-    """An order as the outside sees it at a moment."""
+class OrderAt:
+    """The view of an order at a moment, and what a test expects of it."""
 
-    def __init__(self, seen: OrderView) -> None:
-        self.view = seen
+    def __init__(self, order: OrderView) -> None:
+        self.view = order
 
     def shows(self, **fields: object) -> Self:
         """These fields of the order have these values."""
@@ -438,30 +440,30 @@ class Moment:
         return self.has_violations()
 
     def violation(self, kind: str) -> ViolationView:
-        return next(found for found in self.view.violations if found.kind == kind)
+        return next(violation for violation in self.view.violations if violation.kind == kind)
 
     def has_violation(self, kind: str, **fields: object) -> Self:
-        found = self.violation(kind)
-        assert {name: getattr(found, name) for name in fields} == fields
+        violation = self.violation(kind)
+        assert {name: getattr(violation, name) for name in fields} == fields
         return self
 
     def deadline(self, kind: str, tracking_number: str | None = None) -> DeadlineView:
         matching = [
-            found
-            for found in self.view.deadlines
-            if found.kind == kind and tracking_number in (None, found.tracking_number)
+            deadline
+            for deadline in self.view.deadlines
+            if deadline.kind == kind and tracking_number in (None, deadline.tracking_number)
         ]
-        assert matching, f"no deadline {kind} among {[found.kind for found in self.view.deadlines]}"
+        assert matching, f"no deadline {kind} among {[deadline.kind for deadline in self.view.deadlines]}"
         assert len(matching) == 1, f"several {kind}"
         return matching[0]
 
     def has_deadline(self, kind: str, *, tracking_number: str | None = None, **fields: object) -> Self:
-        found = self.deadline(kind, tracking_number)
-        assert {name: getattr(found, name) for name in fields} == fields
+        deadline = self.deadline(kind, tracking_number)
+        assert {name: getattr(deadline, name) for name in fields} == fields
         return self
 
     def has_no_deadline(self, kind: str) -> Self:
-        assert kind not in {found.kind for found in self.view.deadlines}
+        assert kind not in {deadline.kind for deadline in self.view.deadlines}
         return self
 
     def has_anomalies(self, *codes: str) -> Self:
@@ -469,7 +471,7 @@ class Moment:
         return self
 
     def action(self, name: str) -> AllowedAction:
-        return next(found for found in self.view.allowed_actions if found.action == name)
+        return next(action for action in self.view.allowed_actions if action.action == name)
 
     def allows(self, *names: str) -> Self:
         for name in names:
@@ -477,9 +479,9 @@ class Moment:
         return self
 
     def forbids(self, name: str, *, because: str) -> Self:
-        found = self.action(name)
-        assert not found.allowed
-        assert because in (found.because or "")
+        action = self.action(name)
+        assert not action.allowed
+        assert because in (action.because or "")
         return self
 
     @property

@@ -343,7 +343,7 @@ def test_an_order_of_a_future_no_calendar_reaches_is_shown_all_the_same() -> Non
 
 
 def test_an_application_seen_and_then_shipped_was_rejected_by_the_shipment() -> None:
-    given(awaiting_shipment(), stockout_requested(at=MONDAY_12).merely_seen()).sees(
+    given(awaiting_shipment(), stockout_requested(at=MONDAY_12).observed()).sees(
         shown("shipped", shipped_at=MONDAY_15, carrier="SF", tracking_number="SF1", via="poll")
     ).learns_kinds(ReviewCompleted, TrackingUploaded).at(TUESDAY_9).shows(status="shipped").is_not_locked()
 
@@ -355,9 +355,9 @@ def test_the_merchants_own_application_seen_shipped_was_rejected_too() -> None:
 
 
 def test_an_application_seen_and_then_gone_was_rejected() -> None:
-    given(awaiting_shipment(), stockout_requested(at=MONDAY_12).merely_seen()).sees(
-        shown("awaiting_shipment")
-    ).learns(ReviewCompleted("rejected")).at(TUESDAY_9).shows(status="awaiting_shipment").is_not_locked()
+    given(awaiting_shipment(), stockout_requested(at=MONDAY_12).observed()).sees(shown("awaiting_shipment")).learns(
+        ReviewCompleted("rejected")
+    ).at(TUESDAY_9).shows(status="awaiting_shipment").is_not_locked()
 
 
 def test_the_merchants_own_application_that_the_platform_does_not_show_keeps_its_lock() -> None:
@@ -404,7 +404,7 @@ def test_an_application_seen_at_the_very_moment_of_its_decision_is_the_one_decid
 
 
 def test_an_open_application_ended_otherwise_is_neither_granted_nor_rejected() -> None:
-    applied = given(awaiting_shipment(), stockout_requested(at=MONDAY_12).merely_seen())
+    applied = given(awaiting_shipment(), stockout_requested(at=MONDAY_12).observed())
     applied.sees(shown("awaiting_shipment", refunded=True)).learns(OrderRefunded("unknown", "unknown"))
     applied.sees(shown("cancelled")).learns(OrderCancelled("unknown"))
 
@@ -421,7 +421,7 @@ def test_risk_control_and_a_pending_refund_lock_the_parcel() -> None:
 
 
 def test_a_hold_seen_is_lifted_when_it_is_seen_no_more() -> None:
-    given(awaiting_shipment(), hold_placed("risk_control", at=MONDAY_12).merely_seen()).sees(
+    given(awaiting_shipment(), hold_placed("risk_control", at=MONDAY_12).observed()).sees(
         shown("awaiting_shipment")
     ).learns(HoldReleased("risk_control", "no longer shown by the platform")).at(TUESDAY_9).is_not_locked()
 
@@ -599,13 +599,13 @@ def test_a_stale_snapshot_does_not_revive_a_refunded_order() -> None:
 
 
 def test_a_stale_snapshot_does_not_end_an_application_filed_after_it() -> None:
-    given(awaiting_shipment(), stockout_requested(at=MONDAY_12).merely_seen()).sees(
+    given(awaiting_shipment(), stockout_requested(at=MONDAY_12).observed()).sees(
         shown("awaiting_shipment", seen_at=MONDAY_11)
     ).learns_nothing().at(MONDAY_13).is_locked_by("stockout_review")
 
 
 def test_a_stale_snapshot_does_not_lift_a_hold_placed_after_it() -> None:
-    given(awaiting_shipment(), hold_placed("risk_control", at=MONDAY_12).merely_seen()).sees(
+    given(awaiting_shipment(), hold_placed("risk_control", at=MONDAY_12).observed()).sees(
         shown("awaiting_shipment", seen_at=MONDAY_11)
     ).learns_nothing()
 
@@ -632,7 +632,7 @@ def test_a_stale_snapshot_does_not_lock_an_order_that_shipped_since() -> None:
 
 
 def test_a_stale_snapshot_does_not_replace_the_number_that_was_seen_since() -> None:
-    story = given(awaiting_shipment(), tracking_uploaded("SF2", at=MONDAY_15).merely_seen("poll"))
+    story = given(awaiting_shipment(), tracking_uploaded("SF2", at=MONDAY_15).observed("poll"))
     after = story.sees(
         shown("shipped", carrier="SF", tracking_number="SF1", seen_at=MONDAY_12, via="poll")
     ).story_after
@@ -671,7 +671,7 @@ def test_what_was_shipped_before_the_three_days_is_no_stockout_though_seen_after
 
 def test_a_review_whose_end_is_merely_seen_may_have_been_decided_in_time() -> None:
     given(awaiting_shipment(), stockout_requested(at=MONDAY_12)).and_(
-        review_completed("rejected", at=SATURDAY_9).merely_seen()
+        review_completed("rejected", at=SATURDAY_9).observed()
     ).at(NEXT_MONDAY_9).has_deadline("review_decision", state="unknown")
 
 

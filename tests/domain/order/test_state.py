@@ -129,9 +129,9 @@ def test_a_parcel_keeps_what_happened_to_it() -> None:
 
 
 def test_a_parcel_of_an_export_has_no_scans() -> None:
-    (parcel,) = given(awaiting_shipment(), tracking_uploaded().seen_in("export")).order.parcels
+    (parcel,) = given(awaiting_shipment(), tracking_uploaded().reported_by("export")).order.parcels
     assert (parcel.time_known, parcel.scans_followed) == (True, False)
-    (parcel,) = given(awaiting_shipment(), tracking_uploaded().merely_seen()).order.parcels
+    (parcel,) = given(awaiting_shipment(), tracking_uploaded().observed()).order.parcels
     assert (parcel.time_known, parcel.scans_followed) == (False, False)
 
 

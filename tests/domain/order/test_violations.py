@@ -125,7 +125,7 @@ def test_a_part_refund_for_want_of_stock_is_one_too() -> None:
 
 
 def test_a_refund_for_want_of_stock_of_unknown_time_is_not_claimed() -> None:
-    given(awaiting_shipment(), refunded("merchant", "out_of_stock", at=MONDAY_12).merely_seen()).at(
+    given(awaiting_shipment(), refunded("merchant", "out_of_stock", at=MONDAY_12).observed()).at(
         FOREVER
     ).has_no_violations()
 
@@ -135,9 +135,7 @@ def test_a_cancellation_for_want_of_stock_counts_once_the_group_had_formed() -> 
         "stockout/merchant_refund"
     )
     given(placed(), cancelled("out_of_stock", at=MONDAY_12)).at(FOREVER).has_no_violations()
-    given(awaiting_shipment(), cancelled("out_of_stock", at=MONDAY_12).merely_seen()).at(
-        FOREVER
-    ).has_no_violations()
+    given(awaiting_shipment(), cancelled("out_of_stock", at=MONDAY_12).observed()).at(FOREVER).has_no_violations()
 
 
 def test_an_approved_application_is_one() -> None:
@@ -150,7 +148,7 @@ def test_an_application_approved_at_an_unknown_time_is_not_claimed() -> None:
     given(
         awaiting_shipment(),
         stockout_requested(at=MONDAY_12),
-        review_completed("approved", at=TUESDAY_9).merely_seen(),
+        review_completed("approved", at=TUESDAY_9).observed(),
     ).at(FOREVER).has_no_violations()
 
 
@@ -243,7 +241,7 @@ def test_a_refund_within_the_five_days_ends_the_remedy() -> None:
 
 
 def test_an_upload_of_unknown_time_is_no_false_shipment() -> None:
-    given(awaiting_shipment(), tracking_uploaded(at=UPLOADED).merely_seen("poll")).at(FOREVER).has_no_violations()
+    given(awaiting_shipment(), tracking_uploaded(at=UPLOADED).observed("poll")).at(FOREVER).has_no_violations()
 
 
 def test_late_and_false_are_both_charged() -> None:
@@ -297,7 +295,7 @@ def test_a_fraud_that_is_told_late_has_one_name_from_whatever_moment_it_is_seen(
         (c.FileComplaint(finding="different_goods"), TUESDAY_9),
         (c.DecideComplaint(outcome="upheld"), WEDNESDAY_9),
     ):
-        came = story.when(command, at=at, told_at=NEXT_MONDAY_9)
+        came = story.when(command, at=at, recorded_at=NEXT_MONDAY_9)
         assert not isinstance(came.decision, Refusal)
         story = came.then(*came.decision, occurred_at=at)
     first, second = f"{ORDER_SN}:fraudulent_shipment", f"{ORDER_SN}:fraudulent_shipment:2"
@@ -309,7 +307,7 @@ def test_a_fraud_that_is_told_late_has_one_name_from_whatever_moment_it_is_seen(
         seen = story.as_of(moment).view.violations
         assert {each.violation_id: each.arose_at for each in seen} == expected
     appeal = c.AppealViolation(violation_id=second, evidence="film of the packing")
-    came = story.when(appeal, at=WEDNESDAY_9 + MICROSECOND, told_at=NEXT_MONDAY_9)
+    came = story.when(appeal, at=WEDNESDAY_9 + MICROSECOND, recorded_at=NEXT_MONDAY_9)
     assert came.decision == (ViolationAppealed(second, "film of the packing"),)
 
 

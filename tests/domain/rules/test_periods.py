@@ -16,7 +16,7 @@ from tests.domain.vocabulary import (
     MONDAY_9,
     RULES,
     Fact,
-    Moment,
+    OrderAt,
     beijing,
     days,
     given,
@@ -31,7 +31,7 @@ def an_order(at: datetime, **placed: Any) -> Fact:
     return Fact(e.OrderPlaced((line(),), paid_fen=4_300, **placed), at - hours(1))
 
 
-def formed(at: datetime, later: timedelta = timedelta(days=90), **placed: Any) -> Moment:
+def formed(at: datetime, later: timedelta = timedelta(days=90), **placed: Any) -> OrderAt:
     """An order whose group formed then, as it looks ``later``, by the shipped sets."""
     return given(an_order(at, **placed), group_formed(at=at), under=SHIPPED).at(at + later)
 

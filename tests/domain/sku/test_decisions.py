@@ -22,11 +22,11 @@ def test_stock_is_counted_and_a_recount_is_a_count_of_its_own() -> None:
 
 
 def test_the_same_count_told_twice_changes_nothing() -> None:
-    given(counted(7, at=MONDAY_9)).when(c.CountStock(on_hand=7), at=MONDAY_9, told_at=MONDAY_12).then_nothing()
+    given(counted(7, at=MONDAY_9)).when(c.CountStock(on_hand=7), at=MONDAY_9, recorded_at=MONDAY_12).then_nothing()
 
 
 def test_the_count_made_last_holds_whichever_was_told_first() -> None:
-    earlier = given(counted(7, at=MONDAY_10)).when(c.CountStock(on_hand=3), at=MONDAY_9, told_at=MONDAY_11)
+    earlier = given(counted(7, at=MONDAY_10)).when(c.CountStock(on_hand=3), at=MONDAY_9, recorded_at=MONDAY_11)
     sku = earlier.then(e.StockCounted(3))
     assert sku.count
     assert (sku.count.on_hand, sku.count.at) == (7, MONDAY_10)
@@ -53,7 +53,9 @@ def test_a_delisting_told_late_takes_its_place_in_time() -> None:
     sku = sku_after(delisted(at=MONDAY_9), relisted(at=MONDAY_11), delisted(at=TUESDAY_9))
     assert sku.delistings == (Delisting(MONDAY_9, MONDAY_11), Delisting(TUESDAY_9, None))
     story = given(relisted(at=MONDAY_11))
-    late = story.when(c.Delist(reason="no supply"), at=MONDAY_9, told_at=MONDAY_12).then(e.SkuDelisted("no supply"))
+    late = story.when(c.Delist(reason="no supply"), at=MONDAY_9, recorded_at=MONDAY_12).then(
+        e.SkuDelisted("no supply")
+    )
     assert late.listed
     assert late.delistings == (Delisting(MONDAY_9, MONDAY_11),)
 
@@ -80,7 +82,9 @@ def test_a_sku_that_was_put_back_is_not_off_sale() -> None:
 
 
 def test_a_time_that_makes_no_sense_is_refused() -> None:
-    given().when(c.CountStock(on_hand=1), at=MONDAY_10, told_at=MONDAY_9).rejects("invalid_request", "/occurred_at")
+    given().when(c.CountStock(on_hand=1), at=MONDAY_10, recorded_at=MONDAY_9).rejects(
+        "invalid_request", "/occurred_at"
+    )
 
 
 def test_a_history_has_an_end() -> None:

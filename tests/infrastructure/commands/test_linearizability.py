@@ -79,10 +79,10 @@ class Call:
 
 
 class History(NamedTuple):
-    """What callers were told, and what the log has, by shop and in its order."""
+    """The calls with their outcomes, and the events of the log: by shop, in the log's order."""
 
     calls: Sequence[Call]
-    stored: dict[str, list[StoredEvent]]
+    events: dict[str, list[StoredEvent]]
 
 
 Doctor = Callable[[History], History]
@@ -92,14 +92,14 @@ class NotLinearizable(AssertionError):
     """No sequence of the calls explains what they came to."""
 
 
-def told(intent: CommandIntent, outcome: Outcome) -> bytes:
-    """What a receipt keeps, enough to tell one outcome from another."""
+def response(intent: CommandIntent, outcome: Outcome) -> bytes:
+    """The response that a receipt keeps: enough to distinguish outcomes."""
     code = outcome.refusal.code if outcome.refusal else None
     return msgspec.json.encode((intent.stream, outcome.state.version, outcome.events, code))
 
 
 class Recorder:
-    """Tells commands and writes down what comes of them."""
+    """Submits commands and writes down their outcomes."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -116,12 +116,12 @@ class Recorder:
         return outcome
 
     async def history(self, pool: Pool) -> History:
-        stored = {}
+        events = {}
         async with pool.connection() as connection:
             for shop in sorted({call.intent.shop_id for call in self.calls}):
-                stored[shop], _, more = await read_feed(connection, shop, 0, 10_000)
+                events[shop], _, more = await read_feed(connection, shop, 0, 10_000)
                 assert not more
-        return History(self.calls, stored)
+        return History(self.calls, events)
 
 
 # ---- the checker ------------------------------------------------------------------------------------
@@ -132,22 +132,22 @@ def check(history: History) -> None:
     orders: dict[tuple[str, str], list[Call]] = {}
     for call in history.calls:
         orders.setdefault((call.intent.shop_id, call.intent.order_sn), []).append(call)
-    for shop, stored in history.stored.items():
-        _demand([event.position for event in stored] == list(range(1, len(stored) + 1)), shop, "positions")
-        times = [event.recorded_at for event in stored]
+    for shop, events in history.events.items():
+        _demand([event.position for event in events] == list(range(1, len(events) + 1)), shop, "positions")
+        times = [event.recorded_at for event in events]
         _demand(times == sorted(times), shop, "recorded_at goes back")
-        _demand({event.stream for event in stored} <= {ORDER + order for _, order in orders}, shop, "strangers")
+        _demand({event.stream for event in events} <= {ORDER + order for _, order in orders}, shop, "strangers")
     for (shop, order), calls in orders.items():
-        stored = [event for event in history.stored[shop] if event.stream == ORDER + order]
-        _check_order(order, [call for call in calls if not _is_replay(call)], stored)
+        events = [event for event in history.events[shop] if event.stream == ORDER + order]
+        _check_order(order, [call for call in calls if not _is_replay(call)], events)
     _check_keys(history.calls)
     _check_time(history.calls)
 
 
-def _check_order(order: str, calls: Sequence[Call], stored: Sequence[StoredEvent]) -> None:
+def _check_order(order: str, calls: Sequence[Call], events: Sequence[StoredEvent]) -> None:
     """Each outcome is what ``decide`` makes of the history up to its version, and the events are all explained."""
-    _demand([event.version for event in stored] == list(range(1, len(stored) + 1)), order, "versions")
-    past = [recorded(event) for event in stored]
+    _demand([event.version for event in events] == list(range(1, len(events) + 1)), order, "versions")
+    past = [recorded(event) for event in events]
     explained = 0
     for call in sorted(calls, key=_rank):
         outcome = call.outcome
@@ -161,7 +161,7 @@ def _check_order(order: str, calls: Sequence[Call], stored: Sequence[StoredEvent
             _demand(outcome.refusal == decision and outcome.events == 0, call, decision)
         else:
             _demand(outcome.refusal is None and outcome.events == len(decision), call, decision)
-            appended = stored[len(seen) : version]
+            appended = events[len(seen) : version]
             note = call.intent.command.note if isinstance(call.intent.command.note, str) else None
             metadata = Metadata(actor=call.intent.actor, note=note)
             expected = [new_event(event, occurred_at, metadata)[1:] for event in decision]
@@ -207,7 +207,7 @@ def _check_keys(calls: Sequence[Call]) -> None:
         assert isinstance(first.outcome, OrderOutcome)
         for call in same:
             assert isinstance(call.outcome, OrderOutcome)
-            answer, position = told(first.intent, first.outcome), first.outcome.position
+            answer, position = response(first.intent, first.outcome), first.outcome.position
             _demand((call.outcome.response, call.outcome.position) == (answer, position), call, "another answer")
             _demand(not call.before(first), call, "answered before it was judged")
 
@@ -318,7 +318,7 @@ def test_commands_of_several_processes_are_linearizable(database_url: str, clien
     async def work(pool: Pool, _: CommandPath) -> History:
         async with AsyncExitStack() as stack:
             paths = [
-                await stack.enter_async_context(CommandPath(pool, BOOK, clock(process), told))
+                await stack.enter_async_context(CommandPath(pool, BOOK, clock(process), response))
                 for process in range(PROCESSES)
             ]
             for (shop, order), command in itertools.product(orders[:2], (PLACE, FORM_GROUP)):
@@ -354,7 +354,7 @@ def history(database_url: str) -> History:
 
     async def work(pool: Pool, _: CommandPath) -> History:
         looks = itertools.count()
-        async with CommandPath(pool, BOOK, lambda: MONDAY_9 + timedelta(seconds=next(looks)), told) as path:
+        async with CommandPath(pool, BOOK, lambda: MONDAY_9 + timedelta(seconds=next(looks)), response) as path:
             for command in (PLACE, FORM_GROUP, HOLD, SHIP, RELEASE, SHIP, SHIP):
                 await recorder.submit(path, order_command(order_sn(0), command))
             await recorder.submit(path, keyed)
@@ -380,7 +380,7 @@ def swapped_outcomes(one: int, other: int) -> Doctor:
         calls = list(history.calls)
         calls[one] = dataclasses.replace(calls[one], outcome=history.calls[other].outcome)
         calls[other] = dataclasses.replace(calls[other], outcome=history.calls[one].outcome)
-        return History(calls, history.stored)
+        return History(calls, history.events)
 
     return doctor
 
@@ -391,7 +391,7 @@ def swapped_times(one: int, other: int) -> Doctor:
         first, second = calls[one], calls[other]
         calls[one] = dataclasses.replace(first, began=second.began, ended=second.ended)
         calls[other] = dataclasses.replace(second, began=first.began, ended=first.ended)
-        return History(calls, history.stored)
+        return History(calls, history.events)
 
     return doctor
 
@@ -402,17 +402,17 @@ def changed_outcome(number: int, change: Callable[[OrderOutcome], OrderOutcome])
         outcome = calls[number].outcome
         assert isinstance(outcome, OrderOutcome)
         calls[number] = dataclasses.replace(calls[number], outcome=change(outcome))
-        return History(calls, history.stored)
+        return History(calls, history.events)
 
     return doctor
 
 
 def without_call(number: int) -> Doctor:
-    return lambda history: History([*history.calls[:number], *history.calls[number + 1 :]], history.stored)
+    return lambda history: History([*history.calls[:number], *history.calls[number + 1 :]], history.events)
 
 
 def changed_log(change: Callable[[list[StoredEvent]], list[StoredEvent]]) -> Doctor:
-    return lambda history: History(history.calls, {SHOP: change(history.stored[SHOP])})
+    return lambda history: History(history.calls, {SHOP: change(history.events[SHOP])})
 
 
 @pytest.mark.parametrize(

@@ -320,10 +320,10 @@ def test_an_order_seen_to_have_formed_counts_on_the_day_it_was_seen(database_url
 
     async def work(pool: Pool, path: CommandPath) -> None:
         seen_at = beijing(2026, 3, 4, 12)
-        merely_seen = Metadata(via="export", observed=True)
+        observed = Metadata(via="export", observed=True)
         history: list[Recorded[OrderEvent]] = [
-            Recorded(e.OrderPlaced(lines=()), 1, 1, seen_at, seen_at, merely_seen),
-            Recorded(e.GroupFormed(), 2, 2, seen_at, seen_at, merely_seen),
+            Recorded(e.OrderPlaced(lines=()), 1, 1, seen_at, seen_at, observed),
+            Recorded(e.GroupFormed(), 2, 2, seen_at, seen_at, observed),
         ]
         rows: dict[View, list[Row]] = {view: [] for view in VIEWS}
         RowMaker(rows, BOOK).add(SHOP, fold(order_sn(1), history))

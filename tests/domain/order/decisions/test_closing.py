@@ -79,7 +79,9 @@ def test_money_is_fully_back_only_with_the_last_part_in_the_worlds_order() -> No
         given(placed(), group_formed(ship_by=MONDAY_14))
         .when(c.Refund(initiated_by="buyer", reason="damaged", amount_fen=300), at=MONDAY_15)
         .then(e.OrderRefunded("buyer", "damaged", 300))
-        .when(c.Refund(initiated_by="buyer", reason="damaged", amount_fen=4_000), at=MONDAY_12, told_at=MONDAY_16)
+        .when(
+            c.Refund(initiated_by="buyer", reason="damaged", amount_fen=4_000), at=MONDAY_12, recorded_at=MONDAY_16
+        )
         .then(e.OrderRefunded("buyer", "damaged", 4_000), occurred_at=MONDAY_12)
     )
     story.at(MONDAY_16).shows(status="refunded").has_violations("late_shipment")

@@ -107,9 +107,9 @@ def test_what_may_be_appealed_may_no_longer_be_when_its_time_is_over() -> None:
 def test_an_appeal_is_not_decided_before_it_was_made() -> None:
     decide_it = c.DecideAppeal(violation_id=violation_id("late_shipment"), outcome="upheld")
     story = given(LATE, appealed("late_shipment", at=FRIDAY_9))
-    too_early = story.when(decide_it, at=FRIDAY_9 - MICROSECOND, told_at=NEXT_MONDAY_9)
+    too_early = story.when(decide_it, at=FRIDAY_9 - MICROSECOND, recorded_at=NEXT_MONDAY_9)
     too_early.rejects("invalid_request", pointer="/occurred_at")
-    story.when(decide_it, at=FRIDAY_9, told_at=NEXT_MONDAY_9).then(
+    story.when(decide_it, at=FRIDAY_9, recorded_at=NEXT_MONDAY_9).then(
         e.AppealDecided(decide_it.violation_id, "upheld")
     )
 

@@ -189,7 +189,7 @@ def test_a_buyer_cannot_agree_a_passed_ship_by_away() -> None:
 
 def test_an_agreement_made_in_time_may_be_told_late() -> None:
     given(awaiting_shipment()).when(
-        c.ChangeShipBy(ship_by=FRIDAY_9, reason="buyer_agreed"), at=TUESDAY_9, told_at=THURSDAY_9
+        c.ChangeShipBy(ship_by=FRIDAY_9, reason="buyer_agreed"), at=TUESDAY_9, recorded_at=THURSDAY_9
     ).then(e.ShipByChanged(FRIDAY_9, "buyer_agreed"), occurred_at=TUESDAY_9)
 
 

@@ -114,7 +114,7 @@ def test_a_part_refund_does_not_stop_the_rest_from_being_shipped() -> None:
 
 
 def test_a_tracking_number_told_late_counts_from_when_it_went_up() -> None:
-    given(awaiting_shipment()).when(UPLOAD_SF1, at=MONDAY_12, told_at=FRIDAY_9).then(
+    given(awaiting_shipment()).when(UPLOAD_SF1, at=MONDAY_12, recorded_at=FRIDAY_9).then(
         e.TrackingUploaded("SF", "SF1"), occurred_at=MONDAY_12
     ).at(FRIDAY_9).has_deadline("tracking_upload", state="met", met_at=MONDAY_12)
 

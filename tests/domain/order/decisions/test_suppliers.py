@@ -248,12 +248,12 @@ def test_a_lock_does_not_keep_a_supplier_from_saying_no() -> None:
 
 
 def test_what_is_told_late_must_have_been_so_then() -> None:
-    given(SUPPLIED).when(TRACKING, at=MONDAY_9, told_at=MONDAY_13).rejects("no_supplier")
-    given(SUPPLIED).when(SOLD_OUT, at=MONDAY_9, told_at=MONDAY_13).rejects(
+    given(SUPPLIED).when(TRACKING, at=MONDAY_9, recorded_at=MONDAY_13).rejects("no_supplier")
+    given(SUPPLIED).when(SOLD_OUT, at=MONDAY_9, recorded_at=MONDAY_13).rejects(
         "invalid_request", pointer="/occurred_at"
     )
     back: Story = given(SUPPLIED, taken_back_from_supplier(at=MONDAY_13))
-    back.when(c.HandToSupplier(supplier_id="S-18"), at=MONDAY_12, told_at=MONDAY_13).rejects(
+    back.when(c.HandToSupplier(supplier_id="S-18"), at=MONDAY_12, recorded_at=MONDAY_13).rejects(
         "invalid_request", pointer="/occurred_at"
     )
 

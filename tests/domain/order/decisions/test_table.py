@@ -69,48 +69,48 @@ def test_a_history_does_not_grow_without_end() -> None:
 
 def test_a_lock_that_was_in_force_then_cannot_be_passed_by_choosing_a_time() -> None:
     given(IN_REVIEW, review_completed("rejected", at=MONDAY_15)).when(
-        UPLOAD_SF1, at=MONDAY_13, told_at=MONDAY_16
+        UPLOAD_SF1, at=MONDAY_13, recorded_at=MONDAY_16
     ).rejects("order_locked", hold="stockout_review", because="At 2026-03-02T05:00:00+00:00")
 
 
 def test_a_lock_that_is_in_force_now_cannot_be_passed_by_choosing_a_time() -> None:
-    given(IN_REVIEW).when(UPLOAD_SF1, at=MONDAY_10, told_at=MONDAY_13).rejects(
+    given(IN_REVIEW).when(UPLOAD_SF1, at=MONDAY_10, recorded_at=MONDAY_13).rejects(
         "order_locked", hold="stockout_review"
     )
 
 
 def test_a_hold_that_was_in_force_then_cannot_be_passed_by_choosing_a_time() -> None:
     given(awaiting_shipment(), hold_placed(at=MONDAY_12), hold_released(at=MONDAY_15)).when(
-        UPLOAD_SF1, at=MONDAY_13, told_at=MONDAY_16
+        UPLOAD_SF1, at=MONDAY_13, recorded_at=MONDAY_16
     ).rejects("order_locked", hold="manual")
 
 
 def test_a_lock_of_merely_seen_beginning_counts_as_in_force_before() -> None:
     given(
         awaiting_shipment(),
-        stockout_requested(at=MONDAY_12).merely_seen(),
-    ).when(UPLOAD_SF1, at=MONDAY_10, told_at=MONDAY_13).rejects("order_locked", hold="stockout_review")
+        stockout_requested(at=MONDAY_12).observed(),
+    ).when(UPLOAD_SF1, at=MONDAY_10, recorded_at=MONDAY_13).rejects("order_locked", hold="stockout_review")
 
 
 def test_a_lock_of_merely_seen_end_counts_as_in_force_until_it_was_seen_lifted() -> None:
     given(
         awaiting_shipment(),
-        stockout_requested(at=MONDAY_12).merely_seen(),
-        review_completed("rejected", at=MONDAY_15).merely_seen(),
-    ).when(UPLOAD_SF1, at=MONDAY_13, told_at=MONDAY_16).rejects("order_locked", hold="stockout_review")
+        stockout_requested(at=MONDAY_12).observed(),
+        review_completed("rejected", at=MONDAY_15).observed(),
+    ).when(UPLOAD_SF1, at=MONDAY_13, recorded_at=MONDAY_16).rejects("order_locked", hold="stockout_review")
 
 
 def test_a_hold_of_merely_seen_end_counts_as_in_force_until_it_was_seen_lifted() -> None:
     given(
         awaiting_shipment(),
-        hold_placed("risk_control", at=MONDAY_12).merely_seen(),
-        hold_released("risk_control", at=MONDAY_15).merely_seen(),
-    ).when(UPLOAD_SF1, at=MONDAY_13, told_at=MONDAY_16).rejects("order_locked", hold="risk_control")
+        hold_placed("risk_control", at=MONDAY_12).observed(),
+        hold_released("risk_control", at=MONDAY_15).observed(),
+    ).when(UPLOAD_SF1, at=MONDAY_13, recorded_at=MONDAY_16).rejects("order_locked", hold="risk_control")
 
 
 def test_between_two_locks_a_shipment_told_late_is_taken() -> None:
     given(IN_REVIEW, review_completed("rejected", at=MONDAY_14)).when(
-        UPLOAD_SF1, at=MONDAY_11, told_at=MONDAY_16
+        UPLOAD_SF1, at=MONDAY_11, recorded_at=MONDAY_16
     ).then(e.TrackingUploaded("SF", "SF1"), occurred_at=MONDAY_11)
 
 
@@ -120,7 +120,7 @@ def test_a_decision_told_late_does_not_end_an_application_filed_after_it() -> No
         IN_REVIEW,
         review_completed("rejected", at=MONDAY_14),
         stockout_requested(at=MONDAY_15),
-    ).when(REJECT, at=MONDAY_13, told_at=MONDAY_16).rejects("invalid_request", pointer="/occurred_at").when(
+    ).when(REJECT, at=MONDAY_13, recorded_at=MONDAY_16).rejects("invalid_request", pointer="/occurred_at").when(
         UPLOAD_SF1, at=MONDAY_16
     ).rejects("order_locked", hold="stockout_review")
 
@@ -131,9 +131,9 @@ def test_a_release_told_late_does_not_lift_a_hold_placed_after_it() -> None:
         hold_placed(at=MONDAY_11),
         hold_released(at=MONDAY_13),
         hold_placed(at=MONDAY_15),
-    ).when(RELEASE_HOLD, at=MONDAY_12, told_at=MONDAY_16).rejects("invalid_request", pointer="/occurred_at").when(
-        UPLOAD_SF1, at=MONDAY_16
-    ).rejects("order_locked", hold="manual")
+    ).when(RELEASE_HOLD, at=MONDAY_12, recorded_at=MONDAY_16).rejects(
+        "invalid_request", pointer="/occurred_at"
+    ).when(UPLOAD_SF1, at=MONDAY_16).rejects("order_locked", hold="manual")
 
 
 def test_a_complaints_decision_told_late_does_not_settle_a_complaint_filed_after_it() -> None:
@@ -142,7 +142,7 @@ def test_a_complaints_decision_told_late_does_not_settle_a_complaint_filed_after
         complaint_filed(at=TUESDAY_9),
         complaint_decided("dismissed", at=THURSDAY_9),
         complaint_filed(at=FRIDAY_9),
-    ).when(c.DecideComplaint(outcome="upheld"), at=WEDNESDAY_9, told_at=NEXT_MONDAY_9).rejects(
+    ).when(c.DecideComplaint(outcome="upheld"), at=WEDNESDAY_9, recorded_at=NEXT_MONDAY_9).rejects(
         "invalid_request", pointer="/occurred_at"
     )
 
@@ -150,44 +150,46 @@ def test_a_complaints_decision_told_late_does_not_settle_a_complaint_filed_after
 def test_an_application_told_late_cannot_hide_the_one_known_already() -> None:
     """Two reviews that overlap would leave the time between their ends unlocked."""
     given(IN_REVIEW, review_completed("rejected", at=MONDAY_15)).when(
-        REQUEST_STOCKOUT, at=MONDAY_11, told_at=MONDAY_16
+        REQUEST_STOCKOUT, at=MONDAY_11, recorded_at=MONDAY_16
     ).rejects("invalid_request", pointer="/occurred_at")
 
 
 def test_a_hold_told_late_cannot_hide_the_one_known_already() -> None:
     """Lifting the one would lift the other for the time between their ends."""
     given(awaiting_shipment(), hold_placed(at=MONDAY_12), hold_released(at=MONDAY_15)).when(
-        PLACE_HOLD, at=MONDAY_11, told_at=MONDAY_16
+        PLACE_HOLD, at=MONDAY_11, recorded_at=MONDAY_16
     ).rejects("invalid_request", pointer="/occurred_at").when(
-        c.PlaceHold(hold="risk_control", reason="bot"), at=MONDAY_11, told_at=MONDAY_16
+        c.PlaceHold(hold="risk_control", reason="bot"), at=MONDAY_11, recorded_at=MONDAY_16
     ).then(e.HoldPlaced("risk_control", "bot"), occurred_at=MONDAY_11)
 
 
 def test_a_hold_told_late_for_a_time_when_it_was_in_force_changes_nothing() -> None:
     given(awaiting_shipment(), hold_placed(at=MONDAY_11), hold_released(at=MONDAY_13)).when(
-        PLACE_HOLD, at=MONDAY_12, told_at=MONDAY_14
+        PLACE_HOLD, at=MONDAY_12, recorded_at=MONDAY_14
     ).then_nothing()
 
 
 def test_what_the_order_was_not_ready_for_then_is_refused_now() -> None:
-    given(awaiting_shipment()).when(UPLOAD_SF1, at=MONDAY_8, told_at=MONDAY_12).rejects(
+    given(awaiting_shipment()).when(UPLOAD_SF1, at=MONDAY_8, recorded_at=MONDAY_12).rejects(
         "not_shippable", because="group has not formed"
     )
-    given(SHIPPED).when(c.RecordPickup(), at=MONDAY_11, told_at=MONDAY_13).rejects("not_shipped")
+    given(SHIPPED).when(c.RecordPickup(), at=MONDAY_11, recorded_at=MONDAY_13).rejects("not_shipped")
 
 
 def test_nothing_happens_to_an_order_before_it_is_placed() -> None:
-    given(placed()).when(c.FormGroup(), at=MONDAY_8 - MICROSECOND, told_at=MONDAY_9).rejects(
+    given(placed()).when(c.FormGroup(), at=MONDAY_8 - MICROSECOND, recorded_at=MONDAY_9).rejects(
         "invalid_request", pointer="/occurred_at"
     )
 
 
 def test_a_cancellation_told_late_cannot_pass_a_shipment() -> None:
-    given(SHIPPED).when(c.Cancel(reason="changed_mind"), at=MONDAY_10, told_at=MONDAY_13).rejects("already_shipped")
+    given(SHIPPED).when(c.Cancel(reason="changed_mind"), at=MONDAY_10, recorded_at=MONDAY_13).rejects(
+        "already_shipped"
+    )
 
 
 def test_a_group_that_failed_cannot_have_formed_before() -> None:
-    given(placed(), group_failed(at=MONDAY_10)).when(c.FormGroup(), at=MONDAY_9, told_at=MONDAY_12).rejects(
+    given(placed(), group_failed(at=MONDAY_10)).when(c.FormGroup(), at=MONDAY_9, recorded_at=MONDAY_12).rejects(
         "order_closed"
     )
 
@@ -202,16 +204,16 @@ def test_what_says_no_time_occurred_now() -> None:
 
 
 def test_what_says_no_time_comes_after_a_fact_of_a_clock_that_is_ahead() -> None:
-    given(awaiting_shipment()).when(REQUEST_STOCKOUT, at=MONDAY_12 + timedelta(minutes=9), told_at=MONDAY_12).then(
-        e.StockoutRequested("no_supply"), occurred_at=MONDAY_12 + timedelta(minutes=9)
-    ).when(REJECT, at=MONDAY_12 + timedelta(minutes=1)).then(
-        e.ReviewCompleted("rejected"), occurred_at=MONDAY_12 + timedelta(minutes=9)
-    )
+    given(awaiting_shipment()).when(
+        REQUEST_STOCKOUT, at=MONDAY_12 + timedelta(minutes=9), recorded_at=MONDAY_12
+    ).then(e.StockoutRequested("no_supply"), occurred_at=MONDAY_12 + timedelta(minutes=9)).when(
+        REJECT, at=MONDAY_12 + timedelta(minutes=1)
+    ).then(e.ReviewCompleted("rejected"), occurred_at=MONDAY_12 + timedelta(minutes=9))
 
 
 def test_what_says_no_time_is_not_dragged_into_a_future_the_platform_showed_by_mistake() -> None:
     far = datetime(2099, 1, 1, tzinfo=UTC)
-    outcome = given(SHIPPED, receipt_confirmed(at=far).seen_in("export")).when(
+    outcome = given(SHIPPED, receipt_confirmed(at=far).reported_by("export")).when(
         c.FileComplaint(finding="empty_parcel"), at=TUESDAY_9
     )
     outcome.then(e.ParcelComplaintFiled("empty_parcel"))
@@ -219,10 +221,10 @@ def test_what_says_no_time_is_not_dragged_into_a_future_the_platform_showed_by_m
 
 
 def test_the_earliest_and_the_latest_time_that_make_sense() -> None:
-    given_nothing().when(PLACE, at=EARLIEST, told_at=MONDAY_8).then(
+    given_nothing().when(PLACE, at=EARLIEST, recorded_at=MONDAY_8).then(
         e.OrderPlaced((line(),), "ordinary", 4_300), occurred_at=EARLIEST
     )
-    given(awaiting_shipment()).when(UPLOAD_SF1, at=MONDAY_12 + CLOCK_SKEW, told_at=MONDAY_12).then(
+    given(awaiting_shipment()).when(UPLOAD_SF1, at=MONDAY_12 + CLOCK_SKEW, recorded_at=MONDAY_12).then(
         e.TrackingUploaded("SF", "SF1"), occurred_at=MONDAY_12 + CLOCK_SKEW
     )
 
@@ -238,14 +240,14 @@ def test_the_earliest_and_the_latest_time_that_make_sense() -> None:
 def test_a_time_without_sense_is_refused_and_names_the_field(moment: datetime) -> None:
     for name, command in A_COMMAND_FOR.items():
         if name != "place":
-            given(awaiting_shipment()).when(command, at=moment, told_at=MONDAY_12).rejects(
+            given(awaiting_shipment()).when(command, at=moment, recorded_at=MONDAY_12).rejects(
                 "invalid_request", pointer="/occurred_at"
             )
-    given_nothing().when(PLACE, at=moment, told_at=MONDAY_12).rejects("invalid_request", pointer="/occurred_at")
+    given_nothing().when(PLACE, at=moment, recorded_at=MONDAY_12).rejects("invalid_request", pointer="/occurred_at")
 
 
 def test_occurred_at_is_kept_in_utc() -> None:
     local = MONDAY_12.astimezone(timezone(hours(8)))
-    outcome = given(awaiting_shipment()).when(UPLOAD_SF1, at=local, told_at=MONDAY_13)
+    outcome = given(awaiting_shipment()).when(UPLOAD_SF1, at=local, recorded_at=MONDAY_13)
     assert outcome.occurred_at == MONDAY_12
     assert outcome.occurred_at.tzinfo is UTC
