@@ -1,6 +1,5 @@
 """``audit``: checkpoints of the log, proofs, and whether the log still is what was signed."""
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from api.cli.terminal import (
     Json,
     ShopArgument,
     complain,
+    connected,
     done_of_total,
     err,
     identifier,
@@ -221,11 +221,11 @@ def export(
 
     with database(settings()) as url, _failures_in_words():
         if size is None:
-            last = _connected(url, last_of_order) if order is not None else until or 0
+            last = connected(url, last_of_order) if order is not None else until or 0
             newest = archive.newest(shop)
             if newest is None or newest.checkpoint.size < last:
                 make_checkpoint(url, shop, archive, whole=False)
-        count = _connected(url, work)
+        count = connected(url, work)
     if as_json:
         print_json({"file": str(into), "events": count, "size": _signed(archive, shop, size).checkpoint.size})
     else:
@@ -377,13 +377,4 @@ def _signed(archive: Archive, shop: str, size: int | None) -> Signed:
 
 def _on_connection(work: Callable[[WriteConnection], Awaitable[T]]) -> T:
     with database(settings()) as url, _failures_in_words():
-        return _connected(url, work)
-
-
-def _connected(url: str, work: Callable[[WriteConnection], Awaitable[T]]) -> T:
-    async def run() -> T:
-        async with await WriteConnection.connect(url, autocommit=True) as connection:
-            await connection.execute("SET TIME ZONE 'UTC'")
-            return await work(connection)
-
-    return asyncio.run(run())
+        return connected(url, work)

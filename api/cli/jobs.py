@@ -1,12 +1,11 @@
 """``jobs``: background work, what came of it, and stopping it or trying it again."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
 import typer
 
-from api.cli.terminal import Failed, Json, err, print_facts, print_items, print_json, settings, shown
+from api.cli.terminal import Failed, Json, connected, err, print_facts, print_items, print_json, settings, shown
 from api.program import database
 from infrastructure.database.pool import WriteConnection
 from infrastructure.jobs import job as jobs
@@ -75,14 +74,9 @@ def retry(job_id: JobArgument, as_json: Json = False) -> None:
 
 
 def _on_database(work: Callable[[WriteConnection], Awaitable[T]]) -> T:
-    async def run(url: str) -> T:
-        async with await WriteConnection.connect(url, autocommit=True) as connection:
-            await connection.execute("SET TIME ZONE 'UTC'")
-            return await work(connection)
-
     with database(settings()) as url:
         try:
-            return asyncio.run(run(url))
+            return connected(url, work)
         except NotPossible as error:
             raise Failed(str(error)) from None
 

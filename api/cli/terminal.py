@@ -27,7 +27,7 @@ from api.program import Program, database
 from domain.calendar import BEIJING
 from domain.kernel import is_id
 from domain.rules.ruleset import RuleBook
-from infrastructure.database.pool import ReadConnection
+from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.files.sheets import UnreadableSheet
 from infrastructure.pinduoduo.exports import UnreadableExport
 from infrastructure.projections.worker import Worker
@@ -140,6 +140,17 @@ def settings() -> Settings:
 def book() -> RuleBook:
     """The rules in force, by the settings."""
     return rule_book(settings().rules_dir)
+
+
+def connected(url: str, work: Callable[[WriteConnection], Awaitable[T]]) -> T:
+    """Run something on one connection to a database."""
+
+    async def run() -> T:
+        async with await WriteConnection.connect(url, autocommit=True) as connection:
+            await connection.execute("SET TIME ZONE 'UTC'")
+            return await work(connection)
+
+    return asyncio.run(run())
 
 
 def with_program(work: Callable[[Program], Awaitable[T]]) -> T:

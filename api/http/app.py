@@ -47,8 +47,11 @@ clocks run, which rules were broken and what that costs, at any moment of their 
 
 
 @contextlib.contextmanager
-def told_to_stop(callback: Callable[[], None]) -> Iterator[None]:
-    """Call back as soon as the server is told to stop: live streams end then, for whose clients it would wait."""
+def when_stopping(callback: Callable[[], None]) -> Iterator[None]:
+    """Call back as soon as the server gets the signal to stop.
+
+    Live streams must end then: the server would wait for their clients.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # a server in a thread gets no signals
         return
@@ -93,7 +96,7 @@ def create_app(
                 archive=Archive.of(settings) if settings else None,
                 checkpoint_seconds=settings.checkpoint_seconds if settings else 0,
             ) as app.state.program:
-                with told_to_stop(app.state.program.closing.set):
+                with when_stopping(app.state.program.closing.set):
                     yield
 
     app = FastAPI(
