@@ -1,5 +1,4 @@
-"""The OpenAPI document: schemas made from the structs the program really uses, an example for each
-command and for each problem."""
+"""The OpenAPI document: schemas of the program's own structs, and an example of each command and each problem."""
 
 from typing import Any
 
@@ -7,6 +6,7 @@ import msgspec
 from fastapi import FastAPI
 
 from api.http import problems
+from api.http.commands import ORDERS, SKUS
 from api.http.problems import PROBLEMS, Problem, ProblemCode
 from api.http.request_schemas import BacktestRequest, RebuildRequest, StockoutApplications
 from domain.kernel import ID_PATTERN
@@ -94,6 +94,20 @@ _COMMAND_PARAMETERS: list[dict[str, Any]] = [
         "description": "Who gives the command; kept with its events. Default: api.",
         "schema": {"type": "string", "maxLength": 100},
     },
+]
+
+
+_SKU_PARAMETERS: list[dict[str, Any]] = [
+    {
+        "name": "sku_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 64},
+        "example": "52000301",
+    }
+    if parameter["name"] == "order_sn"
+    else parameter
+    for parameter in _COMMAND_PARAMETERS
 ]
 
 
@@ -231,12 +245,12 @@ def body(schema: str, example: dict[str, Any], *, required: bool = True) -> dict
 
 def json_or_csv(schema: str, example: dict[str, Any], lines: str) -> dict[str, Any]:
     """The request body of a route that also takes a table as a file."""
-    made = body(schema, example)
-    made["requestBody"]["content"][CSV] = {
+    request = body(schema, example)
+    request["requestBody"]["content"][CSV] = {
         "schema": {"type": "string"},
         "examples": {"request": {"value": lines}},
     }
-    return made
+    return request
 
 
 def a_sheet(lines: str) -> dict[str, Any]:
@@ -250,8 +264,8 @@ def a_sheet(lines: str) -> dict[str, Any]:
 
 def text(description: str, *codes: ProblemCode) -> dict[int | str, dict[str, Any]]:
     """The responses of a query that is answered with plain text."""
-    found = {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}
-    return {200: found} | problem_responses("invalid_request", *codes, *_ANY)
+    response = {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}
+    return {200: response} | problem_responses("invalid_request", *codes, *_ANY)
 
 
 def page(schema: str, *codes: ProblemCode) -> dict[int | str, dict[str, Any]]:
@@ -263,8 +277,8 @@ def page(schema: str, *codes: ProblemCode) -> dict[int | str, dict[str, Any]]:
         "required": ["items", "next_cursor"],
         "properties": {"items": items, "next_cursor": cursor},
     }
-    found = {"description": "A page.", "content": {"application/json": {"schema": body}}}
-    return {200: found} | problem_responses("invalid_request", *codes, *_ANY)
+    response = {"description": "A page.", "content": {"application/json": {"schema": body}}}
+    return {200: response} | problem_responses("invalid_request", *codes, *_ANY)
 
 
 def problem_responses(*codes: ProblemCode) -> dict[int | str, dict[str, Any]]:
@@ -288,68 +302,75 @@ def problem_responses(*codes: ProblemCode) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
+_BODIES: tuple[type[msgspec.Struct], ...] = (
+    ApplicationReport,
+    BacktestJob,
+    BacktestRequest,
+    BillReport,
+    CaseView,
+    ConsistencyProof,
+    DailyReport,
+    Difference,
+    DoubtfulShipment,
+    FilledMessage,
+    InclusionProof,
+    Job,
+    KeyInUse,
+    ListedDeadline,
+    ListedViolation,
+    Message,
+    OpenHandover,
+    OrderDiff,
+    OrderInCase,
+    OrderSummary,
+    OrderView,
+    Parked,
+    PenaltySum,
+    Problem,
+    Progress,
+    Projection,
+    RebuildRequest,
+    RuleSet,
+    SkuFacts,
+    SkuView,
+    StockoutApplications,
+    StoredEventView,
+    SupplierRecord,
+    WayOut,
+)
+"""What the bodies of requests and responses hold, besides commands."""
+
+
 def install(app: FastAPI) -> None:
     """Add the commands and the structs' schemas to the document that FastAPI makes of the other routes."""
-    made = app.openapi
+    of_other_routes = app.openapi
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            schema = made()
-            commands = [action.command for action in ACTIONS.values()]
-            views = [OrderView, OrderSummary, ListedDeadline, ListedViolation, OrderDiff, StoredEventView, Problem]
-            views += [
-                DailyReport,
-                RebuildRequest,
-                Progress,
-                Projection,
-                Parked,
-                RuleSet,
-                BacktestRequest,
-                BacktestJob,
-                Job,
-            ]
-            commands += [action.command for action in SKU_ACTIONS.values()]
-            views += [WayOut, Difference, PenaltySum, BillReport, DoubtfulShipment]
-            views += [SkuView, SkuFacts, CaseView, OrderInCase, Message, FilledMessage]
-            views += [InclusionProof, ConsistencyProof, KeyInUse]
-            views += [StockoutApplications, ApplicationReport, SupplierRecord, OpenHandover]
-            _, components = msgspec.json.schema_components([*commands, *views], ref_template=_REF)
+            schema = of_other_routes()
             for action in ACTIONS:
-                path = f"/v1/shops/{{shop_id}}/orders/{{order_sn}}/{action}"
-                schema["paths"][path] = command_path(action)
+                schema["paths"][f"{ORDERS.path}/{action}"] = command_path(action)
             for action in SKU_ACTIONS:
-                schema["paths"][f"/v1/shops/{{shop_id}}/skus/{{sku_id}}/{action}"] = sku_command_path(action)
+                schema["paths"][f"{SKUS.path}/{action}"] = sku_command_path(action)
+            commands = [action.command for table in (ACTIONS, SKU_ACTIONS) for action in table.values()]
+            _, components = msgspec.json.schema_components([*commands, *_BODIES], ref_template=_REF)
             schemas = schema.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(components)
-            _forget_other_errors(schema["paths"], schemas)
+            _remove_other_errors(schema["paths"], schemas)
             app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
 
 
-def _forget_other_errors(paths: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """Take out what FastAPI says of invalid requests where it is not told: every error here is a problem."""
+def _remove_other_errors(paths: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Remove FastAPI's own description of invalid requests: every error here is a problem."""
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
     for path in paths.values():
         for operation in path.values():
             if "application/json" in operation["responses"].get("422", {}).get("content", {}):
                 del operation["responses"]["422"]
-
-
-_SKU_PARAMETERS: list[dict[str, Any]] = [
-    {
-        "name": "sku_id",
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string", "minLength": 1, "maxLength": 64},
-        "example": "52000301",
-    }
-    if parameter["name"] == "order_sn"
-    else parameter
-    for parameter in _COMMAND_PARAMETERS
-]
 
 
 def _content(schema: str, description: str) -> dict[str, Any]:
