@@ -4,7 +4,7 @@ The State Council publishes a year's plan in the preceding November. A year that
 yet is answered from the weekday rule and marked uncertain. Source: working-days.
 """
 
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from functools import cache, lru_cache, partial
 
 import chinese_calendar
@@ -55,6 +55,16 @@ def hours(count: int) -> timedelta:
 @cache
 def days(count: int) -> timedelta:
     return timedelta(days=count)
+
+
+def beijing_day(moment: datetime) -> date:
+    """The calendar day of a moment in Beijing."""
+    return moment.astimezone(BEIJING).date()
+
+
+def beijing_midnight(day: date) -> datetime:
+    """When a calendar day begins in Beijing."""
+    return datetime.combine(day, time(), BEIJING)
 
 
 def end_of_day(moment: datetime, count: int) -> datetime:

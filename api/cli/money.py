@@ -32,6 +32,7 @@ from api.cli.terminal import (
     yuan,
 )
 from api.program import Program
+from domain.money.attribution import By
 from domain.money.reconciliation import Difference, DifferenceKind
 from domain.rules.ruleset import RuleBook
 from domain.viewpoint import Viewpoint
@@ -39,7 +40,7 @@ from infrastructure.database.pool import ReadConnection
 from infrastructure.imports.bills import BillReport, import_bill
 from infrastructure.pinduoduo.bills import BillReader
 from infrastructure.queries.paging import every_item
-from infrastructure.queries.penalties import By, PenaltySum, penalty_sums, penalty_sums_at
+from infrastructure.queries.penalties import PenaltySum, penalty_sums, penalty_sums_at
 from infrastructure.queries.reconciliation import list_differences
 from infrastructure.runtime import clock
 

@@ -29,6 +29,7 @@ from api.cli.terminal import (
     yuan,
 )
 from api.program import Program
+from domain.money.daily_report import DailyReport
 from domain.order.diff import By, OrderDiff
 from domain.order.filters import ViolationFilter
 from domain.order.view import OrderView, ViolationView
@@ -41,7 +42,7 @@ from infrastructure.queries.event_json import StoredEventView
 from infrastructure.queries.lists import ListedViolation, list_violations
 from infrastructure.queries.orders import DiffRequest, find_order, order_diff, order_history
 from infrastructure.queries.paging import every_item
-from infrastructure.queries.reports import DailyReport, daily_report, daily_report_at
+from infrastructure.queries.reports import daily_report, daily_report_at
 from infrastructure.runtime import clock
 
 _BRIEF = 120

@@ -26,6 +26,7 @@ from rich.text import Text
 from api.program import Program, database
 from domain.calendar import BEIJING
 from domain.kernel import is_id
+from domain.money.period import BadPeriod, Period
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.files.sheets import UnreadableSheet
@@ -33,7 +34,6 @@ from infrastructure.pinduoduo.exports import UnreadableExport
 from infrastructure.projections.worker import Worker
 from infrastructure.queries.errors import QueryError, UnknownCase, UnknownSku
 from infrastructure.queries.moments import parse_day, parse_moment
-from infrastructure.queries.reports import BadPeriod, Period
 from infrastructure.runtime.rule_sets import rule_book
 from infrastructure.runtime.settings import Settings
 

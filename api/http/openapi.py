@@ -10,6 +10,7 @@ from api.http.commands import ORDERS, SKUS
 from api.http.problems import PROBLEMS, Problem, ProblemCode
 from api.http.request_schemas import BacktestRequest, RebuildRequest, StockoutApplications
 from domain.kernel import ID_PATTERN
+from domain.money.daily_report import DailyReport
 from domain.money.reconciliation import Difference
 from domain.order.decisions.action import Action
 from domain.order.decisions.table import ACTIONS, COMMON_REFUSALS
@@ -36,7 +37,6 @@ from infrastructure.queries.event_json import StoredEventView
 from infrastructure.queries.lists import ListedDeadline, ListedViolation, OrderSummary
 from infrastructure.queries.penalties import PenaltySum
 from infrastructure.queries.projections import Projection
-from infrastructure.queries.reports import DailyReport
 from infrastructure.queries.suppliers import OpenHandover, SupplierRecord
 
 CSV = "text/csv"

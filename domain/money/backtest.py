@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from domain.kernel import ViolationKind
+from domain.money.attribution import Count
 from domain.order.deadlines import clocks
 from domain.order.state import Order
 from domain.order.violations import StockoutCause, Violation, plain_scan, violations, was_in_time
@@ -41,14 +42,6 @@ class OrderDifference(msgspec.Struct, frozen=True):
     now: tuple[Charged, ...]
     then: tuple[Charged, ...]
     difference_fen: int | None
-
-
-class Count(msgspec.Struct):
-    """Violations and what they cost; ``penalties_fen`` leaves out the ``unknown_penalties``."""
-
-    violations: int = 0
-    penalties_fen: int = 0
-    unknown_penalties: int = 0
 
 
 class Tally(msgspec.Struct):

@@ -7,12 +7,12 @@ other orders say; what of them matters is handed in (``RelatedFacts``).
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
 
-from domain.calendar import BEIJING, beijing_minute
+from domain.calendar import beijing_day, beijing_midnight, beijing_minute
 from domain.order.state import Order
 from domain.rules.ruleset import RuleSet
 from domain.sku.state import Sku
@@ -127,7 +127,7 @@ def missed_conditions(
                 f"SKU {sku_id} can still be bought; the platform takes an application only once it is delisted."
             )
             missed.append(OrderWarning("on_sale", detail, sku_id=sku_id))
-    day = datetime.combine(filed_at.astimezone(BEIJING).date(), time(), BEIJING)
+    day = beijing_midnight(beijing_day(filed_at))
     before = bisect_right(related_facts.filed, filed_at) - bisect_left(related_facts.filed, day)
     if conditions.daily_limit is not None and before >= conditions.daily_limit:
         detail = (

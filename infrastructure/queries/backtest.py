@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Meta, field
 
 from domain.kernel import VIOLATION_KINDS, ViolationKind
-from domain.money.backtest import Comparison, Count, OrderDifference, Tally, counted
+from domain.money.attribution import Count
+from domain.money.backtest import Comparison, OrderDifference, Tally, counted
 from domain.rules.ruleset import RuleBook, RuleSet
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_head

@@ -1,42 +1,41 @@
-"""Penalties summed up by order, by SKU or by day: from the views when asked, for another moment from the log.
+"""Penalties summed up by order, SKU or day: from the views as they are now, from the log as they were at a moment.
 
-A violation counts on the day it arose, as in the daily report: once it stands, and unless it was overturned.
+Which violations count, and who bears a penalty, ``domain.money.attribution`` says; the SQL repeats it over the rows
+of the views.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import datetime
 from heapq import nsmallest
-from typing import Literal
 
 import msgspec
 
 from domain.calendar import BEIJING
-from domain.order.events import Line
+from domain.money.attribution import By, Count, sum_penalties
+from domain.money.period import Period
 from domain.order.judged import Judged
 from domain.order.state import Order
-from domain.order.violations import Violation
 from domain.rules.ruleset import RuleBook
 from domain.viewpoint import Viewpoint
 from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.views import ORDERS, VIOLATIONS
 from infrastructure.queries.as_of import OnProgress, every_order_at
 from infrastructure.queries.paging import Page
-from infrastructure.queries.reports import Period
+from infrastructure.queries.reports import COUNTS
 
-By = Literal["order", "sku", "day"]
 PenaltyKey = tuple[str]
 
 VIEWS = (VIOLATIONS, ORDERS)
 """The views that the sums are read from."""
 
-_BROKEN = """
+_BROKEN = f"""
 SELECT v.order_sn, v.violation_id, v.arose_at, v.penalty_fen FROM violation_list v
 WHERE v.shop_id = %(shop_id)s AND v.arose_at >= %(since)s AND v.arose_at < %(until)s
-  AND v.stands_from <= %(at)s AND v.arose_at <= %(at)s AND v.appeal_state <> 'overturned'
+  AND {COUNTS}
 """
 
-# Each SKU bears its part of the order's value; whole fen, and together exactly the penalty.
+# domain.money.attribution.shares in SQL.
 _BY_SKU = """
 SELECT sku_id, violation_id,
        (div(penalty_fen::numeric * up_to, whole) - div(penalty_fen::numeric * (up_to - value), whole))::bigint
@@ -104,37 +103,20 @@ async def penalty_sums(
             "shop_id": shop_id,
             "at": at,
             "beijing": BEIJING.utcoffset(None),
-            "since": datetime.combine(period.first, time(), BEIJING),
-            "until": datetime.combine(period.last + timedelta(days=1), time(), BEIJING),
+            "since": period.since,
+            "until": period.until,
             "after": after[0] if after else "",
             "limit": limit + 1,
         },
     )
-    found = [PenaltySum(*row) for row in await cursor.fetchall()]
-    return Page(found[:limit], (found[limit - 1].key,) if len(found) > limit else None)
-
-
-# ---- at another moment --------------------------------------------------------------------------------
-
-
-class _Sum(msgspec.Struct):
-    """What is summed up of a key; the fields are those of ``PenaltySum``."""
-
-    violations: int = 0
-    penalties_fen: int = 0
-    unknown_penalties: int = 0
-
-    def add(self, other: "_Sum") -> None:
-        self.violations += other.violations
-        self.penalties_fen += other.penalties_fen
-        self.unknown_penalties += other.unknown_penalties
+    return _page([PenaltySum(*row) for row in await cursor.fetchall()], limit)
 
 
 @dataclass(frozen=True, slots=True)
-class _Summing:
-    """What a replay sums up of some orders: the same as ``_SUMMED`` does in rows of the views.
+class _SumPenalties:
+    """Sums up the orders of a part of a shop, in any process, behind the key ``after``.
 
-    Of orders, which are in one stretch each, only the first ``most`` behind ``after`` are of any use.
+    An order is in one part alone, so only the first ``most`` orders of each part can be among the first of all.
     """
 
     book: RuleBook
@@ -144,51 +126,13 @@ class _Summing:
     after: str
     most: int | None
 
-    def __call__(self, orders: Iterable[Order]) -> dict[str, _Sum]:
-        sums: dict[str, _Sum] = {}
-        for order in orders:
-            for violation in Judged.by(self.book, order).violations:
-                if self._means(violation):
-                    for key, fen in self._bear(order, violation).items():
-                        if key > self.after:
-                            sums.setdefault(key, _Sum()).add(_Sum(1, fen or 0, fen is None))
+    def __call__(self, orders: Iterable[Order]) -> dict[str, Count]:
+        judged = (Judged.by(self.book, order) for order in orders)
+        sums = sum_penalties(judged, self.by, self.period, self.at)
+        keys = [key for key in sums if key > self.after]
         if self.by == "order" and self.most is not None:
-            return {key: sums[key] for key in nsmallest(self.most, sums)}
-        return sums
-
-    def _means(self, violation: Violation) -> bool:
-        first, last = self.period
-        stands = violation.stands_from <= self.at and violation.arose_at <= self.at
-        return stands and violation.counts and first <= _day(violation) <= last
-
-    def _bear(self, order: Order, violation: Violation) -> Mapping[str, int | None]:
-        if self.by == "sku":
-            return borne(order.lines, violation.penalty_fen)
-        key = order.order_sn if self.by == "order" else _day(violation).isoformat()
-        return {key: violation.penalty_fen}
-
-
-def _day(violation: Violation) -> date:
-    return violation.arose_at.astimezone(BEIJING).date()
-
-
-def borne(lines: Iterable[Line], penalty_fen: int | None) -> Mapping[str, int | None]:
-    """What each SKU of an order bears of a penalty: its part by value, in whole fen and together exactly it.
-
-    Where nothing has a value pieces count. Of an order whose lines are unknown, the SKU ``unknown`` bears all.
-    """
-    values = [(line.sku_id, line.quantity * line.unit_price_fen) for line in lines]
-    if not any(value for _, value in values):
-        values = [(line.sku_id, line.quantity) for line in lines] or [("unknown", 1)]
-    if penalty_fen is None:
-        return {sku_id: None for sku_id, _ in values}
-    whole, up_to = sum(value for _, value in values), 0
-    parts: dict[str, int] = {}
-    for sku_id, value in values:
-        part = penalty_fen * (up_to + value) // whole - penalty_fen * up_to // whole
-        parts[sku_id] = parts.get(sku_id, 0) + part
-        up_to += value
-    return parts
+            keys = nsmallest(self.most, keys)
+        return {key: sums[key] for key in keys}
 
 
 async def penalty_sums_at(
@@ -204,17 +148,20 @@ async def penalty_sums_at(
     *,
     on_progress: OnProgress = lambda done, total: None,
 ) -> Page[PenaltySum, PenaltyKey]:
-    """The sums as they stood at another moment, from exactly the events that may be seen from it; by key.
+    """The sums as they stood at a viewpoint, from exactly the events that count there; by key.
 
     The whole shop is folded, for every page of them. Raises ``ReplayFailed``.
     """
     most = None if limit is None else limit + 1
-    summing = _Summing(book, by, period, viewpoint.judged_at(now), after[0] if after else "", most)
-    sums: dict[str, _Sum] = {}
-    async for part in every_order_at(url, shop_id, viewpoint, summing, on_progress):
-        for key, found in part.items():
-            sums.setdefault(key, _Sum()).add(found)
-    items = [PenaltySum(key, **msgspec.structs.asdict(sums[key])) for key in sorted(sums)]
-    if limit is None or len(items) <= limit:
-        return Page(items, None)
-    return Page(items[:limit], (items[limit - 1].key,))
+    task = _SumPenalties(book, by, period, viewpoint.judged_at(now), after[0] if after else "", most)
+    sums: dict[str, Count] = {}
+    async for part in every_order_at(url, shop_id, viewpoint, task, on_progress):
+        for key, counts in part.items():
+            sums.setdefault(key, Count()).add(counts)
+    return _page([PenaltySum(key, **msgspec.structs.asdict(sums[key])) for key in sorted(sums)], limit)
+
+
+def _page(sums: Sequence[PenaltySum], limit: int | None) -> Page[PenaltySum, PenaltyKey]:
+    if limit is None or len(sums) <= limit:
+        return Page(list(sums), None)
+    return Page(list(sums[:limit]), (sums[limit - 1].key,))

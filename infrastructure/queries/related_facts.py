@@ -6,13 +6,13 @@ adds its own events, so that its later commands know of them.
 
 from bisect import insort
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import datetime, time
+from datetime import datetime
 from itertools import chain
 from typing import NamedTuple
 
 from psycopg.rows import TupleRow
 
-from domain.calendar import BEIJING
+from domain.calendar import beijing_day, beijing_midnight
 from domain.history import Recorded
 from domain.kernel import Command
 from domain.order import events as e
@@ -314,4 +314,4 @@ async def _read_skus(connection: ReadConnection, shop_id: str, orders: Iterable[
 
 def _day(at: datetime) -> datetime:
     """When the Beijing day of a moment began."""
-    return datetime.combine(at.astimezone(BEIJING).date(), time(), BEIJING)
+    return beijing_midnight(beijing_day(at))

@@ -1,18 +1,15 @@
-"""Reports: what a shop's days were like, counted from the views when asked, for another moment from the log.
+"""Daily reports: from the views as a shop's days are now, from the log as they were at another moment.
 
-A day is a calendar day in Beijing. Orders count on the day their group formed, violations on the day they
-arose; ``docs/reference/reports.md`` says what each figure means.
+What a report counts, ``domain.money.daily_report`` says; the SQL repeats it over the rows of the views.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from typing import NamedTuple, Self
-
-import msgspec
+from datetime import date, datetime
 
 from domain.calendar import BEIJING
-from domain.kernel import ViolationKind
+from domain.money.daily_report import DailyReport, DayCounts, ReportedDay, count_days, report
+from domain.money.period import Period
 from domain.order.judged import Judged
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
@@ -24,12 +21,10 @@ from infrastructure.queries.as_of import OnProgress, every_order_at
 VIEWS = (ORDERS, VIOLATIONS)
 """The views that the report is read from."""
 
-MOST_DAYS = 92
-"""A quarter: the most that one report covers, so that its work is bounded."""
+COUNTS = "v.stands_from <= %(at)s AND v.arose_at <= %(at)s AND v.appeal_state <> 'overturned'"
+"""Whether a row ``v`` of the violations counts at a moment; ``domain.money.attribution.counting_day`` in SQL."""
 
-USUAL_DAYS = 7
-
-_BY_DAY = """
+_BY_DAY = f"""
 WITH formed AS (
     SELECT (o.group_formed_at AT TIME ZONE %(beijing)s::interval)::date AS day,
            count(*) AS orders,
@@ -47,7 +42,7 @@ WITH formed AS (
            count(*) FILTER (WHERE v.penalty_fen IS NULL) AS unknown_penalties
     FROM violation_list v
     WHERE v.shop_id = %(shop_id)s AND v.arose_at >= %(since)s AND v.arose_at < %(until)s
-      AND v.stands_from <= %(at)s AND v.arose_at <= %(at)s AND v.appeal_state <> 'overturned'
+      AND {COUNTS}
     GROUP BY 1
 )
 SELECT d.day, coalesce(orders, 0), coalesce(on_time, 0), coalesce(late, 0),
@@ -58,60 +53,6 @@ FROM (SELECT %(first)s::date + n AS day FROM generate_series(0, %(last)s::date -
 LEFT JOIN formed USING (day) LEFT JOIN broken USING (day)
 ORDER BY d.day
 """
-
-
-class ReportedDay(msgspec.Struct, frozen=True):
-    """A Beijing calendar day of a shop.
-
-    ``on_time_rate`` is between 0 and 1, and ``None`` while no order of the day is decided. Where
-    ``unknown_penalties`` isn't 0, ``penalties_fen`` is the sum of the others.
-    """
-
-    day: date
-    orders_formed: int
-    shipped_on_time: int
-    late: int
-    on_time_rate: float | None
-    stockouts: int
-    false_shipments: int
-    fraudulent_shipments: int
-    penalties_fen: int
-    unknown_penalties: int
-
-
-class DailyReport(msgspec.Struct, frozen=True):
-    """A shop's days, each of the period, oldest first. There is never a next page."""
-
-    items: tuple[ReportedDay, ...]
-    unknown_penalties: int
-    next_cursor: None = None
-
-
-class BadPeriod(ValueError):
-    """No report covers these days; the message says why and which it could."""
-
-
-class Period(NamedTuple):
-    """Days in Beijing, both inclusive."""
-
-    first: date
-    last: date
-
-    @property
-    def days(self) -> list[date]:
-        return [self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1)]
-
-    @classmethod
-    def of(cls, first: date | None, last: date | None, now: datetime) -> Self:
-        """What is asked for; by default the seven days up to ``last``, and that is today. Raises ``BadPeriod``."""
-        last = last or now.astimezone(BEIJING).date()
-        first = first or last - timedelta(days=USUAL_DAYS - 1)
-        if first > last:
-            raise BadPeriod(f"{first} is after {last}, the last day asked for")
-        earliest = last - timedelta(days=MOST_DAYS - 1)
-        if first < earliest:
-            raise BadPeriod(f"a report covers at most {MOST_DAYS} days; up to {last} it can begin on {earliest}")
-        return cls(first, last)
 
 
 async def daily_report(connection: ReadConnection, shop_id: str, period: Period, at: datetime) -> DailyReport:
@@ -125,71 +66,23 @@ async def daily_report(connection: ReadConnection, shop_id: str, period: Period,
             "beijing": BEIJING.utcoffset(None),
             "first": period.first,
             "last": period.last,
-            "since": datetime.combine(period.first, time(), BEIJING),
-            "until": datetime.combine(period.last + timedelta(days=1), time(), BEIJING),
+            "since": period.since,
+            "until": period.until,
         },
     )
-    days = tuple([ReportedDay(*row) for row in await cursor.fetchall()])
-    return DailyReport(days, sum(day.unknown_penalties for day in days))
-
-
-# ---- at another moment --------------------------------------------------------------------------------
-
-
-class _Counts(msgspec.Struct):
-    """What is counted of a day; the fields are those of ``ReportedDay``."""
-
-    orders_formed: int = 0
-    shipped_on_time: int = 0
-    late: int = 0
-    stockouts: int = 0
-    false_shipments: int = 0
-    fraudulent_shipments: int = 0
-    penalties_fen: int = 0
-    unknown_penalties: int = 0
-
-    def add(self, other: "_Counts") -> None:
-        for name in self.__struct_fields__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-
-_BROKEN: dict[ViolationKind, str] = {
-    "stockout": "stockouts",
-    "false_shipment": "false_shipments",
-    "fraudulent_shipment": "fraudulent_shipments",
-}
+    return DailyReport.of([ReportedDay(*row) for row in await cursor.fetchall()])
 
 
 @dataclass(frozen=True, slots=True)
-class _Counting:
-    """What a replay has counted of some orders: the same as ``_BY_DAY`` counts in rows of the views."""
+class _CountDays:
+    """Counts the orders of a part of a shop, in any process."""
 
     book: RuleBook
     period: Period
     at: datetime
 
-    def __call__(self, orders: Iterable[Order]) -> dict[date, _Counts]:
-        days = {day: _Counts() for day in self.period.days}
-        for order in orders:
-            judged = Judged.by(self.book, order)
-            if order.group_formed_at and (day := days.get(_day(order.group_formed_at))):
-                day.orders_formed += 1
-                state = judged.clocks.upload.state(self.at)
-                day.shipped_on_time += state == "met"
-                day.late += state == "missed"
-            for violation in judged.violations:
-                day = days.get(_day(violation.arose_at))
-                if day and violation.stands_from <= self.at and violation.arose_at <= self.at and violation.counts:
-                    if violation.kind in _BROKEN:
-                        name = _BROKEN[violation.kind]
-                        setattr(day, name, getattr(day, name) + 1)
-                    day.penalties_fen += violation.penalty_fen or 0
-                    day.unknown_penalties += violation.penalty_fen is None
-        return days
-
-
-def _day(moment: datetime) -> date:
-    return moment.astimezone(BEIJING).date()
+    def __call__(self, orders: Iterable[Order]) -> dict[date, DayCounts]:
+        return count_days((Judged.by(self.book, order) for order in orders), self.period, self.at)
 
 
 async def daily_report_at(
@@ -202,20 +95,13 @@ async def daily_report_at(
     *,
     on_progress: OnProgress = lambda done, total: None,
 ) -> DailyReport:
-    """The days of a period as they stood at another moment, from exactly the events that may be seen from it.
+    """The days of a period as they stood at a viewpoint, from exactly the events that count there.
 
     The whole shop is folded. Raises ``ReplayFailed``.
     """
-    days = {day: _Counts() for day in period.days}
-    counting = _Counting(book, period, viewpoint.judged_at(now))
-    async for counted in every_order_at(url, shop_id, viewpoint, counting, on_progress):
-        for day, counts in counted.items():
+    days = {day: DayCounts() for day in period.days}
+    task = _CountDays(book, period, viewpoint.judged_at(now))
+    async for part in every_order_at(url, shop_id, viewpoint, task, on_progress):
+        for day, counts in part.items():
             days[day].add(counts)
-    items = tuple([_reported(day, counts) for day, counts in days.items()])
-    return DailyReport(items, sum(day.unknown_penalties for day in items))
-
-
-def _reported(day: date, counts: _Counts) -> ReportedDay:
-    decided = counts.shipped_on_time + counts.late
-    rate = counts.shipped_on_time / decided if decided else None
-    return ReportedDay(day=day, on_time_rate=rate, **msgspec.structs.asdict(counts))
+    return report(days)

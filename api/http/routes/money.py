@@ -12,14 +12,15 @@ from api.http.paging import decode_cursor, page_response
 from api.http.parameters import Day, Moment, ShopId, Waiting
 from api.http.problems import wrong
 from api.program import Program
+from domain.money.attribution import By
+from domain.money.period import BadPeriod, Period
 from domain.money.reconciliation import DifferenceKind
 from domain.viewpoint import Viewpoint
 from infrastructure.queries import penalties as penalty_queries
 from infrastructure.queries import reconciliation as reconciliation_queries
 from infrastructure.queries.paging import OrderKey
-from infrastructure.queries.penalties import By, PenaltyKey, penalty_sums, penalty_sums_at
+from infrastructure.queries.penalties import PenaltyKey, penalty_sums, penalty_sums_at
 from infrastructure.queries.reconciliation import list_differences
-from infrastructure.queries.reports import BadPeriod, Period
 from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
 

@@ -11,7 +11,8 @@ from api.http.parameters import ReportQuery, ShopId
 from api.http.problems import wrong
 from api.http.responses import json_response
 from api.program import Program
-from infrastructure.queries.reports import VIEWS, BadPeriod, Period, daily_report, daily_report_at
+from domain.money.period import BadPeriod, Period
+from infrastructure.queries.reports import VIEWS, daily_report, daily_report_at
 from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
 

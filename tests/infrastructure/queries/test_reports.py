@@ -12,6 +12,8 @@ from msgspec.structs import replace
 from domain.calendar import BEIJING
 from domain.history import Metadata, Recorded
 from domain.kernel import Command
+from domain.money.daily_report import DailyReport, ReportedDay
+from domain.money.period import MOST_DAYS, BadPeriod, Period
 from domain.order import commands as c
 from domain.order import events as e
 from domain.order.events import OrderEvent
@@ -28,7 +30,7 @@ from infrastructure.projections.view import Row, View
 from infrastructure.projections.views import VIEWS
 from infrastructure.projections.worker import Worker
 from infrastructure.queries.lists import ListedViolation, list_violations
-from infrastructure.queries.reports import MOST_DAYS, BadPeriod, DailyReport, Period, ReportedDay, daily_report
+from infrastructure.queries.reports import daily_report
 from infrastructure.runtime import clock
 from tests.domain.vocabulary import MICROSECOND, beijing, hours
 from tests.infrastructure.projections.built import BOOK
