@@ -6,7 +6,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export SHIPLOCK_DATA_DIR ?= $(CURDIR)/.data
 
-.PHONY: run test lint bench crashes rebuilds tamperings story lock clean
+WHAT ?= domain
+SAMPLE ?= all
+SEED ?= 1
+ONLY ?=
+
+.PHONY: run test lint mutants bench crashes rebuilds tamperings story lock clean
 
 run: $(READY)  ## Serve the program on the embedded database with sample data
 	$(BIN)/shiplock demo --serve --port $(PORT)
@@ -19,6 +24,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+mutants: $(READY)  ## Changes of the code that no test notices: WHAT=domain SAMPLE=200 SEED=1 ONLY=deadlines.py
+	$(BIN)/python -m tests.mutants $(WHAT) --sample $(SAMPLE) --seed $(SEED) --only "$(ONLY)"
 
 bench: $(READY)  ## What the benchmarks claim, measured here
 	$(BIN)/python -m benchmarks
