@@ -13,6 +13,7 @@ from domain.sku.state import fold
 from domain.stockout.case import Application, SkuOrder, StockoutCase, cases
 from tests.domain.sku_vocabulary import SKU_ID, SkuFact, counted, delisted, history_of, relisted
 from tests.domain.vocabulary import (
+    MICROSECOND,
     MONDAY_8,
     MONDAY_9,
     MONDAY_10,
@@ -185,6 +186,120 @@ def test_an_order_that_applies_again_does_not_begin_anew() -> None:
         ("o1", MONDAY_10, "applied"),
         ("o2", MONDAY_10, "applied"),
     ]
+
+
+def test_an_order_of_the_moment_of_the_application_is_in_the_case_and_one_shipped_by_then_is_not() -> None:
+    (case,) = of(
+        order(1), order(2, formed=MONDAY_10), order(3, ended=MONDAY_10), order(4, ended=MONDAY_10 + MICROSECOND),
+        applied=(application(1, at=MONDAY_10),),
+    )  # fmt: skip
+    assert set(standings(case)) == {"o1", "o2", "o4"}
+
+
+def test_an_order_of_the_moment_in_which_the_shelf_changes_was_bought() -> None:
+    wanted = [order(number, formed=at) for number, at in enumerate((MONDAY_9, MONDAY_11, MONDAY_12, MONDAY_13), 1)]
+    (case,) = of(*wanted, applied=(application(1),), told=(delisted(at=MONDAY_11), relisted(at=MONDAY_13)))
+    assert set(standings(case)) == {"o1", "o2", "o4"}
+
+
+def test_an_order_bought_in_the_moment_of_delisting_must_be_settled_before_the_case_closes() -> None:
+    off = (delisted(at=MONDAY_11),)
+    (case,) = of(
+        order(1, ended=MONDAY_12), order(2, formed=MONDAY_11), applied=(application(1),), told=off
+    )  # fmt: skip
+    assert (case.closed_at, standings(case)) == (None, {"o1": "shipped", "o2": "at_risk"})
+    (case,) = of(
+        order(1, ended=MONDAY_12), order(2, formed=MONDAY_11, ended=MONDAY_14), applied=(application(1),), told=off
+    )  # fmt: skip
+    assert (case.closed_at, standings(case)) == (MONDAY_14, {"o1": "shipped", "o2": "shipped"})
+
+
+def test_a_case_whose_last_order_is_settled_in_the_moment_of_relisting_stays_open() -> None:
+    told = (delisted(at=MONDAY_11), relisted(at=MONDAY_13))
+    (case,) = of(order(1, ended=MONDAY_13), applied=(application(1),), told=told)
+    assert case.closed_at is None
+    (case,) = of(order(1, ended=MONDAY_13 - MICROSECOND), applied=(application(1),), told=told)
+    assert case.closed_at == MONDAY_13 - MICROSECOND
+
+
+def test_a_count_that_is_older_than_the_case_or_just_as_old_is_no_restock() -> None:
+    (case,) = of(order(1), applied=(application(1, at=MONDAY_10),), told=(counted(9, at=MONDAY_10),))
+    assert case.restocked_at is None
+    (case,) = of(order(1), applied=(application(1, at=MONDAY_10),), told=(counted(9, at=MONDAY_10 + MICROSECOND),))
+    assert case.restocked_at == MONDAY_10 + MICROSECOND
+
+
+def test_what_was_shipped_is_owed_no_more_when_stock_is_counted() -> None:
+    wanted = [order(1), order(2, quantity=4, ended=MONDAY_11)]
+    (case,) = of(*wanted, applied=(application(1),), told=(counted(1, at=MONDAY_12),))
+    assert case.restocked_at == MONDAY_12
+    (case,) = of(*wanted, applied=(application(1),), told=(counted(1, at=MONDAY_11 - MICROSECOND),))
+    assert case.restocked_at is None
+    (case,) = of(order(1, ended=MONDAY_11), applied=(application(1),), told=(counted(1, at=MONDAY_12),))
+    assert (case.restocked_at, case.closed_at) == (MONDAY_12, MONDAY_12), "one piece is enough if none is owed"
+
+
+def test_an_order_of_the_moment_of_the_restock_can_be_shipped_if_the_sku_was_off_the_shelf_until_then() -> None:
+    wanted = [order(1), order(2, formed=MONDAY_13)]
+    back_with_stock = (delisted(at=MONDAY_11), relisted(at=MONDAY_13), counted(9, at=MONDAY_13))
+    for told in (back_with_stock, (*back_with_stock, delisted(at=MONDAY_13))):
+        (case,) = of(*wanted, applied=(application(1),), told=told)
+        assert set(standings(case)) == {"o1"}
+    (case,) = of(*wanted, applied=(application(1),), told=(counted(9, at=MONDAY_13),))
+    assert set(standings(case)) == {"o1", "o2"}, "it was for sale before the stock came"
+
+
+def test_a_restock_leaves_what_happened_before_it_as_it_was() -> None:
+    told = (delisted(at=MONDAY_11), relisted(at=MONDAY_13), counted(9, at=MONDAY_14))
+    (case,) = of(order(1), order(2, formed=MONDAY_12), applied=(application(1),), told=told)
+    assert set(standings(case)) == {"o1"}
+    (case,) = of(order(1, ended=MONDAY_12), applied=(application(1),), told=told)
+    assert case.closed_at == MONDAY_12
+
+
+def test_an_application_in_the_moment_of_closing_belongs_to_the_case() -> None:
+    wanted = [order(1, ended=MONDAY_12), order(2, ended=MONDAY_12)]
+    (case,) = of(
+        *wanted, applied=(application(1), application(2, at=MONDAY_12)), told=(delisted(at=MONDAY_11),)
+    )  # fmt: skip
+    assert (case.closed_at, set(standings(case))) == (MONDAY_12, {"o1", "o2"})
+
+
+def test_an_order_that_applies_in_the_moment_it_is_formed_fell_in_before() -> None:
+    (case,) = of(order(1), order(2, formed=MONDAY_12), applied=(application(1), application(2, at=MONDAY_12)))
+    assert [(each.order_sn, each.since, each.by_application) for each in case.orders] == [
+        ("o1", MONDAY_10, True),
+        ("o2", MONDAY_12, False),
+    ]
+
+
+def test_a_buyer_spoken_to_in_the_moment_the_order_fell_in_was_spoken_to() -> None:
+    (case,) = of(
+        order(1), order(2, contacted=MONDAY_10), order(3, contacted=MONDAY_10 - MICROSECOND),
+        applied=(application(1),),
+    )  # fmt: skip
+    assert {each.order_sn: each.contacted for each in case.orders} == {"o1": False, "o2": True, "o3": False}
+
+
+def test_a_case_says_when_the_group_of_the_order_that_opened_it_formed() -> None:
+    (case,) = of(order(1, formed=MONDAY_8), applied=(application(1),))
+    assert case.opened_by_formed_at == MONDAY_8
+    (case,) = of(order(2), applied=(application(1),))
+    assert case.opened_by_formed_at == MONDAY_10, "of an order whose group never formed it is the application"
+
+
+def test_how_orders_ended_is_in_the_case() -> None:
+    (case,) = of(
+        order(1, ended=MONDAY_12, state="stocked_out"), order(2, ended=MONDAY_12, state="cancelled"),
+        order(3, ended=MONDAY_12, state="refunded"), order(4, ended=MONDAY_12, state="shipped"),
+        applied=(application(1, outcome="approved"),),
+    )  # fmt: skip
+    assert standings(case) == {"o1": "approved", "o2": "cancelled", "o3": "refunded", "o4": "shipped"}
+
+
+def test_what_is_at_stake_is_what_a_stockout_of_the_order_would_cost() -> None:
+    (case,) = of(replace(order(1), cost_fen=500), order(2), applied=(application(1),))
+    assert {each.order_sn: each.cost_fen for each in case.orders} == {"o1": 500, "o2": 0}
 
 
 _TIMES = st.integers(0, 60).map(lambda n: MONDAY_8 + hours(n))
