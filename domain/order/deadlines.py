@@ -195,8 +195,13 @@ def carrier_pickup(order: Order, parcel: Parcel, rules: RuleSet, ending: Ending 
 
 
 def first_scan(order: Order, parcel: Parcel) -> datetime | None:
-    """When the carrier is first known to have had the parcel: a scan, its delivery, or the buyer's receipt."""
-    received_at = order.received_at if parcel.replaced_at is None else None
+    """When the carrier is first known to have had the parcel: a scan, its delivery, or the buyer's receipt.
+
+    A receipt says nothing of a number that was replaced by then.
+    """
+    received_at = order.received_at
+    if received_at is not None and parcel.replaced_at is not None and parcel.replaced_at <= received_at:
+        received_at = None
     first = None
     for at in (parcel.picked_up_at, parcel.delivered_at, received_at):
         if at is not None and (first is None or at < first):

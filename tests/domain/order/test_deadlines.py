@@ -256,6 +256,16 @@ def test_a_receipt_says_nothing_of_a_number_that_was_replaced() -> None:
     )
 
 
+def test_a_receipt_shows_that_the_carrier_had_a_number_that_is_replaced_only_later() -> None:
+    received = (awaiting_shipment(), tracking_uploaded("SF1", at=UPLOADED), receipt_confirmed(at=PICKUP_BY))
+    given(*received, tracking_replaced("SF1", "SF2", at=PICKUP_BY + hours(1))).at(FRIDAY_9).has_deadline(
+        "carrier_pickup", tracking_number="SF1", state="met", met_at=PICKUP_BY
+    ).has_no_violations()
+    given(*received, tracking_replaced("SF1", "SF2", at=PICKUP_BY)).at(FRIDAY_9).has_deadline(
+        "carrier_pickup", tracking_number="SF1", state="waived", met_at=None
+    )
+
+
 # ---- what a review does to the ship-by --------------------------------------------------------------
 
 FILED = TUESDAY_9
