@@ -1,9 +1,9 @@
 """Run the tests against mutants, each in a process of its own.
 
 The tests are collected once. A process is forked for each mutant. It puts the changed code into the functions that
-are there, and runs the tests that pass through the changed lines up to the first failure: those first that noticed
-something lately, then the quickest.
-Lines that run while modules are imported have had their effect by then: for them the process imports all anew.
+are there, and runs the tests that pass through the changed lines up to the first failure. Lines that ran while
+modules were imported have had their effect by then: if no test fails, the process imports all anew and runs all
+tests.
 """
 
 import gc
@@ -14,12 +14,12 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib.machinery import SourceFileLoader
 from multiprocessing.sharedctypes import RawArray
 from types import CodeType, FunctionType
-from typing import IO, NamedTuple
+from typing import IO
 
 import pytest
 from coverage import Coverage
@@ -31,8 +31,11 @@ REIMPORTED = ("domain", "infrastructure", "api", "tests", "prometheus_client")
 QUICK = 0.1  # seconds
 MEMORY = 4 * 2**30  # bytes: a mutant may gather things without end
 
-# A run is repeatable, and a failure is enough: nobody reads the smallest example.
-settings.register_profile("mutants", deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate))
+# A run is repeatable, and a failure is enough: nobody reads the smallest example. Laws have few examples, for what
+# they notice only by chance is not tested.
+settings.register_profile(
+    "mutants", deadline=None, derandomize=True, max_examples=15, phases=(Phase.explicit, Phase.generate)
+)
 ARGUMENTS = (
     "-q", "-s", "-x", "--tb=no", "--disable-warnings", "-p", "no:cacheprovider", "--hypothesis-profile=mutants",
 )  # fmt: skip
@@ -46,25 +49,38 @@ def survivors(mutants: Sequence[Mutant], tests: Sequence[str]) -> list[Mutant]:
     return judging.survived
 
 
-class _Passing(NamedTuple):
-    """Which tests pass through a line, by their places in the collection, and how many seconds each test takes."""
+class _Tests:
+    """The tests by id: how long they take, through which lines they pass, when they last noticed something."""
 
-    tests: dict[tuple[str, int], set[int]]
-    seconds: list[float]
+    def __init__(self, seconds: dict[str, float], through: dict[tuple[str, int], set[str]]) -> None:
+        self.seconds = seconds
+        self._through = through
+        self._noticed = RawArray("d", len(seconds))  # shared by all processes
+        self._numbers = {test: number for number, test in enumerate(seconds)}
 
-    def through(self, lines: Iterable[tuple[str, int]], noticed: Sequence[float]) -> list[int]:
-        """The tests that pass through any of the lines: first the quick ones that noticed something lately."""
-        tests = {test for line in lines for test in self.tests.get(line, ())}
-        return sorted(tests, key=lambda test: (self.seconds[test] > QUICK, -noticed[test], self.seconds[test]))
+    def through(self, lines: Iterable[tuple[str, int]]) -> set[str]:
+        return {test for line in lines for test in self._through.get(line, ())}
+
+    def rank(self, test: str) -> tuple[bool, float, float]:
+        """The lower it is the earlier a test is run: slow ones last, first those that noticed something lately."""
+        seconds = self.seconds[test]
+        return seconds > QUICK, -self._noticed[self._numbers[test]], seconds
+
+    def notice(self, test: str) -> None:
+        self._noticed[self._numbers[test]] = time.monotonic()
+
+    def limit(self, tests: Iterable[str]) -> int:
+        """The seconds after which tests that are still running will never end."""
+        return 30 + int(3 * sum(self.seconds[test] for test in tests))
 
 
 class _Judging:
     """A plugin of pytest: where pytest would run the tests, it judges the mutants."""
 
-    def __init__(self, mutants: Sequence[Mutant], tests: Sequence[str]) -> None:
+    def __init__(self, mutants: Sequence[Mutant], paths: Sequence[str]) -> None:
         self.survived: list[Mutant] = []
         self._mutants = mutants
-        self._tests = tests
+        self._paths = paths
         self._processes: dict[int, Mutant] = {}
         self._coverage = Coverage(data_file=None, include=sorted({str(mutant.path) for mutant in mutants}))
         self._coverage.start()
@@ -73,22 +89,21 @@ class _Judging:
         self._coverage.stop()
         data = self._coverage.get_data()
         imported = {(file, line) for file in data.measured_files() for line in data.lines(file) or ()}
-        passing = self._passing(session)
+        tests = self._measured(session)
         functions = _functions()
         gc.freeze()  # What is there stays, and stays shared with the processes.
-        noticed = RawArray("d", len(session.items))  # by test, when it last noticed something, for all processes
         for number, mutant in enumerate(self._mutants):
             if number % 50 == 0:
                 print(f"{number} of {len(self._mutants)}, {len(self.survived)} survived", file=sys.stderr)
             if len(self._processes) == len(os.sched_getaffinity(0)):
                 self._wait()
+            passing = tests.through(mutant.lines)
+            items = [item for item in session.items if item.nodeid in passing]
+            judgements = [partial(_survives_changed, mutant, functions[str(mutant.path)], tests, session, items)]
             if imported.intersection(mutant.lines):
-                tests = list(range(len(session.items)))
-                work = partial(_run_anew, mutant, self._tests)
-            else:
-                tests = passing.through(mutant.lines, noticed)
-                work = partial(_run_changed, mutant, functions[str(mutant.path)], session, tests, noticed)
-            self._processes[_fork(work, 30 + 3 * sum(passing.seconds[test] for test in tests))] = mutant
+                judgements.append(partial(_survives_anew, mutant, tests, self._paths))
+            seconds = tests.limit(tests.seconds if len(judgements) > 1 else passing)
+            self._processes[_fork(judgements, seconds)] = mutant
         while self._processes:
             self._wait()
         return True
@@ -100,46 +115,47 @@ class _Judging:
             self.survived.append(mutant)
             print(f"{mutant.path}:{mutant.line}\n{mutant.change}", file=sys.stderr)
 
-    def _passing(self, session: pytest.Session) -> _Passing:
+    def _measured(self, session: pytest.Session) -> _Tests:
         """Run the tests without a change, in another process: no cache of this one may hold what they compute."""
         with tempfile.TemporaryFile() as file:
-            os.waitpid(_fork(partial(self._measure, session, file)), 0)
+            os.waitpid(_fork([partial(self._measure, session, file)]), 0)
             file.seek(0)
-            return _Passing(*pickle.load(file))
+            return _Tests(*pickle.load(file))
 
     def _measure(self, session: pytest.Session, file: IO[bytes]) -> bool:
-        seconds = []
+        seconds = {}
         self._coverage.start()
-        for number, item in enumerate(session.items):
-            self._coverage.switch_context(str(number))
+        for item in session.items:
+            self._coverage.switch_context(item.nodeid)
             began = time.perf_counter()
             assert _passes(session, item), f"{item.nodeid} fails without any change."
-            seconds.append(time.perf_counter() - began)
+            seconds[item.nodeid] = time.perf_counter() - began
         self._coverage.stop()
-        tests: dict[tuple[str, int], set[int]] = defaultdict(set)
         data = self._coverage.get_data()
-        for path in data.measured_files():
-            for line, contexts in data.contexts_by_lineno(path).items():
-                tests[path, line] = {int(context) for context in contexts if context}
-        pickle.dump((tests, seconds), file)
+        through = {
+            (path, line): set(contexts) & seconds.keys()
+            for path in data.measured_files()
+            for line, contexts in data.contexts_by_lineno(path).items()
+        }
+        pickle.dump((seconds, through), file)
         file.flush()
         return True
 
 
-def _fork(work: Callable[[], bool], seconds: float | None = None) -> int:
-    """Start work in a process that ends with 0 if it succeeds; one with a limit of processor time is silent."""
+def _fork(works: Iterable[Callable[[], bool]], seconds: int | None = None) -> int:
+    """Start works in a process that ends with 0 if all succeed; one with a limit of processor time is silent."""
     sys.stdout.flush()
     if process := os.fork():
         return process
     success = False
     try:
         if seconds is not None:
-            resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds)))
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             silence = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silence, sys.stdout.fileno())
             os.dup2(silence, sys.stderr.fileno())
-        success = work()
+        success = all(work() for work in works)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -160,25 +176,39 @@ def _functions() -> dict[str, list[FunctionType]]:
     return functions
 
 
-def _run_changed(
+def _survives_changed(
     mutant: Mutant,
     functions: Iterable[FunctionType],
+    tests: _Tests,
     session: pytest.Session,
-    tests: Iterable[int],
-    noticed: MutableSequence[float],
+    items: Sequence[pytest.Item],
 ) -> bool:
     """Give the changed code to the functions that are there."""
     changed = {(code.co_qualname, code.co_firstlineno): code for code in _codes(_compiled(mutant))}
     for function in functions:
         function.__code__ = changed[function.__code__.co_qualname, function.__code__.co_firstlineno]
-    for test in tests:
-        if not _passes(session, session.items[test]):
-            noticed[test] = time.monotonic()
+    for item in sorted(items, key=lambda item: tests.rank(item.nodeid)):
+        if not _passes(session, item):
+            tests.notice(item.nodeid)
             return False
     return True
 
 
-def _run_anew(mutant: Mutant, tests: Sequence[str]) -> bool:
+class _Again:
+    """A plugin of pytest that runs tests in the order that notices a change soonest."""
+
+    def __init__(self, tests: _Tests) -> None:
+        self._tests = tests
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: self._tests.rank(item.nodeid))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._tests.notice(report.nodeid)
+
+
+def _survives_anew(mutant: Mutant, tests: _Tests, paths: Sequence[str]) -> bool:
     """Import everything anew, the changed source in place of its file."""
     for name in list(sys.modules):
         if name.split(".")[0] in REIMPORTED and not __name__.startswith(name):
@@ -189,7 +219,7 @@ def _run_anew(mutant: Mutant, tests: Sequence[str]) -> bool:
         return _compiled(mutant) if loader.path == str(mutant.path) else load(loader, name)
 
     SourceFileLoader.get_code = get_code  # type: ignore[method-assign, assignment]
-    return pytest.main([*ARGUMENTS, *tests]) == pytest.ExitCode.OK
+    return pytest.main([*ARGUMENTS, *paths], plugins=[_Again(tests)]) == pytest.ExitCode.OK
 
 
 def _compiled(mutant: Mutant) -> CodeType:

@@ -1,7 +1,7 @@
 """The places where a source can be changed, and what stands there instead.
 
 A comparison moves its edge or is turned round, ``and`` and ``or`` change places, a ``not`` goes, a condition is
-negated, a sign is turned round, a number is one more. Type annotations stay as they are.
+negated, a sign is turned round, a number is one more. Type annotations and decorators stay as they are.
 """
 
 import ast
@@ -77,7 +77,7 @@ def _changes(node: ast.AST, statement: tuple[int, int]) -> Iterator[tuple[tuple[
         yield statement, start, end, instead
     for name, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST) and name not in ("annotation", "returns"):
+            if isinstance(child, ast.AST) and name not in ("annotation", "returns", "decorator_list"):
                 yield from _changes(child, statement)
 
 
