@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pytest
+from msgspec.structs import replace
 
 from domain.order import events as e
 from domain.order.events import (
@@ -54,11 +55,13 @@ from tests.domain.vocabulary import (
     Fact,
     awaiting_shipment,
     cancelled,
+    delivered,
     given,
     given_nothing,
     group_failed,
     group_formed,
     hold_placed,
+    hold_released,
     hours,
     line,
     paid,
@@ -687,3 +690,151 @@ def test_a_source_that_does_not_tell_of_holds_lifts_none() -> None:
     ).story_after.sees(
         shown("awaiting_shipment", under_review=None, refund_pending=None, seen_at=TUESDAY_9)
     ).learns_nothing().at(TUESDAY_9).is_locked_by("risk_control")
+
+
+# ---- a view of the very moment ----------------------------------------------------------------------
+
+JUST_BEFORE = TUESDAY_9 - MICROSECOND
+JUST_AFTER = TUESDAY_9 + MICROSECOND
+
+
+def test_a_ship_by_seen_at_the_moment_of_the_last_promise_is_news() -> None:
+    story = given(awaiting_shipment(), ship_by_changed(THURSDAY_9, at=TUESDAY_9))
+    moved = shown("awaiting_shipment", ship_by=FRIDAY_9, seen_at=TUESDAY_9)
+    story.sees(moved).learns(ShipByChanged(FRIDAY_9, "platform"))
+    story.sees(replace(moved, seen_at=JUST_BEFORE)).learns_nothing()
+
+
+def test_a_group_that_formed_at_the_moment_of_a_promise_brings_the_promise_seen_with_it() -> None:
+    story = given(placed(), ship_by_changed(THURSDAY_9, at=MONDAY_9))
+    formed = shown("awaiting_shipment", ship_by=FRIDAY_9)
+    story.sees(replace(formed, group_formed_at=MONDAY_9)).learns(group_formed(at=MONDAY_9, ship_by=FRIDAY_9))
+    story.sees(replace(formed, group_formed_at=MONDAY_9 - SECOND)).learns(
+        group_formed(at=MONDAY_9 - SECOND), ShipByChanged(FRIDAY_9, "platform")
+    )
+
+
+def test_a_view_of_the_moment_of_the_last_event_contradicts_nothing() -> None:
+    story = given(awaiting_shipment(), tracking_uploaded(at=TUESDAY_9))
+    story.sees(shown("awaiting_shipment", seen_at=TUESDAY_9)).learns_nothing()
+    story.sees(shown("awaiting_shipment", seen_at=JUST_AFTER)).learns_kinds(ContradictionObserved)
+
+
+def test_a_hold_seen_at_the_moment_a_lock_was_lifted_is_another_one() -> None:
+    story = given(awaiting_shipment(), hold_placed(at=MONDAY_12), hold_released(at=TUESDAY_9))
+    locked = shown("awaiting_shipment", refund_pending=True, seen_at=TUESDAY_9)
+    story.sees(locked).learns(HoldPlaced("refund_pending", "shown by the platform"))
+    story.sees(replace(locked, seen_at=JUST_BEFORE)).learns_nothing()
+
+
+def test_a_hold_is_not_lifted_by_a_view_of_the_moment_it_was_seen() -> None:
+    story = given(awaiting_shipment(), hold_placed("risk_control", at=TUESDAY_9).merely_seen())
+    story.sees(shown("awaiting_shipment", seen_at=TUESDAY_9)).learns_nothing()
+    story.sees(shown("awaiting_shipment", seen_at=JUST_AFTER)).learns_kinds(HoldReleased)
+
+
+def test_an_application_is_not_ended_by_a_view_of_its_own_moment() -> None:
+    for applied, end in (
+        (stockout_requested(at=TUESDAY_9), ContradictionObserved),
+        (stockout_requested(at=TUESDAY_9).merely_seen(), ReviewCompleted),
+    ):
+        story = given(awaiting_shipment(), applied)
+        story.sees(shown("awaiting_shipment", seen_at=TUESDAY_9)).learns_nothing()
+        story.sees(shown("awaiting_shipment", seen_at=JUST_AFTER)).learns_kinds(end)
+
+
+def test_an_application_seen_at_the_moment_of_the_shipment_is_news() -> None:
+    story = given(awaiting_shipment(), tracking_uploaded(at=TUESDAY_9))
+    story.sees(shown("stockout_applied", seen_at=TUESDAY_9)).learns_kinds(ContradictionObserved, StockoutRequested)
+    story.sees(shown("stockout_applied", seen_at=JUST_BEFORE)).learns_nothing()
+
+
+def test_an_application_seen_just_after_the_decision_is_another_one() -> None:
+    story = given(awaiting_shipment(), stockout_requested(at=MONDAY_12), review_completed("rejected", at=TUESDAY_9))
+    story.sees(shown("stockout_applied", seen_at=TUESDAY_9)).learns_nothing()
+    story.sees(shown("stockout_applied", seen_at=JUST_AFTER)).learns(StockoutRequested("unknown"))
+
+
+def test_an_application_granted_was_granted_and_is_not_seen_again() -> None:
+    given(awaiting_shipment(), stockout_requested(at=MONDAY_12), review_completed("approved", at=MONDAY_13)).sees(
+        shown("stockout_applied")
+    ).learns_nothing()
+
+
+def test_an_application_on_an_order_that_ended_is_no_application() -> None:
+    given(awaiting_shipment(), refunded(at=MONDAY_12)).sees(
+        shown("stockout_applied", refunded=True)
+    ).learns_nothing()
+
+
+def test_another_number_seen_at_the_moment_of_ours_takes_its_place() -> None:
+    story = given(awaiting_shipment(), tracking_uploaded("SF1", at=TUESDAY_9))
+    other = shown("shipped", carrier="SF", tracking_number="SF2", seen_at=TUESDAY_9)
+    story.sees(other).learns(TrackingReplaced("SF", "SF2", "SF1", "shown by the platform"))
+    story.sees(replace(other, seen_at=JUST_BEFORE)).learns(
+        ContradictionObserved("tracking_number_differs", "SF1", "SF2")
+    )
+
+
+def test_another_number_takes_the_place_of_the_newest_parcel_and_the_others_are_delivered_too() -> None:
+    given(
+        placed(lines=TWO_SKUS),
+        group_formed(),
+        tracking_uploaded("SF1", at=MONDAY_13, lines=(e.ParcelLine("SKU-1", 2),)),
+        tracking_uploaded("SF2", at=MONDAY_12, lines=(e.ParcelLine("SKU-2", 1),)),
+    ).sees(shown("received", carrier="SF", tracking_number="SF3", lines=TWO_SKUS)).learns(
+        TrackingReplaced("SF", "SF3", "SF1", "shown by the platform"),
+        ParcelDelivered("SF2"),
+        ParcelDelivered("SF3"),
+    )
+
+
+def test_a_parcel_that_is_delivered_already_is_not_delivered_again() -> None:
+    given(
+        placed(lines=TWO_SKUS),
+        group_formed(),
+        tracking_uploaded("SF1", at=MONDAY_12, lines=(e.ParcelLine("SKU-1", 2),)),
+        tracking_uploaded("SF2", at=MONDAY_12, lines=(e.ParcelLine("SKU-2", 1),)),
+        delivered("SF1", at=MONDAY_16),
+    ).sees(shown("received", tracking_number="SF1", lines=TWO_SKUS)).learns(ParcelDelivered("SF2"))
+
+
+def test_a_shipment_at_the_moment_of_the_lock_is_no_anomaly() -> None:
+    for held_at, anomalies in ((MONDAY_12, ()), (MONDAY_12 - MICROSECOND, ("shipped_while_locked",))):
+        given(awaiting_shipment(), hold_placed("manual", at=held_at)).sees(
+            shown("shipped", **SHIPPED_SF1)
+        ).story_after.at(TUESDAY_9).has_anomalies(*anomalies)
+
+
+def test_a_hold_merely_seen_may_be_younger_than_the_shipment() -> None:
+    given(awaiting_shipment(), hold_placed("manual", at=MONDAY_11).merely_seen()).sees(
+        shown("shipped", **SHIPPED_SF1)
+    ).story_after.at(TUESDAY_9).has_anomalies()
+
+
+def test_a_shipment_of_a_closed_order_is_one_anomaly_though_a_lock_was_on_it() -> None:
+    given(awaiting_shipment(), hold_placed("manual", at=MONDAY_10), cancelled(at=MONDAY_11)).sees(
+        shown("shipped", **SHIPPED_SF1)
+    ).story_after.at(TUESDAY_9).has_anomalies("closed_order_alive")
+
+
+def test_an_application_seen_shipped_was_rejected_when_it_was_shipped_but_not_before_it_was_filed() -> None:
+    story = given(awaiting_shipment(), stockout_requested(at=MONDAY_12))
+    for shipped_at, decided_at in ((MONDAY_15, MONDAY_15), (MONDAY_10, MONDAY_12)):
+        (decision, _) = story.sees(shown("shipped", shipped_at=shipped_at, tracking_number="SF1")).found
+        assert (decision.event, decision.occurred_at, decision.observed) == (
+            ReviewCompleted("rejected"),
+            decided_at,
+            True,
+        )
+
+
+def test_a_refunded_order_may_be_seen_received_or_applied_for_but_not_waiting() -> None:
+    story = given(awaiting_shipment(), tracking_uploaded("SF1", at=MONDAY_12), refunded(at=MONDAY_13))
+    story.sees(shown("received", tracking_number="SF1")).story_after.at(TUESDAY_9).has_anomalies()
+    story.sees(shown("stockout_applied")).story_after.at(TUESDAY_9).has_anomalies()
+    story.sees(shown("awaiting_shipment")).story_after.at(TUESDAY_9).has_anomalies("closed_order_alive")
+    gone = given(awaiting_shipment(), tracking_uploaded("SF1", at=MONDAY_12), cancelled(at=MONDAY_13))
+    gone.sees(shown("received", tracking_number="SF1")).story_after.at(TUESDAY_9).has_anomalies(
+        "closed_order_alive"
+    )
