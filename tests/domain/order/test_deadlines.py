@@ -4,8 +4,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from domain.history import Metadata
 from domain.kernel import GoodsType
-from domain.order.deadlines import DeadlineState
+from domain.order.deadlines import DeadlineState, contact_since, delist_since
 from domain.order.events import ParcelLine
 from tests.domain.vocabulary import (
     DEEMED,
@@ -19,6 +20,7 @@ from tests.domain.vocabulary import (
     MONDAY_13,
     NEXT_MONDAY_9,
     NEXT_TUESDAY_9,
+    RULES,
     SHIP_BY,
     SUNDAY_9,
     THURSDAY_9,
@@ -36,6 +38,7 @@ from tests.domain.vocabulary import (
     given,
     group_failed,
     group_formed,
+    handed_to_supplier,
     hours,
     picked_up,
     placed,
@@ -44,6 +47,7 @@ from tests.domain.vocabulary import (
     review_completed,
     ship_by_changed,
     stockout_requested,
+    supplier_out_of_stock,
     tracking_replaced,
     tracking_uploaded,
 )
@@ -583,3 +587,153 @@ def test_a_group_told_late_had_its_clock_running_since() -> None:
     given(placed(at=MONDAY_8)).and_(group_formed(at=MONDAY_9), learned_at=NEXT_MONDAY_9).at(
         NEXT_MONDAY_9
     ).has_violations("late_shipment", "stockout/deemed")
+
+
+# ---- the very moment, and times that are only upper bounds ------------------------------------------
+
+
+def test_a_review_filed_at_the_very_ship_by_pauses_it() -> None:
+    given(awaiting_shipment(), stockout_requested(at=SHIP_BY), under=book_where(pauses_ship_by=True)).at(
+        FOREVER
+    ).has_deadline("tracking_upload", state="pending")
+
+
+def test_a_review_of_unknown_beginning_pauses_no_ship_by() -> None:
+    given(
+        awaiting_shipment(), stockout_requested(at=FILED).merely_seen(), under=book_where(pauses_ship_by=True)
+    ).at(SHIP_BY + MICROSECOND).has_deadline("tracking_upload", state="missed", due_at=SHIP_BY)
+
+
+def test_a_ship_by_that_starts_anew_never_ends_earlier_than_before() -> None:
+    anew = book_where(pauses_ship_by=True, ship_by_after_rejection="starts_anew")
+    promised = (placed(), group_formed(ship_by=FORMED + hours(24)), ship_by_changed(NEXT_MONDAY_9, at=MONDAY_10))
+    rejected = (stockout_requested(at=MONDAY_12), review_completed("rejected", at=MONDAY_13))
+    given(*promised, *rejected, under=anew).at(MONDAY_13).has_deadline(
+        "tracking_upload", due_at=MONDAY_13 + (NEXT_MONDAY_9 - FORMED)
+    )
+
+
+def test_where_the_groups_time_is_unknown_a_rejection_adds_the_time_in_review() -> None:
+    given(
+        placed(),
+        group_formed(ship_by=SHIP_BY).merely_seen(),
+        stockout_requested(at=FILED),
+        review_completed("rejected", at=FILED + hours(30)),
+        under=book_where(pauses_ship_by=True, ship_by_after_rejection="starts_anew"),
+    ).at(FOREVER).has_deadline("tracking_upload", due_at=SHIP_BY + hours(30))
+
+
+@pytest.mark.parametrize(
+    ("filed_at", "state"),
+    [
+        (SHIP_BY, "unknown"),
+        (SHIP_BY + MICROSECOND, "missed"),
+        (FRIDAY_9 - MICROSECOND, "missed"),
+        (FRIDAY_9, "unknown"),
+    ],
+)
+def test_an_application_between_the_ship_by_and_a_shipment_merely_seen_proves_that_it_was_late(
+    filed_at: datetime, state: DeadlineState
+) -> None:
+    given(awaiting_shipment(), stockout_requested(at=filed_at), review_completed("rejected", at=FRIDAY_9)).and_(
+        tracking_uploaded(at=FRIDAY_9).merely_seen()
+    ).at(FOREVER).has_deadline("tracking_upload", state=state)
+
+
+@pytest.mark.parametrize(
+    ("refunded_at", "state"),
+    [(FRIDAY_9 - MICROSECOND, "waived"), (FRIDAY_9, "unknown"), (FRIDAY_9 + MICROSECOND, "unknown")],
+)
+def test_where_the_limit_is_unknown_only_an_end_before_the_shipment_waives_it(
+    refunded_at: datetime, state: DeadlineState
+) -> None:
+    given(
+        placed(goods_type="presale"), group_formed(), refunded(at=refunded_at), tracking_uploaded(at=FRIDAY_9)
+    ).at(FOREVER).has_deadline("tracking_upload", state=state, due_at=None)
+
+
+def test_where_the_limit_is_unknown_an_end_without_a_shipment_waives_it() -> None:
+    given(placed(goods_type="presale"), group_formed(), refunded(at=FRIDAY_9)).at(FOREVER).has_deadline(
+        "tracking_upload", state="waived"
+    ).has_deadline("deemed_stockout", state="waived")
+
+
+def test_a_review_of_unknown_beginning_defers_the_deemed_stockout() -> None:
+    given(awaiting_shipment(), stockout_requested(at=NEXT_MONDAY_9).merely_seen()).at(NEXT_TUESDAY_9).has_deadline(
+        "deemed_stockout", state="pending"
+    )
+
+
+def test_what_was_shipped_in_time_is_met_whatever_a_review_pauses_or_defers() -> None:
+    shipped = (
+        awaiting_shipment(), tracking_uploaded(at=MONDAY_12), stockout_requested(at=MONDAY_13).merely_seen()
+    )  # fmt: skip
+    for rules in (book_where(), book_where(pauses_ship_by=True)):
+        given(*shipped, under=rules).at(FOREVER).has_deadline("tracking_upload", state="met").has_deadline(
+            "deemed_stockout", state="met"
+        )
+
+
+def test_a_number_of_unknown_time_has_no_pickup_clock_but_its_scan_meets_it() -> None:
+    story = given(awaiting_shipment(), tracking_uploaded(at=UPLOADED)._replace(metadata=Metadata(observed=True)))
+    story.at(FOREVER).has_deadline("carrier_pickup", state="unknown", due_at=None)
+    story.and_(picked_up(at=NEXT_MONDAY_9)).at(FOREVER).has_deadline("carrier_pickup", state="met", due_at=None)
+
+
+def test_the_first_sign_of_the_carrier_counts() -> None:
+    signs = (picked_up(at=TUESDAY_9), delivered(at=MONDAY_13), receipt_confirmed(at=WEDNESDAY_9))
+    given(awaiting_shipment(), tracking_uploaded(at=UPLOADED), *signs).at(FOREVER).has_deadline(
+        "carrier_pickup", met_at=MONDAY_13
+    )
+
+
+def test_a_contact_merely_told_before_a_review_of_unknown_beginning_meets_it() -> None:
+    story = given(awaiting_shipment(), stockout_requested(at=MONDAY_12).merely_seen())
+    story.at(FOREVER).has_deadline("contact_buyer", state="unknown", due_at=None)
+    story.and_(buyer_contacted(at=MONDAY_13)).at(FOREVER).has_deadline(
+        "contact_buyer", state="met", met_at=MONDAY_13
+    )
+    story.at(FOREVER).has_deadline("review_decision", state="unknown")
+    story.and_(review_completed("rejected", at=MONDAY_13)).at(FOREVER).has_deadline("review_decision", state="met")
+
+
+def test_of_a_case_only_what_was_said_since_counts_as_a_contact() -> None:
+    order = given(awaiting_shipment(), buyer_contacted(at=MONDAY_12)).order
+    for since, met_at in (
+        (MONDAY_12 - MICROSECOND, MONDAY_12), (MONDAY_12, MONDAY_12), (MONDAY_12 + MICROSECOND, None),
+    ):  # fmt: skip
+        assert contact_since(order, since, True, RULES, None).met_at == met_at
+    assert contact_since(order, MONDAY_13, False, RULES, None).settled == "met"
+    due = contact_since(order, MONDAY_13, True, RULES, None).due_at
+    assert due == MONDAY_13 + hours(24)
+
+
+def test_a_sku_is_to_be_off_the_shelf_when_the_application_is_filed() -> None:
+    since = delist_since(MONDAY_12, True, "SKU-1", None, RULES)
+    assert (since.state(MONDAY_12), since.state(MONDAY_12 + MICROSECOND)) == ("pending", "missed")
+    assert delist_since(MONDAY_12, True, "SKU-1", FRIDAY_9, RULES).state(FOREVER) == "met"
+    unknown = delist_since(MONDAY_12, False, "SKU-1", None, RULES)
+    assert (unknown.due_at, unknown.state(FOREVER)) == (None, "unknown")
+    assert delist_since(MONDAY_12, False, "SKU-1", FRIDAY_9, RULES).state(FOREVER) == "met"
+
+
+def test_an_order_that_came_back_with_its_end_is_judged_by_the_time_that_is_known() -> None:
+    """The refund was merely seen by then; when the supplier had nothing is known, and it was too late."""
+    given(
+        awaiting_shipment(),
+        handed_to_supplier(expected=TUESDAY_9),
+        supplier_out_of_stock(at=WEDNESDAY_9),
+        refunded(at=WEDNESDAY_9).merely_seen(),
+    ).at(FOREVER).has_deadline("supplier_tracking", state="missed")
+
+
+@pytest.mark.parametrize(("back_at", "state"), [(TUESDAY_9, "waived"), (TUESDAY_9 + MICROSECOND, "missed")])
+def test_an_order_that_came_back_from_the_supplier_in_time_owes_no_number(
+    back_at: datetime, state: DeadlineState
+) -> None:
+    given(
+        awaiting_shipment(),
+        handed_to_supplier(expected=TUESDAY_9),
+        supplier_out_of_stock(at=back_at),
+        refunded(at=FRIDAY_9),
+    ).at(FOREVER).has_deadline("supplier_tracking", state=state)
