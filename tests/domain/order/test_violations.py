@@ -6,8 +6,8 @@ import pytest
 
 from domain.kernel import Refusal
 from domain.order import commands as c
-from domain.order.events import RefundInitiator, ViolationAppealed
-from domain.order.violations import ladder, violations
+from domain.order.events import ParcelLine, RefundInitiator, ViolationAppealed
+from domain.order.violations import ladder, violations, went_well
 from tests.domain.vocabulary import (
     DEEMED,
     FRIDAY_9,
@@ -22,6 +22,7 @@ from tests.domain.vocabulary import (
     SHIP_BY,
     THURSDAY_9,
     TUESDAY_9,
+    TWO_SKUS,
     WEDNESDAY_9,
     Fact,
     appeal_decided,
@@ -45,6 +46,7 @@ from tests.domain.vocabulary import (
     stockout_requested,
     tracking_replaced,
     tracking_uploaded,
+    violation_id,
 )
 
 FOREVER = beijing(2036, 1, 1)
@@ -238,6 +240,101 @@ def test_a_refund_within_the_five_days_ends_the_remedy() -> None:
     given(awaiting_shipment(), tracking_uploaded(at=UPLOADED), refunded(at=REMEDY_BY + MICROSECOND)).at(
         FOREVER
     ).has_violations("false_shipment", "stockout/false_shipment_unremedied")
+
+
+def test_an_end_merely_seen_may_have_come_within_the_five_days() -> None:
+    too_late = given(awaiting_shipment(), tracking_uploaded(at=UPLOADED), picked_up(at=REMEDY_BY + MICROSECOND))
+    end = refunded(at=NEXT_TUESDAY_9)
+    too_late.and_(end.merely_seen()).at(FOREVER).has_violations("false_shipment")
+    too_late.and_(end).at(FOREVER).has_violations("false_shipment", "stockout/false_shipment_unremedied")
+
+
+def test_of_several_parcels_the_first_that_nobody_remedied_makes_the_stockout() -> None:
+    """A scan of any number within the five days of a parcel's upload remedies that parcel."""
+    parcels = (
+        tracking_uploaded("SF1", at=UPLOADED, lines=(ParcelLine("SKU-1", 2),)),
+        tracking_uploaded("SF2", at=TUESDAY_9, lines=(ParcelLine("SKU-2", 1),)),
+    )
+    story = given(placed(lines=TWO_SKUS), group_formed(), *parcels)
+    story.at(FOREVER).has_violations("false_shipment", "stockout/false_shipment_unremedied").has_violation(
+        "false_shipment", arose_at=PICKUP_BY
+    ).has_violation("stockout", arose_at=REMEDY_BY)
+    between = REMEDY_BY + hours(1)
+    story.and_(picked_up("SF2", at=between)).at(FOREVER).has_violation("stockout", arose_at=REMEDY_BY)
+    story.and_(picked_up("SF2", at=REMEDY_BY)).at(FOREVER).has_violations("false_shipment")
+
+
+def test_a_parcel_scanned_in_time_does_not_excuse_the_other() -> None:
+    given(
+        placed(lines=TWO_SKUS),
+        group_formed(),
+        tracking_uploaded("SF1", at=UPLOADED, lines=(ParcelLine("SKU-1", 2),)),
+        tracking_uploaded("SF2", at=TUESDAY_9, lines=(ParcelLine("SKU-2", 1),)),
+        picked_up("SF1", at=MONDAY_13),
+    ).at(FOREVER).has_violations("false_shipment").has_violation("false_shipment", arose_at=TUESDAY_9 + hours(24))
+
+
+def test_an_order_that_was_shipped_and_scanned_in_time_to_the_last_moment_broke_nothing() -> None:
+    last = SHIP_BY + hours(24)
+    in_time = given(awaiting_shipment(), tracking_uploaded(at=SHIP_BY), picked_up(at=last))
+    assert went_well(in_time.order, in_time.rules)
+    for late in (
+        given(awaiting_shipment(), tracking_uploaded(at=SHIP_BY + MICROSECOND), picked_up(at=last)),
+        given(awaiting_shipment(), tracking_uploaded(at=SHIP_BY), picked_up(at=last + MICROSECOND)),
+    ):
+        assert not went_well(late.order, late.rules)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        (tracking_uploaded(at=UPLOADED),),
+        (tracking_uploaded(at=UPLOADED), picked_up(at=MONDAY_13), tracking_uploaded("SF2", at=MONDAY_13)),
+        (tracking_uploaded(at=UPLOADED), picked_up(at=MONDAY_13), complaint_filed(at=TUESDAY_9)),
+        (tracking_uploaded(at=UPLOADED), picked_up(at=MONDAY_13), refunded(at=TUESDAY_9)),
+        (tracking_uploaded(at=UPLOADED), picked_up(at=MONDAY_13), cancelled(at=TUESDAY_9)),
+        (stockout_requested(at=MONDAY_10), tracking_uploaded(at=UPLOADED), picked_up(at=MONDAY_13)),
+    ],
+)
+def test_only_of_an_order_with_which_nothing_else_happened_is_it_plain_that_it_went_well(
+    facts: tuple[Fact, ...],
+) -> None:
+    story = given(awaiting_shipment(), *facts)
+    assert not went_well(story.order, story.rules)
+
+
+def test_of_an_order_without_a_known_limit_it_is_not_plain_that_it_went_well() -> None:
+    shipped = (tracking_uploaded(at=UPLOADED), picked_up(at=MONDAY_13))
+    for story in (
+        given(placed(goods_type="presale"), group_formed(), *shipped),
+        given(placed(goods_type="virtual"), group_formed(ship_by=SHIP_BY), *shipped),
+        given(placed(), ship_by_changed(SHIP_BY, at=MONDAY_9), *shipped),
+    ):
+        assert not went_well(story.order, story.rules)
+
+
+def test_complaints_told_before_they_had_numbers_are_two_frauds_all_the_same() -> None:
+    seen = given(
+        SHIPPED,
+        complaint_filed("empty_parcel", at=TUESDAY_9),
+        complaint_decided("upheld", at=WEDNESDAY_9),
+        complaint_filed("empty_parcel", at=THURSDAY_9),
+        complaint_decided("upheld", at=FRIDAY_9),
+        complaint_filed("empty_parcel", at=FRIDAY_9),
+        complaint_decided("upheld", at=NEXT_MONDAY_9),
+    ).at(FOREVER)
+    fraud = f"{ORDER_SN}:fraudulent_shipment"
+    assert [found.violation_id for found in seen.view.violations] == [fraud, f"{fraud}:2", f"{fraud}:3"]
+
+
+def test_an_appeal_is_due_in_the_days_of_the_rules_or_by_the_platforms_own_moment() -> None:
+    story = given(awaiting_shipment())
+    (late,) = violations(story.order, story.rules, THURSDAY_9)
+    assert late.appeal_by == story.rules.appeal.after(SHIP_BY)
+    appeal = Fact(ViolationAppealed(violation_id("late_shipment"), None, NEXT_MONDAY_9), THURSDAY_9)
+    story = story.and_(appeal)
+    (late,) = violations(story.order, story.rules, THURSDAY_9)
+    assert (late.appeal_by, late.appeal_state, late.counts) == (NEXT_MONDAY_9, "open", True)
 
 
 def test_an_upload_of_unknown_time_is_no_false_shipment() -> None:
