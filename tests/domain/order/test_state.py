@@ -32,6 +32,8 @@ from tests.domain.vocabulary import (
     group_failed,
     group_formed,
     hold_placed,
+    handed_to_supplier,
+    line,
     paid,
     picked_up,
     placed,
@@ -206,3 +208,120 @@ def test_a_moment_merely_seen_is_marked_so() -> None:
     recorded = Recorded(e.StockoutRequested("unknown"), 1, 1, MONDAY_9, MONDAY_9, Metadata(observed=True))
     (review,) = evolve(Order(ORDER_SN), recorded).reviews
     assert review.time_known is False
+
+
+def test_of_two_promises_of_one_moment_the_one_told_last_holds() -> None:
+    order = given(
+        awaiting_shipment(), ship_by_changed(THURSDAY_9, at=MONDAY_12), ship_by_changed(FRIDAY_9, at=MONDAY_12)
+    ).order
+    assert (order.promised_ship_by, order.promised_at) == (FRIDAY_9, MONDAY_12)
+
+
+def test_a_promise_told_late_does_not_take_the_place_of_a_later_one() -> None:
+    order = (
+        given(awaiting_shipment(), ship_by_changed(FRIDAY_9, at=MONDAY_12))
+        .and_(ship_by_changed(THURSDAY_9, at=MONDAY_11), learned_at=MONDAY_13)
+        .order
+    )
+    assert (order.promised_ship_by, order.promised_at) == (FRIDAY_9, MONDAY_12)
+
+
+def test_what_is_left_to_pack() -> None:
+    lines = (line("SKU-1", 2), line("SKU-2", 1), line("SKU-1", 3))
+    story = given(placed(lines=lines), group_formed())
+    assert (story.order.left_to_pack(), story.order.is_packed) == ({"SKU-1": 5, "SKU-2": 1}, False)
+    packed = story.and_(
+        tracking_uploaded("SF1", at=MONDAY_10, lines=(e.ParcelLine("SKU-1", 4), e.ParcelLine("SKU-2", 1)))
+    )
+    assert (packed.order.left_to_pack(), packed.order.is_packed) == ({"SKU-1": 1, "SKU-2": 0}, False)
+    packed = packed.and_(tracking_uploaded("SF2", at=MONDAY_11, lines=(e.ParcelLine("SKU-1", 1),)))
+    assert (packed.order.left_to_pack(), packed.order.is_packed) == ({"SKU-1": 0, "SKU-2": 0}, True)
+    too_much = packed.and_(tracking_uploaded("SF3", at=MONDAY_12, lines=(e.ParcelLine("SKU-9", 1),)))
+    assert (too_much.order.left_to_pack()["SKU-9"], too_much.order.is_packed) == (-1, True)
+
+
+def test_a_parcel_that_does_not_say_what_is_in_it_holds_everything() -> None:
+    story = given(placed(lines=TWO_SKUS), group_formed())
+    some = story.and_(tracking_uploaded("SF1", at=MONDAY_10, lines=(e.ParcelLine("SKU-1", 1),)))
+    assert not some.order.is_packed
+    assert some.and_(tracking_uploaded("SF2", at=MONDAY_11)).order.is_packed
+
+
+def test_the_first_parcel_is_the_one_that_went_up_first_whichever_was_told_first() -> None:
+    order = (
+        given(awaiting_shipment(), tracking_uploaded("SF2", at=MONDAY_13))
+        .and_(tracking_uploaded("SF1", at=MONDAY_12), learned_at=MONDAY_14)
+        .order
+    )
+    assert order.first_parcel is not None
+    assert (order.first_parcel.tracking_number, order.shipped_at) == ("SF1", MONDAY_12)
+
+
+def test_parts_of_the_money_end_an_order_once_they_are_all_of_it_in_the_order_of_the_world() -> None:
+    parts = given(awaiting_shipment(), refunded(at=TUESDAY_9, amount_fen=4_299)).and_(
+        refunded(at=MONDAY_12, amount_fen=1), learned_at=WEDNESDAY_9
+    )
+    assert parts.order.full_refund is not None
+    assert (parts.order.full_refund.at, parts.order.is_closed) == (TUESDAY_9, True)
+    one_fen_less = given(awaiting_shipment(), refunded(at=MONDAY_12, amount_fen=1)).and_(
+        refunded(at=TUESDAY_9, amount_fen=4_298)
+    )
+    assert (one_fen_less.order.full_refund, one_fen_less.order.is_closed) == (None, False)
+
+
+def test_no_part_of_an_unknown_payment_ends_an_order() -> None:
+    order = given(placed(paid_fen=None), group_formed(), refunded(at=MONDAY_12, amount_fen=10_000)).order
+    assert (order.full_refund, order.is_closed, order.refunded_fen) == (None, False, 10_000)
+
+
+def test_the_last_change_of_a_lock_is_the_latest_not_the_last_told() -> None:
+    story = given(awaiting_shipment(), hold_placed("manual", at=MONDAY_12)).and_(
+        hold_placed("manual", at=MONDAY_10), learned_at=MONDAY_13
+    )
+    assert (story.order.lock_changed_at, story.order.last_held) == (MONDAY_12, {"manual": MONDAY_12})
+    story = story.and_(hold_placed("manual", at=MONDAY_14))
+    assert (story.order.lock_changed_at, story.order.last_held) == (MONDAY_14, {"manual": MONDAY_14})
+
+
+def test_another_number_in_the_place_of_one_that_is_not_known_is_a_parcel_of_its_own() -> None:
+    order = given(SHIPPED, tracking_replaced("SF9", "SF2", at=MONDAY_13)).order
+    assert [parcel.tracking_number for parcel in order.current_parcels] == ["SF1", "SF2"]
+
+
+def test_an_appeal_is_decided_and_no_other() -> None:
+    order = given(
+        awaiting_shipment(),
+        appealed("late_shipment", at=MONDAY_12),
+        appealed("stockout", at=MONDAY_13),
+        appeal_decided("stockout", "overturned", at=TUESDAY_9),
+    ).order
+    assert [(each.outcome, each.decided_at) for each in order.appeals] == [(None, None), ("overturned", TUESDAY_9)]
+
+
+def test_of_two_numbers_of_a_supplier_at_one_moment_the_one_whose_time_is_known_counts() -> None:
+    def number(name: str) -> Fact:
+        return Fact(e.TrackingUploaded("SF", name, (), "S-17"), TUESDAY_9)
+
+    order = given(
+        awaiting_shipment(), handed_to_supplier(at=MONDAY_10), number("SF1"), number("SF2").merely_seen()
+    ).order
+    (handover,) = order.handovers
+    assert (handover.tracking_at, handover.tracking_time_known) == (TUESDAY_9, True)
+
+
+def test_a_supplier_is_waited_for_no_longer_when_other_numbers_carry_all_of_the_order() -> None:
+    def shipped_otherwise(*facts: Fact) -> tuple[object, bool]:
+        order = given(placed(lines=TWO_SKUS), group_formed(), handed_to_supplier(at=MONDAY_10), *facts).order
+        (handover,) = order.handovers
+        return handover.shipped_otherwise_at, handover.tracking_time_known
+
+    one = tracking_uploaded("SF1", at=MONDAY_12, lines=(e.ParcelLine("SKU-1", 2),))
+    other = tracking_uploaded("SF2", at=MONDAY_11, lines=(e.ParcelLine("SKU-2", 1),))
+    assert shipped_otherwise(one) == (None, True)
+    assert shipped_otherwise(one, other) == (MONDAY_12, True)
+    assert shipped_otherwise(other, one) == (MONDAY_12, True)
+    assert shipped_otherwise(one.merely_seen(), other) == (MONDAY_12, False)
+    more = tracking_uploaded("SF3", at=MONDAY_13)
+    assert shipped_otherwise(one, other, more) == (MONDAY_12, True)
+    same_moment = tracking_uploaded("SF3", at=MONDAY_12).merely_seen()
+    assert shipped_otherwise(one, other, same_moment) == (MONDAY_12, True)
