@@ -81,15 +81,15 @@ _NO_SKUS: Mapping[str, Sku] = {}
 
 
 def deadlines(
-    order: Order, rules: RuleSet, running: Clocks | None = None, skus: Mapping[str, Sku] = _NO_SKUS
+    order: Order, rules: RuleSet, running: Clocks, skus: Mapping[str, Sku] = _NO_SKUS
 ) -> tuple[Deadline, ...]:
     """Every deadline of the order that ever started, in the order they come due in a life.
 
-    ``skus`` are those that applications are about; of one that is not given no delisting is known.
+    ``running`` are the order's clocks. ``skus`` are those that applications are about; of one that is not given no
+    delisting is known.
     """
     if order.group_formed_at is None:
         return ()
-    running = running or clocks(order, rules)
     started = [running.upload, running.deemed]
     if order.reviews:
         started += [review_decision(order, review, rules, running.ending) for review in order.reviews]

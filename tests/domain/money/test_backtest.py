@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from domain.kernel import VIOLATION_KINDS
-from domain.money.backtest import Charged, Comparison, Tally, counted, largest
+from domain.money.backtest import (
+    Charged,
+    Comparison,
+    OrderDifference,
+    Tally,
+    counted,
+    largest,
+    same_but_penalties,
+)
 from domain.order.state import Order
 from domain.order.view import view
 from domain.order.violations import ladder, went_well
@@ -198,6 +206,66 @@ def test_the_largest_differences_are_kept_and_all_of_them_on_demand() -> None:
     every = Comparison(BOOK, other, AT, most=None)(reversed(orders))
     assert [d.order_sn for d in every.differences] == ["260302-1", "260302-2", "260302-4", "260302-5"]
     assert largest(every.differences, 0) == []
+
+
+def test_an_order_whose_group_has_not_formed_is_taken_by_its_placing_and_one_of_no_time_not_at_all() -> None:
+    waiting = given(placed(at=MONDAY_8)).order
+    for since, until, orders in ((MONDAY_8, None, 1), (MONDAY_9, None, 0), (None, MONDAY_8, 0)):
+        assert Comparison(BOOK, BOOK, AT, since, until)([waiting]).orders == orders
+    assert Comparison(BOOK, BOOK, AT)([Order("nothing")]).orders == 0
+
+
+def test_all_orders_are_judged_not_only_those_before_the_first_that_is_left_out() -> None:
+    early = given(placed(), group_formed(at=FORMED - hours(1))).order
+    assert Comparison(BOOK, BOOK, AT, since=FORMED)([early, LATE_ORDER, early, LATE_ORDER]).orders == 2
+
+
+def test_an_order_without_any_violation_is_counted_and_nothing_else() -> None:
+    waiting = given(placed(at=MONDAY_8)).order
+    tally = Comparison(BOOK, RuleBook([priced(700)]), AT)([waiting])
+    assert tally == Tally(orders=1)
+
+
+def test_by_default_the_hundred_largest_differences_are_kept() -> None:
+    orders = [replace(LATE_ORDER, order_sn=f"260302-{n:03}") for n in range(101)]
+    tally = Comparison(BOOK, RuleBook([priced(700)]), AT)(orders)
+    assert (tally.differing, len(tally.differences)) == (101, 100)
+
+
+def test_violations_that_arise_in_another_order_are_the_same() -> None:
+    """Under the shorter rules an order is late before its pickup is missed, under the others after it."""
+    order = given(placed(), group_formed(), tracking_uploaded(at=FORMED + hours(49))).order
+    tally = Comparison(BOOK, RuleBook([SHORTER]), AT)([order])
+    assert tally.differing == 0
+
+
+def test_sets_are_the_same_but_for_penalties_only_where_nothing_else_decides() -> None:
+    plain, dearer, shorter, slower = (replace(each, periods=()) for each in (RULES, priced(700), SHORTER, SLOWER))
+    assert same_but_penalties(plain, dearer)
+    for other in (shorter, slower, FESTIVE):
+        assert not same_but_penalties(plain, other)
+        assert not same_but_penalties(other, plain)
+    assert not same_but_penalties(FESTIVE, FESTIVE), "a period may suspend what another does not"
+
+
+def test_of_what_differs_equally_the_lower_number_comes_first_and_the_unknown_last() -> None:
+    def differs(number: str, fen: int | None) -> OrderDifference:
+        return OrderDifference(number, FORMED, None, (), (), fen)
+
+    found = [differs("4", None), differs("3", -200), differs("2", 200), differs("1", 100)]
+    assert [each.order_sn for each in largest(found, 4)] == ["2", "3", "1", "4"]
+    assert [each.order_sn for each in largest(found, None)] == ["1", "2", "3", "4"]
+
+
+def test_what_an_order_costs_is_all_its_violations_together() -> None:
+    tally = Comparison(BOOK, RuleBook([SHORTER]), FORMED + hours(40))([LATE_ORDER])
+    (found,) = tally.differences
+    assert (found.now, found.then, found.difference_fen) == ((), (Charged("late_shipment", 300),), 300)
+    assert tally.by_kind == {"late_shipment": 1}
+    both = Comparison(BOOK, RuleBook([SHORTER]), FORMED + hours(76))([LATE_ORDER])
+    (found,) = both.differences
+    assert (len(found.now), len(found.then), found.difference_fen) == (1, 2, 500)
+    assert both.by_kind == {"stockout": 1}
 
 
 # ---- the short cut ----------------------------------------------------------------------------------

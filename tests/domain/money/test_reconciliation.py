@@ -14,6 +14,7 @@ from tests.domain.test_laws import FOREVER, Look, Step, law, lived, observed_liv
 from tests.domain.vocabulary import (
     BOOK,
     FRIDAY_9,
+    MICROSECOND,
     MONDAY_12,
     NEXT_MONDAY_9,
     SUNDAY_9,
@@ -128,6 +129,59 @@ def test_a_price_that_is_not_known_is_whatever_was_charged() -> None:
 def test_what_has_not_arisen_or_was_not_billed_yet_is_no_difference() -> None:
     story = given(awaiting_shipment(), charged("late_shipment", 300, at=FRIDAY_9))
     assert differences(story.order, story.rules, TUESDAY_9) == ()
+
+
+def test_a_line_of_the_bill_counts_from_its_very_moment() -> None:
+    story = given(awaiting_shipment(), tracking_uploaded(at=MONDAY_12), picked_up(at=MONDAY_12))
+    for line, difference in (
+        (charged("late_shipment", 300, at=FRIDAY_9), "charged_not_expected"),
+        (given_back(300, at=FRIDAY_9), "returned_not_expected"),
+    ):
+        order = story.and_(line).order
+        assert [each.difference for each in differences(order, story.rules, FRIDAY_9)] == [difference]
+        assert differences(order, story.rules, FRIDAY_9 - MICROSECOND) == ()
+
+
+def test_a_difference_names_the_violations_and_the_lines_of_its_kind_alone(late: Story) -> None:
+    story = late.and_(
+        charged("late_shipment", 500, at=FRIDAY_9, line_id="bill-1"),
+        charged("stockout", 700, at=FRIDAY_9, line_id="bill-2"),
+        given_back(100, at=FRIDAY_9, line_id="bill-3"),
+    )
+    assert [
+        (each.difference, each.kind, each.expected_fen, each.billed_fen, each.violation_ids, each.line_ids)
+        for each in of(story)
+    ] == [
+        ("amount_differs", "late_shipment", 300, 500, (violation_id("late_shipment"),), ("bill-1",)),
+        ("charged_not_expected", "stockout", 0, 700, (), ("bill-2",)),
+        ("returned_not_expected", None, 0, 100, (), ("bill-3",)),
+    ]
+
+
+def test_what_was_overturned_and_charged_all_the_same_names_the_violation(late: Story) -> None:
+    story = late.and_(
+        charged("late_shipment", 300, at=FRIDAY_9),
+        appealed("late_shipment", at=FRIDAY_9),
+        appeal_decided("late_shipment", "overturned", at=FRIDAY_9),
+    )
+    (found,) = of(story)
+    assert (found.expected_fen, found.billed_fen, found.violation_ids, found.line_ids) == (
+        300,
+        0,
+        (violation_id("late_shipment"),),
+        (),
+    )
+    (dearer,) = of(story.and_(charged("late_shipment", 1, at=SUNDAY_9, line_id="bill-9")))
+    assert (dearer.difference, dearer.kind, dearer.difference_fen) == ("amount_differs", "late_shipment", 301)
+
+
+def test_a_price_that_is_not_known_and_was_overturned_is_expected_at_nothing() -> None:
+    story = given(placed(paid_fen=None), group_formed()).and_(
+        charged("late_shipment", 300, at=SUNDAY_9),
+        appealed("stockout", at=SUNDAY_9),
+        appeal_decided("stockout", "overturned", at=SUNDAY_9),
+    )
+    assert differences(story.order, story.rules, SUNDAY_9) == ()
 
 
 def test_the_same_line_told_again_changes_nothing_and_told_otherwise_is_refused(late: Story) -> None:

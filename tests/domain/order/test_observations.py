@@ -197,6 +197,12 @@ def test_a_group_time_within_the_same_second_is_the_same() -> None:
     ).learns_nothing()
 
 
+def test_a_group_time_that_was_not_known_is_learned_though_it_is_the_same() -> None:
+    given(placed(), group_formed(at=FORMED).merely_seen()).sees(shown("awaiting_shipment")).learns(
+        group_formed(at=FORMED)
+    )
+
+
 def test_the_platforms_ship_by_wins() -> None:
     given_nothing().sees(shown("awaiting_shipment", ship_by=THURSDAY_9)).story_after.at(THURSDAY_9).shows(
         ship_by=THURSDAY_9

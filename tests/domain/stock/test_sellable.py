@@ -239,6 +239,47 @@ def test_groups_that_may_still_form_beyond_it_are_warned_of() -> None:
     assert [w.code for w in both] == ["oversold", "pending"]
 
 
+def test_what_exactly_covers_it_is_neither_short_nor_beyond() -> None:
+    exactly = sellable(sku_after(stock(10)), owed(10), HOURS, NOW)
+    assert "short" not in {step.step for step in exactly.because}
+    assert (exactly.sellable, exactly.oversold_by) == (0, 0)
+    assert sellable(sku_after(stock(10)), owed(7, pending=3), HOURS, NOW).warnings == ()
+
+
+def test_what_was_made_since_the_count_is_said_not_to_be_known_when_nothing_counted_is_left() -> None:
+    details = {}
+    for shipped in (9, 10):
+        came = sellable(sku_after(stock(10)), owed(0, shipped=shipped), HOURS, NOW)
+        details[shipped] = {step.step: step.detail for step in came.because}["shipped"]
+    assert details == {
+        9: "9 were shipped since the count.",
+        10: "10 were shipped since the count; what was made since then is not known to be there.",
+    }
+
+
+def test_without_a_capacity_nothing_is_made_and_shipping_is_no_limit() -> None:
+    came = sellable(sku_after(stock(10)), NOBODY, HOURS, NOW)
+    assert [(step.step, step.quantity, step.detail) for step in came.because] == [
+        ("counted", 10, "10 were counted at 2026-03-02 09:00."),
+        ("made", 0, "No capacity is set, so no production is counted on."),
+        ("shipping", 0, "No capacity is set, so shipping is not taken for a limit."),
+        ("reserved", 0, "0 open orders are owed 0 and go first."),
+    ]
+
+
+def test_a_sku_that_was_never_counted_is_warned_of_where_orders_want_it_but_not_off_the_shelf() -> None:
+    for demand, codes in ((NOBODY, []), (owed(1), ["not_counted"]), (owed(0, pending=1), ["not_counted"])):
+        assert [each.code for each in sellable(sku_after(), demand, HOURS, NOW).warnings] == codes
+    off = sellable(sku_after(delisted(at=MONDAY_9)), owed(1, pending=1), HOURS, NOW)
+    assert (off.warnings, off.sellable, off.suggested_stock, off.oversold_by) == ((), 0, 0, 0)
+    unknown = sellable(sku_after(), owed(1), HOURS, NOW)
+    assert (unknown.suggested_stock, unknown.oversold_by) == (None, 0)
+
+
+def test_by_default_nobody_wants_anything() -> None:
+    assert Demand() == Demand(reserved=0, due=0, pending=0, shipped=0, orders=0)
+
+
 # ---- laws -------------------------------------------------------------------------------------------
 
 _PIECES = st.integers(0, 60)

@@ -12,7 +12,7 @@ from domain.order import commands as c
 from domain.order.state import Order
 from domain.order.violations import violations
 from domain.rules.ruleset import RuleBook
-from domain.stockout.way_out import Option, Way, WayOut, way_out
+from domain.stockout.way_out import Option, Way, WayOut, applications, options, way_out
 from tests.domain.test_laws import FOREVER, LOCKING, MOVING, OTHERS, Step, law, lived
 from tests.domain.vocabulary import (
     BOOK,
@@ -25,11 +25,14 @@ from tests.domain.vocabulary import (
     THURSDAY_9,
     TUESDAY_9,
     Story,
+    appeal_decided,
+    appealed,
     awaiting_shipment,
     beijing,
     book_where,
     cancelled,
     given,
+    group_failed,
     group_formed,
     hold_placed,
     hours,
@@ -195,6 +198,70 @@ def test_where_nothing_is_to_be_decided_there_is_no_way_out(story: Story, becaus
     found = ways(story, SATURDAY_9)
     assert found.options == ()
     assert because in (found.because or "")
+
+
+def test_what_can_be_shipped_late_until_the_very_third_day_costs_no_stockout() -> None:
+    for at, until in ((DEEMED, DEEMED), (DEEMED + MICROSECOND, None)):
+        late = option(ways(given(awaiting_shipment()), at), "ship_late")
+        assert (late.at, late.until) == (at, until)
+
+
+def test_what_costs_already_stands_from_its_very_first_moment() -> None:
+    story = given(awaiting_shipment())
+    for at, standing in ((SHIP_BY, 0), (SHIP_BY + MICROSECOND, 300), (DEEMED, 300), (DEEMED + MICROSECOND, 800)):
+        assert ways(story, at).standing_fen == standing
+
+
+def test_the_price_of_what_was_overturned_is_nothing() -> None:
+    story = given(
+        awaiting_shipment(),
+        appealed("late_shipment", at=THURSDAY_9),
+        appeal_decided("late_shipment", "overturned", at=THURSDAY_9),
+    )
+    found = ways(story, THURSDAY_9)
+    assert (found.standing_fen, priced(found)["ship_late"], priced(found)["refund"]) == (0, 0, 500)
+
+
+def test_an_order_that_failed_before_its_group_formed_has_no_way_out_because_it_is_closed() -> None:
+    found = ways(given(placed(), group_failed()), SATURDAY_9)
+    assert "group failed" in (found.because or "")
+    assert options(given(placed()).order, BOOK.sets[0], SATURDAY_9) == ()
+    assert applications(given(placed()).order, BOOK.sets[0], SATURDAY_9) == {}
+
+
+def test_a_new_application_is_a_way_only_while_none_is_open_and_a_late_one_only_before_the_ship_by() -> None:
+    story = given(awaiting_shipment())
+    assert applications(story.order, story.rules, SHIP_BY) == {
+        "apply_now": SHIP_BY,
+        "apply_late": SHIP_BY + MICROSECOND,
+    }
+    late = applications(story.order, story.rules, SHIP_BY + MICROSECOND)
+    assert late == {"apply_now": SHIP_BY + MICROSECOND}
+    unlimited = given(placed(goods_type="presale"), group_formed())
+    assert set(applications(unlimited.order, unlimited.rules, SHIP_BY)) == {"apply_now"}
+    open_review = story.and_(stockout_requested(at=MONDAY_12))
+    assert applications(open_review.order, open_review.rules, TUESDAY_9) == {}
+
+
+def test_an_application_of_unknown_beginning_is_expected_to_be_decided_from_now() -> None:
+    story = given(awaiting_shipment(), stockout_requested(at=MONDAY_12).merely_seen())
+    waiting = option(ways(story, TUESDAY_9), "await_review")
+    assert waiting.expected_decision is not None
+    assert waiting.expected_decision.earliest == THURSDAY_9
+
+
+def test_the_ways_that_are_possible_come_first_then_the_cheapest_and_a_price_that_is_unknown_last() -> None:
+    locked = ways(given(placed(paid_fen=None), group_formed(), hold_placed(at=MONDAY_12)), TUESDAY_9)
+    assert [(o.way, o.possible, o.penalty_fen) for o in locked.options] == [
+        ("apply_now", True, None),
+        ("apply_late", True, None),
+        ("refund", True, None),
+        ("ship_in_time", False, 0),
+        ("ship_late", False, 300),
+        ("send_something_else", False, None),
+    ]
+    ways_now = ways(given(placed(paid_fen=None), group_formed()), TUESDAY_9)
+    assert [o.penalty_fen for o in ways_now.options] == [0, 300, None, None, None, None]
 
 
 # ---- the price is what it would come to ---------------------------------------------------------------

@@ -1,0 +1,116 @@
+"""A stockout case as the outside sees it: how far it is, what is at stake, and who is to be spoken to by when."""
+
+from datetime import datetime
+
+from domain.order.reservations import ReservationState
+from domain.order.warnings import NO_RELATED_FACTS
+from domain.stockout.case import Application, InCase, StockoutCase, Wanted, cases
+from domain.stockout.case_view import case_view, contact, order_in_case
+from tests.domain.sku_vocabulary import SKU_ID, Told, delisted, history_of
+from tests.domain.vocabulary import (
+    BOOK,
+    MONDAY_9,
+    MONDAY_10,
+    MONDAY_11,
+    MONDAY_12,
+    MONDAY_13,
+    SHIP_BY,
+    Fact,
+    Story,
+    awaiting_shipment,
+    buyer_contacted,
+    given,
+    hours,
+    stockout_requested,
+)
+
+
+def wanted(
+    number: int,
+    cost_fen: int,
+    *,
+    ended: datetime | None = None,
+    contacted: datetime | None = None,
+    state: ReservationState = "reserved",
+) -> Wanted:
+    return Wanted(f"o{number}", 1, state, MONDAY_9, ended, contacted, SHIP_BY, cost_fen)
+
+
+def case(*told: Told, orders: tuple[Wanted, ...] = (), time_known: bool = True) -> StockoutCase:
+    """Order o1 applied on Monday at ten."""
+    orders = orders or (wanted(1, 500), wanted(2, 700))
+    (found,) = cases(SKU_ID, history_of(*told), [Application("o1", 101, MONDAY_10, time_known)], orders)
+    return found
+
+
+def test_how_far_a_case_is_and_what_is_at_stake() -> None:
+    orders = (
+        wanted(1, 500, contacted=MONDAY_9),
+        wanted(2, 700),
+        wanted(3, 900, ended=MONDAY_11, state="shipped", contacted=MONDAY_11),
+        wanted(4, 1_100, ended=MONDAY_11, state="refunded"),
+    )
+    seen = case_view(case(orders=orders), BOOK, MONDAY_13)
+    assert (seen.state, seen.closed_at, seen.orders, seen.decided, seen.contacted) == ("open", None, 4, 2, 2)
+    assert seen.at_stake_fen == 1_200
+    assert (seen.counts["applied"], seen.counts["at_risk"], seen.counts["rejected"]) == (1, 1, 0)
+
+
+def test_a_case_is_closed_when_all_is_settled_off_the_shelf() -> None:
+    settled = (wanted(1, 500, ended=MONDAY_12, state="shipped"),)
+    seen = case_view(case(delisted(at=MONDAY_11), orders=settled), BOOK, MONDAY_13)
+    assert (seen.state, seen.closed_at, seen.at_stake_fen) == ("closed", MONDAY_12, 0)
+
+
+def test_the_sku_is_to_be_off_the_shelf_since_the_case_opened() -> None:
+    assert case_view(case(), BOOK, MONDAY_10).delist.state == "pending"
+    late = case_view(case(), BOOK, MONDAY_13).delist
+    assert (late.state, late.due_at) == ("missed", MONDAY_10)
+    unknown = case_view(case(time_known=False), BOOK, MONDAY_13).delist
+    assert (unknown.state, unknown.due_at) == ("unknown", None)
+    assert case_view(case(delisted(at=MONDAY_11)), BOOK, MONDAY_13).delist.state == "met"
+
+
+def in_case(found: StockoutCase, order_sn: str) -> InCase:
+    return next(each for each in found.orders if each.order_sn == order_sn)
+
+
+def told(*facts: Fact) -> Story:
+    return given(awaiting_shipment(), *facts)
+
+
+def test_who_applied_is_to_be_spoken_to_since_then_and_what_was_said_before_counts() -> None:
+    found = case()
+    order = told(buyer_contacted(at=MONDAY_9), stockout_requested(at=MONDAY_10)).order
+    mine = contact(found, in_case(found, "o1"), order, BOOK)
+    assert (mine.due_at, mine.met_at) == (MONDAY_10 + hours(24), MONDAY_9)
+
+
+def test_who_fell_in_is_to_be_spoken_to_since_then_whether_it_applies_later_or_not() -> None:
+    found = case()
+    for facts in ((), (stockout_requested(at=MONDAY_12),)):
+        order = told(buyer_contacted(at=MONDAY_9), *facts).order
+        mine = contact(found, in_case(found, "o2"), order, BOOK)
+        assert (mine.due_at, mine.met_at) == (MONDAY_10 + hours(24), None)
+
+
+def test_an_order_that_is_seen_without_the_application_that_brought_it_in_is_judged_by_the_case() -> None:
+    found = case()
+    mine = contact(found, in_case(found, "o1"), told(buyer_contacted(at=MONDAY_9)).order, BOOK)
+    assert (mine.due_at, mine.met_at) == (MONDAY_10 + hours(24), None)
+
+
+def test_an_order_of_a_case_has_its_price_and_its_ways_out() -> None:
+    found = case()
+    seen = order_in_case(found, in_case(found, "o2"), told().order, BOOK, MONDAY_13, NO_RELATED_FACTS)
+    assert (seen.standing, seen.status, seen.since) == ("at_risk", "awaiting_shipment", MONDAY_10)
+    assert (seen.ship_by, seen.paid_fen, seen.stockout_fen) == (SHIP_BY, 4_300, 500)
+    assert [(way.way, way.possible, way.penalty_fen) for way in seen.ways] == [
+        ("ship_in_time", True, 0),
+        ("ship_late", True, 300),
+        ("refund", True, 500),
+        ("apply_now", True, 800),
+        ("apply_late", True, 800),
+        ("send_something_else", False, 4_300),
+    ]
+    assert seen.contact.state == "pending"
