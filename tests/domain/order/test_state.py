@@ -98,7 +98,7 @@ def test_a_hold_is_no_status() -> None:
 def test_nothing_is_known_of_an_order_without_history() -> None:
     order = fold(ORDER_SN, ())
     assert order == Order(ORDER_SN)
-    assert (order.version, order.status) == (0, "pending_payment")
+    assert (order.version, order.position, order.status) == (0, 0, "pending_payment")
 
 
 def test_an_order_keeps_its_place_in_the_log() -> None:
