@@ -157,8 +157,7 @@ def _by(ship_by: datetime, capacity: Capacity | None, hours: int) -> tuple[int, 
     movable = capacity.shipping_per_day * hours // 24
     if movable == 0:
         return 0, 0
-    in_time = capacity.production_per_day * movable // capacity.shipping_per_day
-    return min(in_time, capacity.production_per_day * hours // 24), movable
+    return capacity.production_per_day * movable // capacity.shipping_per_day, movable
 
 
 def _off_sale(delisted_at: datetime) -> str:

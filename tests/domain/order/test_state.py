@@ -325,3 +325,24 @@ def test_a_supplier_is_waited_for_no_longer_when_other_numbers_carry_all_of_the_
     assert shipped_otherwise(one, other, more) == (MONDAY_12, True)
     same_moment = tracking_uploaded("SF3", at=MONDAY_12).merely_seen()
     assert shipped_otherwise(one, other, same_moment) == (MONDAY_12, True)
+    in_its_place = tracking_replaced("SF1", "SF4", at=MONDAY_12).merely_seen()
+    assert shipped_otherwise(one, other, in_its_place) == (MONDAY_12, True)
+
+
+def test_an_order_that_was_with_two_suppliers_keeps_both_in_history() -> None:
+    story = given(
+        awaiting_shipment(),
+        handed_to_supplier("S-17", at=MONDAY_10),
+        supplier_out_of_stock("S-17", at=MONDAY_11),
+        handed_to_supplier("S-18", at=MONDAY_12),
+    )
+    shipped = story.and_(Fact(e.TrackingUploaded("SF", "SF1", (), "S-18"), MONDAY_13)).order
+    assert [(each.supplier_id, each.tracking_at) for each in shipped.handovers] == [
+        ("S-17", None),
+        ("S-18", MONDAY_13),
+    ]
+    back = story.and_(taken_back_from_supplier("S-18", at=MONDAY_14)).order
+    assert [(each.supplier_id, each.came_back_at, each.reason) for each in back.handovers] == [
+        ("S-17", MONDAY_11, "sold out"),
+        ("S-18", MONDAY_14, "too slow"),
+    ]

@@ -243,6 +243,8 @@ def test_what_exactly_covers_it_is_neither_short_nor_beyond() -> None:
     exactly = sellable(sku_after(stock(10)), owed(10), HOURS, NOW)
     assert "short" not in {step.step for step in exactly.because}
     assert (exactly.sellable, exactly.oversold_by) == (0, 0)
+    short = sellable(sku_after(stock(10)), owed(12), HOURS, NOW)
+    assert "2 are owed beyond that; less than none can't be sold." in [step.detail for step in short.because]
     assert sellable(sku_after(stock(10)), owed(7, pending=3), HOURS, NOW).warnings == ()
 
 

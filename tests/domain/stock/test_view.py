@@ -7,7 +7,7 @@ import pytest
 from domain.order.reservations import ReservationState
 from domain.stock.sellable import Demand
 from domain.stock.view import SkuView, view
-from domain.stockout.case import Application, Wanted, cases
+from domain.stockout.case import Application, SkuOrder, cases
 from tests.domain.sku_vocabulary import SKU_ID, Told, capacity, counted, delisted, history_of, relisted, sku_after
 from tests.domain.vocabulary import (
     BOOK,
@@ -21,13 +21,13 @@ from tests.domain.vocabulary import (
 )
 
 
-def order(number: int, ended: datetime | None = None, state: ReservationState = "reserved") -> Wanted:
-    return Wanted(f"o{number}", 1, state, MONDAY_9, ended)
+def order(number: int, ended: datetime | None = None, state: ReservationState = "reserved") -> SkuOrder:
+    return SkuOrder(f"o{number}", 1, state, MONDAY_9, ended)
 
 
 def seen(
     *told: Told,
-    wanted: tuple[Wanted, ...] = (order(1), order(2)),
+    wanted: tuple[SkuOrder, ...] = (order(1), order(2)),
     demand: Demand | None = None,
     at: datetime = MONDAY_13,
 ) -> SkuView:

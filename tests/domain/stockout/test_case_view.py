@@ -4,7 +4,7 @@ from datetime import datetime
 
 from domain.order.reservations import ReservationState
 from domain.order.warnings import NO_RELATED_FACTS
-from domain.stockout.case import Application, InCase, StockoutCase, Wanted, cases
+from domain.stockout.case import Application, CaseMember, SkuOrder, StockoutCase, cases
 from domain.stockout.case_view import case_view, contact, order_in_case
 from tests.domain.sku_vocabulary import SKU_ID, Told, delisted, history_of
 from tests.domain.vocabulary import (
@@ -32,11 +32,11 @@ def wanted(
     ended: datetime | None = None,
     contacted: datetime | None = None,
     state: ReservationState = "reserved",
-) -> Wanted:
-    return Wanted(f"o{number}", 1, state, MONDAY_9, ended, contacted, SHIP_BY, cost_fen)
+) -> SkuOrder:
+    return SkuOrder(f"o{number}", 1, state, MONDAY_9, ended, contacted, SHIP_BY, cost_fen)
 
 
-def case(*told: Told, orders: tuple[Wanted, ...] = (), time_known: bool = True) -> StockoutCase:
+def case(*told: Told, orders: tuple[SkuOrder, ...] = (), time_known: bool = True) -> StockoutCase:
     """Order o1 applied on Monday at ten."""
     orders = orders or (wanted(1, 500), wanted(2, 700))
     (found,) = cases(SKU_ID, history_of(*told), [Application("o1", 101, MONDAY_10, time_known)], orders)
@@ -49,11 +49,12 @@ def test_how_far_a_case_is_and_what_is_at_stake() -> None:
         wanted(2, 700),
         wanted(3, 900, ended=MONDAY_11, state="shipped", contacted=MONDAY_11),
         wanted(4, 1_100, ended=MONDAY_11, state="refunded"),
+        wanted(5, 0),
     )
     seen = case_view(case(orders=orders), BOOK, MONDAY_13)
-    assert (seen.state, seen.closed_at, seen.orders, seen.decided, seen.contacted) == ("open", None, 4, 2, 2)
+    assert (seen.state, seen.closed_at, seen.orders, seen.decided, seen.contacted) == ("open", None, 5, 2, 2)
     assert seen.at_stake_fen == 1_200
-    assert (seen.counts["applied"], seen.counts["at_risk"], seen.counts["rejected"]) == (1, 1, 0)
+    assert (seen.counts["applied"], seen.counts["at_risk"], seen.counts["rejected"]) == (1, 2, 0)
 
 
 def test_a_case_is_closed_when_all_is_settled_off_the_shelf() -> None:
@@ -71,7 +72,7 @@ def test_the_sku_is_to_be_off_the_shelf_since_the_case_opened() -> None:
     assert case_view(case(delisted(at=MONDAY_11)), BOOK, MONDAY_13).delist.state == "met"
 
 
-def in_case(found: StockoutCase, order_sn: str) -> InCase:
+def in_case(found: StockoutCase, order_sn: str) -> CaseMember:
     return next(each for each in found.orders if each.order_sn == order_sn)
 
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import assume, example
 from hypothesis import given as given_any
@@ -11,7 +12,7 @@ from domain.kernel import Command
 from domain.order import commands as c
 from domain.order.state import Order
 from domain.order.violations import violations
-from domain.rules.ruleset import RuleBook
+from domain.rules.ruleset import Penalty, PenaltyStep, RuleBook
 from domain.stockout.way_out import Option, Way, WayOut, applications, options, way_out
 from tests.domain.test_laws import FOREVER, LOCKING, MOVING, OTHERS, Step, law, lived
 from tests.domain.vocabulary import (
@@ -262,6 +263,24 @@ def test_the_ways_that_are_possible_come_first_then_the_cheapest_and_a_price_tha
     ]
     ways_now = ways(given(placed(paid_fen=None), group_formed()), TUESDAY_9)
     assert [o.penalty_fen for o in ways_now.options] == [0, 300, None, None, None, None]
+
+
+def test_what_costs_nothing_comes_before_what_costs_one_fen() -> None:
+    def costs(penalty: Penalty, fen: int) -> Penalty:
+        return msgspec.structs.replace(penalty, steps=(PenaltyStep(0, flat_fen=fen),))
+
+    rules = BOOK.sets[0]
+    prices = msgspec.structs.replace(
+        rules.penalty,
+        late_shipment=costs(rules.penalty.late_shipment, 1),
+        stockout=costs(rules.penalty.stockout, 0),
+    )
+    found = way_out(given(awaiting_shipment()).order, msgspec.structs.replace(rules, penalty=prices), TUESDAY_9)
+    assert [(o.way, o.penalty_fen) for o in found.options][:3] == [
+        ("ship_in_time", 0),
+        ("refund", 0),
+        ("ship_late", 1),
+    ]
 
 
 # ---- the price is what it would come to ---------------------------------------------------------------
