@@ -184,7 +184,7 @@ class _QuietWindow:
     def __init__(self, begin: datetime, end: datetime | None = None) -> None:
         self.begin = begin
         self.end = end
-        self._undecided = 0
+        self._is_undecided = False
         self._last_decision = begin
 
     def has_formed(self, order: SkuOrder) -> bool:
@@ -192,15 +192,16 @@ class _QuietWindow:
         return self.begin < order.formed_at and (self.end is None or order.formed_at < self.end)
 
     def wait_for(self, order: SkuOrder) -> None:
+        """Keep the case open until the order is decided. To wait for an order twice changes nothing."""
         if order.ended_at is None:
-            self._undecided += 1
+            self._is_undecided = True
         else:
             self._last_decision = max(self._last_decision, order.ended_at)
 
     @property
     def closes_at(self) -> datetime | None:
         """When the case closes in this window: when the last order is decided, if the window lasts until then."""
-        if self._undecided or (self.end is not None and self._last_decision >= self.end):
+        if self._is_undecided or (self.end is not None and self._last_decision >= self.end):
             return None
         return self._last_decision
 
@@ -270,8 +271,7 @@ class _Case:
         if not fell_in or order.formed_at > application.requested_at:
             self._applied_in_at[order.order_sn] = application.requested_at
         for window in self._windows:
-            if not fell_in or order.formed_at > window.begin:
-                window.wait_for(order)
+            window.wait_for(order)
 
     def is_open(self, at: datetime) -> bool:
         """Whether the case is open at a moment, by the applications added so far."""
