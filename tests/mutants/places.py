@@ -1,7 +1,8 @@
 """The places where a source can be changed, and what stands there instead.
 
 A comparison moves its edge or is turned round, ``and`` and ``or`` change places, a ``not`` goes, a condition is
-negated, a sign is turned round, a number is one more. Type annotations and decorators stay as they are.
+negated, a sign is turned round, a number is one more. Type annotations, decorators and examples for
+readers stay as they are.
 """
 
 import ast
@@ -30,6 +31,7 @@ SIGNS: dict[type[ast.operator], tuple[str, str]] = {
     ast.FloorDiv: ("//", "*"),
     ast.Mod: ("%", "*"),
 }
+SPARED = ("annotation", "returns", "decorator_list")
 CERTAIN = (ast.Eq, ast.NotEq, ast.Is, ast.IsNot, ast.In, ast.NotIn)
 
 Place = tuple[int, int]  # a line, from 1, and a column in bytes
@@ -77,7 +79,7 @@ def _changes(node: ast.AST, statement: tuple[int, int]) -> Iterator[tuple[tuple[
         yield statement, start, end, instead
     for name, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST) and name not in ("annotation", "returns", "decorator_list"):
+            if isinstance(child, ast.AST) and name not in SPARED and getattr(child, "arg", None) != "example":
                 yield from _changes(child, statement)
 
 
