@@ -25,7 +25,7 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-mutants: $(READY)  ## Changes of the code that no test notices: WHAT=domain SAMPLE=200 SEED=1 ONLY=deadlines.py
+mutants: $(READY)  ## Changes of the code that no test notices: WHAT=domain|commands|views SAMPLE=200 SEED=1
 	$(BIN)/python -m tests.mutants $(WHAT) --sample $(SAMPLE) --seed $(SEED) --only "$(ONLY)"
 
 bench: $(READY)  ## What the benchmarks claim, measured here

@@ -31,6 +31,10 @@ class Subject(NamedTuple):
 
 SUBJECTS = {
     "domain": Subject(("domain",), ("tests/domain",)),
+    "commands": Subject(("infrastructure/commands",), ("tests/infrastructure/commands",)),
+    "views": Subject(
+        ("infrastructure/projections/views",), ("tests/infrastructure/projections/test_view_rows.py",)
+    ),
 }
 
 
@@ -68,12 +72,12 @@ def main(
 def _print_table(mutants: list[Mutant], survived: list[Mutant], argued: list[Mutant]) -> None:
     by_file = [Counter(str(each.path.relative_to(ROOT)) for each in these) for these in (mutants, survived, argued)]
     all_files = [Counter({"in all": count.total()}) for count in by_file]
-    print(f"\n{'':44}changes  noticed     %  survived  of these called equivalent")
+    print(f"\n{'':52}changes  noticed     %  survived  of these called equivalent")
     for changes, survivors_, equivalent in (by_file, all_files):
         for file, count in changes.items():
             noticed = count - survivors_[file]
             share = 100 * noticed / count
-            print(f"{file:44}{count:7}{noticed:9}{share:6.1f}{survivors_[file]:10}{equivalent[file]:10}")
+            print(f"{file:52}{count:7}{noticed:9}{share:6.1f}{survivors_[file]:10}{equivalent[file]:10}")
 
 
 if __name__ == "__main__":

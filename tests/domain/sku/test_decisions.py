@@ -88,7 +88,9 @@ def test_a_time_that_makes_no_sense_is_refused() -> None:
 
 
 def test_a_history_has_an_end() -> None:
-    full = replace(Sku("SKU-1"), version=decisions.LONGEST_HISTORY)
+    almost, full = (replace(Sku("SKU-1"), version=version) for version in (99_999, 100_000))
+    decision, _ = decisions.decide(almost, c.CountStock(on_hand=1), MONDAY_9)
+    assert not isinstance(decision, Refusal)
     decision, _ = decisions.decide(full, c.CountStock(on_hand=1), MONDAY_9)
     assert isinstance(decision, Refusal)
     assert decision.code == "history_full"

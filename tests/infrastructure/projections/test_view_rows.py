@@ -46,6 +46,7 @@ from tests.domain.vocabulary import (
     appeal_decided,
     appealed,
     awaiting_shipment,
+    book_where,
     buyer_contacted,
     cancelled,
     charged,
@@ -126,6 +127,13 @@ def test_an_order_that_waits_for_its_shipment() -> None:
 def test_what_is_not_known_sorts_last() -> None:
     nothing = row_of(ORDERS, given(paid(at=MONDAY_9)))
     assert (nothing["placed_at"], nothing["ship_by"], nothing["ship_by_key"]) == (FAR_FUTURE, None, FAR_FUTURE)
+
+
+def test_an_order_whose_ship_by_was_paused_sorts_by_what_is_due_now() -> None:
+    rejected = (stockout_requested(at=TUESDAY_9), review_completed("rejected", at=WEDNESDAY_9))
+    story = given(awaiting_shipment(), *rejected, under=book_where(pauses_ship_by=True))
+    row = row_of(ORDERS, story)
+    assert (row["ship_by"], row["ship_by_key"]) == (SHIP_BY, SHIP_BY + (WEDNESDAY_9 - TUESDAY_9))
 
 
 def test_an_order_is_found_by_every_sku_of_its_lines_once() -> None:
