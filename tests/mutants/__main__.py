@@ -51,6 +51,7 @@ def main(
         for each in tomllib.loads(ARGUMENTS.read_text()).get(what, ())
     }
     mutants = subject.mutants(only)
+    assert mutants, f"Nothing to change in files whose path contains {only!r}."
     stale = arguments.keys() - {mutant.key for mutant in mutants}
     if sample != "all":
         mutants = sorted(random.Random(seed).sample(mutants, min(int(sample), len(mutants))))

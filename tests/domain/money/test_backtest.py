@@ -21,7 +21,7 @@ from domain.money.backtest import (
 )
 from domain.order.state import Order
 from domain.order.view import view
-from domain.order.violations import ladder, went_well
+from domain.order.violations import ladder, violations, went_well
 from domain.rules.ruleset import GoodsHours, PenaltyStep, Period, RuleBook, RuleSet
 from tests.domain.test_laws import Look, Step, law, lived, lives, observed_lives
 from tests.domain.vocabulary import (
@@ -33,12 +33,15 @@ from tests.domain.vocabulary import (
     RULES,
     appeal_decided,
     appealed,
+    complaint_decided,
+    complaint_filed,
     days,
     given,
     group_formed,
     hours,
     picked_up,
     placed,
+    refunded,
     tracking_uploaded,
 )
 
@@ -233,10 +236,40 @@ def test_by_default_the_hundred_largest_differences_are_kept() -> None:
 
 
 def test_violations_that_arise_in_another_order_are_the_same() -> None:
-    """Under the shorter rules an order is late before its pickup is missed, under the others after it."""
-    order = given(placed(), group_formed(), tracking_uploaded(at=FORMED + hours(49))).order
-    tally = Comparison(BOOK, RuleBook([SHORTER]), AT)([order])
-    assert tally.differing == 0
+    """The merchant gave a fen back for want of stock: under the shorter rules that was after the ship-by."""
+    for third in ((), (complaint_filed(at=FORMED + hours(60)), complaint_decided("upheld", at=FORMED + hours(61)))):
+        order = given(
+            placed(),
+            group_formed(),
+            refunded("merchant", "out_of_stock", at=FORMED + hours(30), amount_fen=1),
+            tracking_uploaded(at=FORMED + hours(49)),
+            picked_up(at=FORMED + hours(50)),
+            *third,
+        ).order
+        at = FORMED + hours(70)
+        kinds = [[each.kind for each in violations(order, rules, at)] for rules in (RULES, SHORTER)]
+        assert kinds[0] != kinds[1]
+        assert sorted(kinds[0]) == sorted(kinds[1])
+        assert Comparison(BOOK, RuleBook([SHORTER]), at)([order]).differing == 0
+
+
+def test_a_violation_that_is_appealed_counts_until_it_is_overturned() -> None:
+    order = given(placed(), group_formed(), appealed("late_shipment", at=FORMED + days(4))).order
+    tally = Comparison(BOOK, RuleBook([priced(700)]), AT)([order])
+    assert (tally.differing, counted(tally.now, "late_shipment").violations) == (1, 1)
+
+
+def test_what_violations_come_to() -> None:
+    tally = counted(Counter({("late_shipment", 300): 2, ("stockout", None): 3, ("stockout", 500): 1}))
+    assert (tally.violations, tally.penalties_fen, tally.unknown_penalties) == (6, 1_100, 3)
+    stockouts = counted(Counter({("late_shipment", 300): 2, ("stockout", None): 3}), "stockout")
+    assert (stockouts.violations, stockouts.penalties_fen, stockouts.unknown_penalties) == (3, 0, 3)
+
+
+def test_a_penalty_that_is_suspended_is_nothing_on_either_side() -> None:
+    for now, then, difference in ((RULES, FESTIVE, -500), (FESTIVE, RULES, 500)):
+        (found,) = Comparison(RuleBook([now]), RuleBook([then]), AT)([LATE_ORDER]).differences
+        assert found.difference_fen == difference
 
 
 def test_sets_are_the_same_but_for_penalties_only_where_nothing_else_decides() -> None:
@@ -252,9 +285,9 @@ def test_of_what_differs_equally_the_lower_number_comes_first_and_the_unknown_la
     def differs(number: str, fen: int | None) -> OrderDifference:
         return OrderDifference(number, FORMED, None, (), (), fen)
 
-    found = [differs("4", None), differs("3", -200), differs("2", 200), differs("1", 100)]
-    assert [each.order_sn for each in largest(found, 4)] == ["2", "3", "1", "4"]
-    assert [each.order_sn for each in largest(found, None)] == ["1", "2", "3", "4"]
+    found = [differs("4", None), differs("3", -200), differs("2", 200), differs("5", 1)]
+    assert [each.order_sn for each in largest(found, 4)] == ["2", "3", "5", "4"]
+    assert [each.order_sn for each in largest(found, None)] == ["2", "3", "4", "5"]
 
 
 def test_what_an_order_costs_is_all_its_violations_together() -> None:

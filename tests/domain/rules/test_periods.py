@@ -131,6 +131,13 @@ def test_a_period_holds_from_its_very_beginning_until_just_before_its_end() -> N
     assert due(MONDAY_9 + days(7), book) == hours(48)
 
 
+def test_a_period_is_over_at_its_very_end_whichever_set_is_asked() -> None:
+    (rules,) = book_with({"suspends": ("late_shipment",)}).sets
+    for at, fen in ((MONDAY_9 + days(7) - MICROSECOND, 0), (MONDAY_9 + days(7), 300)):
+        order = given(an_order(at), group_formed(at=at)).order
+        assert rules.penalty_fen("late_shipment", order) == fen
+
+
 def test_a_period_for_some_regions_is_for_orders_that_are_known_to_go_there() -> None:
     book = book_with({"regions": ("上海市", "吉林省"), "ship_by_hours": GoodsHours(ordinary=96)})
     assert due(MONDAY_9, book, region="吉林省") == hours(96)

@@ -8,7 +8,7 @@ import pytest
 
 from domain.rules.reading import InvalidRuleSet
 from domain.rules.ruleset import RuleBook, RuleSet
-from tests.domain.vocabulary import RULES, RULES_2023
+from tests.domain.vocabulary import MONDAY_8, MONDAY_9, RULES, RULES_2023
 
 EFFECTIVE = "effective_from = 2023-01-01T00:00:00+08:00"
 SHIP_BY = "hours = { ordinary = 48, direct_mail = 120, bonded = 168 }"
@@ -245,3 +245,27 @@ def test_json_as_deep_as_can_be_is_refused() -> None:
         RuleSet.parse({"name": "deep", "periods": deep})
     with pytest.raises(InvalidRuleSet):
         RuleSet.parse("name = " + "[" * 100_000)
+
+
+def test_a_field_that_is_not_there_in_a_table_that_may_be_absent() -> None:
+    document = tomllib.loads(RULES_2023)
+    period = {
+        "name": "festival",
+        "formed_from": MONDAY_8,
+        "formed_before": MONDAY_9,
+        "ship_by_hours": {"ordinary": 1, "frozen": 2},
+        "source": "here",
+        "confidence": "house",
+    }
+    with pytest.raises(InvalidRuleSet) as refused:
+        RuleSet.parse({**document, "periods": [period]})
+    assert "there is no field periods[0].ship_by_hours.frozen; there are ordinary, presale" in str(refused.value)
+
+
+@pytest.mark.parametrize(("count", "shown"), [(58, "x" * 58 + "'"), (59, "x" * 59 + "…")])
+def test_a_long_value_is_shown_by_its_first_sixty_characters(count: int, shown: str) -> None:
+    document = tomllib.loads(RULES_2023)
+    document["remedy"]["days"] = "x" * count
+    with pytest.raises(InvalidRuleSet) as refused:
+        RuleSet.parse(document)
+    assert f"remedy.days is '{shown};" in str(refused.value)

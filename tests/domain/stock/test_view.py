@@ -8,7 +8,16 @@ from domain.order.reservations import ReservationState
 from domain.stock.sellable import Demand
 from domain.stock.view import SkuView, view
 from domain.stockout.case import Application, SkuOrder, cases
-from tests.domain.sku_vocabulary import SKU_ID, Told, capacity, counted, delisted, history_of, relisted, sku_after
+from tests.domain.sku_vocabulary import (
+    SKU_ID,
+    SkuFact,
+    capacity,
+    counted,
+    delisted,
+    history_of,
+    relisted,
+    sku_after,
+)
 from tests.domain.vocabulary import (
     BOOK,
     MICROSECOND,
@@ -26,7 +35,7 @@ def order(number: int, ended: datetime | None = None, state: ReservationState = 
 
 
 def seen(
-    *told: Told,
+    *told: SkuFact,
     wanted: tuple[SkuOrder, ...] = (order(1), order(2)),
     demand: Demand | None = None,
     at: datetime = MONDAY_13,

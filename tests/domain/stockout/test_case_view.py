@@ -6,7 +6,7 @@ from domain.order.reservations import ReservationState
 from domain.order.warnings import NO_RELATED_FACTS
 from domain.stockout.case import Application, CaseMember, SkuOrder, StockoutCase, cases
 from domain.stockout.case_view import case_view, contact, order_in_case
-from tests.domain.sku_vocabulary import SKU_ID, Told, delisted, history_of
+from tests.domain.sku_vocabulary import SKU_ID, SkuFact, delisted, history_of
 from tests.domain.vocabulary import (
     BOOK,
     MONDAY_9,
@@ -36,7 +36,7 @@ def wanted(
     return SkuOrder(f"o{number}", 1, state, MONDAY_9, ended, contacted, SHIP_BY, cost_fen)
 
 
-def case(*told: Told, orders: tuple[SkuOrder, ...] = (), time_known: bool = True) -> StockoutCase:
+def case(*told: SkuFact, orders: tuple[SkuOrder, ...] = (), time_known: bool = True) -> StockoutCase:
     """Order o1 applied on Monday at ten."""
     orders = orders or (wanted(1, 500), wanted(2, 700))
     (found,) = cases(SKU_ID, history_of(*told), [Application("o1", 101, MONDAY_10, time_known)], orders)

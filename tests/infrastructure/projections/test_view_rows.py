@@ -9,7 +9,8 @@ import pytest
 
 from domain.order.deadlines import DeadlineKind, DeadlineState
 from domain.order.events import Line, ParcelLine, TrackingUploaded
-from infrastructure.projections.view import FAR_FUTURE, Judged, View
+from domain.order.judged import Judged
+from infrastructure.projections.view import FAR_FUTURE, View
 from infrastructure.projections.views import (
     APPLICATIONS,
     CHARGES,
@@ -24,7 +25,7 @@ from infrastructure.projections.views import (
     VIOLATIONS,
 )
 from infrastructure.projections.views.deadlines import LANES
-from tests.domain.sku_vocabulary import Told, capacity, counted, delisted, relisted, sku_after
+from tests.domain.sku_vocabulary import SkuFact, capacity, counted, delisted, relisted, sku_after
 from tests.domain.vocabulary import (
     DEEMED,
     FORMED,
@@ -99,7 +100,7 @@ def row_of(view: View, story: Story) -> dict[str, Any]:
     return row
 
 
-def of_sku(view: View, *told: Told) -> list[dict[str, Any]]:
+def of_sku(view: View, *told: SkuFact) -> list[dict[str, Any]]:
     rows = view.rows(sku_after(*told))
     return [dict(zip((column.name for column in view.columns), row, strict=True)) for row in rows]
 
