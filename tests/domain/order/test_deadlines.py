@@ -599,9 +599,9 @@ def test_a_review_filed_at_the_very_ship_by_pauses_it() -> None:
 
 
 def test_a_review_of_unknown_beginning_pauses_no_ship_by() -> None:
-    given(
-        awaiting_shipment(), stockout_requested(at=FILED).merely_seen(), under=book_where(pauses_ship_by=True)
-    ).at(SHIP_BY + MICROSECOND).has_deadline("tracking_upload", state="missed", due_at=SHIP_BY)
+    given(awaiting_shipment(), stockout_requested(at=FILED).observed(), under=book_where(pauses_ship_by=True)).at(
+        SHIP_BY + MICROSECOND
+    ).has_deadline("tracking_upload", state="missed", due_at=SHIP_BY)
 
 
 def test_a_ship_by_that_starts_anew_never_ends_earlier_than_before() -> None:
@@ -616,7 +616,7 @@ def test_a_ship_by_that_starts_anew_never_ends_earlier_than_before() -> None:
 def test_where_the_groups_time_is_unknown_a_rejection_adds_the_time_in_review() -> None:
     given(
         placed(),
-        group_formed(ship_by=SHIP_BY).merely_seen(),
+        group_formed(ship_by=SHIP_BY).observed(),
         stockout_requested(at=FILED),
         review_completed("rejected", at=FILED + hours(30)),
         under=book_where(pauses_ship_by=True, ship_by_after_rejection="starts_anew"),
@@ -632,11 +632,11 @@ def test_where_the_groups_time_is_unknown_a_rejection_adds_the_time_in_review() 
         (FRIDAY_9, "unknown"),
     ],
 )
-def test_an_application_between_the_ship_by_and_a_shipment_merely_seen_proves_that_it_was_late(
+def test_an_application_between_the_ship_by_and_a_shipment_observed_proves_that_it_was_late(
     filed_at: datetime, state: DeadlineState
 ) -> None:
     given(awaiting_shipment(), stockout_requested(at=filed_at), review_completed("rejected", at=FRIDAY_9)).and_(
-        tracking_uploaded(at=FRIDAY_9).merely_seen()
+        tracking_uploaded(at=FRIDAY_9).observed()
     ).at(FOREVER).has_deadline("tracking_upload", state=state)
 
 
@@ -659,14 +659,14 @@ def test_where_the_limit_is_unknown_an_end_without_a_shipment_waives_it() -> Non
 
 
 def test_a_review_of_unknown_beginning_defers_the_deemed_stockout() -> None:
-    given(awaiting_shipment(), stockout_requested(at=NEXT_MONDAY_9).merely_seen()).at(NEXT_TUESDAY_9).has_deadline(
+    given(awaiting_shipment(), stockout_requested(at=NEXT_MONDAY_9).observed()).at(NEXT_TUESDAY_9).has_deadline(
         "deemed_stockout", state="pending"
     )
 
 
 def test_what_was_shipped_in_time_is_met_whatever_a_review_pauses_or_defers() -> None:
     shipped = (
-        awaiting_shipment(), tracking_uploaded(at=MONDAY_12), stockout_requested(at=MONDAY_13).merely_seen()
+        awaiting_shipment(), tracking_uploaded(at=MONDAY_12), stockout_requested(at=MONDAY_13).observed()
     )  # fmt: skip
     for rules in (book_where(), book_where(pauses_ship_by=True)):
         given(*shipped, under=rules).at(FOREVER).has_deadline("tracking_upload", state="met").has_deadline(
@@ -688,7 +688,7 @@ def test_the_first_sign_of_the_carrier_counts() -> None:
 
 
 def test_a_contact_merely_told_before_a_review_of_unknown_beginning_meets_it() -> None:
-    story = given(awaiting_shipment(), stockout_requested(at=MONDAY_12).merely_seen())
+    story = given(awaiting_shipment(), stockout_requested(at=MONDAY_12).observed())
     story.at(FOREVER).has_deadline("contact_buyer", state="unknown", due_at=None)
     story.and_(buyer_contacted(at=MONDAY_13)).at(FOREVER).has_deadline(
         "contact_buyer", state="met", met_at=MONDAY_13
@@ -723,7 +723,7 @@ def test_an_order_that_came_back_with_its_end_is_judged_by_the_time_that_is_know
         awaiting_shipment(),
         handed_to_supplier(expected=TUESDAY_9),
         supplier_out_of_stock(at=WEDNESDAY_9),
-        refunded(at=WEDNESDAY_9).merely_seen(),
+        refunded(at=WEDNESDAY_9).observed(),
     ).at(FOREVER).has_deadline("supplier_tracking", state="missed")
 
 

@@ -198,7 +198,7 @@ def test_a_group_time_within_the_same_second_is_the_same() -> None:
 
 
 def test_a_group_time_that_was_not_known_is_learned_though_it_is_the_same() -> None:
-    given(placed(), group_formed(at=FORMED).merely_seen()).sees(shown("awaiting_shipment")).learns(
+    given(placed(), group_formed(at=FORMED).observed()).sees(shown("awaiting_shipment")).learns(
         group_formed(at=FORMED)
     )
 
@@ -223,7 +223,7 @@ def test_a_moved_ship_by_is_learned() -> None:
 
 
 @pytest.mark.parametrize("seen_at", [TUESDAY_9, THURSDAY_9, NEXT_TUESDAY_9])
-def test_an_unshipped_order_whose_refund_was_merely_seen_has_no_violation(seen_at: datetime) -> None:
+def test_an_unshipped_order_whose_refund_was_observed_has_no_violation(seen_at: datetime) -> None:
     given_nothing().sees(shown("awaiting_shipment", refunded=True, seen_at=seen_at)).story_after.at(
         NEXT_TUESDAY_9
     ).shows(status="refunded").has_no_violations()
@@ -241,7 +241,7 @@ def test_its_clocks_are_waived_where_it_surely_ended_in_time_and_unknown_where_n
     ).has_deadline("tracking_upload", state="unknown").has_deadline("deemed_stockout", state="unknown")
 
 
-def test_a_cancellation_merely_seen_has_no_violation() -> None:
+def test_a_cancellation_observed_has_no_violation() -> None:
     given_nothing().sees(shown("cancelled", seen_at=NEXT_TUESDAY_9)).story_after.at(NEXT_TUESDAY_9).shows(
         status="cancelled"
     ).has_no_violations()
@@ -678,7 +678,7 @@ def test_what_was_shipped_before_the_three_days_is_no_stockout_though_seen_after
     ).story_after.at(NEXT_TUESDAY_9).has_violations("late_shipment").has_deadline("deemed_stockout", state="met")
 
 
-def test_a_review_whose_end_is_merely_seen_may_have_been_decided_in_time() -> None:
+def test_a_review_whose_end_is_observed_may_have_been_decided_in_time() -> None:
     given(awaiting_shipment(), stockout_requested(at=MONDAY_12)).and_(
         review_completed("rejected", at=SATURDAY_9).observed()
     ).at(NEXT_MONDAY_9).has_deadline("review_decision", state="unknown")
@@ -734,7 +734,7 @@ def test_a_hold_seen_at_the_moment_a_lock_was_lifted_is_another_one() -> None:
 
 
 def test_a_hold_is_not_lifted_by_a_view_of_the_moment_it_was_seen() -> None:
-    story = given(awaiting_shipment(), hold_placed("risk_control", at=TUESDAY_9).merely_seen())
+    story = given(awaiting_shipment(), hold_placed("risk_control", at=TUESDAY_9).observed())
     story.sees(shown("awaiting_shipment", seen_at=TUESDAY_9)).learns_nothing()
     story.sees(shown("awaiting_shipment", seen_at=JUST_AFTER)).learns_kinds(HoldReleased)
 
@@ -742,7 +742,7 @@ def test_a_hold_is_not_lifted_by_a_view_of_the_moment_it_was_seen() -> None:
 def test_an_application_is_not_ended_by_a_view_of_its_own_moment() -> None:
     for applied, end in (
         (stockout_requested(at=TUESDAY_9), ContradictionObserved),
-        (stockout_requested(at=TUESDAY_9).merely_seen(), ReviewCompleted),
+        (stockout_requested(at=TUESDAY_9).observed(), ReviewCompleted),
     ):
         story = given(awaiting_shipment(), applied)
         story.sees(shown("awaiting_shipment", seen_at=TUESDAY_9)).learns_nothing()
@@ -812,8 +812,8 @@ def test_a_shipment_at_the_moment_of_the_lock_is_no_anomaly() -> None:
         ).story_after.at(TUESDAY_9).has_anomalies(*anomalies)
 
 
-def test_a_hold_merely_seen_may_be_younger_than_the_shipment() -> None:
-    given(awaiting_shipment(), hold_placed("manual", at=MONDAY_11).merely_seen()).sees(
+def test_a_hold_observed_may_be_younger_than_the_shipment() -> None:
+    given(awaiting_shipment(), hold_placed("manual", at=MONDAY_11).observed()).sees(
         shown("shipped", **SHIPPED_SF1)
     ).story_after.at(TUESDAY_9).has_anomalies()
 
@@ -827,7 +827,7 @@ def test_a_shipment_of_a_closed_order_is_one_anomaly_though_a_lock_was_on_it() -
 def test_an_application_seen_shipped_was_rejected_when_it_was_shipped_but_not_before_it_was_filed() -> None:
     story = given(awaiting_shipment(), stockout_requested(at=MONDAY_12))
     for shipped_at, decided_at in ((MONDAY_15, MONDAY_15), (MONDAY_10, MONDAY_12)):
-        (decision, _) = story.sees(shown("shipped", shipped_at=shipped_at, tracking_number="SF1")).found
+        (decision, _) = story.sees(shown("shipped", shipped_at=shipped_at, tracking_number="SF1")).observations
         assert (decision.event, decision.occurred_at, decision.observed) == (
             ReviewCompleted("rejected"),
             decided_at,

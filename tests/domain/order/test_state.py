@@ -209,7 +209,7 @@ def test_the_end_is_the_first_of_several() -> None:
     assert given_nothing().order.ending is None
 
 
-def test_a_moment_merely_seen_is_marked_so() -> None:
+def test_a_moment_observed_is_marked_so() -> None:
     recorded = Recorded(e.StockoutRequested("unknown"), 1, 1, MONDAY_9, MONDAY_9, Metadata(observed=True))
     (review,) = evolve(Order(ORDER_SN), recorded).reviews
     assert review.time_known is False
@@ -308,7 +308,7 @@ def test_of_two_numbers_of_a_supplier_at_one_moment_the_one_whose_time_is_known_
         return Fact(e.TrackingUploaded("SF", name, (), "S-17"), TUESDAY_9)
 
     order = given(
-        awaiting_shipment(), handed_to_supplier(at=MONDAY_10), number("SF1"), number("SF2").merely_seen()
+        awaiting_shipment(), handed_to_supplier(at=MONDAY_10), number("SF1"), number("SF2").observed()
     ).order
     (handover,) = order.handovers
     assert (handover.tracking_at, handover.tracking_time_known) == (TUESDAY_9, True)
@@ -325,12 +325,12 @@ def test_a_supplier_is_waited_for_no_longer_when_other_numbers_carry_all_of_the_
     assert shipped_otherwise(one) == (None, True)
     assert shipped_otherwise(one, other) == (MONDAY_12, True)
     assert shipped_otherwise(other, one) == (MONDAY_12, True)
-    assert shipped_otherwise(one.merely_seen(), other) == (MONDAY_12, False)
+    assert shipped_otherwise(one.observed(), other) == (MONDAY_12, False)
     more = tracking_uploaded("SF3", at=MONDAY_13)
     assert shipped_otherwise(one, other, more) == (MONDAY_12, True)
-    same_moment = tracking_uploaded("SF3", at=MONDAY_12).merely_seen()
+    same_moment = tracking_uploaded("SF3", at=MONDAY_12).observed()
     assert shipped_otherwise(one, other, same_moment) == (MONDAY_12, True)
-    in_its_place = tracking_replaced("SF1", "SF4", at=MONDAY_12).merely_seen()
+    in_its_place = tracking_replaced("SF1", "SF4", at=MONDAY_12).observed()
     assert shipped_otherwise(one, other, in_its_place) == (MONDAY_12, True)
 
 

@@ -242,10 +242,10 @@ def test_a_refund_within_the_five_days_ends_the_remedy() -> None:
     ).has_violations("false_shipment", "stockout/false_shipment_unremedied")
 
 
-def test_an_end_merely_seen_may_have_come_within_the_five_days() -> None:
+def test_an_end_observed_may_have_come_within_the_five_days() -> None:
     too_late = given(awaiting_shipment(), tracking_uploaded(at=UPLOADED), picked_up(at=REMEDY_BY + MICROSECOND))
     end = refunded(at=NEXT_TUESDAY_9)
-    too_late.and_(end.merely_seen()).at(FOREVER).has_violations("false_shipment")
+    too_late.and_(end.observed()).at(FOREVER).has_violations("false_shipment")
     too_late.and_(end).at(FOREVER).has_violations("false_shipment", "stockout/false_shipment_unremedied")
 
 

@@ -156,7 +156,7 @@ def test_a_decided_application_is_warned_of_no_more() -> None:
     assert codes(decided, RelatedFacts(shelf(), filed=[MONDAY_12] * 20)) == []
 
 
-def test_an_application_that_was_merely_seen_says_nothing_of_its_day() -> None:
+def test_an_application_that_was_observed_says_nothing_of_its_day() -> None:
     seen = given(awaiting_shipment(), stockout_requested(at=MONDAY_12).observed())
     assert codes(seen, RelatedFacts(shelf(), filed=[MONDAY_12] * 20)) == []
 

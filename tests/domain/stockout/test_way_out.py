@@ -245,7 +245,7 @@ def test_a_new_application_is_a_way_only_while_none_is_open_and_a_late_one_only_
 
 
 def test_an_application_of_unknown_beginning_is_expected_to_be_decided_from_now() -> None:
-    story = given(awaiting_shipment(), stockout_requested(at=MONDAY_12).merely_seen())
+    story = given(awaiting_shipment(), stockout_requested(at=MONDAY_12).observed())
     waiting = option(ways(story, TUESDAY_9), "await_review")
     assert waiting.expected_decision is not None
     assert waiting.expected_decision.earliest == THURSDAY_9

@@ -190,7 +190,7 @@ def test_of_several_violations_of_a_kind_the_first_that_counts_stands() -> None:
 def test_deadlines_are_numbered_and_those_without_a_time_sort_last() -> None:
     story = given(
         awaiting_shipment(),
-        stockout_requested(at=MONDAY_12).merely_seen(),
+        stockout_requested(at=MONDAY_12).observed(),
         handed_to_supplier("S-17", at=MONDAY_13, expected=TUESDAY_9),
     )
     rows = rows_of(DEADLINES, story)
@@ -271,7 +271,7 @@ def test_an_application_has_a_row_for_each_sku_it_is_about() -> None:
         group_formed(),
         stockout_requested(at=MONDAY_10),
         review_completed("rejected", at=MONDAY_12),
-        stockout_requested(at=MONDAY_13).merely_seen(),
+        stockout_requested(at=MONDAY_13).observed(),
     )
     rows = rows_of(APPLICATIONS, story)
     assert [

@@ -59,7 +59,7 @@ def test_what_may_follow_at_once(facts: tuple[Fact, ...], command: Command) -> N
     at_once = story.when(command, at=TUESDAY_9)
     assert isinstance(at_once.decision, tuple)
     assert len(at_once.decision) == 1
-    too_early = story.when(command, at=TUESDAY_9 - MICROSECOND, told_at=THURSDAY_9)
+    too_early = story.when(command, at=TUESDAY_9 - MICROSECOND, recorded_at=THURSDAY_9)
     assert not isinstance(too_early.decision, tuple) or too_early.decision == ()
 
 

@@ -85,14 +85,14 @@ def test_a_hold_that_was_in_force_then_cannot_be_passed_by_choosing_a_time() -> 
     ).rejects("order_locked", hold="manual")
 
 
-def test_a_lock_of_merely_seen_beginning_counts_as_in_force_before() -> None:
+def test_a_lock_of_observed_beginning_counts_as_in_force_before() -> None:
     given(
         awaiting_shipment(),
         stockout_requested(at=MONDAY_12).observed(),
     ).when(UPLOAD_SF1, at=MONDAY_10, recorded_at=MONDAY_13).rejects("order_locked", hold="stockout_review")
 
 
-def test_a_lock_of_merely_seen_end_counts_as_in_force_until_it_was_seen_lifted() -> None:
+def test_a_lock_of_observed_end_counts_as_in_force_until_it_was_seen_lifted() -> None:
     given(
         awaiting_shipment(),
         stockout_requested(at=MONDAY_12).observed(),
@@ -100,7 +100,7 @@ def test_a_lock_of_merely_seen_end_counts_as_in_force_until_it_was_seen_lifted()
     ).when(UPLOAD_SF1, at=MONDAY_13, recorded_at=MONDAY_16).rejects("order_locked", hold="stockout_review")
 
 
-def test_a_hold_of_merely_seen_end_counts_as_in_force_until_it_was_seen_lifted() -> None:
+def test_a_hold_of_observed_end_counts_as_in_force_until_it_was_seen_lifted() -> None:
     given(
         awaiting_shipment(),
         hold_placed("risk_control", at=MONDAY_12).observed(),
