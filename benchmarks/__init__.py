@@ -1,1 +1,1 @@
-"""What Shiplock claims of its speed, each claim as a ratio beside a peer measured in the same run."""
+"""The claims about speed. Each claim is a ratio to a peer that is measured in the same run."""

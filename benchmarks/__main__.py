@@ -20,7 +20,7 @@ from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import migrate
 from infrastructure.runtime import garbage_collection
 
-said = Console(stderr=True)
+console = Console(stderr=True)
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=10_000_000, help="the size of the large log")
     parser.add_argument("--orders", type=int, default=1_000_000, help="how many orders the lists are read of")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     results: list[Result] = []
     garbage_collection.tune()
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer.start(Path(folder)) as server:
@@ -45,22 +45,22 @@ def main() -> None:
             "append": lambda: _append(fresh("append")),
             "serve": lambda: serving.all_of_it(fresh),
             "import": lambda: [importing.large_export(fresh("import"))],
-            "grow": lambda: _grow(fresh("empty"), fresh("large"), asked.events),
-            "rebuild": lambda: _shown(lambda bar: rebuilding.all_of_it(fresh, asked.events, bar)),
+            "grow": lambda: _grow(fresh("empty"), fresh("large"), arguments.events),
+            "rebuild": lambda: _shown(lambda bar: rebuilding.all_of_it(fresh, arguments.events, bar)),
             "backtest": lambda: _shown(
-                lambda bar: backtesting.all_of_it(fresh, bar, min(asked.events, backtesting.EVENTS))
+                lambda bar: backtesting.all_of_it(fresh, bar, min(arguments.events, backtesting.EVENTS))
             ),
-            "verify": lambda: _shown(lambda bar: verifying.all_of_it(fresh, asked.events, bar)),
+            "verify": lambda: _shown(lambda bar: verifying.all_of_it(fresh, arguments.events, bar)),
             "read": lambda: _shown(
-                lambda bar: reading.all_of_it(fresh("live"), fresh("behind"), fresh("lists"), asked.orders, bar)
+                lambda bar: reading.all_of_it(fresh("live"), fresh("behind"), fresh("lists"), arguments.orders, bar)
             ),
         }
-        for part in asked.only or parts:
-            said.print(f"measuring: {part} ...")
+        for part in arguments.only or parts:
+            console.print(f"measuring: {part} ...")
             for result in measure[part]():
-                said.print(f"  {result.claim}: {result.ratio:.2f} of {result.peer_name}")
+                console.print(f"  {result.claim}: {result.ratio:.2f} of {result.peer_name}")
                 results.append(result)
-    if asked.json:
+    if arguments.json:
         print(json.dumps([result._asdict() | {"ratio": result.ratio} for result in results], indent=2))
     else:
         show(results)
@@ -70,17 +70,17 @@ def _append(url: str) -> Iterable[Result]:
     yield appending.batches(url)
     yield from appending.sizes(url)
     yield from appending.singles(url)
-    yield from appending.beside_the_library(url)
+    yield from appending.against_the_library(url)
 
 
 def _grow(empty: str, full: str, events: int) -> Iterable[Result]:
-    with Progress(console=said) as progress:
+    with Progress(console=console) as progress:
         growing.fill(full, events, progress)
-    return growing.beside_an_empty_log(empty, full, events)
+    return growing.against_an_empty_log(empty, full, events)
 
 
 def _shown(measure: Callable[[Progress], Iterable[Result]]) -> Iterable[Result]:
-    yield from measure(Progress(console=said))
+    yield from measure(Progress(console=console))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Appending to the log: batches beside COPY, single appends beside raw INSERTs and the library's recorder."""
+"""Appending to the log: batches compared with COPY, single appends with raw INSERTs and the library's recorder."""
 
 import asyncio
 import os
@@ -48,12 +48,12 @@ _TYPES = ["text", "int8", "text", "int4", "uuid", "text", "int2", *["timestamptz
 
 
 def new_orders(count: int) -> list[str]:
-    """Streams named like the orders of one day, in no order."""
+    """Streams that are named like the orders of one day, in random order."""
     return [f"order:260302-{random.randrange(10**15):015d}" for _ in range(count)]
 
 
 def calls(streams: int, count: int = CALLS) -> list[list[Append]]:
-    """Calls of so many new orders, each placed and formed."""
+    """Calls that each place so many new orders and form their groups."""
     return [
         [Append(stream, 0, [e._replace(event_id=uuid.uuid4()) for e in EVENTS]) for stream in new_orders(streams)]
         for _ in range(count)
@@ -112,7 +112,7 @@ def _row(position: int, stream: str, n: int) -> tuple[object, ...]:
 
 
 def sizes(url: str) -> Iterator[Result]:
-    """1, 10, 100 and 1,000 appends a call, by one writer, beside one client's single INSERTs."""
+    """1, 10, 100 and 1,000 appends a call, by one writer, compared with one client's single INSERTs."""
     peer = raw_inserts(url, 1)
 
     async def measure(count: int) -> float:
@@ -131,7 +131,7 @@ def sizes(url: str) -> Iterator[Result]:
 def singles(url: str) -> Iterator[Result]:
     """Commands that come one by one from so many writers: loaded, judged and appended, in batches as they fall."""
     for writers in (1, 8, 32):
-        ours = uvloop.run(tell_rate(url, writers))
+        ours = uvloop.run(command_rate(url, writers))
         yield Result(
             f"single commands in process, {plural(writers, 'writer')}",
             "commands",
@@ -141,13 +141,13 @@ def singles(url: str) -> Iterator[Result]:
         )
 
 
-async def tell_rate(url: str, writers: int) -> float:
+async def command_rate(url: str, writers: int) -> float:
     """Orders placed a second through a command path by concurrent tasks, each waiting for its answer."""
     async with (
         connection_pool(url, size=4) as pool,
         CommandPath(pool, shipped_rules(), clock.now, render=lambda intent, outcome: b"") as path,
     ):
-        told = 0
+        submitted = 0
         commands = [
             OrderCommand("bench", stream.removeprefix("order:"), PLACE, "bench") for stream in new_orders(MOST)
         ]
@@ -155,13 +155,13 @@ async def tell_rate(url: str, writers: int) -> float:
         end = time.perf_counter() + SECONDS
 
         async def write() -> None:
-            nonlocal told
+            nonlocal submitted
             while time.perf_counter() < end:
                 await path.submit_one(next(waiting))
-                told += 1
+                submitted += 1
 
         await asyncio.gather(*(write() for _ in range(writers)))
-        return told / SECONDS
+        return submitted / SECONDS
 
 
 def raw_inserts(url: str, clients: int) -> float:
@@ -188,20 +188,20 @@ INSERT INTO raw SELECT 'bench', n, 'order:' || n, 1, gen_random_uuid(), 'OrderPl
             "-M",
             "prepared",
         ]
-        found = subprocess.run(
+        pgbench = subprocess.run(
             [binaries() / "pgbench", *arguments, "-f", file.name, url],
             env=os.environ | {"PGCONNECT_TIMEOUT": "10"},
             capture_output=True,
             text=True,
             check=True,
         )
-    rate = re.search(r"tps = ([\d.]+)", found.stdout)
-    assert rate, found.stdout
+    rate = re.search(r"tps = ([\d.]+)", pgbench.stdout)
+    assert rate, pgbench.stdout
     return float(rate[1])
 
 
-def beside_the_library(url: str, writers: int = 8) -> Iterator[Result]:
-    """Single appends by several writers, beside those of the library's recorder in as many threads."""
+def against_the_library(url: str, writers: int = 8) -> Iterator[Result]:
+    """Single appends by several writers, compared with those of the library's recorder in as many threads."""
     from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 
     info = psycopg.conninfo.conninfo_to_dict(url)
@@ -220,7 +220,7 @@ def beside_the_library(url: str, writers: int = 8) -> Iterator[Result]:
         recorder = ShopApplicationRecorder(pool, "library")
         for _ in range(TURNS):
             peer += _recorder_rate(library, writers) / TURNS
-            commands += uvloop.run(tell_rate(url, writers)) / TURNS
+            commands += uvloop.run(command_rate(url, writers)) / TURNS
             ours += _recorder_rate(recorder, writers) / TURNS
     name = "eventsourcing's recorder"
     yield Result(f"single commands in process, {plural(writers, 'writer')}", "commands", commands, name, peer)

@@ -1,4 +1,4 @@
-"""Backtests of one shop's log, beside a raw COPY of the same events."""
+"""Backtests of one shop's log, compared with a raw COPY of the same events."""
 
 import asyncio
 import statistics
@@ -32,25 +32,25 @@ def other_prices(rules: RuleSet) -> RuleSet:
     return replace(rules, name="prices", penalty=replace(rules.penalty, late_shipment=late))
 
 
-def beside_copy(url: str, events: int, progress: Progress) -> Iterator[Result]:
+def against_copy(url: str, events: int, progress: Progress) -> Iterator[Result]:
     """Backtests of every order, by turns with a raw COPY of all events to a client."""
     lives.fill(url, events, 1, progress)
     raw_copy(url)
     today = shipped_rules().sets[-1]
-    for said, rules in (("other hours", other_hours(today)), ("other prices", other_prices(today))):
+    for changed, rules in (("other hours", other_hours(today)), ("other prices", other_prices(today))):
         copies, backtests = [], []
         for _ in range(TURNS):
             copies.append(raw_copy(url))
             began = time.perf_counter()
-            found = run(url, rules)
+            backtest = run(url, rules)
             backtests.append(time.perf_counter() - began)
         yield Result(
-            f"backtest of {said}, {events:,} events",
+            f"backtest of {changed}, {events:,} events",
             "events",
             events / statistics.median(backtests),
             "raw binary COPY out",
             events / statistics.median(copies),
-            f"{found.orders:,} orders judged twice, {found.differing:,} differ",
+            f"{backtest.orders:,} orders judged twice, {backtest.differing:,} differ",
         )
 
 
@@ -59,4 +59,4 @@ def run(url: str, rules: RuleSet) -> Backtest:
 
 
 def all_of_it(fresh: Callable[[str], str], progress: Progress, events: int = EVENTS) -> Iterator[Result]:
-    yield from beside_copy(fresh("backtest"), events, progress)
+    yield from against_copy(fresh("backtest"), events, progress)

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.crashes``: kill the program and its database under load, and look at what is there.
+"""``python -m benchmarks.crashes``: kill the program and its database under load, and inspect the log.
 
 Every command has a name of its own, which the log keeps as the note of its event and, if the command is to
 be sent again, as its idempotency key. Clients share no orders, so each knows what its commands must come to.
@@ -87,7 +87,7 @@ class Answer(NamedTuple):
 
 @dataclass(slots=True)
 class Sent:
-    """A command that was sent; without an answer it is not known whether it was taken."""
+    """A command that was sent. Without an answer nobody knows whether it was executed."""
 
     name: str
     order_sn: str
@@ -101,7 +101,7 @@ class Sent:
 
 @dataclass(slots=True)
 class Request:
-    """One command, or several in bulk. ``position`` is the place in the shop's log that the answer stated."""
+    """One command, or several in bulk. ``position`` is the position in the shop's log that the response names."""
 
     shop_id: str
     commands: list[Sent]
@@ -114,7 +114,7 @@ class Request:
         return all(sent.answer for sent in self.commands)
 
     async def send(self, http: httpx.AsyncClient) -> None:
-        """Send it, and write down what is answered. A refusal for want of the database answers nothing."""
+        """Send it, and write down the answers. While the database is away, a refusal is not an answer."""
         try:
             response = await (self._send_bulk(http) if self.bulk else self._send_single(http))
         except httpx.HTTPError:
@@ -124,8 +124,8 @@ class Request:
             (sent,) = self.commands
             tag = response.headers.get("etag")
             _write_down(sent, response.status_code, int(tag.strip('"')) if tag else None, body.get("code"))
-            stated = response.headers.get("shiplock-position")
-            self.position = int(stated) if stated else None
+            position = response.headers.get("shiplock-position")
+            self.position = int(position) if position else None
         elif response.status_code == 200:
             for sent, outcome in zip(self.commands, body["outcomes"], strict=True):
                 code = outcome.get("problem", {}).get("code")
@@ -153,7 +153,7 @@ def _write_down(sent: Sent, status: int, version: int | None, code: str | None) 
 
 
 class Load:
-    """Clients that send commands until told to stop, and write down what they sent in ``requests``."""
+    """Clients that send commands until ``stopping`` is set, and write down in ``requests`` what they sent."""
 
     def __init__(self, http: httpx.AsyncClient, tag: str) -> None:
         self.requests: list[Request] = []
@@ -278,7 +278,7 @@ def _free_port() -> int:
 # ---- rounds -----------------------------------------------------------------------------------------
 
 FINDINGS = ("lost", "doubled", "gaps", "half_there", "wrong_answers")
-"""What must not be found: see ``inspect``."""
+"""Something that must not happen: see ``inspect``."""
 
 
 class Finding(NamedTuple):
@@ -288,7 +288,7 @@ class Finding(NamedTuple):
 
 @dataclass(slots=True)
 class Round:
-    """What came of the commands of a round: ``taken`` are those that were in the log though nobody was told."""
+    """The outcome of a round. ``taken`` counts commands that are in the log though their client got no answer."""
 
     killed: str
     acknowledged: int
@@ -298,14 +298,14 @@ class Round:
     findings: list[Finding] = field(default_factory=list)
 
     def row(self) -> dict[str, Any]:
-        found = Counter(finding.kind for finding in self.findings)
+        kinds = Counter(finding.kind for finding in self.findings)
         counts = {
             "acknowledged": self.acknowledged,
             "unanswered": self.unanswered,
             "taken": self.taken,
             "retried": self.retried,
         }
-        return {"killed": self.killed} | counts | {kind: found[kind] for kind in FINDINGS}
+        return {"killed": self.killed} | counts | {kind: kinds[kind] for kind in FINDINGS}
 
 
 def run(folder: Path, kills: Sequence[Kill], seconds: float) -> Iterator[Round]:
@@ -350,7 +350,7 @@ async def _kill_under_load(program: Program, kill: Kill, seconds: float, tag: st
 
 
 async def _until_answered(http: httpx.AsyncClient, request: Request) -> None:
-    """As clients are told to: with the same key, after a while."""
+    """Send it again with the same key after a pause, as the documentation tells clients to do."""
     await request.send(http)
     while not request.is_answered:
         await asyncio.sleep(0.2)
@@ -380,7 +380,7 @@ GROUP BY shop_id, stream HAVING min(version) <> 1 OR max(version) <> count(*)
 """
 
 
-class Stored(NamedTuple):
+class LogEvent(NamedTuple):
     """An event as the log has it; ``name`` is that of its command."""
 
     shop_id: str
@@ -398,7 +398,7 @@ def _count(url: str, commands: Sequence[Sent]) -> int:
 
 
 def inspect(url: str, requests: Sequence[Request]) -> set[Finding]:
-    """What is not as it must be.
+    """Everything that is wrong in the log, its receipts and the answers.
 
     - lost: an acknowledged command without its event, of its type, at its version and position.
     - doubled: a second event of a command, or one that no command accounts for.
@@ -408,52 +408,52 @@ def inspect(url: str, requests: Sequence[Request]) -> set[Finding]:
     """
     with psycopg.connect(url) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        events = [Stored(*row) for row in connection.execute(_EVENTS)]
+        events = [LogEvent(*row) for row in connection.execute(_EVENTS)]
         receipts: dict[str, int | None] = dict(connection.execute(_RECEIPTS).fetchall())
-        found = {Finding("gaps", where) for (where,) in connection.execute(_GAPS)}
-    appended: dict[str, list[Stored]] = {}
+        findings = {Finding("gaps", where) for (where,) in connection.execute(_GAPS)}
+    appended: dict[str, list[LogEvent]] = {}
     for event in events:
         appended.setdefault(event.name, []).append(event)
     at = {(event.shop_id, event.order_sn, event.version): event for event in events}
     for request in requests:
-        stated = []
+        appended_events = []
         for sent in request.commands:
             mine = appended.pop(sent.name, [])
-            found.update(_misfits(request, sent, mine))
+            findings.update(_misfits(request, sent, mine))
             if request.keyed:
-                found.update(_torn(sent, mine, receipts))
+                findings.update(_torn(sent, mine, receipts))
             if sent.answer == Answer(sent.step.status, sent.step.version) and sent.step.status < 400:
-                stated.append(at.get((request.shop_id, sent.order_sn, sent.step.version)))
-        if stated and request.is_answered:
-            last = max((event.position for event in stated if event), default=0)
+                appended_events.append(at.get((request.shop_id, sent.order_sn, sent.step.version)))
+        if appended_events and request.is_answered:
+            last = max((event.position for event in appended_events if event), default=0)
             if request.position != last:
                 name = request.commands[0].name
-                found.add(Finding("lost", f"{name}: answered position {request.position}, stored at {last}"))
+                findings.add(Finding("lost", f"{name}: answered position {request.position}, stored at {last}"))
     for name, strangers in appended.items():
-        found.add(Finding("doubled", f"{name}: {len(strangers)} events and no command"))
+        findings.add(Finding("doubled", f"{name}: {len(strangers)} events and no command"))
     for key in receipts:
-        found.add(Finding("half_there", f"{key}: a receipt and no command"))
-    return found
+        findings.add(Finding("half_there", f"{key}: a receipt and no command"))
+    return findings
 
 
-def _misfits(request: Request, sent: Sent, mine: Sequence[Stored]) -> Iterator[Finding]:
-    """What is wrong with a command's own events, given its answer."""
+def _misfits(request: Request, sent: Sent, mine: Sequence[LogEvent]) -> Iterator[Finding]:
+    """The findings about a command's own events, given its answer."""
     step = sent.step
     if len(mine) > 1 or (mine and step.event is None):
         yield Finding("doubled", f"{sent.name}: {[(event.type, event.version) for event in mine]}")
     expected = (request.shop_id, sent.order_sn, step.version, step.event)
-    stored = [(event.shop_id, event.order_sn, event.version, event.type) for event in mine]
+    own_events = [(event.shop_id, event.order_sn, event.version, event.type) for event in mine]
     if sent.answer is None:
-        if stored and expected not in stored:
-            yield Finding("doubled", f"{sent.name}: unanswered, and {stored} is not what was asked")
+        if own_events and expected not in own_events:
+            yield Finding("doubled", f"{sent.name}: unanswered, and {own_events} is not what the command does")
     elif sent.answer != (step.status, step.version):
         yield Finding("wrong_answers", f"{sent.name}: {sent.answer}")
-    elif step.event is not None and expected not in stored:
-        yield Finding("lost", f"{sent.name}: {sent.answer}, stored {stored}")
+    elif step.event is not None and expected not in own_events:
+        yield Finding("lost", f"{sent.name}: {sent.answer}, stored {own_events}")
 
 
-def _torn(sent: Sent, mine: Sequence[Stored], receipts: dict[str, int | None]) -> Iterator[Finding]:
-    """Event and receipt are committed together: both are there or none is."""
+def _torn(sent: Sent, mine: Sequence[LogEvent], receipts: dict[str, int | None]) -> Iterator[Finding]:
+    """Event and receipt are committed together: either both exist or neither."""
     has_receipt = sent.name in receipts
     position = receipts.pop(sent.name, None)
     if sent.answer and not has_receipt:
@@ -473,7 +473,7 @@ def _total(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _table(rows: Sequence[dict[str, Any]], total: dict[str, Any]) -> Table:
-    table = Table(title="Killed under load, started again, looked at")
+    table = Table(title="Killed under load, started again, inspected")
     table.add_column("round", justify="right")
     for name in total:
         table.add_column(name.replace("_", " "), justify="left" if name == "killed" else "right")
@@ -489,26 +489,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="half kill the program, half its database")
     parser.add_argument("--seconds", type=float, default=2.0, help="of load before each kill")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
-    asked = parser.parse_args()
-    kills = list(itertools.islice(itertools.cycle(TURNS), max(asked.rounds, 1)))
-    said = Console(stderr=True)
+    arguments = parser.parse_args()
+    kills = list(itertools.islice(itertools.cycle(TURNS), max(arguments.rounds, 1)))
+    progress = Console(stderr=True)
     rounds: list[Round] = []
     with tempfile.TemporaryDirectory() as folder:
         try:
-            for result in run(Path(folder), kills, asked.seconds):
+            for result in run(Path(folder), kills, arguments.seconds):
                 rounds.append(result)
-                said.print(f"round {len(rounds)} of {len(kills)}: {result.killed}")
+                progress.print(f"round {len(rounds)} of {len(kills)}: {result.killed}")
         finally:
             if EmbeddedServer(Path(folder)).is_alive():
                 EmbeddedServer.start(Path(folder)).stop()
     rows = [result.row() for result in rounds]
     findings = [finding for result in rounds for finding in result.findings]
-    if asked.json:
+    if arguments.json:
         print(json.dumps({"rounds": rows, "total": _total(rows), "findings": [f._asdict() for f in findings]}))
     else:
         Console(width=150).print(_table(rows, _total(rows)))
     for finding in findings[:20]:
-        said.print(f"{finding.kind}: {finding.detail}")
+        progress.print(f"{finding.kind}: {finding.detail}")
     sys.exit(1 if findings else 0)
 
 

@@ -4,7 +4,7 @@ import psycopg
 import uvloop
 from rich.progress import Progress
 
-from benchmarks.appending import CALLS, NOW, STREAMS, append_all, calls, tell_rate
+from benchmarks.appending import CALLS, NOW, STREAMS, append_all, calls, command_rate
 from benchmarks.table import Result
 from infrastructure.database.pool import WriteConnection
 
@@ -59,19 +59,19 @@ def fill(url: str, events: int, progress: Progress) -> None:
         connection.execute("CHECKPOINT")
 
 
-def beside_an_empty_log(empty: str, full: str, events: int) -> list[Result]:
+def against_an_empty_log(empty: str, full: str, events: int) -> list[Result]:
     """Batches and single commands into both logs, in turns."""
-    return uvloop.run(_beside(empty, full, events))
+    return uvloop.run(_against(empty, full, events))
 
 
-async def _beside(empty: str, full: str, events: int) -> list[Result]:
+async def _against(empty: str, full: str, events: int) -> list[Result]:
     spent = {empty: 0.0, full: 0.0}
-    told = {empty: 0.0, full: 0.0}
+    rates = {empty: 0.0, full: 0.0}
     for turn in range(TURNS):
         for url in (empty, full):
             async with await WriteConnection.connect(url, autocommit=True) as connection:
                 spent[url] += await append_all(connection, calls(STREAMS), f"shop-{turn}")
-            told[url] += await tell_rate(url, 32)
+            rates[url] += await command_rate(url, 32)
     appended = TURNS * CALLS * STREAMS * 2
     size = f"a log of {events:,} events"
     return [
@@ -85,8 +85,8 @@ async def _beside(empty: str, full: str, events: int) -> list[Result]:
         Result(
             f"single commands in process, 32 writers, {size}",
             "commands",
-            told[full] / TURNS,
+            rates[full] / TURNS,
             "an empty log",
-            told[empty] / TURNS,
+            rates[empty] / TURNS,
         ),
     ]

@@ -1,4 +1,4 @@
-"""Importing a large export, by the command a shop would use, beside reading the file with csv alone."""
+"""Importing a large export, by the command a shop would use, compared with reading the file with csv alone."""
 
 import csv
 import os

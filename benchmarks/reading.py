@@ -1,4 +1,4 @@
-"""How soon lists show what was told, how fast views catch up, and how long lists of a million orders take."""
+"""How soon lists show a command's effect, how fast views catch up, and how long lists of a million orders take."""
 
 import asyncio
 import itertools
@@ -30,7 +30,7 @@ EVENTS_A_SECOND = 1_000
 BATCHES_A_SECOND = 20
 LISTS = 2_000
 CATCH_UP_EVENTS = 300_000
-"""As many as the worker is left behind by."""
+"""The number of events that the worker is behind by."""
 
 
 def all_of_it(live: str, behind: str, large: str, orders: int, progress: Progress) -> Iterator[Result]:
@@ -45,21 +45,21 @@ def all_of_it(live: str, behind: str, large: str, orders: int, progress: Progres
 def freshness(url: str) -> Result:
     """From a command's answer to the answer of a list that shows it, under a steady load."""
     with serving(url) as port:
-        waits, told = uvloop.run(_freshness(port))
+        waits, appended = uvloop.run(_freshness(port))
     waits.sort()
     p50, p99 = (waits[len(waits) * share // 100] * 1e3 for share in (50, 99))
-    note = f"{told / SECONDS:,.0f} events/s told meanwhile, median {p50:.0f} ms, {len(waits)} looks"
+    note = f"{appended / SECONDS:,.0f} events/s appended meanwhile, median {p50:.0f} ms, {len(waits)} looks"
     return Result("a command's effect in a list, p99", "ms", p99, "the promise", 200.0, note)
 
 
 async def _freshness(port: int) -> tuple[list[float], int]:
     waits: list[float] = []
-    told = 0
+    appended = 0
     until = time.perf_counter() + SECONDS
     numbers = itertools.count()
 
     async def load() -> None:
-        nonlocal told
+        nonlocal appended
         client = await Client.to(port)
         each = EVENTS_A_SECOND // BATCHES_A_SECOND
         for turn in itertools.count():
@@ -69,7 +69,7 @@ async def _freshness(port: int) -> tuple[list[float], int]:
             await asyncio.sleep(at - time.perf_counter())
             commands = [{"order_sn": f"b-{next(numbers)}", "action": "place", **ORDER} for _ in range(each)]
             await client.ask("POST", "/v1/shops/live/commands", {"commands": commands})
-            told += each
+            appended += each
 
     async def look() -> None:
         client = await Client.to(port)
@@ -83,11 +83,11 @@ async def _freshness(port: int) -> tuple[list[float], int]:
             await asyncio.sleep(0.02)
 
     await asyncio.gather(load(), look())
-    return waits, told
+    return waits, appended
 
 
 class Client:
-    """A connection that asks one thing after another."""
+    """A connection that sends one request after another."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -100,10 +100,10 @@ class Client:
         sent = json.dumps(body).encode() if body is not None else b""
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(sent)}\r\n\r\n"
         self._writer.write(head.encode() + sent)
-        said = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
-        length = int(said.split("content-length: ")[1].split("\r\n")[0])
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = int(head.split("content-length: ")[1].split("\r\n")[0])
         answer: dict[str, object] = json.loads(await self._reader.readexactly(length))
-        assert said.split()[1].startswith("2"), answer
+        assert head.split()[1].startswith("2"), answer
         return answer
 
 
@@ -111,7 +111,7 @@ class Client:
 
 
 def catching_up(url: str, progress: Progress) -> Result:
-    """One worker that finds a log it has seen nothing of."""
+    """One worker on a log of which it has read nothing."""
     uvloop.run(_prepared(url))
     lives.fill(url, CATCH_UP_EVENTS, 1, progress)
     seconds = uvloop.run(_catch_up(url))
@@ -139,7 +139,7 @@ async def _catch_up(url: str) -> float:
 
 
 def lists(url: str, orders: int, progress: Progress) -> Iterator[Result]:
-    """Random pages of lists over one shop's orders, asked for by one client, in any mix of filters."""
+    """Random pages of lists over one shop's orders, requested by one client, in any mix of filters."""
     lives.fill(url, int(orders * 6.65), 1, progress)
     uvloop.run(_prepared(url))
     uvloop.run(_stocked(url, int(orders)))
@@ -159,24 +159,24 @@ def lists(url: str, orders: int, progress: Progress) -> Iterator[Result]:
 async def _stocked(url: str, orders: int) -> None:
     """Count every SKU half-way through the orders, give it a capacity, and take some off the shelf."""
     half = lives.BEGIN + orders // 2 * lives.BETWEEN_ORDERS
-    told: list[SkuCommand] = []
+    intents: list[SkuCommand] = []
     for number in range(lives.SKUS):
         commands: list[Command] = [
             CountStock(on_hand=number % 120, occurred_at=half),
             SetCapacity(production_per_day=number % 7, shipping_per_day=number % 50, occurred_at=half),
             *([Delist(reason="out of stock", occurred_at=half)] if number % 20 == 0 else []),
         ]
-        told += [SkuCommand("shop-0", f"52{number:06d}", command, "benchmark") for command in commands]
+        intents += [SkuCommand("shop-0", f"52{number:06d}", command, "benchmark") for command in commands]
     book = shipped_rules()
     async with (
         connection_pool(url, size=4) as pool,
         CommandPath(pool, book, clock.now, render=lambda intent, outcome: b"") as path,
     ):
-        for first in range(0, len(told), 1_000):
-            await path.submit(told[first : first + 1_000])
+        for first in range(0, len(intents), 1_000):
+            await path.submit(intents[first : first + 1_000])
         await Worker(pool, book).catch_up("shop-0")
         async with pool.connection() as connection:
-            await connection.execute("VACUUM ANALYZE")  # as it is found after some minutes
+            await connection.execute("VACUUM ANALYZE")  # as autovacuum does after some minutes
 
 
 async def _pages(port: int, name: str) -> list[float]:
@@ -197,7 +197,7 @@ async def _pages(port: int, name: str) -> list[float]:
 
 
 def _query(chance: random.Random, name: str) -> str:
-    """Any of the filters that a list has, about one or two at once."""
+    """Random filters of a list, usually one or two at once."""
     moment = (lives.BEGIN + timedelta(days=chance.random() * 240)).strftime("%Y-%m-%dT%H:%M:%SZ")
     later = (lives.BEGIN + timedelta(days=chance.random() * 240)).strftime("%Y-%m-%dT%H:%M:%SZ")
     kinds = ("late_shipment", "stockout", "false_shipment", "fraudulent_shipment")

@@ -1,4 +1,4 @@
-"""Rebuilding the order, deadline and violation views, beside a raw COPY of the events and the library's runner."""
+"""Rebuilding three views, compared with a raw COPY of the events and with the library's runner."""
 
 import os
 import statistics
@@ -38,30 +38,30 @@ class Rebuilt(NamedTuple):
     memory: float
 
 
-def beside_copy(url: str, events: int, views: Sequence[View] = REBUILT) -> Result:
+def against_copy(url: str, events: int, views: Sequence[View] = REBUILT) -> Result:
     """A rebuild from nothing to verified, by turns with a raw COPY of the same events to a client."""
     raw_copy(url)
     copies, rebuilds = [], []
     for _ in range(TURNS if events <= 1_000_000 else 1):
         copies.append(raw_copy(url))
         rebuilds.append(uvloop.run(rebuild_once(url, views)))
-    found = sorted(rebuilds)[len(rebuilds) // 2]
-    begun = sorted(found.steps.items(), key=lambda step: step[1])
-    ends = [*(at for _, at in begun[1:]), found.seconds]
-    said = ", ".join(
+    median = sorted(rebuilds)[len(rebuilds) // 2]
+    begun = sorted(median.steps.items(), key=lambda step: step[1])
+    ends = [*(at for _, at in begun[1:]), median.seconds]
+    steps = ", ".join(
         f"{state.replace('_', ' ')} {end - at:.1f} s" for (state, at), end in zip(begun, ends, strict=True)
     )
     return Result(
         f"rebuild of {len(views)} views, {events:,} events",
         "events",
-        events / found.seconds,
+        events / median.seconds,
         "raw binary COPY out",
         events / statistics.median(copies),
-        f"{said}; largest process {max(each.memory for each in rebuilds):.0f} MB",
+        f"{steps}; largest process {max(each.memory for each in rebuilds):.0f} MB",
     )
 
 
-def beside_the_library(url: str, ours: float) -> Result:
+def against_the_library(url: str, ours: float) -> Result:
     """The library's projection runner on its own events, one view; ``ours`` in events a second."""
     return Result(
         f"rebuild of {len(REBUILT)} views",
@@ -89,7 +89,7 @@ async def _prepared(url: str) -> None:
 
 
 async def rebuild_once(url: str, views: Sequence[View]) -> Rebuilt:
-    """Build views beside the live ones, verify the build, and drop it."""
+    """Build views while others are live, verify the build, and drop it."""
     book = shipped_rules()
     steps: dict[str, float] = {}
     async with connection_pool(url, size=6) as pool:
@@ -97,14 +97,14 @@ async def rebuild_once(url: str, views: Sequence[View]) -> Rebuilt:
             build = await rebuild.request(connection, views, book)
         began = time.perf_counter()
 
-        def note(found: rebuild.Progress) -> None:
-            if found.state != "ready":
-                steps.setdefault(found.state, time.perf_counter() - began)
+        def note(progress: rebuild.Progress) -> None:
+            if progress.state != "ready":
+                steps.setdefault(progress.state, time.perf_counter() - began)
 
         with Memory() as memory:
-            found = await rebuild.run(pool, url, book, build.id, on_progress=note)
+            result = await rebuild.run(pool, url, book, build.id, on_progress=note)
         seconds = time.perf_counter() - began
-        assert found.state == "ready", found
+        assert result.state == "ready", result
         async with pool.connection() as connection:
             await builds.drop(connection, build.id)
     return Rebuilt(seconds, steps, memory.peak)
@@ -133,8 +133,8 @@ class Memory:
                         or b"projections.slices" in (status.parent / "cmdline").read_bytes()
                     )
                     if ours:
-                        said = dict(line.split(":", 1) for line in status.read_text().splitlines())
-                        self.peak = max(self.peak, int(said["VmHWM"].split()[0]) / 1024)
+                        fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+                        self.peak = max(self.peak, int(fields["VmHWM"].split()[0]) / 1024)
                 except (OSError, KeyError):
                     continue
 
@@ -210,13 +210,13 @@ def library_rate(url: str) -> float:
 
 
 def all_of_it(fresh: Callable[[str], str], largest: int, progress: Progress) -> Iterator[Result]:
-    """Logs of 100,000, a million and (as asked) ten million events; the million also beside the library."""
+    """Logs of 100,000, a million and (if requested) ten million events. The million also goes to the library."""
     for events in sorted({100_000, 1_000_000, largest}):
         url = fresh(f"rebuild_{events}")
         lives.fill(url, events, SHOPS, progress, DAYS)
         uvloop.run(_prepared(url))
-        found = beside_copy(url, events)
-        yield found
+        result = against_copy(url, events)
+        yield result
         if events == 1_000_000:
-            yield beside_the_library(fresh("library"), found.ours)
-            yield beside_copy(url, events, VIEWS)
+            yield against_the_library(fresh("library"), result.ours)
+            yield against_copy(url, events, VIEWS)

@@ -44,13 +44,13 @@ PATIENCE = 120.0
 
 
 class Wrong(Exception):
-    """What was seen is not what was promised."""
+    """The program did not do what it promises."""
 
 
 def run(url: str, events: int, progress: Progress | None = None) -> dict[str, Any]:
-    """The whole demonstration on an empty, migrated database; what it came to. Raises ``Wrong``."""
+    """The whole demonstration on an empty, migrated database. Returns counts. Raises ``Wrong``."""
     lives.fill(url, events, SHOPS, progress)
-    with serving(url) as port, _load(port) as told:
+    with serving(url) as port, _load(port) as load:
         (first,) = {projection["active"] for projection in _shiplock(url, "list")["items"]}
         out.print(f"Serving a log of {events:,} events; build {first} answers; clients write.")
 
@@ -62,44 +62,45 @@ def run(url: str, events: int, progress: Progress | None = None) -> dict[str, An
 
         resumed = _shiplock(url, "rebuild", "--all")
         if resumed["id"] != killed_at["id"] or resumed["state"] != "ready":
-            raise Wrong(f"build {killed_at['id']} was not gone on with: {resumed}")
+            raise Wrong(f"build {killed_at['id']} was not continued: {resumed}")
         checked = resumed["verification"]
         out.print(
-            f"It was gone on with and verified: {checked['orders']:,} orders counted, "
+            f"It was continued and verified: {checked['orders']:,} orders counted, "
             f"{checked['compared']:,} compared."
         )
         _shiplock(url, "activate", VIEWS[0].name, "--build", str(resumed["id"]))
         _expect_active(url, resumed["id"])
-        out.print(f"Build {resumed['id']} is active, {told['events']:,} events told meanwhile.")
+        out.print(f"Build {resumed['id']} is active, {load['events']:,} events appended meanwhile.")
         time.sleep(1.0)
         for view in VIEWS:
             _shiplock(url, "rollback", view.name)
         _expect_active(url, first)
         out.print(f"Gone back to build {first}.")
         time.sleep(1.0)
-        told["stop"] = True
+        load["stop"] = True
     _until_settled(url)
     sums = {}
     for build in (first, resumed["id"]):
-        found = _shiplock(url, "verify", str(build), "--everything")
-        sums[build] = found["checksum"]
-        if found["checksum"] != found["expected"]:
-            raise Wrong(f"build {build} differs from the log: {found['differences']}")
+        verified = _shiplock(url, "verify", str(build), "--everything")
+        sums[build] = verified["checksum"]
+        if verified["checksum"] != verified["expected"]:
+            raise Wrong(f"build {build} differs from the log: {verified['differences']}")
         out.print(
-            f"Build {build}: {found['compared']:,} orders equal a fresh fold, checksum {found['checksum'][:16]}…"
+            f"Build {build}: {verified['compared']:,} orders equal a fresh fold, "
+            f"checksum {verified['checksum'][:16]}…"
         )
-    return {"events": events + told["events"], "killed_at": killed_at["done"], "checksums": sums}
+    return {"events": events + load["events"], "killed_at": killed_at["done"], "checksums": sums}
 
 
 @contextmanager
 def _load(port: int) -> Iterator[dict[str, Any]]:
     """A client that places and forms orders in four shops, without a pause."""
-    told: dict[str, Any] = {"events": 0, "stop": False, "error": None}
+    load: dict[str, Any] = {"events": 0, "stop": False, "error": None}
 
-    async def tell() -> None:
+    async def submit() -> None:
         client = await Client.to(port)
         for turn in itertools.count():
-            if told["stop"]:
+            if load["stop"]:
                 return
             orders = [f"live-{turn}-{n}" for n in range(BATCH)]
             placed = [{"order_sn": order, "action": "place", **ORDER} for order in orders]
@@ -110,23 +111,23 @@ def _load(port: int) -> Iterator[dict[str, Any]]:
             outcomes: Any = answer["outcomes"]
             if any(outcome["status"] >= 300 for outcome in outcomes):
                 raise Wrong(f"a command was refused: {outcomes}")
-            told["events"] += len(outcomes)
+            load["events"] += len(outcomes)
 
     def work() -> None:
         try:
-            uvloop.run(tell())
+            uvloop.run(submit())
         except Exception as error:
-            told["error"] = error
+            load["error"] = error
 
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        yield told
+        yield load
     finally:
-        told["stop"] = True
+        load["stop"] = True
         thread.join()
-    if told["error"]:
-        raise told["error"]
+    if load["error"]:
+        raise load["error"]
 
 
 def _start(url: str, *arguments: str) -> "subprocess.Popen[str]":
@@ -140,16 +141,16 @@ def _start(url: str, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def _shiplock(url: str, *arguments: str) -> Any:
-    """What ``shiplock projections`` prints as JSON."""
+    """The JSON that ``shiplock projections`` prints."""
     process = _start(url, *arguments)
-    said, complaint = process.communicate(timeout=PATIENCE)
+    output, errors = process.communicate(timeout=PATIENCE)
     if process.returncode:
-        raise Wrong(f"projections {' '.join(arguments)}: {complaint}")
-    return json.loads(said)
+        raise Wrong(f"projections {' '.join(arguments)}: {errors}")
+    return json.loads(output)
 
 
 def _until_some_slices(url: str) -> dict[str, Any]:
-    """The rebuild when it has done a few slices, and not all."""
+    """Wait until the rebuild has done a few slices, but not all of them."""
     give_up = time.monotonic() + PATIENCE
     with psycopg.connect(url, autocommit=True) as connection:
         while time.monotonic() < give_up:
@@ -171,7 +172,7 @@ def _expect_active(url: str, build_id: int) -> None:
 
 
 def _until_settled(url: str) -> None:
-    """Until every live build has reached the head of every log: the server is gone, so a worker of our own."""
+    """Wait until every live build has reached the head of every log. No server runs any more."""
 
     async def settle() -> None:
         async with connection_pool(url, size=2) as pool:
@@ -185,12 +186,12 @@ def _until_settled(url: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rebuilds", description=__doc__)
     parser.add_argument("--events", type=int, default=300_000, help="the size of the log to begin with")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer.start(Path(folder)) as server:
         migrate(server.url)
         with Progress(console=Console(stderr=True)) as progress:
-            found = run(server.url, asked.events, progress)
-    out.print(f"{found['events']:,} events in the end, nothing missing, nothing doubled.")
+            result = run(server.url, arguments.events, progress)
+    out.print(f"{result['events']:,} events in the end, nothing missing, nothing doubled.")
 
 
 if __name__ == "__main__":

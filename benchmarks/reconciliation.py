@@ -51,7 +51,7 @@ Planted = tuple[str, str, str | None, int]
 class MadeUp(NamedTuple):
     """Commands that make the shop, in order; the bill's lines; the differences that were planted."""
 
-    told: list[tuple[str, Command]]
+    commands: list[tuple[str, Command]]
     bill: list[str]
     planted: set[Planted]
 
@@ -63,7 +63,7 @@ class _Maker:
         self._random = Random(seed)
         self._begin = now - timedelta(days=30)
         self._made = 0
-        self.told: list[tuple[str, Command]] = []
+        self.commands: list[tuple[str, Command]] = []
         self.bill: list[str] = []
         self.planted: set[Planted] = set()
 
@@ -74,13 +74,13 @@ class _Maker:
         paid = self._random.randrange(5, 600) * 100
         formed = self._begin + timedelta(minutes=7 * self._made)
         line = c.OrderedLine("52000301", "520003", "泰国金枕榴莲 1个", 1, paid)
-        self._tell(order_sn, c.Place(lines=(line,), paid_fen=paid), formed)
-        self._tell(order_sn, c.FormGroup(), formed)
+        self._add(order_sn, c.Place(lines=(line,), paid_fen=paid), formed)
+        self._add(order_sn, c.FormGroup(), formed)
         if shipped_after is not None:
             shipped = formed + timedelta(hours=shipped_after)
             number = f"SF{self._made:011d}"
-            self._tell(order_sn, c.UploadTracking(carrier="顺丰速运", tracking_number=number), shipped)
-            self._tell(order_sn, c.RecordPickup(), shipped + timedelta(hours=picked_up_after))
+            self._add(order_sn, c.UploadTracking(carrier="顺丰速运", tracking_number=number), shipped)
+            self._add(order_sn, c.RecordPickup(), shipped + timedelta(hours=picked_up_after))
         return order_sn, paid, formed
 
     def late(self) -> tuple[str, int, datetime]:
@@ -90,7 +90,7 @@ class _Maker:
     def out_of_stock(self) -> tuple[str, int, datetime]:
         order_sn, paid, formed = self.order(shipped_after=None)
         refund = c.Refund(initiated_by="merchant", reason="out_of_stock")
-        self._tell(order_sn, refund, formed + timedelta(hours=20))
+        self._add(order_sn, refund, formed + timedelta(hours=20))
         return order_sn, 500 if paid < 10_000 else min(paid * 5 // 10_000 * 100, 10_000), formed
 
     def false(self) -> tuple[str, int, datetime]:
@@ -99,8 +99,8 @@ class _Maker:
 
     def fraudulent(self) -> tuple[str, int, datetime]:
         order_sn, paid, formed = self.order(shipped_after=10)
-        self._tell(order_sn, c.FileComplaint(finding="empty_parcel"), formed + timedelta(hours=90))
-        self._tell(order_sn, c.DecideComplaint(outcome="upheld"), formed + timedelta(hours=130))
+        self._add(order_sn, c.FileComplaint(finding="empty_parcel"), formed + timedelta(hours=90))
+        self._add(order_sn, c.DecideComplaint(outcome="upheld"), formed + timedelta(hours=130))
         return order_sn, paid, formed
 
     def broken(self) -> tuple[ViolationKind, str, int, datetime]:
@@ -119,9 +119,9 @@ class _Maker:
         order_sn, fen, formed = self.late()
         appealed = formed + timedelta(hours=110)
         violation_id = f"{order_sn}:late_shipment"
-        self._tell(order_sn, c.AppealViolation(violation_id=violation_id), appealed)
+        self._add(order_sn, c.AppealViolation(violation_id=violation_id), appealed)
         decided = c.DecideAppeal(violation_id=violation_id, outcome="overturned")
-        self._tell(order_sn, decided, appealed + timedelta(hours=30))
+        self._add(order_sn, decided, appealed + timedelta(hours=30))
         return order_sn, fen, formed
 
     def charge(self, order_sn: str, kind: ViolationKind | None, fen: int, formed: datetime) -> None:
@@ -145,8 +145,8 @@ class _Maker:
     def randrange(self, first: int, beyond: int) -> int:
         return self._random.randrange(first, beyond)
 
-    def _tell(self, order_sn: str, command: Command, at: datetime) -> None:
-        self.told.append((order_sn, replace(command, occurred_at=at)))
+    def _add(self, order_sn: str, command: Command, at: datetime) -> None:
+        self.commands.append((order_sn, replace(command, occurred_at=at)))
 
 
 def made_up(seed: int, now: datetime, lines: int = LINES) -> MadeUp:
@@ -183,16 +183,16 @@ def made_up(seed: int, now: datetime, lines: int = LINES) -> MadeUp:
         kind, order_sn, fen, formed = maker.broken()
         maker.charge(order_sn, kind, fen, formed)
     maker.shuffle()
-    return MadeUp(maker.told, maker.bill, maker.planted)
+    return MadeUp(maker.commands, maker.bill, maker.planted)
 
 
-async def make_shop(url: str, told: list[tuple[str, Command]]) -> None:
-    """Tell a shop's commands, an order's in their order. Raises if one is refused."""
+async def make_shop(url: str, commands: list[tuple[str, Command]]) -> None:
+    """Submit a shop's commands; those of one order keep their order. Raises if one is refused."""
     async with Program.running(url, shipped_rules(), worker=None) as program:
-        for begin in range(0, len(told), 1_000):
+        for begin in range(0, len(commands), 1_000):
             intents = [
                 OrderCommand(SHOP, order_sn, command, "made up")
-                for order_sn, command in told[begin : begin + 1_000]
+                for order_sn, command in commands[begin : begin + 1_000]
             ]
             for intent, outcome in zip(intents, await program.path.submit(intents), strict=True):
                 if isinstance(outcome, Exception):
@@ -201,7 +201,7 @@ async def make_shop(url: str, told: list[tuple[str, Command]]) -> None:
 
 
 def shiplock(url: str, folder: Path, *arguments: str) -> Any:
-    """What a command prints with ``--json``."""
+    """The JSON that a command prints with ``--json``."""
     environment = os.environ | {"SHIPLOCK_DATABASE_URL": url, "SHIPLOCK_DATA_DIR": str(folder)}
     command = [sys.executable, "-c", "from api.cli import main; main()", *arguments, "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
@@ -211,14 +211,14 @@ def shiplock(url: str, folder: Path, *arguments: str) -> Any:
 
 
 def reconciled(url: str, folder: Path, bill: list[str]) -> tuple[Any, set[Planted]]:
-    """Bring a bill in by the command line, twice; what it said the first time, and the differences found."""
+    """Bring a bill in by the command line, twice. Returns the first report, and the differences."""
     file = folder / "bill.csv"
     file.write_bytes("\r\n".join([HEADER, *bill, ""]).encode("gb18030"))
     report = shiplock(url, folder, "import-bill", str(file), "--shop", SHOP)
     again = shiplock(url, folder, "import-bill", str(file), "--shop", SHOP)
     assert (again["charges"], again["returns"]) == (0, 0), "a bill brought in again adds nothing"
-    found = shiplock(url, folder, "reconcile", SHOP)["items"]
-    return report, {(d["difference"], d["order_sn"], d["kind"], d["difference_fen"]) for d in found}
+    items = shiplock(url, folder, "reconcile", SHOP)["items"]
+    return report, {(d["difference"], d["order_sn"], d["kind"], d["difference_fen"]) for d in items}
 
 
 def main() -> None:
@@ -229,18 +229,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer.start(Path(folder)) as server:
         migrate(server.url)
         shop = made_up(seed, clock.now())
-        asyncio.run(make_shop(server.url, shop.told))
-        report, found = reconciled(server.url, Path(folder), shop.bill)
+        asyncio.run(make_shop(server.url, shop.commands))
+        report, differences = reconciled(server.url, Path(folder), shop.bill)
     out.print(
         f"A bill of {report['lines_read']:,} lines: {report['charges']} penalties, {report['returns']} returns, "
         f"{report['other']} about something else."
     )
     table = Table("difference", "planted", "found")
-    planted, seen = (Counter(difference for difference, *_ in each) for each in (shop.planted, found))
-    for difference in sorted(planted | seen):
-        table.add_row(difference.replace("_", " "), str(planted[difference]), str(seen[difference]))
+    planted, reported = (Counter(difference for difference, *_ in each) for each in (shop.planted, differences))
+    for difference in sorted(planted | reported):
+        table.add_row(difference.replace("_", " "), str(planted[difference]), str(reported[difference]))
     out.print(table)
-    missed, made = shop.planted - found, found - shop.planted
+    missed, made = shop.planted - differences, differences - shop.planted
     out.print(f"{len(missed)} of the planted were missed, {len(made)} were found that nobody planted.")
     sys.exit(bool(missed or made))
 

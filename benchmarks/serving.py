@@ -1,4 +1,4 @@
-"""The HTTP API under load, beside a bare FastAPI endpoint that inserts one row a request."""
+"""The HTTP API under load, compared with a bare FastAPI endpoint that inserts one row a request."""
 
 import asyncio
 import itertools
@@ -126,7 +126,7 @@ def all_of_it(fresh: Callable[[str], str]) -> Iterator[Result]:
 
 
 def bulk(url: str) -> Result:
-    """The bulk endpoint, in commands, beside single commands, by turns."""
+    """The bulk endpoint, in commands, compared with single commands, by turns."""
     with _serving(serving_app, url) as port:
         turns = [
             (uvloop.run(_settled(url, _load(port, 1))), uvloop.run(_settled(url, _bulk_load(port))))

@@ -1,6 +1,6 @@
-"""``python -m benchmarks.story``: a SKU sells beyond its stock, and how a shop gets out of it, told over HTTP.
+"""``python -m benchmarks.story``: a SKU sells beyond its stock, and how a shop gets out of it, over HTTP.
 
-The same steps are a test (``tests/api/test_stockout_story.py``). They happened in the last days, and are told now.
+The same steps are a test (``tests/api/test_stockout_story.py``). They lie in the last days and are recorded now.
 """
 
 import argparse
@@ -34,8 +34,8 @@ class Wrong(Exception):
     """The program does not do what the story says."""
 
 
-class Told(NamedTuple):
-    """What was seen on the way."""
+class Outcome(NamedTuple):
+    """The answers that the test checks, by their places in the story."""
 
     board_before: Any
     board_oversold: Any
@@ -54,7 +54,7 @@ def number(n: int) -> str:
 
 
 class Story:
-    """The steps, each told at its time; ``say`` hears of each."""
+    """The steps, each with its time of occurrence. ``say`` gets a sentence about each."""
 
     def __init__(self, ask: Ask, now: datetime, say: Callable[[str], None] = lambda sentence: None) -> None:
         self._ask = ask
@@ -76,7 +76,7 @@ class Story:
     def _see(self, path: str, **parameters: Any) -> Any:
         return self._ask("GET", path, parameters | {"min_position": self._position})
 
-    def tell(self) -> Told:
+    def run(self) -> Outcome:
         say = self._say
         self._do(f"skus/{SKU}/count-stock", -1, on_hand=ON_HAND)
         before = self._see(f"skus/{SKU}")
@@ -111,7 +111,7 @@ class Story:
         first = {message["order_sn"]: message for message in reversed(messages)}
         for n in range(1, ORDERS + 1):
             self._order(n, "contact-buyer", 7, channel="chat", message=first[number(n)]["text"])
-        say(f"All buyers are told: {first[number(1)]['text']}")
+        say(f"All buyers are informed: {first[number(1)]['text']}")
 
         for n in range(REJECTED + 1, ORDERS + 1):
             self._ship(n, 30)
@@ -130,7 +130,7 @@ class Story:
         report = self._see("reports/daily", **{"from": str(day), "to": str(day + timedelta(days=3))})["items"]
         penalties = sum(violation["penalty_fen"] for violation in violations)
         say(f"{len(violations)} violations cost {penalties / 100:.0f} yuan; so say the days' reports.")
-        return Told(before, oversold, opened, at_risk, delisted, messages, closed, deadlines, violations, report)
+        return Outcome(before, oversold, opened, at_risk, delisted, messages, closed, deadlines, violations, report)
 
     def _ship(self, n: int, hours: float) -> None:
         self._order(n, "upload-tracking", hours, carrier="顺丰速运", tracking_number=f"SF79754254{n:05d}")
@@ -138,7 +138,7 @@ class Story:
 
 
 def asking(http: TestClient) -> Ask:
-    """Ask over HTTP. Raises ``Wrong``."""
+    """Send requests over HTTP. Raises ``Wrong`` for a refusal."""
 
     def ask(method: str, path: str, sent: Any) -> Any:
         url = f"/v1/shops/{SHOP}/{path}"
@@ -156,9 +156,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer.start(Path(folder)) as server:
         migrate(server.url)
         with TestClient(create_app(server.url)) as http:
-            told = Story(asking(http), datetime.now(UTC), lambda said: out.print(f"[bold]*[/] {said}")).tell()
-    table = Table("order at risk", "ship by", "buyer to be told by", "ways out")
-    for order in told.at_risk:
+            outcome = Story(
+                asking(http), datetime.now(UTC), lambda sentence: out.print(f"[bold]*[/] {sentence}")
+            ).run()
+    table = Table("order at risk", "ship by", "inform the buyer by", "ways out")
+    for order in outcome.at_risk:
         ways = [f"{way['way'].replace('_', ' ')} ¥{way['penalty_fen'] / 100:.0f}" for way in order["ways"]]
         table.add_row(order["order_sn"], order["ship_by"], order["contact"]["due_at"], ", ".join(ways))
     out.print(table)

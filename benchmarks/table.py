@@ -1,4 +1,4 @@
-"""Results: a rate of ours, the rate of what it is measured beside, and the ratio that counts."""
+"""Results: a rate of ours, the rate of a peer, and the ratio that counts."""
 
 import platform
 from typing import NamedTuple
@@ -32,7 +32,7 @@ def _quantity(value: float, unit: str) -> str:
 
 def show(results: list[Result]) -> None:
     table = Table(
-        "what", "ours", "beside", "ratio", "note", title=f"{platform.machine()}, {platform.python_version()}"
+        "what", "ours", "peer", "ratio", "note", title=f"{platform.machine()}, {platform.python_version()}"
     )
     for result in results:
         table.add_row(

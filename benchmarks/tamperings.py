@@ -41,7 +41,7 @@ _FIRST = f"SELECT min(position) FROM event WHERE type = %s AND position > {SIZES
 
 
 class Wrong(Exception):
-    """A tampering was not found, or not where it is."""
+    """A tampering was not detected, or not at its position."""
 
 
 class Tampering(NamedTuple):
@@ -58,8 +58,8 @@ class Tampering(NamedTuple):
     checkpoint: int
 
 
-class Found(NamedTuple):
-    """What the verification said first, both times."""
+class Detected(NamedTuple):
+    """The first problem that the verification reported, both times."""
 
     tampering: str
     as_it_comes: str
@@ -85,11 +85,11 @@ class Signed(NamedTuple):
 
 def signed_log(server_url: str, folder: Path, name: str) -> Signed:
     """Fill a database with a log, signed as it grew."""
-    found = Signed(
+    signed = Signed(
         server_url, Archive(Keys(folder / "keys"), Checkpoints(folder / "checkpoints")), name, f"{name}_backup"
     )
     _make_database(server_url, name)
-    url = found.url(name)
+    url = signed.url(name)
     migrate(url)
     lives.fill(url, SIZES[-1], 1)
     with _tampering(url) as connection:
@@ -101,10 +101,10 @@ def signed_log(server_url: str, folder: Path, name: str) -> Signed:
                 "INSERT INTO event SELECT * FROM written w WHERE w.position <= %s ON CONFLICT DO NOTHING", (size,)
             )
             connection.execute(_HEAD)
-        make_checkpoint(url, SHOP, found.archive, whole=True)
+        make_checkpoint(url, SHOP, signed.archive, whole=True)
         if size == SIZES[1]:
-            _make_database(server_url, found.backup, template=name)
-    return found
+            _make_database(server_url, signed.backup, template=name)
+    return signed
 
 
 _HEAD = """
@@ -222,12 +222,12 @@ def tamperings(log: str) -> list[Tampering]:
     ]
 
 
-def find_all(signed: Signed) -> Iterator[Found]:
+def find_all(signed: Signed) -> Iterator[Detected]:
     """Do the nine, each to a copy, and verify. Raises ``Wrong``."""
     for number, tampering in enumerate(tamperings(signed.url(signed.log))):
         name = f"{signed.log}_{number}"
         _make_database(signed.server_url, name, template=signed.log if tampering.position else signed.backup)
-        said = []
+        details = []
         try:
             url = signed.url(name)
             for statements, position in (
@@ -238,11 +238,11 @@ def find_all(signed: Signed) -> Iterator[Found]:
                     if tampering.position is None:
                         _bring_what_came_since(connection, signed)
                     connection.execute(statements.encode() or b"SELECT")
-                (found,) = verify(url, [SHOP], signed.archive)
-                said.append(_expected(tampering, found, position))
+                (verified,) = verify(url, [SHOP], signed.archive)
+                details.append(_expected(tampering, verified, position))
         finally:
             _drop_database(signed.server_url, name)
-        yield Found(tampering.name, *said)
+        yield Detected(tampering.name, *details)
 
 
 def _bring_what_came_since(connection: Connection[TupleRow], signed: Signed) -> None:
@@ -252,14 +252,14 @@ def _bring_what_came_since(connection: Connection[TupleRow], signed: Signed) -> 
     connection.execute("INSERT INTO written_since SELECT * FROM written WHERE position > %s", (SIZES[1],))
 
 
-def _expected(tampering: Tampering, found: Verified, position: int | None) -> str:
+def _expected(tampering: Tampering, verified: Verified, position: int | None) -> str:
     if position is not None:
-        right = found.first_bad_position == position
+        right = verified.first_bad_position == position
     else:
-        right = found.first_bad_position is None and found.first_broken_checkpoint == tampering.checkpoint
-    if found.intact or not right:
-        raise Wrong(f"{tampering.name}: {found}")
-    problem = found.problems[0]
+        right = verified.first_bad_position is None and verified.first_broken_checkpoint == tampering.checkpoint
+    if verified.intact or not right:
+        raise Wrong(f"{tampering.name}: {verified}")
+    problem = verified.problems[0]
     if position is not None:
         return f"position {problem.position}: {problem.detail}"
     return f"checkpoint {problem.checkpoint}: {problem.detail}"
@@ -286,15 +286,15 @@ def _drop_database(server_url: str, name: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tamperings", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer.start(Path(folder) / "data") as server:
         signed = signed_log(server.url_for("postgres"), Path(folder), "signed")
-        found = list(find_all(signed))
-    if asked.json:
-        print(json.dumps([each._asdict() for each in found], indent=2))
+        results = list(find_all(signed))
+    if arguments.json:
+        print(json.dumps([each._asdict() for each in results], indent=2))
         return
-    table = Table("what was done", "what is said", "… when it was made to look right", show_lines=True)
-    for each in found:
+    table = Table("tampering", "report", "report when it was made to look right", show_lines=True)
+    for each in results:
         table.add_row(*each)
     Console(width=160).print(table)
 

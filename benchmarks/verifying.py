@@ -1,4 +1,4 @@
-"""Verifying a log: every event recomputed and compared with its checkpoints, beside a raw COPY of the events."""
+"""Verifying a log: every event recomputed, every checkpoint compared; its peer is a raw COPY of the events."""
 
 import statistics
 import tempfile
@@ -20,7 +20,7 @@ from infrastructure.audit.verification import verify
 EVENTS = 1_000_000
 
 
-def beside_copy(url: str, events: int, progress: Progress) -> Result:
+def against_copy(url: str, events: int, progress: Progress) -> Result:
     """A verification over all cores, by turns with a raw COPY of the same events to a client."""
     lives.fill(url, events, SHOPS, progress)
     shops = [f"shop-{n}" for n in range(SHOPS)]
@@ -33,9 +33,9 @@ def beside_copy(url: str, events: int, progress: Progress) -> Result:
         for _ in range(TURNS):
             copies.append(raw_copy(url))
             began = time.perf_counter()
-            found = list(verify(url, shops, archive))
+            results = list(verify(url, shops, archive))
             verifications.append(time.perf_counter() - began)
-            assert all(each.intact and each.checkpoints == 1 for each in found), found
+            assert all(each.intact and each.checkpoints == 1 for each in results), results
     return Result(
         f"audit verify, {events:,} events",
         "events",
@@ -47,5 +47,5 @@ def beside_copy(url: str, events: int, progress: Progress) -> Result:
 
 
 def all_of_it(fresh: Callable[[str], str], events: int, progress: Progress) -> Iterator[Result]:
-    """A log of a million events, or as many as asked if those are fewer."""
-    yield beside_copy(fresh("verify"), min(events, EVENTS), progress)
+    """A log of a million events, or as many as requested if those are fewer."""
+    yield against_copy(fresh("verify"), min(events, EVENTS), progress)

@@ -28,7 +28,7 @@ def test_a_bill_of_a_thousand_lines_gives_away_exactly_what_was_planted(
     shop = made_up(seed, clock.now())
     assert len(shop.bill) == 1_000
     assert len(shop.planted) == 150
-    asyncio.run(make_shop(database_url, shop.told))
+    asyncio.run(make_shop(database_url, shop.commands))
     report, found = reconciled(database_url, tmp_path, shop.bill)
     assert (report["lines_read"], report["unmatched"], report["rejected"]) == (1_000, 0, 0)
     assert found == shop.planted
