@@ -52,7 +52,7 @@ def examples(usual: int) -> int:
 
 law = settings(
     deadline=None,
-    max_examples=examples(150),
+    max_examples=examples(200),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
@@ -304,7 +304,7 @@ shipping_lives = st.one_of(
 )
 
 
-@settings(law, max_examples=examples(300))
+@settings(law, max_examples=examples(400))
 @given(shipping_lives)
 def test_nothing_is_ever_shipped_while_a_lock_is_in_force(steps: list[Step]) -> None:
     """In the order in which the log learned it."""
@@ -315,7 +315,7 @@ def test_nothing_is_ever_shipped_while_a_lock_is_in_force(steps: list[Step]) -> 
         order = evolve(order, recorded)
 
 
-@settings(law, max_examples=examples(400))
+@settings(law, max_examples=examples(600))
 @given(shipping_lives)
 def test_nothing_was_ever_shipped_between_an_application_and_its_decision(steps: list[Step]) -> None:
     """In the order in which it happened in the world, whatever was told when."""
@@ -328,7 +328,7 @@ def test_nothing_was_ever_shipped_between_an_application_and_its_decision(steps:
                 assert shipped.occurred_at >= decided.occurred_at, f"{shipped} in a review"
 
 
-@settings(law, max_examples=examples(400))
+@settings(law, max_examples=examples(600))
 @given(locks_and_a_shipment(PLACE_HOLD, RELEASE_HOLD))
 def test_nothing_is_ever_shipped_between_a_hold_the_log_knew_and_its_release(steps: list[Step]) -> None:
     """A hold told only after the shipment could not stop it; one that was known must."""
@@ -341,7 +341,7 @@ def test_nothing_is_ever_shipped_between_a_hold_the_log_knew_and_its_release(ste
                 assert not placed.occurred_at < shipped.occurred_at < released.occurred_at, f"{shipped} in a hold"
 
 
-@settings(law, max_examples=examples(200))
+@settings(law, max_examples=examples(300))
 @given(locks_and_a_shipment(REQUEST, REJECT))
 def test_reviews_never_overlap(steps: list[Step]) -> None:
     spans = sorted(
@@ -374,7 +374,7 @@ def pairs_of(
 # ---- 3. observe twice -------------------------------------------------------------------------------
 
 
-@settings(law, max_examples=examples(300))
+@settings(law, max_examples=examples(400))
 @given(observed_lives(), snapshots, st.sampled_from(LATER), st.sampled_from([hours(h) for h in (0, 0, 1, 5, 30)]))
 def test_seeing_the_same_twice_is_seeing_it_once(
     steps: list[Step | Look], snapshot: Snapshot, after: timedelta, stale: timedelta
@@ -436,7 +436,7 @@ def test_a_violation_that_stands_stands_at_every_later_moment(
     assert len({v.violation_id for v in after}) == len(after)
 
 
-@settings(law, max_examples=examples(200))
+@settings(law, max_examples=examples(300))
 @given(observed_lives(), moments)
 def test_every_order_can_be_shown_at_every_moment(steps: list[Step | Look], at: datetime) -> None:
     order = lived(steps).order
@@ -497,7 +497,7 @@ def test_any_event_may_follow_any_other(happened: list[Any], data: st.DataObject
     assert order.version == len(happened)
 
 
-@settings(law, max_examples=examples(200))
+@settings(law, max_examples=examples(300))
 @given(events)
 def test_an_event_travels_as_json_and_back(event: Any) -> None:
     stored = msgspec.json.encode(event)
@@ -530,7 +530,7 @@ timely_lives = st.builds(
 )
 
 
-@settings(law, max_examples=examples(300))
+@settings(law, max_examples=examples(400))
 @given(
     timely_lives,
     st.sampled_from(
@@ -573,7 +573,7 @@ ends = st.one_of(
 """Two moments that an order may be seen from."""
 
 
-@settings(law, max_examples=examples(200))
+@settings(law, max_examples=examples(300))
 @given(observed_lives(), ends)
 def test_a_difference_leads_from_what_was_seen_at_one_moment_to_what_was_seen_at_the_other(
     steps: list[Step | Look], ends: tuple[dict[str, Any], dict[str, Any]]
