@@ -190,13 +190,16 @@ class JobsQuery(Paged):
     ] = None
 
 
-class ReportQuery(Parameters):
+class DaysQuery(Parameters):
     since: Annotated[
         Day | None, Field(alias="from", description="The first day, in Beijing (default: six days before `to`).")
     ] = None
     until: Annotated[
         Day | None, Field(alias="to", description="The last day, in Beijing (default: today); at most 92 in all.")
     ] = None
+
+
+class ReportQuery(DaysQuery):
     min_position: MinPosition = None
     as_of: Annotated[Moment | None, Field(description="As the days stood then, by what had happened.")] = None
     known_at: Annotated[Moment | None, Field(description="As the log knew the days then. Goes with `as_of`.")] = (

@@ -18,6 +18,7 @@ from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
 from domain.kernel import RefusalCode
+from domain.money.period import BadPeriod
 from domain.order.view import AllowedAction, HoldView
 from infrastructure.audit.archive import LogDiffers
 from infrastructure.commands.intents import Contended, Overloaded, StillRunning, Unavailable
@@ -374,6 +375,8 @@ def refused(error: Exception) -> Refused | None:
             return Refused("invalid_request", detail, errors=errors)
         case HTTPException():
             return Refused(_code_of_status(error.status_code), headers=error.headers)
+        case BadPeriod():
+            return wrong("from", str(error))
         case UnreadableSheet():
             return wrong("", str(error), "body")
         case Overloaded():

@@ -9,11 +9,10 @@ from pydantic import Field
 
 from api.http import openapi
 from api.http.paging import decode_cursor, page_response
-from api.http.parameters import Day, Moment, ShopId, Waiting
-from api.http.problems import wrong
+from api.http.parameters import DaysQuery, Moment, ShopId, Waiting
 from api.program import Program
 from domain.money.attribution import By
-from domain.money.period import BadPeriod, Period
+from domain.money.period import Period
 from domain.money.reconciliation import DifferenceKind
 from domain.viewpoint import Viewpoint
 from infrastructure.queries import penalties as penalty_queries
@@ -35,14 +34,8 @@ class ReconciliationQuery(Waiting):
     difference: Annotated[DifferenceKind | None, Field(description="Only differences of this kind.")] = None
 
 
-class PenaltiesQuery(Waiting):
+class PenaltiesQuery(DaysQuery, Waiting):
     by: Annotated[By, Field(description="Sum up by order, by SKU or by day.")] = "day"
-    since: Annotated[
-        Day | None, Field(alias="from", description="The first day, in Beijing (default: six days before `to`).")
-    ] = None
-    until: Annotated[
-        Day | None, Field(alias="to", description="The last day, in Beijing (default: today); at most 92 in all.")
-    ] = None
     as_of: Annotated[Moment | None, Field(description="As things stood then, by what had happened.")] = None
     known_at: Annotated[Moment | None, Field(description="As the log knew them then. Goes with `as_of`.")] = None
 
@@ -89,10 +82,7 @@ async def penalties(request: Request, shop_id: ShopId, query: Annotated[Penaltie
     after = decode_cursor(query.cursor, PenaltyKey)
     program: Program = request.app.state.program
     now, viewpoint = clock.now(), query.viewpoint
-    try:
-        period = Period.of(query.since, query.until, viewpoint.judged_at(now))
-    except BadPeriod as error:
-        raise wrong("from", str(error)) from error
+    period = Period.of(query.since, query.until, viewpoint.judged_at(now))
     if not viewpoint.is_now:
         fold = partial(
             penalty_sums_at,

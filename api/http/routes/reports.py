@@ -8,10 +8,9 @@ from fastapi.responses import Response
 
 from api.http import openapi
 from api.http.parameters import ReportQuery, ShopId
-from api.http.problems import wrong
 from api.http.responses import json_response
 from api.program import Program
-from domain.money.period import BadPeriod, Period
+from domain.money.period import Period
 from infrastructure.queries.reports import VIEWS, daily_report, daily_report_at
 from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
@@ -28,10 +27,7 @@ async def daily(request: Request, shop_id: ShopId, query: Annotated[ReportQuery,
     """
     program: Program = request.app.state.program
     now, viewpoint = clock.now(), query.viewpoint
-    try:
-        period = Period.of(query.since, query.until, viewpoint.judged_at(now))
-    except BadPeriod as error:
-        raise wrong("from", str(error)) from error
+    period = Period.of(query.since, query.until, viewpoint.judged_at(now))
     if not viewpoint.is_now:
         fold = partial(daily_report_at, program.url, shop_id, program.book, period, viewpoint, now)
         return json_response(await program.whole_shops.run(program.pool, shop_id, "report", fold))
