@@ -12,7 +12,7 @@ from benchmarks import lives
 from benchmarks.rebuilding import raw_copy
 from benchmarks.table import Result
 from domain.rules.ruleset import GoodsHours, PenaltyStep, RuleSet
-from infrastructure.queries.backtest import Asked, Backtest, backtest
+from infrastructure.queries.backtest import Backtest, BacktestScope, backtest
 from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import shipped_rules
 
@@ -55,7 +55,7 @@ def against_copy(url: str, events: int, progress: Progress) -> Iterator[Result]:
 
 
 def run(url: str, rules: RuleSet) -> Backtest:
-    return asyncio.run(backtest(url, SHOP, shipped_rules(), Asked(rules=rules), clock.now()))
+    return asyncio.run(backtest(url, SHOP, shipped_rules(), BacktestScope(rules=rules), clock.now()))
 
 
 def all_of_it(fresh: Callable[[str], str], progress: Progress, events: int = EVENTS) -> Iterator[Result]:

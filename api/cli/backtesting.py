@@ -33,7 +33,7 @@ from api.program import database
 from domain.money.backtest import Charged, OrderDifference
 from infrastructure.log.replay import ReplayFailed
 from infrastructure.queries import backtest as backtesting
-from infrastructure.queries.backtest import Asked, Backtest, Compared, Progress
+from infrastructure.queries.backtest import Backtest, BacktestScope, Compared, Progress
 from infrastructure.runtime import clock
 from infrastructure.runtime.atomic_files import replacing
 from infrastructure.runtime.rule_sets import read_file
@@ -66,7 +66,7 @@ def backtest(
     """Judge a shop's orders by another rule set and say what would differ. Nothing is changed."""
     other = read_file(rules)
     try:
-        request = Asked(rules=other, since=since, until=until, as_of=as_of)
+        request = BacktestScope(rules=other, since=since, until=until, as_of=as_of)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--from") from None
     try:

@@ -8,7 +8,7 @@ from domain.kernel import EARLIEST, AwareDatetime, Identifier, ShopId
 from domain.rules.ruleset import RuleSet
 from infrastructure.imports.stockout_applications import MOST_SKUS
 from infrastructure.imports.stockout_lists import Reason
-from infrastructure.queries.backtest import Asked
+from infrastructure.queries.backtest import BacktestScope
 from infrastructure.queries.moments import LATEST
 
 MOST_ORDERS = 1_000
@@ -70,10 +70,10 @@ class BacktestRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     until: AwareDatetime | None = msgspec.field(default=None, name="to")
     as_of: AwareDatetime | None = None
 
-    def scope(self) -> Asked:
+    def scope(self) -> BacktestScope:
         """Raises ``InvalidRuleSet`` and ``ValueError``, also for times outside 2015 to 2100."""
         for name, at in (("from", self.since), ("to", self.until), ("as_of", self.as_of)):
             if at is not None and not EARLIEST <= at <= LATEST:
                 raise ValueError(f"`{name}` must be a time between 2015 and 2100")
         rules = RuleSet.parse(self.rules)
-        return Asked(rules=rules, since=self.since, until=self.until, as_of=self.as_of)
+        return BacktestScope(rules=rules, since=self.since, until=self.until, as_of=self.as_of)

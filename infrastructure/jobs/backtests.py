@@ -18,7 +18,7 @@ from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.jobs.job import Job, enqueue
 from infrastructure.jobs.kind import Context, Failed, Kind, Report
 from infrastructure.log.replay import ReplayFailed
-from infrastructure.queries.backtest import Asked, Backtest, Progress, backtest
+from infrastructure.queries.backtest import Backtest, BacktestScope, Progress, backtest
 from infrastructure.runtime import clock
 
 State = Literal["waiting", "running", "done", "failed"]
@@ -44,7 +44,7 @@ _ASKING = 7_166_404
 NOTED_SECONDS = 0.5
 
 _encode = msgspec.json.Encoder().encode
-_asked = msgspec.json.Decoder(Asked).decode
+_decode_scope = msgspec.json.Decoder(BacktestScope).decode
 _result = msgspec.json.Decoder(Backtest).decode
 
 
@@ -89,7 +89,7 @@ class BacktestJob(msgspec.Struct, frozen=True):
         rate = row.done / row.worked_seconds if row.done and row.worked_seconds else None
         return cls(
             id=row.id,
-            rules=_asked(row.asked).rules.name,
+            rules=_decode_scope(row.asked).rules.name,
             state=row.state,
             done=row.done,
             total=row.total,
@@ -109,7 +109,7 @@ class BacktestJob(msgspec.Struct, frozen=True):
 _COLUMNS = ", ".join(Row._fields)
 
 
-async def ask(connection: WriteConnection, shop_id: str, asked: Asked) -> BacktestJob:
+async def ask(connection: WriteConnection, shop_id: str, scope: BacktestScope) -> BacktestJob:
     """Put down a backtest to be worked off. Raises ``TooMany``."""
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_ASKING, shop_id))
@@ -128,7 +128,7 @@ async def ask(connection: WriteConnection, shop_id: str, asked: Asked) -> Backte
         await inserted.execute(
             f"""INSERT INTO backtest (shop_id, id, asked, state, requested_at)
                 VALUES (%s, %s, %s, 'waiting', %s) RETURNING {_COLUMNS}""",
-            (shop_id, rows[-1].id + 1 if rows else 1, _encode(asked), clock.now()),
+            (shop_id, rows[-1].id + 1 if rows else 1, _encode(scope), clock.now()),
         )
         row = await inserted.fetchone()
         assert row
@@ -199,7 +199,7 @@ async def _work_off(
             report(progress.done, progress.total)
 
         try:
-            found = await backtest(url, shop_id, book, _asked(row.asked), row.requested_at, on_progress=note)
+            found = await backtest(url, shop_id, book, _decode_scope(row.asked), row.requested_at, on_progress=note)
         except ReplayFailed as error:
             raise Failed(str(error)) from error
     await connection.execute(

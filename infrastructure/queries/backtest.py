@@ -25,7 +25,7 @@ MOST_SHOWN = 100
 _Moment = Annotated[datetime, Meta(tz=True)]
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BacktestScope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What to compare: a rule set with the rules in force.
 
     The set governs every order whose group formed from ``since`` on and before ``until`` (while it has not:
@@ -89,7 +89,7 @@ async def backtest(
     url: str,
     shop_id: str,
     book: RuleBook,
-    asked: Asked,
+    scope: BacktestScope,
     now: datetime,
     *,
     processes: int | None = None,
@@ -106,15 +106,15 @@ async def backtest(
     async with await ReadConnection.connect(url, autocommit=True) as connection:
         position = await read_head(connection, shop_id)
         planned = await partitions(connection, shop_id, position)
-    at = asked.as_of or now
+    at = scope.as_of or now
     compare = Comparison(
-        book, RuleBook([asked.rules]), at, asked.since, asked.until, None if on_differences else MOST_SHOWN
+        book, RuleBook([scope.rules]), at, scope.since, scope.until, None if on_differences else MOST_SHOWN
     )
     tally, done = Tally(), 0
     unreadable: list[str] = []
     on_progress(Progress(0, position, 0.0))
     parts: AsyncIterator[Replayed[Tally]] = replay(
-        url, planned, compare, as_of=asked.as_of, processes=processes, here=True
+        url, planned, compare, as_of=scope.as_of, processes=processes, here=True
     )
     async for part in parts:
         if on_differences:
@@ -125,9 +125,9 @@ async def backtest(
         on_progress(Progress(done, position, time.monotonic() - began))
     return Backtest(
         shop_id=shop_id,
-        rules=asked.rules.name,
-        since=asked.since,
-        until=asked.until,
+        rules=scope.rules.name,
+        since=scope.since,
+        until=scope.until,
         as_of=at,
         position=position,
         orders=tally.orders,

@@ -19,7 +19,7 @@ from infrastructure.jobs.backtests import BACKTEST, BacktestJob
 from infrastructure.jobs.job import Job, list_jobs, retry
 from infrastructure.jobs.kinds import KINDS
 from infrastructure.jobs.runner import cancel
-from infrastructure.queries.backtest import Asked, backtest
+from infrastructure.queries.backtest import BacktestScope, backtest
 from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import shipped_rules
 from tests.infrastructure.jobs.running import Jobs, program, with_jobs
@@ -46,7 +46,7 @@ def url(database_url: str) -> str:
 def asked_for(url: str, shop: str = SHOP, **more: object) -> BacktestJob:
     async def ask(pool: Pool, path: CommandPath) -> BacktestJob:
         async with pool.connection() as connection:
-            return await backtest_jobs.ask(connection, shop, Asked(rules=HASTY, **more))  # type: ignore[arg-type]
+            return await backtest_jobs.ask(connection, shop, BacktestScope(rules=HASTY, **more))  # type: ignore[arg-type]
 
     return on_database(url, ask)
 
@@ -111,7 +111,7 @@ def test_of_all_backtests_one_runs_at_a_time(url: str) -> None:
 def test_a_backtest_that_was_asked_for_gives_what_the_same_one_gives_at_once(url: str) -> None:
     job = asked_for(url)
     worked_off(url)
-    alone = asyncio.run(backtest(url, SHOP, BOOK, Asked(rules=HASTY), job.requested_at, processes=1))
+    alone = asyncio.run(backtest(url, SHOP, BOOK, BacktestScope(rules=HASTY), job.requested_at, processes=1))
     assert found(url, job.id).result == alone
     every: list[str] = []
     asyncio.run(
@@ -119,7 +119,7 @@ def test_a_backtest_that_was_asked_for_gives_what_the_same_one_gives_at_once(url
             url,
             SHOP,
             BOOK,
-            Asked(rules=HASTY),
+            BacktestScope(rules=HASTY),
             clock.now(),
             on_differences=lambda differences: every.extend(each.order_sn for each in differences),
         )
