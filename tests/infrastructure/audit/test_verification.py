@@ -1,6 +1,6 @@
 """Verification recomputes a log from its events, with any number of processes, and names each problem precisely."""
 
-import time
+import os
 
 import pytest
 
@@ -139,6 +139,12 @@ def test_tampering_shows_even_when_the_leaf_hashes_were_recomputed(
     assert expected in verified.problems[0].detail
 
 
+def cpu_seconds() -> float:
+    """What this process and those it has waited for have used: on a busy machine the clock says less."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
+
+
 @pytest.mark.parametrize("far", [2_000, 10_000_000, 9_000_000_000_000_000_000, (1 << 63) - 1])
 @pytest.mark.parametrize("head", [False, True])
 @pytest.mark.parametrize("processes", [1, 2])
@@ -147,9 +153,9 @@ def test_a_gap_of_any_width_is_reported_quickly(log: SignedLog, far: int, *, hea
     log.tamper(f"UPDATE event SET position = {far} WHERE position = 30;" + REHASH)
     if head:
         log.tamper(f"UPDATE shop_log SET position = {far}")
-    started = time.monotonic()
+    before = cpu_seconds()
     verified = log.verify(processes=processes)
-    assert time.monotonic() - started < 20, "however wide the gap is"
+    assert cpu_seconds() - before < 20, "however wide the gap is"
     assert (verified.events, verified.root, verified.first_bad_position) == (far, None, 30)
     assert verified.problems[0].detail == f"it is missing, and so is every event to position {far - 1}"
     assert verified.first_broken_checkpoint == 30

@@ -78,7 +78,7 @@ def test_an_account_without_a_home_still_gets_a_data_folder(
     home: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("HOME", raising=False)
     if home is not None:
         monkeypatch.setenv("HOME", home)
     folder = Settings.from_environment({}).data_dir
