@@ -69,14 +69,17 @@ LIMIT {limit}
 """
 
 _SAMPLE = """
-SELECT DISTINCT e.shop_id, e.stream
-FROM checkpoint c
-CROSS JOIN LATERAL generate_series(1, least(ceil(c.position * %(share)s::float8), %(size)s)::int) AS n
-CROSS JOIN LATERAL (SELECT 1 + floor(random() * c.position)::bigint + 0 * n AS position OFFSET 0) r
-JOIN event e ON e.shop_id = c.shop_id AND e.position = r.position
-WHERE c.reader = %(reader)s AND e.stream LIKE ANY (%(streams)s)
+WITH pick AS MATERIALIZED (
+    SELECT c.shop_id, 1 + floor(random() * c.position)::bigint AS position
+    FROM checkpoint c
+    CROSS JOIN LATERAL generate_series(1, least(ceil(c.position * %(share)s::float8), %(size)s)::int)
+    WHERE c.reader = %(reader)s
+)
+SELECT DISTINCT e.shop_id, e.stream FROM pick JOIN event e USING (shop_id, position)
+WHERE e.stream LIKE ANY (%(streams)s)
 LIMIT %(size)s
 """
+"""The picks are materialized: in a join the planner may draw them anew for each event, and then all may miss."""
 
 _ALL = """
 SELECT e.shop_id, e.stream

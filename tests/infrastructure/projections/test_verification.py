@@ -160,6 +160,16 @@ def test_the_number_of_reported_differences_is_limited(database_url: str) -> Non
     on_database(database_url, work)
 
 
+def test_a_sample_of_a_short_log_is_never_empty(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 1)
+        build = await rebuilt(pool, database_url)
+        async with pool.read() as connection:
+            assert {(await verify(connection, build, BOOK)).compared for _ in range(40)} == {1}
+
+    on_database(database_url, work)
+
+
 def test_a_sample_limits_the_compared_orders_but_every_version_is_compared(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 50)
