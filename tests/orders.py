@@ -1,4 +1,4 @@
-"""Histories for tests: orders told through the real command path."""
+"""Histories for tests: orders with commands that went through the real command path."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -29,7 +29,7 @@ def order_sn(n: int) -> str:
 @asynccontextmanager
 async def path_on(pool: Pool, *, together: bool = True) -> AsyncIterator[CommandPath]:
     async with CommandPath(
-        pool, shipped_rules(), clock.now, render=lambda intent, outcome: b"told", together=together
+        pool, shipped_rules(), clock.now, render=lambda intent, outcome: b"response", together=together
     ) as path:
         yield path
 
@@ -62,7 +62,7 @@ async def placed_and_formed(path: CommandPath, count: int, shop: str = SHOP, at:
 
 
 async def something_for_every_view(path: CommandPath, count: int, shop: str = SHOP) -> None:
-    """Orders 0 to ``count`` that applied for stockout, as many that are shipped, and SKUs counted and delisted."""
+    """Orders 0 to ``count`` that applied for stockout, as many shipped ones, and counted and delisted SKUs."""
     await placed_and_formed(path, count, shop)
     for command in (
         c.Place(lines=(LINE,), paid_fen=12900, occurred_at=MONDAY_9),

@@ -52,8 +52,8 @@ def test_a_batch_is_judged_in_order_and_positions_are_those_of_the_log(database_
         )
         assert [(o.order.version, o.events) for o in outcomes] == [(1, 1), (1, 1), (2, 1), (2, 0), (3, 1)]
         async with pool.connection() as connection:
-            stored = await read_stream(connection, SHOP, ORDER + order_sn(0))
-        assert [outcomes[n].position for n in (0, 2, 4)] == [event.position for event in stored]
+            events = await read_stream(connection, SHOP, ORDER + order_sn(0))
+        assert [outcomes[n].position for n in (0, 2, 4)] == [event.position for event in events]
 
     on_database(database_url, work)
 
@@ -83,7 +83,7 @@ def test_two_processes_with_one_key_do_it_once(database_url: str) -> None:
         await placed_and_formed(path, 1)
         async with path_on(pool) as other:
             outcomes = await asyncio.gather(path.submit_one(keyed(CONTACT)), other.submit_one(keyed(CONTACT)))
-        assert [outcome.response for outcome in outcomes] == [b"told", b"told"]
+        assert [outcome.response for outcome in outcomes] == [b"response", b"response"]
         assert sorted(outcome.replayed for outcome in outcomes) == [False, True]
         assert (await types(pool)).count("BuyerContacted") == 1
 

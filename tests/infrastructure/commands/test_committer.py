@@ -30,11 +30,11 @@ def test_one_key_twice_in_a_batch_runs_once(database_url: str) -> None:
         assert isinstance(first, Outcome)
         assert isinstance(second, Outcome)
         assert isinstance(third, Outcome)
-        assert (second.response, second.position, second.replayed) == (b"told", first.position, True)
+        assert (second.response, second.position, second.replayed) == (b"response", first.position, True)
         assert third.refusal is not None
         assert third.refusal.code == "idempotency_key_reused"
         assert (await types(pool)).count("BuyerContacted") == 1
-        assert (await path.submit_one(keyed(CONTACT))).response == b"told"
+        assert (await path.submit_one(keyed(CONTACT))).response == b"response"
         refused = (await path.submit_one(keyed(CONTACT, fingerprint=b"other"))).refusal
         assert refused is not None
         assert refused.code == "idempotency_key_reused"
@@ -50,7 +50,7 @@ def test_a_key_that_was_another_requests_is_looked_up_for_each_that_has_it(datab
         assert isinstance(other, Outcome)
         assert isinstance(same, Outcome)
         assert other.refusal is not None
-        assert (same.response, same.replayed) == (b"told", True)
+        assert (same.response, same.replayed) == (b"response", True)
 
     on_database(database_url, work)
 
@@ -73,10 +73,10 @@ def test_a_command_that_breaks_its_batch_breaks_only_itself(
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
 
-        def broken(history, order, *told):  # type: ignore[no-untyped-def]
+        def broken(history, order, *arguments):  # type: ignore[no-untyped-def]
             if order.order_sn == order_sn(1):
                 raise ZeroDivisionError
-            return decide(history, order, *told)
+            return decide(history, order, *arguments)
 
         monkeypatch.setattr(attempt, "decide", broken)
         outcomes = await path.submit([order_command(order_sn(n), SHIP) for n in range(3)])
@@ -119,8 +119,8 @@ def test_commands_to_one_order_are_judged_as_they_came_over_all_batches(
         for k in range(4):
             assert [outcome.order.version for outcome in outcomes[k::4]] == list(range(3, 13))
         async with pool.connection() as connection:
-            stored = await read_stream(connection, SHOP, ORDER + order_sn(2))
-        assert [json.loads(event.payload)["message"] for event in stored[2:]] == [str(n) for n in range(10)]
+            events = await read_stream(connection, SHOP, ORDER + order_sn(2))
+        assert [json.loads(event.payload)["message"] for event in events[2:]] == [str(n) for n in range(10)]
 
     on_database(database_url, work)
 

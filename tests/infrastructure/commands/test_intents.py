@@ -39,8 +39,8 @@ def test_an_intent_names_its_stream() -> None:
 
 @pytest.mark.parametrize("intent", [order_command(order_sn(0), CONTACT), SNAPSHOT])
 def test_a_replay_has_the_response_and_its_position_alone(intent: OrderIntent) -> None:
-    again = replay(intent, b"told", 7, MONDAY_9)
-    assert again == OrderOutcome(Order(order_sn(0)), 0, 7, MONDAY_9, response=b"told", replayed=True)
+    again = replay(intent, b"response", 7, MONDAY_9)
+    assert again == OrderOutcome(Order(order_sn(0)), 0, 7, MONDAY_9, response=b"response", replayed=True)
     refused = key_reused(intent, MONDAY_9)
     assert isinstance(refused, OrderOutcome)
     assert refused.refusal is not None
@@ -48,8 +48,8 @@ def test_a_replay_has_the_response_and_its_position_alone(intent: OrderIntent) -
 
 
 def test_outcomes_of_skus_are_their_own() -> None:
-    assert replay(SKU, b"told", 7, MONDAY_9) == SkuOutcome(
-        Sku("52000301"), 0, 7, MONDAY_9, response=b"told", replayed=True
+    assert replay(SKU, b"response", 7, MONDAY_9) == SkuOutcome(
+        Sku("52000301"), 0, 7, MONDAY_9, response=b"response", replayed=True
     )
     refused = key_reused(SKU, MONDAY_9)
     assert isinstance(refused, SkuOutcome)

@@ -1,9 +1,9 @@
 """Commands from several processes at once: there is an order of them, true to time, in which one alone would
 have come to the same.
 
-Every call writes down when it began and ended (by one counter) and what it came to. Outcomes state the order's
+Every call writes down when it began and ended (by one counter) and what it came to. Outcomes name the order's
 version, which fixes the place of each: what was appended stands where its version says, and what appended
-nothing must have seen the history up to the version it states. Orders are independent, so each is checked by
+nothing was judged by the history up to the version that it names. Orders are independent, so each is checked by
 itself; the positions are those of the shop.
 """
 
@@ -155,24 +155,24 @@ def _check_order(order: str, calls: Sequence[Call], events: Sequence[StoredEvent
             continue
         version = outcome.order.version
         _demand(version <= len(past), call, "a version that the log does not have")
-        seen = past[: version - outcome.events]
-        decision, occurred_at = _judge(call.intent, order, seen, outcome.at)
+        before = past[: version - outcome.events]
+        decision, occurred_at = _judge(call.intent, order, before, outcome.at)
         if isinstance(decision, Refusal):
             _demand(outcome.refusal == decision and outcome.events == 0, call, decision)
         else:
             _demand(outcome.refusal is None and outcome.events == len(decision), call, decision)
-            appended = events[len(seen) : version]
+            appended = events[len(before) : version]
             note = call.intent.command.note if isinstance(call.intent.command.note, str) else None
             metadata = Metadata(actor=call.intent.actor, note=note)
             expected = [new_event(event, occurred_at, metadata)[1:] for event in decision]
             _demand([_content(event) for event in appended] == expected, call, decision)
             if appended:
-                _demand(len(seen) == explained, call, "appended over another's events, or after a stranger's")
+                _demand(len(before) == explained, call, "appended over another's events, or after a stranger's")
                 explained = version
         folded = fold(order, past[:version])
         _demand(_unplaced(outcome.order) == _unplaced(folded), call, "another order than that of its version")
         _demand(outcome.position == (past[version - 1].position if version else 0), call, "position")
-    _demand(explained == len(past), order, f"nobody was told of the events after version {explained}")
+    _demand(explained == len(past), order, f"no outcome accounts for the events after version {explained}")
 
 
 def _unplaced(order: Order) -> Order:
@@ -181,13 +181,13 @@ def _unplaced(order: Order) -> Order:
 
 
 def _judge(
-    intent: OrderCommand, order_sn: str, seen: Sequence[Recorded[OrderEvent]], now: datetime
+    intent: OrderCommand, order_sn: str, history: Sequence[Recorded[OrderEvent]], now: datetime
 ) -> tuple[Decision, datetime]:
-    order = fold(order_sn, seen)
+    order = fold(order_sn, history)
     is_there = order.version > 0 or isinstance(intent.command, c.Place)
     if is_there and intent.if_match is not None and intent.if_match != order.version:
         return Refusal("stale_version", f"The order is at version {order.version} by now."), now
-    return decide(seen, order, intent.command, BOOK, now)
+    return decide(history, order, intent.command, BOOK, now)
 
 
 def _content(event: StoredEvent) -> tuple[str, int, datetime, bytes, bytes]:
@@ -195,7 +195,7 @@ def _content(event: StoredEvent) -> tuple[str, int, datetime, bytes, bytes]:
 
 
 def _check_keys(calls: Sequence[Call]) -> None:
-    """Of the calls with one key one was judged; the others were told the same, and not before it began."""
+    """Of the calls with one key one was judged; the others got its response, and not before it began."""
     by_key: dict[tuple[str, str], list[Call]] = {}
     for call in calls:
         if call.intent.idempotency and isinstance(call.outcome, OrderOutcome):
@@ -274,7 +274,7 @@ COMMANDS: tuple[Command, ...] = (
     c.RequestStockout(reason="oversold"),
     c.CompleteReview(outcome="rejected"),
     HOLD,
-    replace(HOLD, occurred_at=MONDAY_9 + timedelta(seconds=10), note="told late"),
+    replace(HOLD, occurred_at=MONDAY_9 + timedelta(seconds=10), note="recorded late"),
     RELEASE,
     CONTACT,
     c.Refund(initiated_by="buyer", reason="late", amount_fen=1_000),
@@ -327,18 +327,18 @@ def test_commands_of_several_processes_are_linearizable(database_url: str, clien
         return await recorder.history(pool)
 
     async def client(paths: Sequence[CommandPath], number: int, steps: Sequence[Drawn]) -> None:
-        last_seen = dict.fromkeys(range(len(orders)), 2)
+        known_versions = dict.fromkeys(range(len(orders)), 2)
         for n, step in enumerate(steps):
             shop, order = orders[step.order]
             intent = replace(
                 order_command(order, step.command, shop),
-                if_match=last_seen[step.order] if step.careful else None,
+                if_match=known_versions[step.order] if step.careful else None,
                 idempotency=IdempotencyKey(f"{number}-{n}", b"") if step.twice else None,
             )
             processes = [step.process, (step.process + 1) % PROCESSES] if step.twice else [step.process]
             for outcome in await asyncio.gather(*(recorder.submit(paths[p], intent) for p in processes)):
                 if isinstance(outcome, OrderOutcome) and not outcome.replayed:
-                    last_seen[step.order] = outcome.order.version
+                    known_versions[step.order] = outcome.order.version
 
     check(on_database(database_url, work))
 
@@ -420,7 +420,7 @@ def changed_log(change: Callable[[list[StoredEvent]], list[StoredEvent]]) -> Doc
     [
         pytest.param(swapped_outcomes(HELD, RELEASED), id="what two commands appended is swapped"),
         pytest.param(swapped_outcomes(REFUSED, NOTHING), id="a refusal and a no are swapped"),
-        pytest.param(swapped_times(HELD, RELEASED), id="appended in another order than told"),
+        pytest.param(swapped_times(HELD, RELEASED), id="appended in another order than submitted"),
         pytest.param(swapped_times(REFUSED, RELEASED), id="refused by a state that was over"),
         pytest.param(swapped_times(SHIPPED, NOTHING), id="already so before it was done"),
         pytest.param(swapped_times(CONTACTED, REPLAYED), id="replayed before it was judged"),
@@ -429,7 +429,7 @@ def changed_log(change: Callable[[list[StoredEvent]], list[StoredEvent]]) -> Doc
             changed_outcome(REFUSED, lambda o: replace(o, refusal=Refusal("not_shippable", "no"))),
             id="refused for another reason",
         ),
-        pytest.param(changed_outcome(SHIPPED, lambda o: replace(o, events=0)), id="an event not told of"),
+        pytest.param(changed_outcome(SHIPPED, lambda o: replace(o, events=0)), id="an uncounted event"),
         pytest.param(changed_outcome(NOTHING, lambda o: replace(o, position=o.position - 1)), id="position"),
         pytest.param(
             changed_outcome(NOTHING, lambda o: replace(o, state=replace(o.order, parcels=()))), id="order"

@@ -63,8 +63,8 @@ def shown(outcome: Outcome) -> tuple[object, ...]:
     of_order: tuple[object, ...] = ()
     if isinstance(outcome, OrderOutcome):
         order = outcome.order
-        found = warnings(order, rules.governing(order), outcome.related_facts) if order.version else ()
-        of_order = order.status, tuple(warning.code for warning in found)
+        of_now = warnings(order, rules.governing(order), outcome.related_facts) if order.version else ()
+        of_order = order.status, tuple(warning.code for warning in of_now)
     code = outcome.refusal.code if outcome.refusal else None
     return type(outcome), outcome.events, outcome.state.version, code, *of_order
 

@@ -47,8 +47,8 @@ def test_receipts_over_several_shops_keep_the_positions_of_their_events(database
         assert [outcome.position for outcome in first] == [outcome.position for outcome in again]
         async with pool.connection() as connection:
             for n in range(9):
-                stored = await read_stream(connection, f"shop-{n % 3}", ORDER + order_sn(n))
-                positions = [event.position for event in stored]
+                events = await read_stream(connection, f"shop-{n % 3}", ORDER + order_sn(n))
+                positions = [event.position for event in events]
                 assert [outcome.position for outcome in first[n::9]] == [*positions, positions[1], positions[1]]
 
     on_database(database_url, work)

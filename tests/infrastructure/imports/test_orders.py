@@ -61,7 +61,7 @@ def test_an_export_goes_in_whole_and_a_second_time_appends_nothing(database_url:
     on_database(database_url, work)
 
 
-def test_both_layouts_tell_the_same(database_url: str) -> None:
+def test_both_layouts_give_the_same_orders(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await imported(path, SAMPLES / "orders_export_2020.csv")
         other = await imported(path, SAMPLES / "orders_export_2023.csv")

@@ -24,19 +24,19 @@ BOOK = shipped_rules()
 OTHER = c.OrderedLine("52000302", "520003", "泰国金枕榴莲 2个", 1, 24900)
 
 
-def asked(reason: Reason | None = "oversold", sku_ids: tuple[str, ...] = ()) -> stockouts.Request:
+def request_of(reason: Reason | None = "oversold", sku_ids: tuple[str, ...] = ()) -> stockouts.Request:
     return stockouts.Request(SHOP, "test", reason, sku_ids)
 
 
 async def applied(
     path: CommandPath, rows: Sequence[Entry | RejectedRow], request: stockouts.Request | None = None
 ) -> ApplicationReport:
-    return await request_stockouts(rows, request or asked(), path.submit, BOOK, ApplicationReport())
+    return await request_stockouts(rows, request or request_of(), path.submit, BOOK, ApplicationReport())
 
 
 async def previewed(pool: Pool, rows: Sequence[Entry | RejectedRow]) -> ApplicationReport:
     preview = Preview(pool, BOOK, clock.now)
-    return await request_stockouts(rows, asked(), preview.submit, BOOK, ApplicationReport())
+    return await request_stockouts(rows, request_of(), preview.submit, BOOK, ApplicationReport())
 
 
 def counts(report: ApplicationReport) -> tuple[int, int, int, int]:
@@ -115,14 +115,14 @@ def test_neighbouring_rows_of_an_order_are_one_application_for_their_skus(databa
             Entry(4, order_sn(1), OTHER.sku_id, "no_supply"),
             Entry(5, order_sn(2)),
         ]
-        report = await applied(path, rows, asked(sku_ids=(LINE.sku_id,)))
+        report = await applied(path, rows, request_of(sku_ids=(LINE.sku_id,)))
         assert [row.outcome for row in report.rows] == ["applied"] * 4
         assert report.rows[0].version == report.rows[1].version == 3
-        found = [
+        orders = [
             (await path.submit_one(order_command(order_sn(n), c.ContactBuyer(channel="chat", message="x")))).order
             for n in range(3)
         ]
-        assert [(review.reason, review.sku_ids) for order in found for review in order.reviews] == [
+        assert [(review.reason, review.sku_ids) for order in orders for review in order.reviews] == [
             ("oversold", (OTHER.sku_id, LINE.sku_id)),
             ("no_supply", (OTHER.sku_id,)),
             ("oversold", (LINE.sku_id,)),
@@ -135,7 +135,7 @@ def test_a_row_without_any_reason_is_rejected(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 2)
         rows = [Entry(1, order_sn(0)), Entry(2, order_sn(1), None, "other")]
-        report = await applied(path, rows, asked(reason=None))
+        report = await applied(path, rows, request_of(reason=None))
         assert [row.outcome for row in report.rows] == ["rejected", "applied"]
 
     on_database(database_url, work)
@@ -144,7 +144,7 @@ def test_a_row_without_any_reason_is_rejected(database_url: str) -> None:
 def test_a_list_handed_in_before_an_earlier_decision_is_not_applied_for_anew(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 1)
-        handed_in = asked()._replace(occurred_at=MONDAY_9 + timedelta(hours=1))
+        handed_in = request_of()._replace(occurred_at=MONDAY_9 + timedelta(hours=1))
         assert (await applied(path, [Entry(1, order_sn(0))], handed_in)).applied == 1
         decided = c.CompleteReview(outcome="rejected", occurred_at=MONDAY_9 + timedelta(days=2))
         await done(path, order_command(order_sn(0), decided))
@@ -153,15 +153,15 @@ def test_a_list_handed_in_before_an_earlier_decision_is_not_applied_for_anew(dat
     on_database(database_url, work)
 
 
-def test_a_long_list_goes_in_batches_and_only_its_first_rows_are_kept(database_url: str) -> None:
+def test_a_long_list_goes_in_batches_and_its_report_holds_only_the_first_rows(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 2)
         rows = [Entry(n, order_sn(n % 2)) for n in range(stockouts.MOST_ROWS + 1)]
-        seen: list[RowOutcome] = []
+        outcomes: list[RowOutcome] = []
         report = ApplicationReport()
-        await request_stockouts(rows, asked(), path.submit, BOOK, report, seen.extend)
+        await request_stockouts(rows, request_of(), path.submit, BOOK, report, outcomes.extend)
         assert counts(report) == (2, stockouts.MOST_ROWS - 1, 0, 0)
-        assert [row.line for row in seen] == [row.line for row in rows]
-        assert report.rows == seen[: stockouts.MOST_ROWS]
+        assert [row.line for row in outcomes] == [row.line for row in rows]
+        assert report.rows == outcomes[: stockouts.MOST_ROWS]
 
     on_database(database_url, work)

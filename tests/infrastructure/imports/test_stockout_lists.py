@@ -30,9 +30,9 @@ def test_columns_are_found_by_name_whatever_else_there_is(encoding: str, name: s
 
 @pytest.mark.parametrize("header", ["", "订单号\n", "\n"])
 def test_one_column_needs_no_header(header: str) -> None:
-    found = read((header + "\n".join(NUMBERS)).encode())
-    assert [row.order_sn for row in found if isinstance(row, Entry)] == NUMBERS
-    assert len(found) == 2
+    rows = read((header + "\n".join(NUMBERS)).encode())
+    assert [row.order_sn for row in rows if isinstance(row, Entry)] == NUMBERS
+    assert len(rows) == 2
 
 
 def test_a_title_above_one_column_is_a_row_that_makes_no_sense() -> None:

@@ -64,20 +64,20 @@ class Jobs:
             await running
 
     async def now(self, job: Job) -> Job:
-        found = await find(self.connection, job.id)
-        assert found
-        return found
+        current = await find(self.connection, job.id)
+        assert current
+        return current
 
     async def until(self, job: Job, true: Callable[[Job], bool], seconds: float = 60) -> Job:
         async with asyncio.timeout(seconds):
             while True:
-                found = await self.now(job)
-                if true(found):
-                    return found
+                current = await self.now(job)
+                if true(current):
+                    return current
                 await asyncio.sleep(0.02)
 
     async def until_finished(self, job: Job) -> Job:
-        return await self.until(job, lambda found: found.finished_at is not None)
+        return await self.until(job, lambda current: current.finished_at is not None)
 
 
 async def until(true: Callable[[], bool], seconds: float = 60) -> None:

@@ -1,4 +1,4 @@
-"""Backtests put down to be worked off: each once, begun again after a kill, never for ever."""
+"""Backtests as jobs: each runs once, starts again after a kill, and fails after too many kills."""
 
 import asyncio
 import signal
@@ -43,7 +43,7 @@ def url(database_url: str) -> str:
     return database_url
 
 
-def asked_for(url: str, shop: str = SHOP, **more: object) -> BacktestJob:
+def enqueued(url: str, shop: str = SHOP, **more: object) -> BacktestJob:
     async def ask(pool: Pool, path: CommandPath) -> BacktestJob:
         async with pool.connection() as connection:
             return await backtest_jobs.ask(connection, shop, BacktestScope(rules=HASTY, **more))  # type: ignore[arg-type]
@@ -51,7 +51,7 @@ def asked_for(url: str, shop: str = SHOP, **more: object) -> BacktestJob:
     return on_database(url, ask)
 
 
-def found(url: str, job_id: int, shop: str = SHOP) -> BacktestJob:
+def backtest_job(url: str, job_id: int, shop: str = SHOP) -> BacktestJob:
     async def find(pool: Pool, path: CommandPath) -> BacktestJob | None:
         async with pool.connection() as connection:
             return await backtest_jobs.find(connection, shop, job_id)
@@ -62,7 +62,7 @@ def found(url: str, job_id: int, shop: str = SHOP) -> BacktestJob:
 
 
 def job_of(url: str, job_id: int, shop: str = SHOP) -> Job:
-    """The job that works a backtest off."""
+    """The job that runs a backtest."""
 
     async def find(jobs: Jobs) -> Job:
         (job,) = [job for job in await list_jobs(jobs.connection, 100) if job.key == f"{shop}/{job_id}"]
@@ -84,21 +84,21 @@ def worked_off(url: str, runners: int = 1) -> None:
     with_jobs(url, work)
 
 
-def test_backtests_are_worked_off(url: str) -> None:
-    first, second = asked_for(url), asked_for(url, as_of=MONDAY_9 + timedelta(hours=3))
-    other = asked_for(url, "other")
+def test_runners_run_backtests(url: str) -> None:
+    first, second = enqueued(url), enqueued(url, as_of=MONDAY_9 + timedelta(hours=3))
+    other = enqueued(url, "other")
     worked_off(url)
-    late = found(url, first.id).result
+    late = backtest_job(url, first.id).result
     assert late
     assert (late.orders, late.differing, late.items[0].order_sn) == (5, 1, order_sn(0))
-    assert found(url, second.id).result.differing == 0  # type: ignore[union-attr]
-    assert found(url, other.id, "other").result.orders == 0  # type: ignore[union-attr]
+    assert backtest_job(url, second.id).result.differing == 0  # type: ignore[union-attr]
+    assert backtest_job(url, other.id, "other").result.orders == 0  # type: ignore[union-attr]
     job = job_of(url, first.id)
     assert (job.state, job.outcome, job.done, job.total) == ("done", {"orders": 5, "differing": 1}, 11, 11)
 
 
-def test_of_all_backtests_one_runs_at_a_time(url: str) -> None:
-    backtests = [asked_for(url) for _ in range(3)]
+def test_one_backtest_runs_at_a_time(url: str) -> None:
+    backtests = [enqueued(url) for _ in range(3)]
     worked_off(url, 2)
     jobs = sorted((job_of(url, each.id) for each in backtests), key=lambda job: job.started_at or job.requested_at)
     assert [job.attempts for job in jobs] == [1, 1, 1]
@@ -108,11 +108,11 @@ def test_of_all_backtests_one_runs_at_a_time(url: str) -> None:
         assert before.finished_at <= after.started_at
 
 
-def test_a_backtest_that_was_asked_for_gives_what_the_same_one_gives_at_once(url: str) -> None:
-    job = asked_for(url)
+def test_a_backtest_as_a_job_gives_the_same_result_as_one_run_at_once(url: str) -> None:
+    job = enqueued(url)
     worked_off(url)
     alone = asyncio.run(backtest(url, SHOP, BOOK, BacktestScope(rules=HASTY), job.requested_at, processes=1))
-    assert found(url, job.id).result == alone
+    assert backtest_job(url, job.id).result == alone
     every: list[str] = []
     asyncio.run(
         backtest(
@@ -127,9 +127,9 @@ def test_a_backtest_that_was_asked_for_gives_what_the_same_one_gives_at_once(url
     assert every == [order_sn(0)]
 
 
-def test_a_backtest_whose_program_was_killed_is_begun_again(url: str) -> None:
-    """The one at work is killed while it waits for the log, which somebody has locked."""
-    backtest = asked_for(url)
+def test_a_backtest_whose_program_was_killed_starts_again(url: str) -> None:
+    """The runner is killed while it waits for the log, which the test has locked."""
+    backtest = enqueued(url)
     with psycopg.connect(url) as somebody:
         somebody.execute("LOCK TABLE shop_log IN ACCESS EXCLUSIVE MODE")
         worker = program(url)
@@ -139,46 +139,46 @@ def test_a_backtest_whose_program_was_killed_is_begun_again(url: str) -> None:
                 assert worker.poll() is None, "it ended before it began"
         worker.send_signal(signal.SIGKILL)
         worker.wait()
-    assert found(url, backtest.id).state == "running"
+    assert backtest_job(url, backtest.id).state == "running"
     worked_off(url)
-    assert (found(url, backtest.id).state, job_of(url, backtest.id).attempts) == ("done", 2)
+    assert (backtest_job(url, backtest.id).state, job_of(url, backtest.id).attempts) == ("done", 2)
 
 
-def test_a_backtest_that_never_comes_to_its_end_is_given_up(url: str) -> None:
-    backtest = asked_for(url)
+def test_a_backtest_that_never_ends_fails(url: str) -> None:
+    backtest = enqueued(url)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("UPDATE backtest SET state = 'running'")
         connection.execute("UPDATE job SET state = 'running', attempts = %s", (backtest_jobs.MOST_BEGINNINGS,))
     worked_off(url)
-    given_up = found(url, backtest.id)
+    given_up = backtest_job(url, backtest.id)
     assert (given_up.state, given_up.result) == ("failed", None)
     assert given_up.error == "It was interrupted 3 times; ask for it again."
 
 
-def test_a_backtest_that_is_cancelled_leaves_room_for_another_and_can_be_taken_up_again(url: str) -> None:
-    backtest, *_ = [asked_for(url) for _ in range(backtest_jobs.MOST_UNFINISHED)]
+def test_a_cancelled_backtest_makes_room_for_another_and_can_be_retried(url: str) -> None:
+    backtest, *_ = [enqueued(url) for _ in range(backtest_jobs.MOST_UNFINISHED)]
     with pytest.raises(backtest_jobs.TooMany):
-        asked_for(url)
+        enqueued(url)
     job = job_of(url, backtest.id)
 
     async def stop(jobs: Jobs) -> None:
         await cancel(jobs.connection, KINDS, job.id)
 
     with_jobs(url, stop)
-    cancelled = found(url, backtest.id)
+    cancelled = backtest_job(url, backtest.id)
     assert (cancelled.state, cancelled.error) == ("failed", "It was cancelled.")
-    asked_for(url)
+    enqueued(url)
 
     async def after_all(jobs: Jobs) -> None:
         await retry(jobs.connection, job.id)
 
     with_jobs(url, after_all)
     worked_off(url)
-    assert (found(url, backtest.id).state, found(url, backtest.id).error) == ("done", None)
+    assert (backtest_job(url, backtest.id).state, backtest_job(url, backtest.id).error) == ("done", None)
 
 
-def test_what_an_earlier_program_left_without_a_job_is_worked_off(url: str) -> None:
-    backtests = [asked_for(url), asked_for(url, "other")]
+def test_a_backtest_that_an_earlier_program_left_without_a_job_runs(url: str) -> None:
+    backtests = [enqueued(url), enqueued(url, "other")]
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DELETE FROM job")
         connection.execute("UPDATE backtest SET state = 'running', begun = 1 WHERE shop_id = %s", (SHOP,))
@@ -192,7 +192,9 @@ def test_what_an_earlier_program_left_without_a_job_is_worked_off(url: str) -> N
                 await asyncio.sleep(0.05)
 
     with_jobs(url, work)
-    assert [found(url, each.id, shop).state for each, shop in zip(backtests, (SHOP, "other"), strict=True)] == [
+    assert [
+        backtest_job(url, each.id, shop).state for each, shop in zip(backtests, (SHOP, "other"), strict=True)
+    ] == [
         "done",
         "done",
     ]

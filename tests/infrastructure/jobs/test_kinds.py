@@ -1,4 +1,4 @@
-"""The kinds of jobs there are: rebuilds, checkpoints and tidying, each done by whoever has time for it."""
+"""The kinds of jobs: rebuilds, checkpoints and tidying."""
 
 import asyncio
 import signal
@@ -49,15 +49,15 @@ async def planned(jobs: Jobs) -> tuple[Build, Job]:
 
 
 async def state_of(jobs: Jobs, build: Build) -> str:
-    found = await builds.find(jobs.connection, build.id)
-    assert found
-    return found.state
+    build_now = await builds.find(jobs.connection, build.id)
+    assert build_now
+    return build_now.state
 
 
 # ---- rebuilds ---------------------------------------------------------------------------------------
 
 
-def test_a_rebuild_is_done_by_a_job_that_says_how_far_it_is(url: str) -> None:
+def test_a_job_does_a_rebuild_and_reports_its_progress(url: str) -> None:
     async def work(jobs: Jobs) -> None:
         build, job = await planned(jobs)
         assert (await rebuilds.work_on(jobs.connection, build.id)).id == job.id, "somebody works on it already"
@@ -70,8 +70,8 @@ def test_a_rebuild_is_done_by_a_job_that_says_how_far_it_is(url: str) -> None:
     with_jobs(url, work)
 
 
-def test_a_rebuild_whose_program_is_killed_goes_on(url: str) -> None:
-    """It is killed while it waits to fold a slice, and what the program started ends with it."""
+def test_a_rebuild_whose_program_is_killed_continues(url: str) -> None:
+    """The program is killed while it waits to fold a slice, and its child processes end with it."""
 
     async def work(jobs: Jobs) -> None:
         build, job = await planned(jobs)
@@ -98,7 +98,7 @@ async def waits_for_lock(jobs: Jobs) -> None:
             await asyncio.sleep(0.02)
 
 
-def test_a_rebuild_that_is_cancelled_is_left_as_it_is_until_it_is_asked_for_again(url: str) -> None:
+def test_a_cancelled_rebuild_stays_as_it_is_until_it_is_requested_again(url: str) -> None:
     async def work(jobs: Jobs) -> None:
         build, job = await planned(jobs)
         await cancel(jobs.connection, KINDS, job.id)
@@ -112,7 +112,7 @@ def test_a_rebuild_that_is_cancelled_is_left_as_it_is_until_it_is_asked_for_agai
     with_jobs(url, work)
 
 
-def test_builds_that_were_left_unfinished_are_gone_on_with_when_a_program_starts(url: str) -> None:
+def test_unfinished_builds_continue_when_a_program_starts(url: str) -> None:
     async def work(jobs: Jobs) -> None:
         build = await rebuild.request(jobs.connection, VIEWS, BOOK)
         async with jobs.run_by(REBUILD), asyncio.timeout(60):
@@ -130,7 +130,7 @@ def test_a_rebuild_waits_while_the_command_line_works_on_it(url: str, monkeypatc
     async def work(jobs: Jobs) -> None:
         build, job = await planned(jobs)
         async with rebuild._alone(url, build.id), jobs.run_by(REBUILD):
-            await jobs.until(job, lambda found: found.started_at is not None and found.state == "waiting")
+            await jobs.until(job, lambda current: current.started_at is not None and current.state == "waiting")
             assert (await jobs.now(job)).attempts == 0
         async with jobs.run_by(REBUILD):
             assert (await jobs.until_finished(job)).state == "done"
@@ -138,7 +138,7 @@ def test_a_rebuild_waits_while_the_command_line_works_on_it(url: str, monkeypatc
     with_jobs(url, work)
 
 
-def test_a_rebuild_that_fails_says_why(url: str) -> None:
+def test_a_failed_rebuild_gives_its_reason(url: str) -> None:
     async def work(jobs: Jobs) -> None:
         build, job = await planned(jobs)
         await builds.drop(jobs.connection, build.id)
@@ -167,15 +167,15 @@ def test_checkpoints_are_made_of_logs_that_grew(url: str, tmp_path: Path) -> Non
 
     with_jobs(url, work)
     sizes = {shop: archive.checkpoints.find(shop) for shop in (SHOP, "other")}
-    assert {shop: found and found.size for shop, found in sizes.items()} == {SHOP: 10, "other": 4}
+    assert {shop: checkpoint and checkpoint.size for shop, checkpoint in sizes.items()} == {SHOP: 10, "other": 4}
 
 
 async def ran(jobs: Jobs, outcome: dict[str, int]) -> Job:
     (job,) = await listed(jobs)
-    return await jobs.until(job, lambda found: found.state == "waiting" and found.outcome == outcome)
+    return await jobs.until(job, lambda current: current.state == "waiting" and current.outcome == outcome)
 
 
-def test_a_log_that_was_changed_is_named_and_holds_up_no_other(url: str, tmp_path: Path) -> None:
+def test_a_changed_log_is_named_and_does_not_stop_the_others(url: str, tmp_path: Path) -> None:
     archive = archive_in(tmp_path, url)
     with psycopg.connect(url, autocommit=True) as superuser:
         superuser.execute("SET session_replication_role = replica")
@@ -185,7 +185,7 @@ def test_a_log_that_was_changed_is_named_and_holds_up_no_other(url: str, tmp_pat
         kind = checkpoints.checkpoints_into(archive)
         async with jobs.run_by(kind, schedules=[Schedule(kind.name, 1)]):
             (job,) = await listed(jobs)
-            failing = await jobs.until(job, lambda found: found.error is not None)
+            failing = await jobs.until(job, lambda current: current.error is not None)
         assert failing.error
         assert f"The log of shop {SHOP} was tampered with; position 3" in failing.error
 
@@ -197,12 +197,12 @@ def test_a_log_that_was_changed_is_named_and_holds_up_no_other(url: str, tmp_pat
 async def listed(jobs: Jobs) -> list[Job]:
     async with asyncio.timeout(60):
         while True:
-            if found := await list_jobs(jobs.connection, 10):
-                return found
+            if rows := await list_jobs(jobs.connection, 10):
+                return rows
             await asyncio.sleep(0.02)
 
 
-def test_programs_with_an_archive_each_make_checkpoints_each(url: str, tmp_path: Path) -> None:
+def test_each_program_makes_checkpoints_in_its_own_archive(url: str, tmp_path: Path) -> None:
     archives = [archive_in(tmp_path / name, url) for name in ("one", "two")]
 
     async def work(jobs: Jobs) -> None:
@@ -220,7 +220,7 @@ def test_programs_with_an_archive_each_make_checkpoints_each(url: str, tmp_path:
     with_jobs(url, work)
 
 
-def test_what_has_expired_is_forgotten(url: str) -> None:
+def test_expired_receipts_are_deleted(url: str) -> None:
     async def work(jobs: Jobs) -> None:
         for age in (RECEIPT_LIFETIME + timedelta(minutes=1), timedelta(minutes=1)):
             await jobs.connection.execute(
@@ -230,7 +230,7 @@ def test_what_has_expired_is_forgotten(url: str) -> None:
             )
         async with jobs.run_by(TIDYING, schedules=[Schedule(TIDYING.name, 1)]):
             (job,) = await listed(jobs)
-            done = await jobs.until(job, lambda found: found.outcome is not None)
+            done = await jobs.until(job, lambda current: current.outcome is not None)
         assert done.outcome == {"receipts": 1, "jobs": 0}
 
     with_jobs(url, work)

@@ -1,4 +1,4 @@
-"""Jobs: each is done, once at a time, again when it failed or its process died, and never for ever."""
+"""Jobs: each runs once at a time, and again after a failure or a dead process, up to a limit."""
 
 import asyncio
 import os
@@ -26,14 +26,14 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runners that look often."""
+    """Runners with a short polling interval."""
     monkeypatch.setattr(runners, "IDLE_SECONDS", 0.05)
     monkeypatch.setattr(runners, "BUSY_SECONDS", 0.05)
     monkeypatch.setattr(runners, "RECONNECT_SECONDS", 0.05)
 
 
 class Scripted:
-    """A kind of job that remembers what it did, and does what it is scripted."""
+    """A kind of job that follows a script and records its calls."""
 
     def __init__(self, *script: Exception | None, **options: Any) -> None:
         self.begun: list[str] = []
@@ -64,7 +64,7 @@ class Scripted:
 # ---- asking -----------------------------------------------------------------------------------------
 
 
-def test_a_job_is_done_and_says_what_came_of_it(database_url: str) -> None:
+def test_a_job_runs_and_reports_its_outcome(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         scripted = Scripted()
         job = await scripted.enqueue(jobs, shop_id="100000001", arguments={"n": 1})
@@ -80,7 +80,7 @@ def test_a_job_is_done_and_says_what_came_of_it(database_url: str) -> None:
     with_jobs(database_url, work)
 
 
-def test_a_job_of_a_transaction_that_is_rolled_back_was_not_asked_for(database_url: str) -> None:
+def test_a_job_of_a_rolled_back_transaction_does_not_exist(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         scripted = Scripted()
         async with jobs.connection.transaction(force_rollback=True):
@@ -90,7 +90,7 @@ def test_a_job_of_a_transaction_that_is_rolled_back_was_not_asked_for(database_u
     with_jobs(database_url, work)
 
 
-def test_of_a_kind_and_key_one_job_is_unfinished_at_most(database_url: str) -> None:
+def test_at_most_one_job_of_a_kind_and_key_is_unfinished(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         scripted = Scripted()
         scripted.go.clear()
@@ -111,7 +111,7 @@ def test_of_a_kind_and_key_one_job_is_unfinished_at_most(database_url: str) -> N
     with_jobs(database_url, work)
 
 
-def test_what_waits_is_seen_at_once_by_the_program_that_was_asked(
+def test_the_program_that_enqueues_a_job_starts_it_at_once(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runners, "IDLE_SECONDS", 600.0)
@@ -127,7 +127,7 @@ def test_what_waits_is_seen_at_once_by_the_program_that_was_asked(
     with_jobs(database_url, work)
 
 
-def test_the_highest_priority_is_first_and_what_is_not_due_waits(database_url: str) -> None:
+def test_the_highest_priority_runs_first_and_a_job_waits_until_it_is_due(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         scripted = Scripted()
         later = await scripted.enqueue(jobs, "later", due_at=clock.now() + timedelta(hours=1), priority=9)
@@ -141,7 +141,7 @@ def test_the_highest_priority_is_first_and_what_is_not_due_waits(database_url: s
     with_jobs(database_url, work)
 
 
-def test_a_runner_leaves_kinds_alone_that_it_does_not_know_and_keys_of_others(database_url: str) -> None:
+def test_a_runner_ignores_unknown_kinds_and_the_keys_of_other_runners(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         scripted = Scripted()
         strange = await enqueue(jobs.connection, "strange", "1", arguments={})
@@ -156,7 +156,7 @@ def test_a_runner_leaves_kinds_alone_that_it_does_not_know_and_keys_of_others(da
 # ---- one at a time ----------------------------------------------------------------------------------
 
 
-def test_of_a_lane_one_job_runs_at_a_time_whoever_runs_it(database_url: str) -> None:
+def test_one_job_of_a_lane_runs_at_a_time_over_all_runners(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         scripted = Scripted()
         waiting = [await scripted.enqueue(jobs, f"{n}", lane="a shop's") for n in range(8)]
@@ -169,7 +169,7 @@ def test_of_a_lane_one_job_runs_at_a_time_whoever_runs_it(database_url: str) -> 
     with_jobs(database_url, work)
 
 
-def test_several_runners_do_each_job_once_and_several_at_once(database_url: str) -> None:
+def test_several_runners_do_each_job_once_and_several_jobs_at_once(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         scripted = Scripted()
         scripted.go.clear()
@@ -188,14 +188,14 @@ def test_several_runners_do_each_job_once_and_several_at_once(database_url: str)
 # ---- trying again -----------------------------------------------------------------------------------
 
 
-def test_a_job_that_raises_is_tried_again_after_a_while(database_url: str) -> None:
+def test_a_job_that_raises_is_tried_again_after_a_pause(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         scripted = Scripted(ConnectionError("no route"), ConnectionError("no answer"), first_delay=0.3)
         job = await scripted.enqueue(jobs)
         async with jobs.run_by(scripted.kind):
-            first = await jobs.until(job, lambda found: found.error == "no route")
+            first = await jobs.until(job, lambda current: current.error == "no route")
             assert (first.state, first.attempts) == ("waiting", 1)
-            second = await jobs.until(job, lambda found: found.error == "no answer")
+            second = await jobs.until(job, lambda current: current.error == "no answer")
             assert (second.state, second.attempts) == ("waiting", 2)
             done = await jobs.until_finished(job)
         assert (done.state, done.attempts, done.error) == ("done", 3, None)
@@ -221,7 +221,7 @@ def test_the_pause_doubles_up_to_a_limit() -> None:
         ([ValueError()] * 2, 2, "ValueError"),
     ],
 )
-def test_a_job_that_fails_for_good_says_why_and_is_given_up_with_what_it_was_for(
+def test_a_job_that_fails_for_good_keeps_its_error_and_is_abandoned_by_its_kind(
     database_url: str, script: list[Exception], attempts: int, error: str
 ) -> None:
     given_up: list[tuple[str, str]] = []
@@ -240,7 +240,7 @@ def test_a_job_that_fails_for_good_says_why_and_is_given_up_with_what_it_was_for
     with_jobs(database_url, work)
 
 
-def test_a_job_may_be_put_off_without_counting_an_attempt(database_url: str) -> None:
+def test_a_postponed_job_counts_no_attempt(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         scripted = Scripted(*[Postponed(0.01)] * 5, attempts=1)
         job = await scripted.enqueue(jobs)
@@ -251,14 +251,14 @@ def test_a_job_may_be_put_off_without_counting_an_attempt(database_url: str) -> 
     with_jobs(database_url, work)
 
 
-def test_a_failed_job_can_be_retried_and_one_that_waits_be_done_at_once(database_url: str) -> None:
+def test_a_failed_job_can_be_retried_and_a_waiting_one_can_be_run_at_once(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         scripted = Scripted(Failed("not today"), ValueError("not yet"), first_delay=3600, longest_delay=3600)
         job = await scripted.enqueue(jobs)
         async with jobs.run_by(scripted.kind):
             await jobs.until_finished(job)
             assert (await retry(jobs.connection, job.id)).attempts == 0
-            await jobs.until(job, lambda found: found.error == "not yet" and found.state == "waiting")
+            await jobs.until(job, lambda current: current.error == "not yet" and current.state == "waiting")
             await retry(jobs.connection, job.id)
             assert (await jobs.until_finished(job)).state == "done"
         with pytest.raises(NotPossible, match=f"Job {job.id} is done and can't be retried"):
@@ -285,14 +285,14 @@ def test_a_failed_job_is_not_retried_while_another_of_its_key_is_unfinished(data
 # ---- every so often ---------------------------------------------------------------------------------
 
 
-def test_a_periodic_job_runs_again_and_again_and_is_one_row_whoever_wants_it(database_url: str) -> None:
+def test_a_periodic_job_runs_repeatedly_and_is_one_row_for_all_runners(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         scripted = Scripted(None, ValueError("once"), None)
         every = [Schedule("scripted", 1, "so often")]
         async with jobs.run_by(scripted.kind, schedules=every), jobs.run_by(scripted.kind, schedules=every):
             await until(lambda: len(scripted.begun) == 4)
             (job,) = await list_jobs(jobs.connection, 10)
-            await jobs.until(job, lambda found: found.state == "waiting" and found.attempts == 0)
+            await jobs.until(job, lambda current: current.state == "waiting" and current.attempts == 0)
         (job,) = await list_jobs(jobs.connection, 10)
         assert (job.state, job.every_seconds, job.finished_at, job.error) == ("waiting", 1, None, None)
         assert job.outcome
@@ -301,13 +301,13 @@ def test_a_periodic_job_runs_again_and_again_and_is_one_row_whoever_wants_it(dat
     with_jobs(database_url, work)
 
 
-def test_a_periodic_job_that_fails_keeps_saying_so_and_is_tried_when_it_is_due(database_url: str) -> None:
+def test_a_failed_periodic_job_shows_its_error_and_is_tried_when_it_is_due(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         scripted = Scripted(None, *[Failed("the log differs")] * 2)
         async with jobs.run_by(scripted.kind, schedules=[Schedule("scripted", 1)]):
             await until(lambda: len(scripted.begun) == 3)
             (job,) = await list_jobs(jobs.connection, 10)
-            failing = await jobs.until(job, lambda found: found.state == "waiting")
+            failing = await jobs.until(job, lambda current: current.state == "waiting")
         assert (failing.error, failing.outcome) == ("the log differs", {"attempt": 1})
 
     with_jobs(database_url, work)
@@ -324,7 +324,7 @@ def test_a_schedule_that_changes_changes_the_job(database_url: str) -> None:
     with_jobs(database_url, work)
 
 
-def test_what_finished_long_ago_is_forgotten_and_what_nobody_runs_any_more(database_url: str) -> None:
+def test_jobs_that_finished_long_ago_and_schedules_that_nobody_runs_are_deleted(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         scripted = Scripted()
         _, new, waiting = [await scripted.enqueue(jobs, key) for key in ("old", "new", "waiting")]
@@ -343,7 +343,7 @@ def test_what_finished_long_ago_is_forgotten_and_what_nobody_runs_any_more(datab
 # ---- stopping ---------------------------------------------------------------------------------------
 
 
-def test_a_job_that_waits_is_cancelled_at_once_and_one_that_runs_is_stopped(database_url: str) -> None:
+def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_is_stopped(database_url: str) -> None:
     given_up: list[str] = []
 
     async def abandoned(connection: WriteConnection, job: Job, error: str) -> None:
@@ -372,13 +372,13 @@ def test_a_job_that_waits_is_cancelled_at_once_and_one_that_runs_is_stopped(data
     with_jobs(database_url, work)
 
 
-def test_who_stops_in_order_leaves_jobs_to_others_as_if_they_had_not_been_begun(database_url: str) -> None:
+def test_a_runner_that_stops_in_order_gives_its_jobs_back_without_counting_an_attempt(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         scripted = Scripted(attempts=1)
         scripted.go.clear()
         job = await scripted.enqueue(jobs)
         async with jobs.run_by(scripted.kind):
-            await jobs.until(job, lambda found: found.state == "running")
+            await jobs.until(job, lambda current: current.state == "running")
         left = await jobs.now(job)
         assert (left.state, left.attempts, left.error) == ("waiting", 0, None)
         scripted.go.set()
@@ -388,13 +388,13 @@ def test_who_stops_in_order_leaves_jobs_to_others_as_if_they_had_not_been_begun(
     with_jobs(database_url, work)
 
 
-def test_a_runner_whose_connections_are_lost_begins_its_jobs_again(database_url: str) -> None:
+def test_a_runner_that_loses_its_connections_starts_its_jobs_again(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         scripted = Scripted()
         scripted.go.clear()
         job = await scripted.enqueue(jobs)
         async with jobs.run_by(scripted.kind):
-            await jobs.until(job, lambda found: found.state == "running")
+            await jobs.until(job, lambda current: current.state == "running")
             await jobs.connection.execute(
                 """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                    WHERE datname = current_database() AND pid <> pg_backend_pid()"""
@@ -441,7 +441,7 @@ def in_child(work: Any, *arguments: Any) -> Kind:
     return Kind("scripted", run, attempts=2, first_delay=0.01)
 
 
-def test_a_child_does_the_work_and_says_how_far_it_is(database_url: str) -> None:
+def test_a_child_does_the_work_and_reports_its_progress(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         job = await Scripted().enqueue(jobs)
         async with jobs.run_by(in_child(measured, 5)):
@@ -460,7 +460,7 @@ def test_a_child_does_the_work_and_says_how_far_it_is(database_url: str) -> None
         (dies, 2, "A process ended with status -9; see its error above."),
     ],
 )
-def test_what_a_child_fails_with_is_said(database_url: str, child: Any, attempts: int, error: str) -> None:
+def test_the_error_of_a_child_is_shown(database_url: str, child: Any, attempts: int, error: str) -> None:
     async def work(jobs: Jobs) -> None:
         job = await Scripted().enqueue(jobs)
         async with jobs.run_by(in_child(child)):
@@ -470,11 +470,11 @@ def test_what_a_child_fails_with_is_said(database_url: str, child: Any, attempts
     with_jobs(database_url, work)
 
 
-def test_a_child_ends_with_the_job_that_is_cancelled(database_url: str) -> None:
+def test_a_child_ends_when_its_job_is_cancelled(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         job = await Scripted().enqueue(jobs)
         async with jobs.run_by(in_child(never_ends)):
-            pid = (await jobs.until(job, lambda found: found.done is not None)).done
+            pid = (await jobs.until(job, lambda current: current.done is not None)).done
             assert pid
             assert alive(pid)
             await cancel(jobs.connection, {}, job.id)
@@ -499,11 +499,11 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
-def test_a_job_whose_program_is_killed_is_begun_again_by_another(database_url: str) -> None:
+def test_another_program_starts_the_job_of_a_killed_one_again(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         job = await Scripted().enqueue(jobs)
         program = await asyncio.to_thread(subprocess.Popen, [sys.executable, "-c", PROGRAM, database_url], cwd=ROOT)
-        pid = (await jobs.until(job, lambda found: found.done is not None)).done
+        pid = (await jobs.until(job, lambda current: current.done is not None)).done
         assert pid
         scripted = Scripted()
         async with jobs.run_by(scripted.kind):
@@ -519,7 +519,7 @@ def test_a_job_whose_program_is_killed_is_begun_again_by_another(database_url: s
     with_jobs(database_url, work)
 
 
-def test_a_job_that_is_interrupted_again_and_again_is_given_up(database_url: str) -> None:
+def test_a_job_that_is_interrupted_repeatedly_fails(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         scripted = Scripted(attempts=3)
         job = await scripted.enqueue(jobs)

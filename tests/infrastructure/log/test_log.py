@@ -75,8 +75,8 @@ def test_each_stream_of_a_call_has_its_own_outcome(database_url: str) -> None:
         assert [(o.accepted, o.version) for o in outcomes if not o.accepted] == [(False, 2), (False, 0)]
         async with pool.connection() as connection:
             assert await read_head(connection, SHOP) == 6
-            stored, _, _ = await read_feed(connection, SHOP, 0, 100)
-        assert [(event.position, event.stream, event.version) for event in stored] == [
+            feed, _, _ = await read_feed(connection, SHOP, 0, 100)
+        assert [(event.position, event.stream, event.version) for event in feed] == [
             (1, "order:a", 1),
             (2, "order:a", 2),
             (3, "order:b", 1),
@@ -133,9 +133,9 @@ def test_each_append_to_several_shops_has_its_own_outcome(database_url: str, tog
         async with pool.connection() as connection:
             for shop, head in (("a", 3), ("b", 5), ("c", 0)):
                 assert await read_head(connection, shop) == head
-                stored, _, _ = await read_feed(connection, shop, 0, 100)
-                assert [event.position for event in stored] == list(range(1, head + 1))
-                for event in stored:
+                feed, _, _ = await read_feed(connection, shop, 0, 100)
+                assert [event.position for event in feed] == list(range(1, head + 1))
+                for event in feed:
                     canonical = canonical_bytes(
                         shop,
                         event.position,
@@ -173,8 +173,8 @@ def test_transactions_over_the_same_shops_never_deadlock_and_leave_no_gap(
         await asyncio.wait_for(asyncio.gather(*racing), 60)
         async with pool.connection() as connection:
             for shop in shops:
-                stored, _, _ = await read_feed(connection, shop, 0, 1000)
-                assert [event.position for event in stored] == list(range(1, 6 * calls * 2 + 1))
+                feed, _, _ = await read_feed(connection, shop, 0, 1000)
+                assert [event.position for event in feed] == list(range(1, 6 * calls * 2 + 1))
 
     on(database_url, work)
 
@@ -285,14 +285,14 @@ def test_the_hash_is_the_same_inside_and_outside_postgresql(
 ) -> None:
     async def work(pool: Pool) -> None:
         shop = f"shop-{uuid4()}"
-        event = NewEvent(uuid4(), kind, version, at, payload, metadata)
-        await appended(pool, {shop: [Append(stream, 0, [event])]}, recorded)
+        new = NewEvent(uuid4(), kind, version, at, payload, metadata)
+        await appended(pool, {shop: [Append(stream, 0, [new])]}, recorded)
         async with pool.connection() as connection:
-            (stored,) = await read_stream(connection, shop, stream)
-        fields = stored[:-1]
-        assert stored.leaf_hash == leaf_hash(canonical_bytes(shop, *fields))
-        assert (stored.type, stored.occurred_at, stored.recorded_at) == (kind, at, recorded)
-        assert (stored.payload, stored.metadata) == (payload, metadata)
+            (event,) = await read_stream(connection, shop, stream)
+        fields = event[:-1]
+        assert event.leaf_hash == leaf_hash(canonical_bytes(shop, *fields))
+        assert (event.type, event.occurred_at, event.recorded_at) == (kind, at, recorded)
+        assert (event.payload, event.metadata) == (payload, metadata)
 
     on(database_url, work)
 

@@ -85,37 +85,37 @@ class TestNonInterleaving(OnAShop, NonInterleavingNotificationIDsBaseCase):
         return ShopApplicationRecorder(self.pool, SHOP)
 
 
-def stored(originator_id: Any, version: int) -> StoredEvent:
+def stored_event(originator_id: Any, version: int) -> StoredEvent:
     return StoredEvent(originator_id, version, "topic", b"state")
 
 
 def test_a_call_is_all_or_nothing_over_its_originators(pool: RecorderPool) -> None:
     recorder = ShopApplicationRecorder(pool, SHOP)
     one, other = uuid4(), uuid4()
-    recorder.insert_events([stored(one, 1)])
+    recorder.insert_events([stored_event(one, 1)])
     with pytest.raises(IntegrityError):
-        recorder.insert_events([stored(other, 1), stored(one, 1)])
+        recorder.insert_events([stored_event(other, 1), stored_event(one, 1)])
     assert recorder.select_events(other) == []
     assert recorder.max_notification_id() == 1
 
 
 def test_positions_are_returned_in_the_order_of_the_given_events(pool: RecorderPool) -> None:
     recorder = ShopApplicationRecorder(pool, SHOP)
-    positions = recorder.insert_events([stored("b", 1), stored("a", 1), stored("a", 2)])
+    positions = recorder.insert_events([stored_event("b", 1), stored_event("a", 1), stored_event("a", 2)])
     assert positions == [1, 2, 3]
     assert [n.originator_id for n in recorder.select_notifications(None, 10)] == ["b", "a", "a"]
 
 
 def test_events_of_several_originators_are_stored_in_the_given_order(pool: RecorderPool) -> None:
     recorder = ShopApplicationRecorder(pool, SHOP)
-    mixed = [stored("a", 1), stored("b", 1), stored("a", 2), stored("a", 3), stored("b", 2)]
+    mixed = [stored_event(*each) for each in [("a", 1), ("b", 1), ("a", 2), ("a", 3), ("b", 2)]]
     assert recorder.insert_events(mixed) == [1, 2, 3, 4, 5]
     notifications = recorder.select_notifications(None, 10)
     assert [(n.originator_id, n.originator_version) for n in notifications] == [
         (event.originator_id, event.originator_version) for event in mixed
     ]
     with pytest.raises(IntegrityError):
-        recorder.insert_events([stored("a", 4), stored("c", 1), stored("a", 6)])
+        recorder.insert_events([stored_event("a", 4), stored_event("c", 1), stored_event("a", 6)])
     assert recorder.max_notification_id() == 5
 
 
@@ -128,9 +128,9 @@ def test_threads_that_insert_at_the_same_time_share_only_transactions(pool: Reco
         positions: list[int | None] = []
         own = uuid4()
         for version in range(1, 21):
-            positions += recorder.insert_events([stored(own, version)]) or ()
+            positions += recorder.insert_events([stored_event(own, version)]) or ()
             try:
-                positions += recorder.insert_events([stored(contested, version)]) or ()
+                positions += recorder.insert_events([stored_event(contested, version)]) or ()
             except IntegrityError:
                 positions.append(None)
         return positions
@@ -147,35 +147,35 @@ def test_versions_that_do_not_follow_each_other_are_refused(pool: RecorderPool) 
     recorder = ShopAggregateRecorder(pool, SHOP)
     for versions in ([1, 3], [2, 1], [1, 1], [-1, 0], [-5], [2]):
         with pytest.raises(IntegrityError):
-            recorder.insert_events([stored("a", version) for version in versions])
+            recorder.insert_events([stored_event("a", version) for version in versions])
     assert recorder.select_events("a") == []
 
 
 def test_events_and_tracking_are_inserted_together_or_not_at_all(pool: RecorderPool) -> None:
     recorder = ShopProcessRecorder(pool, SHOP)
-    recorder.insert_events([stored("a", 1)], tracking=Tracking("upstream", 5))
+    recorder.insert_events([stored_event("a", 1)], tracking=Tracking("upstream", 5))
     with pytest.raises(IntegrityError):
-        recorder.insert_events([stored("a", 2)], tracking=Tracking("upstream", 5))
+        recorder.insert_events([stored_event("a", 2)], tracking=Tracking("upstream", 5))
     with pytest.raises(IntegrityError):
-        recorder.insert_events([stored("a", 1)], tracking=Tracking("upstream", 6))
+        recorder.insert_events([stored_event("a", 1)], tracking=Tracking("upstream", 6))
     assert recorder.max_tracking_id("upstream") == 5
     assert len(recorder.select_events("a")) == 1
 
 
 def test_shops_do_not_see_each_other(pool: RecorderPool) -> None:
-    ShopApplicationRecorder(pool, SHOP).insert_events([stored("a", 1)])
+    ShopApplicationRecorder(pool, SHOP).insert_events([stored_event("a", 1)])
     other = ShopApplicationRecorder(pool, "200000002")
     assert other.select_events("a") == []
     assert other.max_notification_id() is None
-    assert other.insert_events([stored("a", 1)]) == [1]
+    assert other.insert_events([stored_event("a", 1)]) == [1]
 
 
 def test_an_id_that_looks_like_the_stream_of_a_uuid_is_refused(pool: RecorderPool) -> None:
     recorder = ShopApplicationRecorder(pool, SHOP)
     one = uuid4()
     with pytest.raises(ValueError, match="give the UUID itself"):
-        recorder.insert_events([stored(f"uuid:{one}", 1)])
-    recorder.insert_events([stored(one, 1), stored(str(one), 1)])
+        recorder.insert_events([stored_event(f"uuid:{one}", 1)])
+    recorder.insert_events([stored_event(one, 1), stored_event(str(one), 1)])
     assert [n.originator_id for n in recorder.select_notifications(None, 10)] == [one, str(one)]
 
 
@@ -184,12 +184,12 @@ def test_errors_of_the_driver_become_those_of_the_library(database_url: str) -> 
         pool.wait(60)
         recorder = ShopApplicationRecorder(pool, SHOP)
         with pytest.raises(DataError):
-            recorder.insert_events([stored("a\x00", 1)])
+            recorder.insert_events([stored_event("a\x00", 1)])
         with pytest.raises(DataError):
-            recorder.insert_events([stored("a", 2**40)])
+            recorder.insert_events([stored_event("a", 2**40)])
         with pool.connection(), pytest.raises(ConnectionUnavailableError):
             recorder.max_notification_id()
-        assert recorder.insert_events([stored("a", 1)]) == [1]
+        assert recorder.insert_events([stored_event("a", 1)]) == [1]
     with pytest.raises(OperationalError):
         recorder.max_notification_id()
 
@@ -209,11 +209,11 @@ def test_a_subscription_skips_no_event_while_many_threads_write(pool: RecorderPo
         recorder.subscribe(gt=0, topics=["topic2"]) as some,
         ThreadPoolExecutor(writers + 2) as threads,
     ):
-        all_seen = threads.submit(lambda: [n.id for n in islice(everything, every)])
-        some_seen = threads.submit(lambda: [n.topic for n in islice(some, writers * calls)])
+        all_ids = threads.submit(lambda: [n.id for n in islice(everything, every)])
+        topics = threads.submit(lambda: [n.topic for n in islice(some, writers * calls)])
         list(threads.map(write, range(writers)))
-        assert all_seen.result(timeout=60) == list(range(1, every + 1))
-        assert some_seen.result(timeout=60) == ["topic2"] * writers * calls
+        assert all_ids.result(timeout=60) == list(range(1, every + 1))
+        assert topics.result(timeout=60) == ["topic2"] * writers * calls
 
 
 def test_a_subscription_reads_more_than_one_batch(pool: RecorderPool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +230,7 @@ def test_a_waiting_subscription_can_be_stopped_from_another_thread(
 ) -> None:
     monkeypatch.setattr(recorders, "SUBSCRIPTION_POLL_SECONDS", 60)
     recorder = ShopApplicationRecorder(pool, SHOP)
-    recorder.insert_events([stored("a", 1)])
+    recorder.insert_events([stored_event("a", 1)])
     with recorder.subscribe() as subscription, ThreadPoolExecutor(1) as threads:
         assert next(subscription).id == 1
         rest = threads.submit(list, subscription)

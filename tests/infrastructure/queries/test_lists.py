@@ -1,4 +1,4 @@
-"""Lists page by page: with any filters just the orders that a look at every row finds, in order, each once."""
+"""Lists page by page: with any filters, exactly the orders that a scan selects, in order, each once."""
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -36,7 +36,7 @@ LIVES: tuple[tuple[Command, ...], ...] = (
 
 
 async def a_shop_of_all_kinds(pool: Pool, path: CommandPath) -> None:
-    """Each life at three times, beside another shop's orders of the same numbers."""
+    """Each life at three times, and another shop's orders of the same numbers."""
     for day in range(3):
         at = MONDAY_9 + timedelta(days=day)
         for n in range(len(LIVES)):
@@ -84,8 +84,8 @@ def test_orders_are_found_by_any_filters_together(database_url: str) -> None:
                 want = [row for row in rows if fits(row, at, **filters)]
                 key = "ship_by_key" if sort == "ship_by" else "placed_at"
                 want.sort(key=lambda row: (row[key], row["order_sn"]), reverse=sort != "ship_by")
-                found = await every_page(connection, at, sort, **filters)
-                assert found == [row["order_sn"] for row in want], (sort, filters)
+                numbers = await every_page(connection, at, sort, **filters)
+                assert numbers == [row["order_sn"] for row in want], (sort, filters)
 
     on_database(database_url, work)
 
@@ -119,8 +119,8 @@ async def every_row(connection: WriteConnection, table: str) -> list[dict[str, A
 
 async def every_page(connection: WriteConnection, at: datetime, sort: OrderSort, **filters: Any) -> list[str]:
     filter = OrderFilter(**filters)
-    found = await every_item(lambda after: list_orders(connection, SHOP, at, filter, 4, after, sort=sort))
-    return [order.order_sn for order in found]
+    orders = await every_item(lambda after: list_orders(connection, SHOP, at, filter, 4, after, sort=sort))
+    return [order.order_sn for order in orders]
 
 
 def test_deadlines_are_found_by_kind_state_and_due_time(database_url: str) -> None:
@@ -143,8 +143,8 @@ def test_deadlines_are_found_by_kind_state_and_due_time(database_url: str) -> No
                 ]
                 filter = DeadlineFilter(kind=kind, state=state, due_before=due_before)  # type: ignore[arg-type]
                 every = await every_item(partial(list_deadlines, connection, SHOP, at, filter, 7))
-                found = [(item.kind, item.order_sn) for item in every]
+                deadlines = [(item.kind, item.order_sn) for item in every]
                 by_key = {(row["due_key"], row["order_sn"], row["number"]): row["kind"] for row in rows}
-                assert found == [(by_key[key], key[1]) for key in sorted(want)], (kind, state, due_before)
+                assert deadlines == [(by_key[key], key[1]) for key in sorted(want)], (kind, state, due_before)
 
     on_database(database_url, work)

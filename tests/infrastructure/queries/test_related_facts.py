@@ -30,39 +30,39 @@ def without_a_worker(url: str, work: Callable[[Pool, CommandPath], Awaitable[Non
     asyncio.run(run())
 
 
-async def told(path: CommandPath, n: int, command: Command) -> OrderOutcome:
+async def submitted(path: CommandPath, n: int, command: Command) -> OrderOutcome:
     outcome = await path.submit_one(order_command(order_sn(n), command))
     assert outcome.refusal is None, outcome.refusal
     return outcome
 
 
 def warned(outcome: OrderOutcome) -> list[tuple[str, str | None]]:
-    found = warnings(outcome.order, BOOK.governing(outcome.order), outcome.related_facts)
-    return [(each.code, each.order_sn) for each in found]
+    of_order = warnings(outcome.order, BOOK.governing(outcome.order), outcome.related_facts)
+    return [(each.code, each.order_sn) for each in of_order]
 
 
-def test_a_number_is_known_before_and_after_views_have_seen_it(database_url: str) -> None:
+def test_a_number_is_known_before_and_after_the_views_contain_it(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 4)
         upload = c.UploadTracking(carrier="SF", tracking_number="SF1")
-        assert warned(await told(path, 0, upload)) == []
-        assert warned(await told(path, 1, upload)) == [("number_used_before", order_sn(0))]
+        assert warned(await submitted(path, 0, upload)) == []
+        assert warned(await submitted(path, 1, upload)) == [("number_used_before", order_sn(0))]
         await Worker(pool, BOOK).catch_up("100000001")
-        assert warned(await told(path, 2, upload)) == [("number_used_before", order_sn(1))]
+        assert warned(await submitted(path, 2, upload)) == [("number_used_before", order_sn(1))]
         await Worker(pool, BOOK).catch_up("100000001")
-        assert warned(await told(path, 2, c.RecordPickup())) == [("number_used_before", order_sn(1))]
-        assert warned(await told(path, 3, c.RequestStockout(reason="other"))) == [("on_sale", None)]
+        assert warned(await submitted(path, 2, c.RecordPickup())) == [("number_used_before", order_sn(1))]
+        assert warned(await submitted(path, 3, c.RequestStockout(reason="other"))) == [("on_sale", None)]
 
     without_a_worker(database_url, work)
 
 
-def test_an_application_is_counted_once_wherever_it_is_found(database_url: str) -> None:
+def test_an_application_is_counted_once_whether_view_or_log_has_it(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 13, at=clock.now() - timedelta(hours=30))
         apply = c.RequestStockout(reason="oversold", occurred_at=clock.now())
         counted = []
         for n in range(13):
-            outcome = await told(path, n, apply)
+            outcome = await submitted(path, n, apply)
             counted.append(len(outcome.related_facts.filed))
             if n % 4 == 2:
                 await Worker(pool, BOOK).catch_up("100000001")

@@ -60,7 +60,7 @@ async def formed(path: CommandPath, n: int, at: datetime, shop: str = SHOP) -> N
 # ---- against orders folded one by one ---------------------------------------------------------------
 
 
-def told(number: str) -> st.SearchStrategy[Command]:
+def commands_for(number: str) -> st.SearchStrategy[Command]:
     return st.sampled_from(
         [
             UPLOAD,
@@ -89,7 +89,7 @@ def told(number: str) -> st.SearchStrategy[Command]:
 
 
 def lives(n: int) -> st.SearchStrategy[tuple[int, list[Command]]]:
-    """An order of one of two shops: paid or not, formed around some midnight in Beijing, then anything."""
+    """An order of one of two shops: paid or not, formed near some midnight in Beijing, then any commands."""
     number = order_sn(n)
 
     def life(
@@ -103,7 +103,7 @@ def lives(n: int) -> st.SearchStrategy[tuple[int, list[Command]]]:
             commands.append(replace(command, occurred_at=at))
         return shop, commands
 
-    steps = st.tuples(told(number), st.sampled_from([0, 1, 12, 23, 24, 25, 47, 48, 49, 73]))
+    steps = st.tuples(commands_for(number), st.sampled_from([0, 1, 12, 23, 24, 25, 47, 48, 49, 73]))
     return st.builds(
         life,
         st.integers(0, 1),
@@ -116,26 +116,26 @@ def lives(n: int) -> st.SearchStrategy[tuple[int, list[Command]]]:
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.tuples(*(lives(n) for n in range(6))), st.lists(st.integers(0, 24 * 20), min_size=1, max_size=4))
-def test_a_report_is_what_counting_the_orders_one_by_one_gives(
-    database_url: str, told: tuple[tuple[int, list[Command]], ...], moments: list[int]
+def test_a_report_equals_counting_the_orders_one_by_one(
+    database_url: str, lives: tuple[tuple[int, list[Command]], ...], moments: list[int]
 ) -> None:
     run = uuid.uuid4().hex
 
     async def work(pool: Pool, path: CommandPath) -> None:
-        for n, (shop_number, commands) in enumerate(told):
+        for n, (shop_number, commands) in enumerate(lives):
             await path.submit([order_command(order_sn(n), command, f"{run}-{shop_number}") for command in commands])
         for shop in (f"{run}-0", f"{run}-1"):
             await Worker(pool, BOOK).catch_up(shop)
             async with pool.connection() as connection:
-                pairs = [(shop, ORDER + order_sn(n)) for n in range(len(told))]
+                pairs = [(shop, ORDER + order_sn(n)) for n in range(len(lives))]
                 histories = await read_histories(connection, pairs)
-                orders = [fold(stream.removeprefix(ORDER), found) for (_, stream), found in histories.items()]
+                orders = [fold(stream.removeprefix(ORDER), history) for (_, stream), history in histories.items()]
                 for at in [NEXT_MONTH, *(beijing(2026, 3, 2) + hours(moment) for moment in moments)]:
-                    found = await daily_report(connection, shop, WEEK, at)
-                    assert found == counted(orders, WEEK, at), f"at {at}"
+                    report = await daily_report(connection, shop, WEEK, at)
+                    assert report == counted(orders, WEEK, at), f"at {at}"
                     penalties = [v.penalty_fen for v in await standing(pool, shop, WEEK, at)]
-                    assert sum(day.penalties_fen for day in found.items) == sum(filter(None, penalties))
-                    assert found.unknown_penalties == penalties.count(None)
+                    assert sum(day.penalties_fen for day in report.items) == sum(filter(None, penalties))
+                    assert report.unknown_penalties == penalties.count(None)
 
     on_database(database_url, work)
 
@@ -213,20 +213,20 @@ def test_the_first_and_the_last_day_are_whole_and_no_other_is_counted(database_u
             )
         ):
             await formed(path, n, at)
-        found = await reported(pool, Period(MONDAY, MONDAY + timedelta(days=2)))
-        assert [day.day.day for day in found.items] == [2, 3, 4]
-        assert [day.orders_formed for day in found.items] == [1, 0, 1]
+        report = await reported(pool, Period(MONDAY, MONDAY + timedelta(days=2)))
+        assert [day.day.day for day in report.items] == [2, 3, 4]
+        assert [day.orders_formed for day in report.items] == [1, 0, 1]
         (alone,) = (await reported(pool, Period(MONDAY, MONDAY))).items
-        assert alone == found.items[0]
+        assert alone == report.items[0]
 
     on_database(database_url, work)
 
 
 def test_a_day_with_nothing_is_a_day_of_zeros_without_a_rate(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
-        found = await reported(pool)
-        assert found.items == tuple(replace(NOTHING, day=MONDAY + timedelta(days=n)) for n in range(7))
-        assert found.unknown_penalties == 0
+        report = await reported(pool)
+        assert report.items == tuple(replace(NOTHING, day=MONDAY + timedelta(days=n)) for n in range(7))
+        assert report.unknown_penalties == 0
 
     on_database(database_url, work)
 
@@ -294,9 +294,9 @@ def test_an_overturned_violation_no_longer_counts_but_the_shipment_stays_late(da
         await done(path, order_command(order_sn(1), appeal(order_sn(1))))
         assert (await reported(pool)).items[2].penalties_fen == 300
         await done(path, order_command(order_sn(1), c.DecideAppeal(violation_id=late, outcome="overturned")))
-        found = await reported(pool)
-        assert sum(day.penalties_fen for day in found.items) == 0
-        assert found.items[0].late == 1
+        report = await reported(pool)
+        assert sum(day.penalties_fen for day in report.items) == 0
+        assert report.items[0].late == 1
 
     on_database(database_url, work)
 
@@ -309,15 +309,15 @@ def test_penalties_that_are_not_known_are_counted_not_guessed(database_url: str)
         await done(path, order_command(order_sn(1), replace(PLACE, paid_fen=None, occurred_at=at)))
         await done(path, order_command(order_sn(1), c.FormGroup(occurred_at=at)))
         await formed(path, 2, at)
-        found = await reported(pool)
-        saturday = found.items[5]
+        report = await reported(pool)
+        saturday = report.items[5]
         assert (saturday.stockouts, saturday.penalties_fen, saturday.unknown_penalties) == (2, 600, 1)
-        assert found.unknown_penalties == 1
+        assert report.unknown_penalties == 1
 
     on_database(database_url, work)
 
 
-def test_an_order_seen_to_have_formed_counts_on_the_day_it_was_seen(database_url: str) -> None:
+def test_an_order_whose_formation_an_export_shows_counts_on_the_day_of_the_export(database_url: str) -> None:
     """An export does not say when; without that time the clock of 48 hours can't be read either."""
 
     async def work(pool: Pool, path: CommandPath) -> None:
@@ -341,7 +341,7 @@ def test_an_order_seen_to_have_formed_counts_on_the_day_it_was_seen(database_url
 # ---- periods ----------------------------------------------------------------------------------------
 
 
-def test_a_period_is_the_last_seven_days_unless_asked_otherwise() -> None:
+def test_a_period_is_the_last_seven_days_by_default() -> None:
     just_tuesday = beijing(2026, 3, 3)
     assert Period.of(None, None, just_tuesday) == (date(2026, 2, 25), date(2026, 3, 3))
     assert Period.of(None, None, just_tuesday - MICROSECOND) == (date(2026, 2, 24), date(2026, 3, 2))

@@ -121,9 +121,9 @@ def test_a_period_counts_what_was_handed_over_in_it(database_url: str) -> None:
         await lived(pool, path, [(hand("S-17", at=after(n), due=None),) for n in range(1, 5)])
         async with pool.connection() as connection:
             for since, until, count in ((None, after(3), 2), (after(3), None, 2), (after(2), after(4), 2)):
-                found = await find_supplier(connection, SHOP, "S-17", LATER, since=since, until=until)
-                assert found is not None
-                assert found.handovers == count
+                supplier = await find_supplier(connection, SHOP, "S-17", LATER, since=since, until=until)
+                assert supplier is not None
+                assert supplier.handovers == count
             (none,) = (await list_suppliers(connection, SHOP, LATER, 50, since=after(9))).items
             assert (none.supplier_id, none.handovers, none.on_time_share) == ("S-17", 0, None)
 
