@@ -132,6 +132,25 @@ def test_every_link_in_the_documentation_leads_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_every_room_of_the_code_has_a_sentence_and_no_other() -> None:
+    """The tree in CONTRIBUTING.md names each folder of a layer, and each file that stands beside the folders."""
+    tree = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## The rooms")[2].split("```")[1]
+    layers: dict[str, set[str]] = {}
+    layer = ""
+    for line in tree.strip().splitlines():
+        name, _, sentence = line.strip().partition(" ")
+        assert sentence.strip() or name == "api/", line
+        if line.startswith(" "):
+            layers[layer].add(name)
+        else:
+            layer = name
+            layers[layer] = set()
+    for layer in ("domain/", "infrastructure/", "api/"):
+        rooms = {f"{place.name}/" for place in (ROOT / layer).iterdir() if (place / "__init__.py").exists()}
+        files = {place.name for place in (ROOT / layer).glob("*.py") if place.name != "__init__.py"}
+        assert layers[layer] == rooms | files
+
+
 def test_every_command_line_shown_in_the_documentation_is_known() -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     for page in pages:
