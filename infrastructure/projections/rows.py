@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import psycopg
 from psycopg import Connection, Copy, sql
@@ -10,13 +10,17 @@ from psycopg.copy import FileWriter
 from psycopg.rows import TupleRow
 
 from domain.history import Recorded
+from domain.order.judged import Judged
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
+from domain.sku.state import Sku
 from infrastructure.database.pool import WriteConnection
 from infrastructure.log.columns import TextListDumper, Texts
-from infrastructure.log.streams import KINDS, OF_ORDER, OF_SKU, State, kind_of
+from infrastructure.log.streams import State, kind_of
 from infrastructure.projections.builds import Build, table_of
-from infrastructure.projections.view import Row, View, judged
+from infrastructure.projections.view import Row, View, ViewOfOrders, ViewOfSkus
+
+S = TypeVar("S", bound=Judged | Sku)
 
 REFUSED = (psycopg.DataError, psycopg.IntegrityError)
 """The errors that the database raises for a row that can't be stored."""
@@ -33,21 +37,15 @@ class RowMaker:
 
     def __init__(self, sinks: Mapping[View, RowSink], book: RuleBook) -> None:
         self._book = book
-        self._sinks: dict[str, list[tuple[Callable[[Any], Iterable[Row]], RowSink]]] = {
-            kind.word: [(view.rows, sink) for view, sink in sinks.items() if view.of is kind] for kind in KINDS
-        }
+        self._of_orders = [(view.rows, sink) for view, sink in sinks.items() if isinstance(view, ViewOfOrders)]
+        self._of_skus = [(view.rows, sink) for view, sink in sinks.items() if isinstance(view, ViewOfSkus)]
 
     def add(self, shop_id: str, state: State) -> None:
         """Add the rows of one order or SKU. If a view fails, its error is raised and no view gets rows."""
-        kind, of = (OF_ORDER, state.order_sn) if isinstance(state, Order) else (OF_SKU, state.sku_id)
-        subject = judged(state, self._book)
-        made = [
-            (sink, [(shop_id, of, *row) for row in rows])
-            for make, sink in self._sinks[kind.word]
-            if (rows := make(subject))
-        ]
-        for sink, rows in made:
-            sink.extend(rows)
+        if isinstance(state, Order):
+            _add(self._of_orders, Judged.by(self._book, state), shop_id, state.order_sn)
+        else:
+            _add(self._of_skus, state, shop_id, state.sku_id)
 
     def add_history(self, shop_id: str, stream: str, history: Sequence[Recorded[Any]]) -> tuple[int, str] | None:
         """Add the rows of an order or SKU after as many of its events as can be applied.
@@ -64,6 +62,15 @@ class RowMaker:
             else:
                 break
         return failure
+
+
+def _add(sinks: Sequence[tuple[Callable[[S], Iterable[Row]], RowSink]], subject: S, shop_id: str, of: str) -> None:
+    made: list[tuple[RowSink, list[Row]]] = []
+    for make, sink in sinks:
+        if rows := make(subject):
+            made.append((sink, [(shop_id, of, *row) for row in rows]))
+    for sink, of_view in made:
+        sink.extend(of_view)
 
 
 async def copy_stream(

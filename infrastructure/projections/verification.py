@@ -19,7 +19,7 @@ from infrastructure.log.log import read_histories
 from infrastructure.log.streams import kind_of, patterns
 from infrastructure.projections import parking
 from infrastructure.projections.builds import Build, table_of
-from infrastructure.projections.view import Row, View, judged
+from infrastructure.projections.view import Row, View, judged, make_rows
 from infrastructure.projections.views import ORDERS, SKUS
 
 SAMPLE = 1_000
@@ -233,7 +233,7 @@ async def _expected(
         subject = judged(kind.fold(kind.id_of(stream), history), book)
         for view in views:
             if view.of is kind:
-                rows = sorted((_plain(view, row) for row in view.rows(subject)), key=repr)
+                rows = sorted((_plain(view, row) for row in make_rows(view, subject)), key=repr)
                 expected[view.name][shop_id, stream] = rows
     return expected
 

@@ -5,13 +5,15 @@ live update and a rebuild both call ``rows``, so they can't disagree.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from domain.order.judged import Judged
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
-from infrastructure.log.streams import OF_ORDER, AnyKind, State
+from domain.sku.state import Sku
+from infrastructure.log.streams import OF_ORDER, OF_SKU, AnyKind, State
 
 Row = tuple[Any, ...]
 
@@ -37,14 +39,14 @@ class Index(NamedTuple):
     on: str
 
 
-class View(NamedTuple):
-    """A projection: the function that makes its rows, and the table that stores them.
+@dataclass(frozen=True)
+class View:
+    """A projection: the table that stores its rows. ``ViewOfOrders`` and ``ViewOfSkus`` add what makes them.
 
-    A table has ``shop_id``, the id of the order or SKU, and then ``columns``. ``rows`` gives the values of
-    ``columns``; it takes a ``Judged`` order, or a ``Sku``. Whoever changes the rows must raise ``version``; the
-    view is then built anew. ``table`` is the name for queries; behind it each build has its own table. ``key`` is
-    unique and begins with the id of the order or SKU. It is the only index for finding the rows of one
-    (``rows_of_one``).
+    A table has ``shop_id``, the id of the order or SKU, and then ``columns``. Whoever changes the rows must raise
+    ``version``; the view is then built anew. ``table`` is the name for queries; behind it each build has its own
+    table. ``key`` is unique and begins with the id of the order or SKU. It is the only index for finding the rows
+    of one (``rows_of_one``).
     """
 
     name: str
@@ -53,8 +55,8 @@ class View(NamedTuple):
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     indexes: tuple[Index, ...]
-    rows: Callable[[Any], Iterable[Row]]
-    of: AnyKind = OF_ORDER
+
+    of: ClassVar[AnyKind]
 
     @property
     def rows_of_one(self) -> str:
@@ -67,6 +69,35 @@ class View(NamedTuple):
         return f"v.{self.of.id_column} = w.id AND v.shop_id || '' = w.shop_id"
 
 
-def judged(state: State, book: RuleBook) -> Any:
-    """The argument for ``View.rows``: a judged order, or the SKU itself."""
+@dataclass(frozen=True)
+class ViewOfOrders(View):
+    """A view whose rows are made of judged orders; ``rows`` gives the values of ``columns``."""
+
+    rows: Callable[[Judged], Iterable[Row]]
+
+    of = OF_ORDER
+
+
+@dataclass(frozen=True)
+class ViewOfSkus(View):
+    """A view whose rows are made of SKUs; ``rows`` gives the values of ``columns``."""
+
+    rows: Callable[[Sku], Iterable[Row]]
+
+    of = OF_SKU
+
+
+def make_rows(view: View, subject: Judged | Sku) -> Iterable[Row]:
+    """The rows that a view has of an order or SKU: none where it is a view of the other."""
+    match view, subject:
+        case ViewOfOrders(), Judged():
+            return view.rows(subject)
+        case ViewOfSkus(), Sku():
+            return view.rows(subject)
+        case _:
+            return ()
+
+
+def judged(state: State, book: RuleBook) -> Judged | Sku:
+    """What rows are made of: a judged order, or the SKU itself."""
     return Judged.by(book, state) if isinstance(state, Order) else state

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from domain.order.judged import Judged
-from infrastructure.projections.view import Column, Index, Row, View
+from infrastructure.projections.view import Column, Index, Row, ViewOfOrders
 
 
 def rows(judged: Judged) -> Iterable[Row]:
@@ -26,7 +26,7 @@ def rows(judged: Judged) -> Iterable[Row]:
     ]
 
 
-APPLICATIONS = View(
+APPLICATIONS = ViewOfOrders(
     name="applications",
     version=2,
     table="application_list",

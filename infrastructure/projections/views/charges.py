@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from domain.order.judged import Judged
-from infrastructure.projections.view import Column, Index, Row, View
+from infrastructure.projections.view import Column, Index, Row, ViewOfOrders
 
 
 def rows(judged: Judged) -> Iterable[Row]:
@@ -16,7 +16,7 @@ def rows(judged: Judged) -> Iterable[Row]:
     ]
 
 
-CHARGES = View(
+CHARGES = ViewOfOrders(
     name="charges",
     version=1,
     table="charge_list",

@@ -5,7 +5,7 @@ from typing import get_args
 
 from domain.order.deadlines import DeadlineKind, DeadlineState, deadlines
 from domain.order.judged import Judged
-from infrastructure.projections.view import FAR_FUTURE, Column, Index, Row, View
+from infrastructure.projections.view import FAR_FUTURE, Column, Index, Row, ViewOfOrders
 
 KINDS: tuple[DeadlineKind, ...] = get_args(DeadlineKind)
 ENDS: tuple[DeadlineState | None, ...] = (None, *get_args(DeadlineState))
@@ -32,7 +32,7 @@ def rows(judged: Judged) -> Iterable[Row]:
     ]
 
 
-DEADLINES = View(
+DEADLINES = ViewOfOrders(
     name="deadlines",
     version=4,
     table="deadline_list",

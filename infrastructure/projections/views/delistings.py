@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 
 from domain.sku.state import Sku
-from infrastructure.log.streams import OF_SKU
-from infrastructure.projections.view import Column, Row, View
+from infrastructure.projections.view import Column, Row, ViewOfSkus
 
 
 def rows(sku: Sku) -> Iterable[Row]:
@@ -14,7 +13,7 @@ def rows(sku: Sku) -> Iterable[Row]:
     ]
 
 
-DELISTINGS = View(
+DELISTINGS = ViewOfSkus(
     name="delistings",
     version=1,
     table="delisting_list",
@@ -26,5 +25,4 @@ DELISTINGS = View(
     key=("sku_id", "shop_id", "number"),
     indexes=(),
     rows=rows,
-    of=OF_SKU,
 )

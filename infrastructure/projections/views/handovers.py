@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from domain.order.deadlines import supplier_tracking
 from domain.order.judged import Judged
 from domain.order.state import Handover, Order
-from infrastructure.projections.view import FAR_FUTURE, Column, Index, Row, View
+from infrastructure.projections.view import FAR_FUTURE, Column, Index, Row, ViewOfOrders
 
 
 def rows(judged: Judged) -> Iterable[Row]:
@@ -36,7 +36,7 @@ def _end(handover: Handover, order: Order) -> str | None:
     return "order_ended" if order.ending or handover.shipped_otherwise_at else None
 
 
-HANDOVERS = View(
+HANDOVERS = ViewOfOrders(
     name="handovers",
     version=2,
     table="handover_list",

@@ -11,7 +11,7 @@ from domain.order.events import Line
 from domain.order.judged import Judged
 from domain.order.view import ShipmentLock, shipment_lock
 from domain.order.violations import Violation
-from infrastructure.projections.view import FAR_FUTURE, Column, Index, Row, View
+from infrastructure.projections.view import FAR_FUTURE, Column, Index, Row, ViewOfOrders
 
 _NO_VIOLATIONS = (None,) * len(VIOLATION_KINDS)
 
@@ -60,7 +60,7 @@ def _stand_from(violations: Sequence[Violation]) -> list[datetime | None]:
     return earliest
 
 
-ORDERS = View(
+ORDERS = ViewOfOrders(
     name="orders",
     version=3,
     table="order_list",

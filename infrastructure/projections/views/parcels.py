@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from domain.order.judged import Judged
 from domain.order.warnings import plain_number
-from infrastructure.projections.view import Column, Index, Row, View
+from infrastructure.projections.view import Column, Index, Row, ViewOfOrders
 
 
 def rows(judged: Judged) -> Iterable[Row]:
@@ -18,7 +18,7 @@ def rows(judged: Judged) -> Iterable[Row]:
     ]
 
 
-PARCELS = View(
+PARCELS = ViewOfOrders(
     name="parcels",
     version=2,
     table="parcel_list",

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from domain.order.judged import Judged
 from domain.order.reservations import reservations
-from infrastructure.projections.view import FAR_FUTURE, Column, Index, Row, View
+from infrastructure.projections.view import FAR_FUTURE, Column, Index, Row, ViewOfOrders
 
 
 def rows(judged: Judged) -> Iterable[Row]:
@@ -31,7 +31,7 @@ def rows(judged: Judged) -> Iterable[Row]:
     ]
 
 
-RESERVATIONS = View(
+RESERVATIONS = ViewOfOrders(
     name="reservations",
     version=1,
     table="reservation_list",

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 
 from domain.sku.state import Sku
-from infrastructure.log.streams import OF_SKU
-from infrastructure.projections.view import Column, Index, Row, View
+from infrastructure.projections.view import Column, Index, Row, ViewOfSkus
 
 
 def rows(sku: Sku) -> Iterable[Row]:
@@ -24,7 +23,7 @@ def rows(sku: Sku) -> Iterable[Row]:
     )
 
 
-SKUS = View(
+SKUS = ViewOfSkus(
     name="skus",
     version=1,
     table="sku_list",
@@ -42,5 +41,4 @@ SKUS = View(
     key=("sku_id", "shop_id"),
     indexes=(Index("by_shop", "(shop_id, sku_id)"),),
     rows=rows,
-    of=OF_SKU,
 )

@@ -6,7 +6,7 @@ import msgspec
 
 from domain.order.judged import Judged
 from domain.order.violations import AppealView
-from infrastructure.projections.view import Column, Index, Row, View
+from infrastructure.projections.view import Column, Index, Row, ViewOfOrders
 
 _encode = msgspec.json.Encoder().encode
 decode_appeal = msgspec.json.Decoder(AppealView).decode
@@ -30,7 +30,7 @@ def rows(judged: Judged) -> Iterable[Row]:
     ]
 
 
-VIOLATIONS = View(
+VIOLATIONS = ViewOfOrders(
     name="violations",
     version=3,
     table="violation_list",

@@ -24,7 +24,7 @@ from infrastructure.log.streams import kind_of
 from infrastructure.projections import builds, rebuild, slices
 from infrastructure.projections.builds import Build, table_of
 from infrastructure.projections.verification import verify
-from infrastructure.projections.view import Row, View, judged
+from infrastructure.projections.view import Row, View, judged, make_rows
 from infrastructure.projections.views import VIEWS
 from infrastructure.runtime.rule_sets import shipped_rules
 from tests.orders import LINE, MONDAY_9, SHOP, appeal, order_command, order_sn
@@ -198,7 +198,7 @@ def folded(streams: Mapping[tuple[str, str], Sequence[Recorded[Any]]], book: Rul
         subject = judged(kind.fold(of, history), book)
         for view in VIEWS:
             if view.of is kind:
-                of_one = [(shop_id, of, *_as_read(view, row)) for row in view.rows(subject)]
+                of_one = [(shop_id, of, *_as_read(view, row)) for row in make_rows(view, subject)]
                 by_view[view.name] += sorted(of_one, key=lambda row: row[2:4])
     return by_view
 

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from domain.order.judged import Judged
 from infrastructure.projections.rows import EncodedRows
-from infrastructure.projections.view import FAR_FUTURE, Column, Row, View
+from infrastructure.projections.view import FAR_FUTURE, Column, Row, ViewOfOrders
 
 _TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
     ["", "泰国金枕榴莲 1个", "\U0001f69a", "NULL", "\\N", "{}", "a" * 70_000]
@@ -45,7 +45,7 @@ def none(judged: Judged) -> Iterable[Row]:
 
 
 COLUMNS = (*(Column(f"column_{n}", type, optional=True) for n, type in enumerate(VALUES)),)
-VIEW = View("everything", 1, "everything", COLUMNS, ("shop_id", "order_sn"), (), none)
+VIEW = ViewOfOrders("everything", 1, "everything", COLUMNS, ("shop_id", "order_sn"), (), none)
 
 
 def copied(url: str, orders: list[tuple[str, str]], rows: list[Row]) -> list[Row]:

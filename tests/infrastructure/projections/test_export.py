@@ -28,7 +28,7 @@ from infrastructure.projections import export as exporting
 from infrastructure.projections.builds import CannotDo, table_of
 from infrastructure.projections.export import Exported, Format, export
 from infrastructure.projections.rows import copy_types
-from infrastructure.projections.view import FAR_FUTURE, Column, Row, View
+from infrastructure.projections.view import FAR_FUTURE, Column, Row, View, ViewOfOrders
 from infrastructure.projections.views import DEADLINES, ORDERS, VIEWS, VIOLATIONS
 from infrastructure.projections.worker import Worker
 from infrastructure.runtime import clock
@@ -247,7 +247,7 @@ def none(judged: Judged) -> Iterable[Row]:
     return ()
 
 
-EVERYTHING = View(
+EVERYTHING = ViewOfOrders(
     "everything",
     1,
     "everything",
@@ -300,7 +300,7 @@ def test_any_value_is_exported_unchanged(database_url: str, tmp_path: Path, valu
 
 def cells(url: str, file: Path, texts: Sequence[str | None]) -> list[bytes]:
     """The cells of a CSV with these texts."""
-    view = View("texts", 1, "texts", (Column("value", "text", optional=True),), ("order_sn",), (), none)
+    view = ViewOfOrders("texts", 1, "texts", (Column("value", "text", optional=True),), ("order_sn",), (), none)
 
     async def work(pool: Pool, path: CommandPath) -> None:
         async with pool.connection() as connection:

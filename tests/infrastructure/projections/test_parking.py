@@ -1,5 +1,6 @@
 """Orders that can't be applied: the others go on, failed ones are retried, and then people decide."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
@@ -91,7 +92,7 @@ def with_column(name: str, value: Any) -> RowFunction:
 
 
 def break_the_view(monkeypatch: pytest.MonkeyPatch, version: int, instead: RowFunction | None = None) -> None:
-    monkeypatch.setitem(BY_NAME, "orders", ORDERS._replace(rows=broken_from(version, instead)))
+    monkeypatch.setitem(BY_NAME, "orders", dataclasses.replace(ORDERS, rows=broken_from(version, instead)))
 
 
 def repair_the_view(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from domain.order.deadlines import DeadlineKind, DeadlineState
 from domain.order.events import Line, ParcelLine, TrackingUploaded
 from domain.order.judged import Judged
-from infrastructure.projections.view import FAR_FUTURE, View
+from infrastructure.projections.view import FAR_FUTURE, ViewOfOrders, ViewOfSkus
 from infrastructure.projections.views import (
     APPLICATIONS,
     CHARGES,
@@ -89,18 +89,18 @@ def test_a_view_is_of_the_version_that_its_rows_were_last_changed_in() -> None:
     assert {view.name: view.version for view in VIEWS} == RELEASED
 
 
-def rows_of(view: View, story: Story) -> list[dict[str, Any]]:
+def rows_of(view: ViewOfOrders, story: Story) -> list[dict[str, Any]]:
     """The rows of an order by the names of their columns."""
     rows = view.rows(Judged.by(story.book, story.order))
     return [dict(zip((column.name for column in view.columns), row, strict=True)) for row in rows]
 
 
-def row_of(view: View, story: Story) -> dict[str, Any]:
+def row_of(view: ViewOfOrders, story: Story) -> dict[str, Any]:
     (row,) = rows_of(view, story)
     return row
 
 
-def of_sku(view: View, *told: SkuFact) -> list[dict[str, Any]]:
+def of_sku(view: ViewOfSkus, *told: SkuFact) -> list[dict[str, Any]]:
     rows = view.rows(sku_after(*told))
     return [dict(zip((column.name for column in view.columns), row, strict=True)) for row in rows]
 

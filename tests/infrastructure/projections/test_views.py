@@ -1,5 +1,6 @@
 """The declared views are consistent, have different definitions, and do not depend on the present time."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
@@ -21,7 +22,7 @@ from infrastructure.log.codec import AnyEvent
 from infrastructure.log.streams import OF_ORDER, AnyKind
 from infrastructure.projections import builds
 from infrastructure.projections.rows import EncodedRows
-from infrastructure.projections.view import Row, View, judged
+from infrastructure.projections.view import Row, View, judged, make_rows
 from infrastructure.projections.views import BY_NAME, DEADLINES, ORDERS, VIEWS, VIOLATIONS
 from infrastructure.projections.views.deadlines import LANES
 from infrastructure.runtime import clock
@@ -103,8 +104,10 @@ def test_a_definition_changes_only_with_the_version_of_a_view_or_with_a_rule() -
     assert builds.definition(list(VIEWS), RuleBook(reversed(BOOK.sets))) == now
     others = {
         builds.definition([ORDERS, DEADLINES], BOOK),
-        builds.definition([ORDERS._replace(version=ORDERS.version + 1), DEADLINES, VIOLATIONS], BOOK),
-        builds.definition([ORDERS, DEADLINES, VIOLATIONS._replace(version=VIOLATIONS.version + 1)], BOOK),
+        builds.definition([dataclasses.replace(ORDERS, version=ORDERS.version + 1), DEADLINES, VIOLATIONS], BOOK),
+        builds.definition(
+            [ORDERS, DEADLINES, dataclasses.replace(VIOLATIONS, version=VIOLATIONS.version + 1)], BOOK
+        ),
         builds.definition(VIEWS, dearer()),
         builds.definition(VIEWS, RuleBook([replace(BOOK.sets[-1], name="renamed")])),
     }
@@ -137,7 +140,7 @@ def states_of(kind: AnyKind = OF_ORDER) -> Iterator[Any]:
 def test_rows_of_any_history_fit_the_columns(database_url: str, view: View) -> None:
     applied: list[Row] = []
     for n, state in enumerate(states_of(view.of)):
-        rows = list(view.rows(judged(state, BOOK)))
+        rows = list(make_rows(view, judged(state, BOOK)))
         assert all(len(row) == len(view.columns) for row in rows)
         for row in rows:
             for column, value in zip(view.columns, row, strict=True):
@@ -163,7 +166,7 @@ def test_rows_do_not_depend_on_the_present_time(view: View) -> None:
     for present in ("2020-01-01", "2026-03-04 12:00", "2126-01-01"):
         with freeze_time(present):
             assert clock.now().isoformat().startswith(present[:10])
-            rows_at.append([list(view.rows(judged(state, BOOK))) for state in states])
+            rows_at.append([list(make_rows(view, judged(state, BOOK))) for state in states])
     assert rows_at[0] == rows_at[1] == rows_at[2]
 
 
