@@ -27,11 +27,9 @@ from infrastructure.commands.intents import (
     SkuOutcome,
     StillRunning,
     Unavailable,
-    key_reused,
-    replay,
 )
 from infrastructure.commands.queue import PendingOutcomes, Queue, QueuedIntent
-from infrastructure.commands.receipts import Key
+from infrastructure.commands.receipts import Key, key_reused, replay
 from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.queries.related_facts import ReadRelatedFacts, read_no_related_facts
 

@@ -121,21 +121,6 @@ class SkuOutcome(_Outcome[Sku], frozen=True):
 Outcome = OrderOutcome | SkuOutcome
 
 
-def key_reused(intent: Intent, now: datetime) -> Outcome:
-    """The refusal of an intent whose idempotency key was another request's."""
-    refusal = Refusal("idempotency_key_reused", "This idempotency key was used for another request.")
-    if isinstance(intent, SkuCommand):
-        return SkuOutcome(Sku(intent.sku_id), 0, 0, now, refusal)
-    return OrderOutcome(Order(intent.order_sn), 0, 0, now, refusal)
-
-
-def replay(intent: Intent, response: bytes, position: int, now: datetime) -> Outcome:
-    """The outcome of an intent that was answered before: the same response again."""
-    if isinstance(intent, SkuCommand):
-        return SkuOutcome(Sku(intent.sku_id), 0, position, now, response=response, replayed=True)
-    return OrderOutcome(Order(intent.order_sn), 0, position, now, response=response, replayed=True)
-
-
 class Overloaded(Exception):
     """Too many intents are waiting."""
 

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from domain.history import Recorded
 from domain.rules.ruleset import RuleBook
-from infrastructure.commands.attempt import Decisions, Drafts, load_related_facts
+from infrastructure.commands.decisions import Decisions, load_related_facts
+from infrastructure.commands.drafts import Drafts
 from infrastructure.commands.intents import Intent, OrderIntent, OrderOutcome, Outcome, SkuCommand, SkuOutcome
 from infrastructure.commands.queue import Stream
 from infrastructure.database.pool import Pool, ReadConnection

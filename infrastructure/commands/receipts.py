@@ -1,5 +1,8 @@
 """Idempotency receipts: the response to a command with a key, committed with its events.
 
+``api/http/requests.py`` reads the header and makes the fingerprint of the request. ``IdempotencyKey`` in
+``intents.py`` carries both. This file finds a receipt, stores it, and makes the outcome of a repeated request.
+
 A receipt counts for seven days (``RECEIPT_LIFETIME``). Then its key is free again. The bytes of a response are the
 caller's. The position is not among them, because only the append knows it: it has a column of its own.
 """
@@ -10,6 +13,10 @@ from typing import NamedTuple
 
 import psycopg
 
+from domain.kernel import Refusal
+from domain.order.state import Order
+from domain.sku.state import Sku
+from infrastructure.commands.intents import Intent, OrderOutcome, Outcome, SkuCommand, SkuOutcome
 from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.log.columns import Bigints, Blobs, Integers, Texts
 from infrastructure.log.log import (
@@ -213,6 +220,21 @@ async def _store(
             Bigints([position for _, position in stored]),
         ),
     )
+
+
+def key_reused(intent: Intent, now: datetime) -> Outcome:
+    """The refusal of an intent whose idempotency key was another request's."""
+    refusal = Refusal("idempotency_key_reused", "This idempotency key was used for another request.")
+    if isinstance(intent, SkuCommand):
+        return SkuOutcome(Sku(intent.sku_id), 0, 0, now, refusal)
+    return OrderOutcome(Order(intent.order_sn), 0, 0, now, refusal)
+
+
+def replay(intent: Intent, response: bytes, position: int, now: datetime) -> Outcome:
+    """The outcome of an intent that was answered before: the same response again."""
+    if isinstance(intent, SkuCommand):
+        return SkuOutcome(Sku(intent.sku_id), 0, position, now, response=response, replayed=True)
+    return OrderOutcome(Order(intent.order_sn), 0, position, now, response=response, replayed=True)
 
 
 async def forget_receipts(connection: WriteConnection, now: datetime) -> int:

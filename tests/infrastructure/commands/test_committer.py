@@ -7,7 +7,7 @@ import pytest
 
 from domain.order import commands as c
 from domain.order.decisions.table import decide
-from infrastructure.commands import attempt, committer
+from infrastructure.commands import committer, decisions
 from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.intents import (
     Outcome,
@@ -78,7 +78,7 @@ def test_a_command_that_breaks_its_batch_breaks_only_itself(
                 raise ZeroDivisionError
             return decide(history, order, *arguments)
 
-        monkeypatch.setattr(attempt, "decide", broken)
+        monkeypatch.setattr(decisions, "decide", broken)
         outcomes = await path.submit([order_command(order_sn(n), SHIP) for n in range(3)])
         assert [type(outcome).__name__ for outcome in outcomes] == [
             "OrderOutcome",

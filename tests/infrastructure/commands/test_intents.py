@@ -14,9 +14,8 @@ from infrastructure.commands.intents import (
     SkuCommand,
     SkuOutcome,
     SnapshotIntent,
-    key_reused,
-    replay,
 )
+from infrastructure.commands.receipts import key_reused, replay
 from tests.infrastructure.commands.keyed import CONTACT
 from tests.orders import MONDAY_9, SHOP, order_command, order_sn
 
