@@ -61,7 +61,7 @@ class Api:
         )
 
     def formed(self, order_sn: str, *, at: datetime | None = None, **body: Any) -> Any:
-        """An order whose group formed, an hour ago unless said otherwise."""
+        """An order whose group formed, an hour ago by default."""
         at = at or ago(1)
         self.placed(order_sn, at=at)
         return self.done(order_sn, "form-group", occurred_at=at, **body)
@@ -73,8 +73,8 @@ def ago(hours: float) -> datetime:
 
 @pytest.fixture(scope="session")
 def command_line() -> Iterator[CommandLine]:
-    with command_lines() as found:
-        yield found
+    with command_lines() as run:
+        yield run
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def test_an_overturned_violation_stays_in_history_and_leaves_every_count(api: Ap
     assert sum(day["penalties_fen"] for day in known_before) == 600
 
 
-def test_violations_are_found_by_how_far_their_appeal_is(api: Api) -> None:
+def test_violations_are_filtered_by_the_state_of_their_appeal(api: Api) -> None:
     numbers = [f"{ORDER[:-1]}{n}" for n in range(4)]
     ids = {number: f"{number}:late_shipment" for number in numbers}
     for number in numbers:
@@ -100,7 +100,7 @@ def test_an_appeal_that_comes_too_late_is_refused_unless_the_platform_still_take
 
 
 @pytest.mark.parametrize("senseless", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "soon", 7])
-def test_a_senseless_last_moment_is_told(api: Api, senseless: object) -> None:
+def test_an_invalid_last_moment_is_refused(api: Api, senseless: object) -> None:
     shipped_late(api)
     answer = api.do(ORDER, "appeal", violation_id=LATE, appeal_by=senseless)
     assert answer.status_code == 422, answer.text
@@ -111,8 +111,8 @@ def test_appeals_are_printed(api: Api, shiplock: Shiplock) -> None:
     shipped_late(api)
     shipped_late(api, OTHER)
     api.done(ORDER, "appeal", violation_id=LATE, evidence="slip")
-    (found,) = body(shiplock("violations", SHOP, "--appeal", "open", "--json"))["items"]
-    assert (found["violation_id"], found["appeal"]["evidence"]) == (LATE, "slip")
+    (violation,) = body(shiplock("violations", SHOP, "--appeal", "open", "--json"))["items"]
+    assert (violation["violation_id"], violation["appeal"]["evidence"]) == (LATE, "slip")
     undisputed = shiplock("violations", SHOP, "--appeal", "none").stdout
     assert "1 violations" in undisputed
     assert "by 20" in undisputed

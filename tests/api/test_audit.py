@@ -41,10 +41,10 @@ def api(settings: Settings) -> Iterator[Api]:
     """The API with an archive, and two orders."""
     app = create_app(settings.database_url, settings=settings)
     with TestClient(app, raise_server_exceptions=False) as http:
-        found = Api(http)
+        api = Api(http)
         for n in range(2):
-            found.formed(number(n))
-        yield found
+            api.formed(number(n))
+        yield api
 
 
 def sign(settings: Settings, shop: str = SHOP) -> Signed:
@@ -55,7 +55,7 @@ def sign(settings: Settings, shop: str = SHOP) -> Signed:
 
 
 def opened(api: Api, note: str) -> Signed:
-    """As a client opens it, by the keys it was given."""
+    """The checkpoint, opened as a client does, with the keys that it has."""
     keys = [VerifierKey.parse(key["verifier_key"]) for key in api.get("audit/keys").json()["items"]]
     return checkpoint.opened(note, keys)
 
@@ -65,8 +65,12 @@ def hashes(answer: Any) -> list[bytes]:
 
 
 def test_before_the_first_checkpoint_there_is_none(api: Api) -> None:
-    asked: list[tuple[str, dict[str, Any]]] = [("checkpoint", {}), ("proofs/1", {}), ("consistency", {"from_": 1})]
-    for path, query in asked:
+    requests: list[tuple[str, dict[str, Any]]] = [
+        ("checkpoint", {}),
+        ("proofs/1", {}),
+        ("consistency", {"from_": 1}),
+    ]
+    for path, query in requests:
         answer = api.get(f"audit/{path}", **query)
         assert (answer.status_code, answer.json()["code"]) == (404, "no_checkpoint"), path
     assert api.get("audit/keys").json() == {"items": [], "next_cursor": None}
@@ -90,8 +94,8 @@ def test_checkpoints_of_two_days_are_proven_to_be_of_one_log(api: Api, settings:
     first = sign(settings).checkpoint
     api.done(number(0), "upload-tracking", carrier="SF", tracking_number="SF1")
     second = sign(settings).checkpoint
-    asked: list[dict[str, Any]] = [{"from_": 4, "to": 5}, {"from_": 4}, {"from_": 5, "to": 4}]
-    for query in asked:
+    requests: list[dict[str, Any]] = [{"from_": 4, "to": 5}, {"from_": 4}, {"from_": 5, "to": 4}]
+    for query in requests:
         proof = api.get("audit/consistency", **query).json()
         assert (proof["from_size"], proof["to_size"]) == (4, 5)
         assert merkle.consistent(4, first.root, 5, second.root, hashes(proof))
@@ -101,16 +105,16 @@ def test_checkpoints_of_two_days_are_proven_to_be_of_one_log(api: Api, settings:
     assert api.get("audit/proofs/3", size=4).json()["size"] == 4
 
 
-def test_what_no_checkpoint_covers_is_a_problem_that_says_so(api: Api, settings: Settings) -> None:
+def test_an_event_that_no_checkpoint_covers_is_a_problem_of_its_own(api: Api, settings: Settings) -> None:
     sign(settings)
-    asked: list[tuple[str, dict[str, Any], int, str]] = [
+    requests: list[tuple[str, dict[str, Any], int, str]] = [
         ("proofs/5", {}, 404, "not_covered"),
         ("proofs/1", {"size": 3}, 404, "no_checkpoint"),
         ("proofs/0", {}, 422, "invalid_request"),
         ("checkpoint", {"sise": 3}, 422, "invalid_request"),
         ("consistency", {}, 422, "invalid_request"),
     ]
-    for path, query, status, code in asked:
+    for path, query, status, code in requests:
         answer = api.get(f"audit/{path}", **query)
         assert (answer.status_code, answer.json()["code"]) == (status, code), path
     assert api.get("audit/checkpoint", shop="another").status_code == 404, "nobody sees another shop's"
@@ -125,7 +129,7 @@ def test_a_log_that_was_changed_proves_nothing_over_http(api: Api, settings: Set
     assert "position 2" in answer.json()["detail"]
 
 
-def test_while_it_serves_it_signs_what_grew(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_signs_the_logs_that_grew(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHIPLOCK_DATA_DIR", str(settings.data_dir))
     monkeypatch.delenv("SHIPLOCK_DATABASE_URL", raising=False)
     often = Settings(settings.database_url, settings.data_dir, checkpoint_seconds=1)
@@ -195,7 +199,7 @@ def test_an_audit_from_end_to_end(shiplock: Shiplock, api: Api, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("statement", "said"),
+    ("statement", "detail"),
     [
         ("UPDATE shop_log SET recorded_at = 'infinity'", "the head of the log says"),
         ("UPDATE shop_log SET recorded_at = '2000-01-01 BC'", "the head of the log says"),
@@ -204,8 +208,8 @@ def test_an_audit_from_end_to_end(shiplock: Shiplock, api: Api, tmp_path: Path) 
         ("UPDATE event SET recorded_at = '2000-01-01 BC'", "no event that was recorded"),
     ],
 )
-def test_what_was_done_to_one_shop_hides_no_other(
-    shiplock: Shiplock, api: Api, settings: Settings, tmp_path: Path, statement: str, said: str
+def test_a_tampered_shop_does_not_hide_the_others(
+    shiplock: Shiplock, api: Api, settings: Settings, tmp_path: Path, statement: str, detail: str
 ) -> None:
     other = "100000002"
     for n in range(2):
@@ -214,22 +218,22 @@ def test_what_was_done_to_one_shop_hides_no_other(
         api.get("orders", shop=shop, min_position=position)  # the worker reads them before they are changed
     assert settings.database_url
     SignedLog(settings.database_url, tmp_path).tamper(f"{statement} WHERE shop_id = '{SHOP}'")
-    found = shiplock("verify", "--all", "--json")
-    assert found.returncode == 1, found.stderr
-    bad, sound = json.loads(found.stdout)["items"]
+    verified = shiplock("verify", "--all", "--json")
+    assert verified.returncode == 1, verified.stderr
+    bad, sound = json.loads(verified.stdout)["items"]
     assert (bad["shop_id"], bad["intact"]) == (SHOP, False)
-    assert said in bad["problems"][0]["detail"]
+    assert detail in bad["problems"][0]["detail"]
     assert (sound["shop_id"], sound["intact"], sound["events"]) == (other, True, 2)
     for quick in ((), ("--quick",)):
         refused = shiplock("checkpoint", "--all", "--json", *quick)
         assert refused.returncode == 1
         assert f"The log of shop {SHOP} was tampered with" in refused.stderr
-        assert said in " ".join(refused.stderr.split())
+        assert detail in " ".join(refused.stderr.split())
         assert "Traceback" not in refused.stderr
         assert [each["shop_id"] for each in json.loads(refused.stdout)["items"]] == [other]
 
 
-def test_what_cannot_be_read_is_not_exported(
+def test_an_unreadable_event_is_not_exported(
     shiplock: Shiplock, api: Api, settings: Settings, tmp_path: Path
 ) -> None:
     shiplock("checkpoint", SHOP)
@@ -248,9 +252,9 @@ def test_a_log_that_was_changed_fails_loudly(shiplock: Shiplock, settings: Setti
     shiplock("checkpoint", SHOP)
     assert settings.database_url
     SignedLog(settings.database_url, tmp_path).tamper("UPDATE event SET payload = '{}' WHERE position = 3")
-    found = shiplock("verify", SHOP)
-    assert found.returncode == 1
-    assert "position 3" in found.stdout
+    verified = shiplock("verify", SHOP)
+    assert verified.returncode == 1
+    assert "position 3" in verified.stdout
     refused = shiplock("checkpoint", SHOP)
     assert refused.returncode == 1
     assert "position 3" in refused.stderr
@@ -258,22 +262,22 @@ def test_a_log_that_was_changed_fails_loudly(shiplock: Shiplock, settings: Setti
     assert item["first_bad_position"] == 3
 
 
-def test_who_changed_a_log_has_no_say_in_what_a_terminal_shows(
+def test_a_changed_log_can_not_send_control_characters_to_a_terminal(
     shiplock: Shiplock, settings: Settings, tmp_path: Path
 ) -> None:
     assert settings.database_url
     changed = r"UPDATE event SET type = E'Order\x1b[2J\x1b[HPlaced' WHERE position = 3"
     SignedLog(settings.database_url, tmp_path).tamper(changed)
-    found = shiplock("verify", SHOP)
-    assert "position 3" in found.stdout
-    assert "Order\ufffd[2J" in found.stdout
-    assert "\x1b" not in found.stdout + shiplock("checkpoint", SHOP).stderr
+    verified = shiplock("verify", SHOP)
+    assert "position 3" in verified.stdout
+    assert "Order\ufffd[2J" in verified.stdout
+    assert "\x1b" not in verified.stdout + shiplock("checkpoint", SHOP).stderr
 
 
-def test_what_makes_no_sense_is_status_2_and_what_fails_says_why(shiplock: Shiplock, tmp_path: Path) -> None:
+def test_a_wrong_argument_is_status_2_and_a_failure_gives_its_reason(shiplock: Shiplock, tmp_path: Path) -> None:
     no_handovers = tmp_path / "keys.json"
     no_handovers.write_text('{"items": []}', encoding="utf-8")
-    for status, said, arguments in (
+    for status, detail, arguments in (
         (2, "--all", ["verify"]),
         (2, "--all", ["checkpoint", SHOP, "--all"]),
         (2, "--from", ["export", SHOP]),
@@ -294,10 +298,10 @@ def test_what_makes_no_sense_is_status_2_and_what_fails_says_why(shiplock: Shipl
     ):
         done = shiplock(*arguments)
         assert done.returncode == status, (arguments, done)
-        assert said in done.stderr, (arguments, done.stderr)
+        assert detail in done.stderr, (arguments, done.stderr)
 
 
-def test_a_program_reads_of_a_bundle_whether_it_holds(shiplock: Shiplock, tmp_path: Path) -> None:
+def test_a_program_can_read_whether_a_bundle_is_valid(shiplock: Shiplock, tmp_path: Path) -> None:
     file = tmp_path / "order.jsonl"
     shiplock("export", SHOP, number(1), "-o", file)
     held = json.loads(shiplock("check-bundle", file, "--json").stdout)

@@ -1,4 +1,4 @@
-"""Backtests over HTTP: asked for, watched, worked off by a program beside the server, and kept apart by shop."""
+"""Backtests over HTTP: requested, watched, run as jobs, and separate for each shop."""
 
 import time
 from pathlib import Path
@@ -18,7 +18,7 @@ DEARER = RULES.replace("flat_fen = 300", "flat_fen = 700").replace('name = "pind
 PATH = f"/v1/shops/{SHOP}/rules/backtests"
 
 
-def asked(api: Api, shop: str = SHOP, **body: Any) -> Any:
+def requested(api: Api, shop: str = SHOP, **body: Any) -> Any:
     answer = api.http.post(f"/v1/shops/{shop}/rules/backtests", json={"rules": DEARER} | body)
     assert answer.status_code == 202, answer.text
     assert answer.headers["Location"] == f"/v1/shops/{shop}/rules/backtests/{answer.json()['id']}"
@@ -28,18 +28,18 @@ def asked(api: Api, shop: str = SHOP, **body: Any) -> Any:
 def finished(api: Api, location: str) -> Any:
     limit = time.monotonic() + 60
     while time.monotonic() < limit:
-        found = api.http.get(location).json()
-        if found["state"] in ("done", "failed"):
-            return found
+        job = api.http.get(location).json()
+        if job["state"] in ("done", "failed"):
+            return job
         time.sleep(0.05)
-    raise AssertionError(f"not finished: {found}")
+    raise AssertionError(f"not finished: {job}")
 
 
 def test_what_other_rules_would_have_cost(api: Api) -> None:
     api.formed("260302-1", at=ago(60))
     api.formed("260302-2", at=ago(50))
     api.formed("260302-3", at=ago(10))
-    begun = asked(api)
+    begun = requested(api)
     assert (begun["rules"], begun["result"]) == ("dearer", None)
     job = finished(api, f"{PATH}/{begun['id']}")
     assert (job["state"], job["done"], job["total"], job["error"]) == ("done", 6, 6, None)
@@ -57,28 +57,29 @@ def test_what_other_rules_would_have_cost(api: Api) -> None:
     assert api.order("260302-1")["violations"][0]["penalty_fen"] == 300, "a backtest changes nothing"
 
 
-def test_rules_may_be_json_and_the_orders_a_part(api: Api) -> None:
+def test_rules_may_be_json_and_the_orders_those_of_a_period(api: Api) -> None:
     api.formed("260302-1", at=ago(60))
     api.formed("260302-2", at=ago(50))
     newest = api.http.get("/v1/rules").json()["items"][-1]
-    same = finished(api, f"{PATH}/{asked(api, rules=newest)['id']}")["result"]
+    same = finished(api, f"{PATH}/{requested(api, rules=newest)['id']}")["result"]
     assert (same["orders"], same["differing"], same["items"]) == (2, 0, [])
-    begun = asked(api, **{"from": ago(61).isoformat(), "to": ago(55).isoformat()})
+    begun = requested(api, **{"from": ago(61).isoformat(), "to": ago(55).isoformat()})
     part = finished(api, f"{PATH}/{begun['id']}")["result"]
     assert (part["orders"], part["differing"]) == (1, 1)
-    past = finished(api, f"{PATH}/{asked(api, as_of=ago(20).isoformat())['id']}")["result"]
+    past = finished(api, f"{PATH}/{requested(api, as_of=ago(20).isoformat())['id']}")["result"]
     assert (past["orders"], past["differing"]) == (2, 0), "nothing was late then"
 
 
-def test_a_shop_sees_its_own_backtests_alone(api: Api) -> None:
+def test_a_shop_sees_only_its_own_backtests(api: Api) -> None:
     api.formed("260302-1", at=ago(60))
-    job = finished(api, f"{PATH}/{asked(api)['id']}")
-    assert [found["id"] for found in api.get("rules/backtests").json()["items"]] == [job["id"]]
+    job = finished(api, f"{PATH}/{requested(api)['id']}")
+    assert [job["id"] for job in api.get("rules/backtests").json()["items"]] == [job["id"]]
     assert api.get("rules/backtests", shop="other").json()["items"] == []
     refused = api.get(f"rules/backtests/{job['id']}", shop="other")
     assert (refused.status_code, refused.json()["code"]) == (404, "unknown_backtest")
     assert (
-        finished(api, f"/v1/shops/other/rules/backtests/{asked(api, shop='other')['id']}")["result"]["orders"] == 0
+        finished(api, f"/v1/shops/other/rules/backtests/{requested(api, shop='other')['id']}")["result"]["orders"]
+        == 0
     )
 
 
@@ -111,7 +112,7 @@ def test_a_shop_sees_its_own_backtests_alone(api: Api) -> None:
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_its_place(api: Api, body: bytes, pointer: str, detail: str) -> None:
+def test_an_invalid_request_is_refused_with_its_place(api: Api, body: bytes, pointer: str, detail: str) -> None:
     refused = api.http.post(PATH, content=body)
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request"), refused.text
     (error,) = refused.json()["errors"]
@@ -120,22 +121,24 @@ def test_what_makes_no_sense_is_refused_with_its_place(api: Api, body: bytes, po
     assert api.get("rules/backtests").json()["items"] == []
 
 
-def test_a_shop_has_a_few_under_way_at_most(api: Api, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_unfinished_backtests_of_a_shop_are_limited(
+    api: Api, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(backtest_jobs, "KEPT", 4)
     with psycopg.connect(database_url, autocommit=True) as somebody:
         somebody.execute(
             """INSERT INTO job (kind, key, lane, arguments, state, priority, requested_at, due_at)
                VALUES ('another', '', 'backtest', '{}', 'running', 0, now(), now())"""
         )  # whose turn it is in the lane, and nobody works any off
-        jobs = [asked(api) for _ in range(backtest_jobs.MOST_UNFINISHED)]
+        jobs = [requested(api) for _ in range(backtest_jobs.MOST_UNFINISHED)]
         refused = api.http.post(PATH, json={"rules": DEARER})
         assert (refused.status_code, refused.json()["code"]) == (429, "too_many_backtests")
         assert refused.headers["Retry-After"] == "5"
         assert api.http.get(f"{PATH}/{jobs[0]['id']}").json()["state"] == "waiting"
-        asked(api, shop="other")
+        requested(api, shop="other")
         somebody.execute("DELETE FROM job WHERE kind = 'another'")
     for job in jobs:
         finished(api, f"{PATH}/{job['id']}")
-    last = [finished(api, f"{PATH}/{asked(api)['id']}")["id"] for _ in range(3)]
-    kept = [found["id"] for found in api.get("rules/backtests").json()["items"]]
-    assert kept == [*reversed(last), jobs[-1]["id"]], "the oldest go"
+    last = [finished(api, f"{PATH}/{requested(api)['id']}")["id"] for _ in range(3)]
+    listed = [job["id"] for job in api.get("rules/backtests").json()["items"]]
+    assert listed == [*reversed(last), jobs[-1]["id"]], "the oldest go"

@@ -17,7 +17,7 @@ def sold(api: Api, *sku_ids: str, each: int = 2, hours_ago: float = 5) -> None:
             api.done(order_sn, "form-group", occurred_at=ago(hours_ago))
 
 
-def told(api: Api, sku_id: str, action: str, **body: Any) -> Any:
+def sku_command(api: Api, sku_id: str, action: str, **body: Any) -> Any:
     answer = api.http.post(f"/v1/shops/{SHOP}/skus/{sku_id}/{action}", json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -26,13 +26,13 @@ def told(api: Api, sku_id: str, action: str, **body: Any) -> Any:
 def every(api: Api, path: str, **parameters: Any) -> list[Any]:
     """All pages of a list, one item at a time."""
     head = api.get("events", limit=500).json()["items"][-1]["position"]
-    found: list[Any] = []
+    items: list[Any] = []
     cursor: dict[str, str] = {}
     while True:
         page = api.get(path, limit=1, min_position=head, **parameters, **cursor).json()
-        found += page["items"]
+        items += page["items"]
         if page["next_cursor"] is None:
-            return found
+            return items
         cursor = {"cursor": page["next_cursor"]}
 
 
@@ -40,24 +40,24 @@ def test_cases_are_listed_page_by_page_open_ones_first(api: Api) -> None:
     sold(api, "a", "b", "c", "d")
     for sku_id in "abc":
         api.done(f"o-{sku_id}-0", "request-stockout", reason="oversold")
-        told(api, sku_id, "delist", reason="x")
+        sku_command(api, sku_id, "delist", reason="x")
     api.done("o-a-0", "complete-review", outcome="approved")
     api.done("o-a-1", "upload-tracking", carrier="SF", tracking_number="SF1")
-    found = every(api, "stockout-cases")
-    assert [(case["sku_id"], case["state"]) for case in found] == [("b", "open"), ("c", "open"), ("a", "closed")]
+    cases = every(api, "stockout-cases")
+    assert [(case["sku_id"], case["state"]) for case in cases] == [("b", "open"), ("c", "open"), ("a", "closed")]
     assert [case["sku_id"] for case in every(api, "stockout-cases", state="closed")] == ["a"]
     assert [case["sku_id"] for case in every(api, "stockout-cases", state="open")] == ["b", "c"]
-    for case in found:
+    for case in cases:
         assert api.get(f"stockout-cases/{case['case_id']}").json() == case
     assert api.get("stockout-cases", shop="another").json()["items"] == []
-    assert api.get(f"stockout-cases/{found[0]['case_id']}", shop="another").json()["code"] == "unknown_case"
+    assert api.get(f"stockout-cases/{cases[0]['case_id']}", shop="another").json()["code"] == "unknown_case"
     for case_id in ("b:1", "b:999999", "nonsense:1"):
         assert api.get(f"stockout-cases/{case_id}").json()["code"] == "unknown_case"
     assert api.get("stockout-cases/nonsense").status_code == 422
     assert api.get("stockout-cases", cursor="x").status_code == 422
 
 
-def test_a_case_has_its_orders_with_prices_and_until_when_to_speak_to_the_buyers(api: Api) -> None:
+def test_a_case_lists_its_orders_with_prices_and_the_deadlines_to_contact_the_buyers(api: Api) -> None:
     sold(api, "a", each=3)
     api.done("o-a-0", "request-stockout", reason="oversold")
     (case,) = every(api, "stockout-cases")
@@ -67,7 +67,7 @@ def test_a_case_has_its_orders_with_prices_and_until_when_to_speak_to_the_buyers
         ("o-a-1", "at_risk"),
         ("o-a-2", "at_risk"),
     ]
-    own = [found for found in api.order("o-a-0")["deadlines"] if found["kind"] == "contact_buyer"]
+    own = [deadline for deadline in api.order("o-a-0")["deadlines"] if deadline["kind"] == "contact_buyer"]
     assert [orders[0]["contact"]] == own
     for order in orders:
         assert order["contact"]["due_at"] == own[0]["due_at"], "of the orders at risk from the same moment on"
@@ -81,7 +81,7 @@ def test_a_case_has_its_orders_with_prices_and_until_when_to_speak_to_the_buyers
     assert (case["contacted"], case["orders"], case["decided"]) == (1, 3, 0)
 
 
-def test_what_was_said_or_missed_before_an_order_applied_stays_so(api: Api) -> None:
+def test_a_contact_or_a_missed_one_from_before_the_application_stays(api: Api) -> None:
     sold(api, "a", each=3, hours_ago=60)
     api.done("o-a-0", "request-stockout", reason="oversold", occurred_at=ago(40))
     api.done("o-a-1", "contact-buyer", channel="chat", message="您好", occurred_at=ago(35))
@@ -96,11 +96,11 @@ def test_what_was_said_or_missed_before_an_order_applied_stays_so(api: Api) -> N
     ]
     (case,) = every(api, "stockout-cases")
     assert case["contacted"] == 1
-    own = [found for found in api.order("o-a-1")["deadlines"] if found["kind"] == "contact_buyer"]
-    assert [found["state"] for found in own] == ["met"], "a word before the application counts"
+    own = [deadline for deadline in api.order("o-a-1")["deadlines"] if deadline["kind"] == "contact_buyer"]
+    assert [deadline["state"] for deadline in own] == ["met"], "a word before the application counts"
 
 
-def test_messages_fit_how_an_order_stands(api: Api) -> None:
+def test_messages_fit_the_standing_of_an_order(api: Api) -> None:
     sold(api, "a", each=2)
     api.done("o-a-0", "request-stockout", reason="oversold")
     (case,) = every(api, "stockout-cases")
@@ -122,7 +122,7 @@ def test_no_message_promises_to_ship_an_order_that_is_under_review_for_another_s
     api.done("other", "request-stockout", reason="oversold", sku_ids=["b"])
     api.done("both", "request-stockout", reason="oversold", sku_ids=["a"])
 
-    def told_to_both() -> dict[str, list[tuple[str, str]]]:
+    def messages_for_both() -> dict[str, list[tuple[str, str]]]:
         return {
             case["sku_id"]: [
                 (text["situation"], text["text"])
@@ -132,19 +132,19 @@ def test_no_message_promises_to_ship_an_order_that_is_under_review_for_another_s
             for case in every(api, "stockout-cases")
         }
 
-    locked = told_to_both()
+    locked = messages_for_both()
     assert [situation for situation, _ in locked["b"]] == ["applied"]
     assert "goods a" in locked["b"][0][1], "it says what was applied for"
     assert locked["a"] == locked["b"]
     api.done("both", "complete-review", outcome="rejected")
-    assert "at_risk" in dict(told_to_both()["b"])
+    assert "at_risk" in dict(messages_for_both()["b"])
     api.done("both", "request-stockout", reason="oversold", sku_ids=["b"])
-    assert [situation for situation, _ in told_to_both()["a"]] == ["applied"]
+    assert [situation for situation, _ in messages_for_both()["a"]] == ["applied"]
 
 
 def test_the_command_line_shows_what_the_api_shows(api: Api, command_line: CommandLine, database_url: str) -> None:
     sold(api, "a", each=2)
-    told(api, "a", "count-stock", on_hand=1)
+    sku_command(api, "a", "count-stock", on_hand=1)
     api.done("o-a-0", "request-stockout", reason="oversold")
     (case,) = every(api, "stockout-cases")
 
@@ -170,21 +170,21 @@ def test_the_command_line_shows_what_the_api_shows(api: Api, command_line: Comma
     assert "no stockout case" in shiplock("case", SHOP, "a:1", status=1)
 
 
-def test_a_sku_put_back_on_the_shelf_without_a_restock_is_to_be_taken_off_again(api: Api) -> None:
+def test_a_sku_that_is_relisted_without_a_restock_must_be_delisted_again(api: Api) -> None:
     sold(api, "a", each=1)
     position = api.done("o-a-0", "request-stockout", reason="oversold")["position"]
 
     def board() -> tuple[bool, list[str], str]:
-        found = api.get("skus/a", min_position=position).json()
+        sku = api.get("skus/a", min_position=position).json()
         (case,) = api.get("stockout-cases", min_position=position).json()["items"]
-        return found["delist_due_at"] is not None, [each["code"] for each in found["warnings"]], case["state"]
+        return sku["delist_due_at"] is not None, [each["code"] for each in sku["warnings"]], case["state"]
 
     assert board() == (True, ["not_counted", "delist"], "open")
-    position = told(api, "a", "delist", reason="out of stock")["position"]
+    position = sku_command(api, "a", "delist", reason="out of stock")["position"]
     assert board() == (False, [], "open")
-    told(api, "a", "relist")
+    sku_command(api, "a", "relist")
     api.done("o-a-0", "complete-review", outcome="rejected")
     position = api.done("o-a-0", "upload-tracking", carrier="SF", tracking_number="SF1")["position"]
     assert board() == (True, ["delist"], "open"), "all is decided, but it can be bought again"
-    position = told(api, "a", "delist", reason="out of stock")["position"]
+    position = sku_command(api, "a", "delist", reason="out of stock")["position"]
     assert board() == (False, [], "closed")

@@ -48,8 +48,8 @@ def test_an_export_is_imported_read_and_judged(shiplock: Shiplock) -> None:
     assert body(shiplock(*arguments, "--json"))["events_appended"] == 0
     assert "events appended" in shiplock(*arguments).stdout
 
-    found = body(shiplock("violations", SHOP, "--as-of", "2026-03-20T18:00:00+08:00", "--json"))["items"]
-    late = next(violation for violation in found if violation["kind"] == "late_shipment")
+    violations = body(shiplock("violations", SHOP, "--as-of", "2026-03-20T18:00:00+08:00", "--json"))["items"]
+    late = next(violation for violation in violations if violation["kind"] == "late_shipment")
     order = body(shiplock("order", SHOP, late["order_sn"], "--as-of", late["arose_at"], "--json"))
     assert order["violations"] == []
     now = body(shiplock("order", SHOP, late["order_sn"], "--json"))
@@ -64,14 +64,12 @@ def test_an_export_is_imported_read_and_judged(shiplock: Shiplock) -> None:
 
 def test_now_without_a_worker_running_violations_are_current(shiplock: Shiplock) -> None:
     shiplock("import", str(SAMPLE), "--shop", SHOP)
-    found = body(shiplock("violations", SHOP, "--json"))["items"]
-    assert {violation["kind"] for violation in found} == {"late_shipment", "stockout"}
-    assert str(len(found)) in shiplock("violations", SHOP).stdout.splitlines()[-1]
+    violations = body(shiplock("violations", SHOP, "--json"))["items"]
+    assert {violation["kind"] for violation in violations} == {"late_shipment", "stockout"}
+    assert str(len(violations)) in shiplock("violations", SHOP).stdout.splitlines()[-1]
 
 
-def test_what_is_not_there_is_status_1_and_what_makes_no_sense_is_status_2(
-    shiplock: Shiplock, tmp_path: Path
-) -> None:
+def test_something_unknown_is_status_1_and_a_wrong_argument_is_status_2(shiplock: Shiplock, tmp_path: Path) -> None:
     nothing = shiplock("order", SHOP, "260302-404")
     assert (nothing.returncode, nothing.stdout) == (1, "")
     assert "no order 260302-404" in nothing.stderr
@@ -96,16 +94,16 @@ def test_what_is_not_there_is_status_1_and_what_makes_no_sense_is_status_2(
 
 def test_the_ways_out_of_an_order_are_priced(shiplock: Shiplock) -> None:
     body(shiplock("import", str(SAMPLE), "--shop", SHOP, "--exported-at", "2026-03-20 18:00:00", "--json"))
-    numbers = [found["order_sn"] for found in body(shiplock("violations", SHOP, "--json"))["items"]]
-    found = [body(shiplock("way-out", SHOP, number, "--json")) for number in numbers[:1]]
-    assert [way["order_sn"] for way in found] == numbers[:1]
+    numbers = [violation["order_sn"] for violation in body(shiplock("violations", SHOP, "--json"))["items"]]
+    ways_out = [body(shiplock("way-out", SHOP, number, "--json")) for number in numbers[:1]]
+    assert [way["order_sn"] for way in ways_out] == numbers[:1]
     assert "stands already" in shiplock("way-out", SHOP, numbers[0]).stdout
     missing = shiplock("way-out", SHOP, "none")
     assert missing.returncode == 1
     assert "no order none" in missing.stderr
 
 
-def test_what_is_told_in_brackets_is_text(shiplock: Shiplock, database_url: str) -> None:
+def test_text_in_brackets_is_printed_as_text(shiplock: Shiplock, database_url: str) -> None:
     bracketed = "[/b] [red]gone [link=x]"
 
     async def fill(pool: Pool, path: CommandPath) -> None:
@@ -126,12 +124,12 @@ def test_what_is_told_in_brackets_is_text(shiplock: Shiplock, database_url: str)
         ("skus", SHOP),
         ("sku", SHOP, bracketed),
     ):
-        told = shiplock(*arguments)
-        assert told.returncode == 0, (arguments, told.stderr)
-        assert "[/b]" in told.stdout, arguments
+        result = shiplock(*arguments)
+        assert result.returncode == 0, (arguments, result.stderr)
+        assert "[/b]" in result.stdout, arguments
 
 
-def test_a_database_that_is_not_there_is_one_sentence(shiplock: Shiplock) -> None:
+def test_a_missing_database_is_reported_in_one_sentence(shiplock: Shiplock) -> None:
     gone = shiplock("order", SHOP, "260302-1", SHIPLOCK_DATABASE_URL="postgresql://127.0.0.1:1/nothing")
     assert gone.returncode == 1
     assert "can't be reached" in gone.stderr
@@ -144,7 +142,7 @@ def test_a_mistyped_setting_is_named(shiplock: Shiplock) -> None:
     assert "SHIPLOCK_DATABASE is not a setting" in wrong.stderr
 
 
-def test_the_program_does_not_start_on_rules_that_make_no_sense(shiplock: Shiplock, tmp_path: Path) -> None:
+def test_the_program_does_not_start_with_invalid_rules(shiplock: Shiplock, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('name = "mine"\ntitle = 3\n', encoding="utf-8")
     for arguments in (("serve", "--port", "0"), ("worker",), ("violations", SHOP)):
         refused = shiplock(*arguments, SHIPLOCK_RULES_DIR=str(tmp_path))
@@ -164,7 +162,7 @@ def test_rules_are_shown_with_their_sources(shiplock: Shiplock) -> None:
     assert sets[0]["name"] in shiplock("rules", "list").stdout
 
 
-def test_doctor_finds_everything_in_place_or_says_what_is_not(shiplock: Shiplock) -> None:
+def test_doctor_reports_that_everything_is_in_place_or_what_is_not(shiplock: Shiplock) -> None:
     assert body(shiplock("doctor", "--json"))["ok"] is True
     gone = shiplock("doctor", SHIPLOCK_DATABASE_URL="postgresql://127.0.0.1:1/nothing")
     assert gone.returncode == 1
@@ -174,9 +172,9 @@ def test_doctor_misses_the_keys_of_checkpoints(shiplock: Shiplock, tmp_path: Pat
     shiplock("import", str(SAMPLE), "--shop", SHOP)
     assert shiplock("audit", "checkpoint", SHOP).returncode == 0
     (tmp_path / "keys").rename(tmp_path / "elsewhere")
-    found = shiplock("doctor", "--json")
-    assert found.returncode == 1
-    (bad,) = [each for each in json.loads(found.stdout)["findings"] if not each["ok"]]
+    doctor = shiplock("doctor", "--json")
+    assert doctor.returncode == 1
+    (bad,) = [each for each in json.loads(doctor.stdout)["findings"] if not each["ok"]]
     assert "Bring that folder back" in bad["found"]
     assert not (tmp_path / "keys").exists(), "looking makes none"
 
@@ -186,13 +184,13 @@ def test_migrating_again_does_nothing(shiplock: Shiplock) -> None:
     assert "Nothing to do" in shiplock("db", "migrate").stderr
 
 
-def test_the_demo_tells_its_story_and_can_be_told_again(shiplock: Shiplock) -> None:
+def test_the_demo_runs_and_can_be_run_again(shiplock: Shiplock) -> None:
     for _ in range(2):
-        told = shiplock("demo")
-        assert told.returncode == 0, told.stderr
-        assert "409 order_locked" in told.stdout
-        assert "200 shipped" in told.stdout
-    assert "0 events appended" in told.stdout
+        result = shiplock("demo")
+        assert result.returncode == 0, result.stderr
+        assert "409 order_locked" in result.stdout
+        assert "200 shipped" in result.stdout
+    assert "0 events appended" in result.stdout
 
 
 def test_a_shops_days_are_reported(shiplock: Shiplock) -> None:
@@ -200,10 +198,10 @@ def test_a_shops_days_are_reported(shiplock: Shiplock) -> None:
     violations = body(shiplock("violations", SHOP, "--json"))["items"]
     first, last = "2026-03-01", "2026-05-31"
     assert all(first < violation["arose_at"] < last for violation in violations)
-    found = body(shiplock("report", SHOP, "--from", first, "--to", last, "--json"))
-    assert found["items"][0]["day"] == first
-    assert sum(day["stockouts"] for day in found["items"]) > 0
-    assert sum(day["penalties_fen"] for day in found["items"]) == sum(v["penalty_fen"] or 0 for v in violations)
+    report = body(shiplock("report", SHOP, "--from", first, "--to", last, "--json"))
+    assert report["items"][0]["day"] == first
+    assert sum(day["stockouts"] for day in report["items"]) > 0
+    assert sum(day["penalties_fen"] for day in report["items"]) == sum(v["penalty_fen"] or 0 for v in violations)
 
     assert len(body(shiplock("report", SHOP, "--json"))["items"]) == 7
     printed = shiplock("report", SHOP, "--from", first, "--to", first)
@@ -217,12 +215,14 @@ def test_penalties_of_another_moment_are_those_of_the_report(shiplock: Shiplock)
     for as_of in ("2026-03-05 12:00", "2026-03-31"):
         report = body(shiplock("report", SHOP, *period, "--as-of", as_of, "--json"))["items"]
         for by in ("order", "sku", "day"):
-            found = body(shiplock("penalties", SHOP, "--by", by, *period, "--as-of", as_of, "--json"))["items"]
-            assert sum(each["penalties_fen"] for each in found) == sum(day["penalties_fen"] for day in report) > 0
+            penalties = body(shiplock("penalties", SHOP, "--by", by, *period, "--as-of", as_of, "--json"))["items"]
+            assert (
+                sum(each["penalties_fen"] for each in penalties) == sum(day["penalties_fen"] for day in report) > 0
+            )
     assert body(shiplock("penalties", SHOP, *period, "--known-at", "2026-03-31", "--json"))["items"] == []
 
 
-def test_a_report_of_days_that_make_no_sense_is_status_2(shiplock: Shiplock) -> None:
+def test_a_report_of_invalid_days_is_status_2(shiplock: Shiplock) -> None:
     for period in (("--from", "soon"), ("--from", "2026-03-02", "--to", "2026-03-01"), ("--to", "2026-3-1")):
         refused = shiplock("report", SHOP, *period)
         assert refused.returncode == 2, period

@@ -94,7 +94,7 @@ def test_a_key_used_again_gives_the_same_answer_and_no_second_event(api: Api) ->
     assert events(api).count("BuyerContacted") == 1
 
 
-def test_a_refusal_is_remembered_under_its_key_as_well(api: Api) -> None:
+def test_a_refusal_is_stored_under_its_key_as_well(api: Api) -> None:
     api.formed(ORDER)
     headers = {"Idempotency-Key": "k"}
     first = api.do(ORDER, "complete-review", headers=headers, outcome="rejected")
@@ -127,7 +127,7 @@ def test_many_clients_with_one_key_at_once_do_it_once(api: Api) -> None:
     assert events(api).count("BuyerContacted") == 1
 
 
-def test_of_two_clients_racing_ship_against_refund_one_wins(api: Api) -> None:
+def test_one_of_two_clients_wins_when_ship_races_refund(api: Api) -> None:
     numbers = [f"260302-{n:015d}" for n in range(12)]
     for number in numbers:
         api.formed(number)
@@ -171,7 +171,7 @@ def test_a_batch_answers_in_order_and_one_refusal_stops_nothing(api: Api) -> Non
     assert events(api) == ["OrderPlaced", "GroupFormed", "TrackingUploaded"]
 
 
-def test_a_key_in_a_batch_is_one_commands(api: Api) -> None:
+def test_a_key_in_a_batch_belongs_to_one_command(api: Api) -> None:
     place = {"order_sn": ORDER, "action": "place", "lines": [LINE], "idempotency_key": "k"}
     path = f"/v1/shops/{SHOP}/commands"
     outcomes = api.http.post(path, json={"commands": [place] * 3 + [place | {"paid_fen": 1}]}).json()["outcomes"]
@@ -184,7 +184,7 @@ def test_a_key_in_a_batch_is_one_commands(api: Api) -> None:
     assert for_all.json()["errors"][0]["pointer"] == "#/Idempotency-Key"
 
 
-def test_a_batch_has_a_size(api: Api) -> None:
+def test_the_size_of_a_batch_is_limited(api: Api) -> None:
     entry = {"order_sn": ORDER, "action": "form-group"}
     too_many = api.http.post(f"/v1/shops/{SHOP}/commands", json={"commands": [entry] * 1001})
     assert too_many.status_code == 422
@@ -192,12 +192,14 @@ def test_a_batch_has_a_size(api: Api) -> None:
     assert api.http.post(f"/v1/shops/{SHOP}/commands", json={"commands": []}).status_code == 422
 
 
-def test_note_and_actor_are_kept_with_the_event(api: Api) -> None:
+def test_note_and_actor_are_stored_with_the_event(api: Api) -> None:
     api.formed(ORDER)
-    api.do(ORDER, "place-hold", headers={"Shiplock-Actor": "li"}, hold="manual", reason="x", note="asked by phone")
+    api.do(
+        ORDER, "place-hold", headers={"Shiplock-Actor": "li"}, hold="manual", reason="x", note="requested by phone"
+    )
     last = api.get(f"orders/{ORDER}/events").json()["items"][-1]
     assert last["actor"] == "li"
-    assert last["metadata"] == {"actor": "li", "note": "asked by phone"}
+    assert last["metadata"] == {"actor": "li", "note": "requested by phone"}
     assert last["payload"] == {"type": "HoldPlaced", "hold": "manual", "reason": "x"}
     assert len(last["leaf_hash"]) == 64
 
@@ -250,7 +252,7 @@ def test_an_untouched_order_is_late_right_after_the_48th_hour(
     assert order["version"] == 2
 
 
-def test_a_fact_told_late_counts_from_when_it_happened(api: Api) -> None:
+def test_a_fact_recorded_late_counts_from_when_it_happened(api: Api) -> None:
     formed_at = ago(50)
     api.formed(ORDER, at=formed_at)
     api.done(ORDER, "contact-buyer", channel="chat", message="on its way")

@@ -28,14 +28,14 @@ SHOP = SHOPS[0]
 
 def test_nothing_acknowledged_is_lost_or_doubled_whatever_is_killed(tmp_path: Path) -> None:
     rounds = list(run(tmp_path, [DATABASE_AT_ONCE, PROGRAM], seconds=0.5))
-    assert [found.findings for found in rounds] == [[], []]
-    assert all(found.acknowledged > 100 and found.unanswered for found in rounds)
+    assert [each.findings for each in rounds] == [[], []]
+    assert all(each.acknowledged > 100 and each.unanswered for each in rounds)
     assert not EmbeddedServer(tmp_path).is_alive(), "the last program to leave stops the server"
 
 
 @pytest.fixture
 def requests(live: httpx.Client) -> list[Request]:
-    """The life of an order, told in single commands with keys, and that of another, told in bulk without."""
+    """The life of an order in single commands with keys, and that of another in bulk without keys."""
     singles = [
         Request(SHOP, [Sent(f"single-{number}", "single", step)], keyed=True) for number, step in enumerate(LIFE)
     ]
@@ -51,11 +51,11 @@ def requests(live: httpx.Client) -> list[Request]:
     return sent
 
 
-def kinds(found: set[Finding]) -> set[str]:
-    return {finding.kind for finding in found}
+def kinds(findings: set[Finding]) -> set[str]:
+    return {finding.kind for finding in findings}
 
 
-def test_a_log_that_holds_what_was_acknowledged_passes(database_url: str, requests: Sequence[Request]) -> None:
+def test_a_log_with_every_acknowledged_event_passes(database_url: str, requests: Sequence[Request]) -> None:
     assert all(request.is_answered for request in requests)
     assert inspect(database_url, requests) == set()
 
@@ -87,11 +87,11 @@ def test_damage_is_found(database_url: str, requests: Sequence[Request], damage:
     assert kind in kinds(inspect(database_url, requests))
 
 
-def test_an_event_beyond_what_was_answered_is_found(database_url: str, requests: list[Request]) -> None:
+def test_an_event_that_no_answer_accounts_for_is_found(database_url: str, requests: list[Request]) -> None:
     assert kinds(inspect(database_url, requests[:-1])) == {"doubled"}
 
 
-def test_what_was_not_answered_may_be_there_or_not_and_a_wrong_answer_is_found(
+def test_an_unanswered_command_may_be_stored_or_not_and_a_wrong_answer_is_found(
     database_url: str, requests: list[Request]
 ) -> None:
     requests[-1].commands[-1].answer = None

@@ -58,13 +58,13 @@ def test_the_files_ending_says_the_format(run: Export, tmp_path: Path) -> None:
     assert parquet.read_table(tmp_path / "deadlines.PARQUET").num_rows == 6
 
 
-def test_one_shop_by_a_stated_format_told_as_json(run: Export, tmp_path: Path) -> None:
+def test_one_shop_in_a_given_format_is_reported_as_json(run: Export, tmp_path: Path) -> None:
     file = tmp_path / "for_the_spreadsheet"
     done = run("violations", file, "--shop", ANOTHER, "--format", "csv", "--json")
-    told = json.loads(done.stdout)
+    report = json.loads(done.stdout)
     assert {row["shop_id"] for row in rows(file)} == {ANOTHER}
-    assert told.pop("build") > 0
-    assert told == {
+    assert report.pop("build") > 0
+    assert report == {
         "view": "violations",
         "file": str(file),
         "format": "csv",
@@ -73,8 +73,8 @@ def test_one_shop_by_a_stated_format_told_as_json(run: Export, tmp_path: Path) -
     }
 
 
-def test_what_makes_no_sense_is_status_2_and_says_what_would(run: Export, tmp_path: Path) -> None:
-    for arguments, said in (
+def test_a_wrong_argument_is_status_2_and_names_the_right_ones(run: Export, tmp_path: Path) -> None:
+    for arguments, message in (
         (("stock", tmp_path / "stock.csv"), "there are orders, deadlines, violations"),
         (("orders", tmp_path / "orders.txt"), "--format"),
         (("orders", tmp_path), "directory"),
@@ -83,18 +83,18 @@ def test_what_makes_no_sense_is_status_2_and_says_what_would(run: Export, tmp_pa
     ):
         refused = run(*arguments)
         assert refused.exit_code == 2, arguments
-        assert said in " ".join(refused.stderr.split()), arguments
+        assert message in " ".join(refused.stderr.split()), arguments
     assert not list(tmp_path.glob("*.*"))
 
 
-def test_what_can_not_be_done_is_a_failure_that_says_why(run: Export, tmp_path: Path) -> None:
-    for arguments, said in (
+def test_a_failure_gives_its_reason(run: Export, tmp_path: Path) -> None:
+    for arguments, message in (
         (("orders", tmp_path / "orders.csv", "--build", "404"), "There is no build 404"),
         (("orders", tmp_path / "missing" / "orders.csv"), "orders.csv can't be written: No such file or directory"),
     ):
         failed = run(*arguments).exception
         assert isinstance(failed, Failed), arguments
-        assert said in str(failed)
+        assert message in str(failed)
     assert not list(tmp_path.glob("*.*"))
 
 

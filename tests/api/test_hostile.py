@@ -69,7 +69,7 @@ def refused(answer: Any, status: int, code: str, pointer: str | None = None) -> 
         (b'{"note": "\\ud800", "lines": []}', "#"),
     ],
 )
-def test_a_body_that_makes_no_sense_is_refused(untouched: Api, body: bytes, pointer: str) -> None:
+def test_an_invalid_body_is_refused(untouched: Api, body: bytes, pointer: str) -> None:
     answer = untouched.http.post(f"/v1/shops/{SHOP}/orders/260302-9/place", content=body)
     refused(answer, 422, "invalid_request", pointer)
 
@@ -77,7 +77,7 @@ def test_a_body_that_makes_no_sense_is_refused(untouched: Api, body: bytes, poin
 @pytest.mark.parametrize(
     "ship_by", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "2015-01-01T00:00:00Z"]
 )
-def test_a_ship_by_without_meaning_is_refused(untouched: Api, ship_by: str) -> None:
+def test_an_impossible_ship_by_is_refused(untouched: Api, ship_by: str) -> None:
     answer = untouched.do(ORDER, "change-ship-by", ship_by=ship_by, reason="platform")
     refused(answer, 422, "invalid_request", "#/ship_by")
 
@@ -87,14 +87,14 @@ def test_ten_megabytes_are_refused_unread(untouched: Api) -> None:
     refused(untouched.http.post(f"/v1/shops/{SHOP}/orders/260302-9/place", content=body), 413, "too_large")
 
 
-def test_ten_megabytes_without_a_stated_length_are_refused_too(untouched: Api) -> None:
+def test_ten_megabytes_without_a_content_length_are_refused_too(untouched: Api) -> None:
     pieces = (b" " * 100_000 for _ in range(100))
     answer = untouched.http.post(f"/v1/shops/{SHOP}/orders/260302-9/place", content=pieces)
     refused(answer, 413, "too_large")
 
 
 @pytest.mark.parametrize("path", ["orders/a%00b", "orders/%2e%2e", "orders/" + "9" * 65, "orders/a b"])
-def test_an_order_number_without_meaning_is_refused(untouched: Api, path: str) -> None:
+def test_an_invalid_order_number_is_refused(untouched: Api, path: str) -> None:
     refused(untouched.get(path), 422, "invalid_request", "#/order_sn")
 
 
@@ -152,9 +152,7 @@ def test_an_order_of_another_shop_is_unknown(untouched: Api) -> None:
         ("events", {"types": "a;b"}, "#/types"),
     ],
 )
-def test_a_query_without_meaning_is_refused(
-    untouched: Api, path: str, parameters: dict[str, str], pointer: str
-) -> None:
+def test_an_invalid_query_is_refused(untouched: Api, path: str, parameters: dict[str, str], pointer: str) -> None:
     refused(untouched.get(path, **parameters), 422, "invalid_request", pointer)
 
 

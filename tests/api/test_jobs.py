@@ -14,10 +14,10 @@ from tests.api.conftest import Api
 
 def until(read: Callable[[], Any], true: Callable[[Any], bool]) -> Any:
     limit = time.monotonic() + 60
-    while not true(found := read()):
-        assert time.monotonic() < limit, found
+    while not true(current := read()):
+        assert time.monotonic() < limit, current
         time.sleep(0.05)
-    return found
+    return current
 
 
 def test_a_rebuild_is_a_job_that_can_be_watched(api: Api) -> None:
@@ -25,7 +25,7 @@ def test_a_rebuild_is_a_job_that_can_be_watched(api: Api) -> None:
     build = api.http.post("/v1/projections/orders/rebuilds").json()
     (job,) = api.http.get("/v1/jobs", params={"kind": "rebuild"}).json()["items"]
     assert (job["kind"], job["key"], job["arguments"]) == ("rebuild", str(build["id"]), {"build_id": build["id"]})
-    done = until(lambda: api.http.get(f"/v1/jobs/{job['id']}").json(), lambda found: found["finished_at"])
+    done = until(lambda: api.http.get(f"/v1/jobs/{job['id']}").json(), lambda current: current["finished_at"])
     assert (done["state"], done["attempts"], done["error"]) == ("done", 1, None)
     assert done["outcome"] == {"state": "ready", "verified": True}
     assert (done["done"], done["total"]) == (1, 1)
@@ -59,7 +59,7 @@ def test_jobs_are_listed_by_page_kind_and_state(api: Api, database_url: str) -> 
     assert failed["key"] == "2"
 
 
-def test_what_makes_no_sense_is_refused(api: Api) -> None:
+def test_an_invalid_request_is_refused(api: Api) -> None:
     unknown = api.http.get("/v1/jobs/999999")
     assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_job")
     for query in ("state=lost", "cursor=x", "limit=0", "unheard=1"):
@@ -83,11 +83,11 @@ def test_the_command_line_lists_shows_cancels_and_retries(command_line: CommandL
     (job,) = shiplock("list", "--json")["items"]
     assert (job["kind"], job["state"], job["arguments"]) == ("another", "waiting", {"n": 1})
     number = str(job["id"])
-    said = shiplock("list")
-    assert "its key" in said
-    assert "5 of 1,000" in said
-    said = shiplock("show", number)
-    assert "100000001" in said
+    output = shiplock("list")
+    assert "its key" in output
+    assert "5 of 1,000" in output
+    output = shiplock("show", number)
+    assert "100000001" in output
     assert f"Job {number} is cancelled." in shiplock("cancel", number)
     assert shiplock("show", number, "--json")["state"] == "cancelled"
     assert "is cancelled and can't be cancelled" in shiplock("cancel", number, status=1)

@@ -22,19 +22,17 @@ TWO = [LINE | {"unit_price_fen": 10_000}, LINE | {"sku_id": "52000302", "quantit
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_bill_of_a_thousand_lines_gives_away_exactly_what_was_planted(
-    database_url: str, tmp_path: Path, seed: int
-) -> None:
+def test_reconciliation_finds_exactly_the_planted_differences(database_url: str, tmp_path: Path, seed: int) -> None:
     shop = made_up(seed, clock.now())
     assert len(shop.bill) == 1_000
     assert len(shop.planted) == 150
     asyncio.run(make_shop(database_url, shop.commands))
-    report, found = reconciled(database_url, tmp_path, shop.bill)
+    report, differences = reconciled(database_url, tmp_path, shop.bill)
     assert (report["lines_read"], report["unmatched"], report["rejected"]) == (1_000, 0, 0)
-    assert found == shop.planted
+    assert differences == shop.planted
 
 
-def test_a_bill_is_looked_at_first_and_its_strange_lines_are_told(
+def test_a_bill_is_previewed_first_and_its_unusual_lines_are_reported(
     shiplock: Shiplock, tmp_path: Path, api: Api
 ) -> None:
     api.formed(ORDER + "1", at=ago(100))
@@ -53,11 +51,11 @@ def test_a_bill_is_looked_at_first_and_its_strange_lines_are_told(
     arguments = ("import-bill", str(bill), "--shop", SHOP, "--json")
     preview = body(shiplock(*arguments, "--dry-run"))
     report = body(shiplock(*arguments))
-    for told in (preview, report):
-        counts = {name: told[name] for name in ("lines_read", "charges", "other", "unmatched", "rejected")}
+    for outcome in (preview, report):
+        counts = {name: outcome[name] for name in ("lines_read", "charges", "other", "unmatched", "rejected")}
         assert counts == {"lines_read": 6, "charges": 2, "other": 1, "unmatched": 1, "rejected": 2}
-        assert told["charged_fen"] == 600
-        reasons = {line["line"]: line["reason"] for line in told["left_out"]}
+        assert outcome["charged_fen"] == 600
+        reasons = {line["line"]: line["reason"] for line in outcome["left_out"]}
         assert f"no order {ORDER}9" in reasons[4]
         assert "'someday' is not a time" in reasons[5]
         assert "amount is missing" in reasons[6]
@@ -123,13 +121,13 @@ def test_a_bill_sent_as_a_workbook_is_read_like_one_sent_as_csv(api: Api) -> Non
     assert (answer.status_code, answer.json()["charges"]) == (200, 1), answer.text
 
 
-def test_what_is_no_bill_is_refused_whole(api: Api) -> None:
+def test_a_file_that_is_no_bill_is_refused_whole(api: Api) -> None:
     path = f"/v1/shops/{SHOP}/bills"
     packed = BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/worksheets/sheet1.xml", b" " * (17 << 20))
     line = f"{ORDER}1,2026-03-06 03:00:00,,-3.00,延迟发货,"
-    for content, told in (
+    for content, detail in (
         (b"", "the file is empty"),
         (b"a,b\nc,d", "no header of a bill was found"),
         (b"PK\x03\x04", "not a whole one"),
@@ -138,7 +136,7 @@ def test_what_is_no_bill_is_refused_whole(api: Api) -> None:
     ):
         answer = api.http.post(path, content=content, headers=AS_CSV)
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), content[:20]
-        assert told in answer.json()["errors"][0]["detail"]
+        assert detail in answer.json()["errors"][0]["detail"]
     assert api.http.post(path, content=b"x" * ((1 << 20) + 1), headers=AS_CSV).status_code == 413
     others: list[dict[str, Any]] = [{"files": {"file": bill_of(line)}}, {"json": {}}, {"content": bill_of(line)}]
     for sent in others:
@@ -152,15 +150,15 @@ def test_what_is_no_bill_is_refused_whole(api: Api) -> None:
 
 def differences(api: Api, **parameters: Any) -> list[Any]:
     """Every difference, page by page."""
-    found: list[Any] = []
+    items: list[Any] = []
     cursor = None
     while True:
         page = api.get("reconciliation", **parameters, **({"cursor": cursor} if cursor else {}))
         assert page.status_code == 200, page.text
-        found += page.json()["items"]
+        items += page.json()["items"]
         cursor = page.json()["next_cursor"]
         if cursor is None:
-            return found
+            return items
 
 
 def test_pages_of_any_size_show_every_difference_once(api: Api) -> None:
@@ -168,8 +166,8 @@ def test_pages_of_any_size_show_every_difference_once(api: Api) -> None:
     for n in range(1, 6):
         api.formed(ORDER + str(n), at=ago(200))
         for kind, fen in (("late_shipment", 999), ("false_shipment", 500), ("fraudulent_shipment", 7)):
-            told = api.done(ORDER + str(n), "record-charge", kind=kind, amount_fen=fen, line_id=kind)
-            position = told["position"]
+            order = api.done(ORDER + str(n), "record-charge", kind=kind, amount_fen=fen, line_id=kind)
+            position = order["position"]
         position = api.done(ORDER + str(n), "record-return", amount_fen=1, line_id="back")["position"]
     whole = differences(api, min_position=position)
     assert len(whole) == 5 * 5
@@ -181,12 +179,12 @@ def test_pages_of_any_size_show_every_difference_once(api: Api) -> None:
     assert api.get("reconciliation", shop="100000002").json()["items"] == []
 
 
-def test_an_order_is_in_a_period_with_all_it_has(api: Api) -> None:
+def test_a_period_includes_an_order_with_all_its_lines(api: Api) -> None:
     api.formed(ORDER + "1", at=ago(24 * 20))
-    told = api.done(
+    order = api.done(
         ORDER + "1", "record-charge", kind="late_shipment", amount_fen=100, line_id="1", occurred_at=ago(24)
     )
-    position = told["position"]
+    position = order["position"]
     for parameters in (
         {"from_": ago(48)},
         {"to": ago(24 * 10)},
@@ -199,13 +197,13 @@ def test_an_order_is_in_a_period_with_all_it_has(api: Api) -> None:
 
 def test_the_bill_of_an_order_is_shown_with_it_and_a_line_has_one_meaning(api: Api) -> None:
     api.formed(ORDER + "1", at=ago(100))
-    told: dict[str, Any] = {"kind": "late_shipment", "amount_fen": 300, "line_id": "17", "occurred_at": ago(1)}
-    order = api.done(ORDER + "1", "record-charge", **told)
+    charge: dict[str, Any] = {"kind": "late_shipment", "amount_fen": 300, "line_id": "17", "occurred_at": ago(1)}
+    order = api.done(ORDER + "1", "record-charge", **charge)
     assert [(charge["kind"], charge["amount_fen"], charge["line_id"]) for charge in order["charges"]] == [
         ("late_shipment", 300, "17")
     ]
-    assert api.done(ORDER + "1", "record-charge", **told)["version"] == order["version"]
-    refused = api.do(ORDER + "1", "record-charge", **(told | {"amount_fen": 301}))
+    assert api.done(ORDER + "1", "record-charge", **charge)["version"] == order["version"]
+    refused = api.do(ORDER + "1", "record-charge", **(charge | {"amount_fen": 301}))
     assert (refused.status_code, refused.json()["code"]) == (409, "line_already_told")
 
 
@@ -241,7 +239,7 @@ def test_penalties_are_summed_by_order_by_sku_and_by_day(api: Api) -> None:
     rest = api.get("reports/penalties", by="order", limit=1, as_of=soon, cursor=again["next_cursor"]).json()
     assert (rest["items"], rest["next_cursor"]) == (second["items"], None)
     assert penalties(api, "order", as_of=ago(59.5)) == {}, "nothing was refunded yet"
-    assert penalties(api, "order", known_at=ago(1)) == {}, "nothing was told yet"
+    assert penalties(api, "order", known_at=ago(1)) == {}, "nothing was recorded yet"
     assert api.get("reports/penalties", from_="2026-01-01", to="2026-12-31").status_code == 422
 
 
@@ -249,7 +247,9 @@ def test_penalties_are_summed_by_order_by_sku_and_by_day(api: Api) -> None:
 @given(
     st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9_999)), min_size=1, max_size=4), st.integers(100, 99_999)
 )
-def test_what_skus_bear_is_exactly_what_the_order_cost(api: Api, lines: list[tuple[int, int]], paid: int) -> None:
+def test_the_shares_of_skus_add_up_to_the_cost_of_the_order(
+    api: Api, lines: list[tuple[int, int]], paid: int
+) -> None:
     shop = f"shop-{clock.now():%H%M%S%f}"
     sent = [
         LINE | {"sku_id": f"SKU-{n}", "quantity": quantity, "unit_price_fen": price}
@@ -258,11 +258,11 @@ def test_what_skus_bear_is_exactly_what_the_order_cost(api: Api, lines: list[tup
     at = ago(20)
     api.do(ORDER, "place", shop=shop, lines=sent, paid_fen=paid, occurred_at=at)
     api.do(ORDER, "form-group", shop=shop, occurred_at=at)
-    told = api.do(
+    order = api.do(
         ORDER, "refund", shop=shop, initiated_by="merchant", reason="out_of_stock", occurred_at=ago(1)
     ).json()
-    (violation,) = told["violations"]
-    items = api.get("reports/penalties", shop=shop, by="sku", min_position=told["position"]).json()["items"]
+    (violation,) = order["violations"]
+    items = api.get("reports/penalties", shop=shop, by="sku", min_position=order["position"]).json()["items"]
     assert sum(item["penalties_fen"] for item in items) == violation["penalty_fen"]
     assert {item["key"] for item in items} == {line["sku_id"] for line in sent}
     assert all(item["penalties_fen"] >= 0 for item in items)

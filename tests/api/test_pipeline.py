@@ -1,4 +1,4 @@
-"""Every request goes through the pipeline: no route, whatever its kind, can be reached around it."""
+"""Every request goes through the pipeline: no route of any kind can be reached without it."""
 
 import asyncio
 import re
@@ -102,7 +102,7 @@ def all_refused(app: Pipeline, paths: Iterable[str]) -> None:
             assert counted(method, 503) == before + 1, (method, path)
 
 
-def test_what_is_not_admitted_reaches_no_route(refusing: Pipeline) -> None:
+def test_a_request_that_is_not_admitted_reaches_no_route(refusing: Pipeline) -> None:
     paths = paths_of(refusing)
     assert {"/", "/docs", "/openapi.json", "/metrics", "/swagger/swagger-ui.css"} <= set(paths)
     assert "/v1/shops/{shop_id}/orders/{order_sn}/{action}" in paths
@@ -133,7 +133,7 @@ def test_no_web_socket_is_opened() -> None:
             pass
 
 
-def test_a_protocol_that_nobody_speaks_here_reaches_no_route() -> None:
+def test_an_unknown_protocol_reaches_no_route() -> None:
     async def silent(*_: object) -> Any:
         raise AssertionError
 
@@ -159,7 +159,7 @@ def test_every_route_is_measured_by_its_name(api: Api) -> None:
         assert counted_of("POST", name) == before + 1
 
 
-def test_what_no_route_answers_is_measured_too(api: Api) -> None:
+def test_a_request_without_a_route_is_measured_too(api: Api) -> None:
     for method, path, route, status in (
         ("GET", "/nowhere", "none", 404),
         ("GET", "/docs%0A", "none", 404),

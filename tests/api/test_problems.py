@@ -1,4 +1,4 @@
-"""The table of problems, and what becomes of errors."""
+"""The table of problems, and the problems that errors become."""
 
 from typing import get_args
 
@@ -25,10 +25,10 @@ def test_every_code_has_its_entry() -> None:
     ],
 )
 def test_an_error_of_the_framework_is_a_problem_of_its_status(status: int, code: str) -> None:
-    found = refused(HTTPException(status, headers={"Allow": "GET"}))
-    assert found
-    assert (found.code, found.headers) == (code, {"Allow": "GET"})
+    problem = refused(HTTPException(status, headers={"Allow": "GET"}))
+    assert problem
+    assert (problem.code, problem.headers) == (code, {"Allow": "GET"})
 
 
-def test_what_nobody_expected_is_a_defect() -> None:
+def test_an_unexpected_error_is_a_defect() -> None:
     assert refused(RuntimeError("a defect")) is None

@@ -23,10 +23,10 @@ def finished(api: Api, location: str) -> Any:
     """The rebuild when it is ready or has failed."""
     give_up = time.monotonic() + 60
     while True:
-        found = api.http.get(location).json()
-        if found["state"] in ("ready", "failed"):
-            return found
-        assert time.monotonic() < give_up, found
+        build = api.http.get(location).json()
+        if build["state"] in ("ready", "failed"):
+            return build
+        assert time.monotonic() < give_up, build
         time.sleep(0.05)
 
 
@@ -37,9 +37,9 @@ def rebuilt(api: Api, name: str, **body: Any) -> Any:
 
 
 def test_every_projection_says_which_build_answers_and_how_far_it_is(api: Api) -> None:
-    found = overview(api)
-    assert list(found) == NAMES
-    for item in found.values():
+    projections = overview(api)
+    assert list(projections) == NAMES
+    for item in projections.values():
         assert item["active"] in [build["id"] for build in item["builds"]]
         assert item["previous"] is None
         assert item["parked"] == 0
@@ -50,18 +50,18 @@ def test_rebuild_activate_and_roll_back(api: Api) -> None:
         api.placed(f"260302-{n}")
         api.done(f"260302-{n}", "form-group")
     before = overview(api)["orders"]["active"]
-    found = rebuilt(api, "orders", views=["deadlines", "violations"])
-    assert found["state"] == "ready", found
-    assert found["verified"]
-    assert found["done"] == found["total"] == 10
-    assert found["verification"]["orders"] == 5
-    assert found["verification"]["checksum"] == found["verification"]["expected"]
+    build = rebuilt(api, "orders", views=["deadlines", "violations"])
+    assert build["state"] == "ready", build
+    assert build["verified"]
+    assert build["done"] == build["total"] == 10
+    assert build["verification"]["orders"] == 5
+    assert build["verification"]["checksum"] == build["verification"]["expected"]
     assert overview(api)["orders"]["active"] == before
 
-    activated = api.http.post(f"/v1/projections/orders/rebuilds/{found['id']}/activate")
+    activated = api.http.post(f"/v1/projections/orders/rebuilds/{build['id']}/activate")
     assert activated.status_code == 200, activated.text
     for name in ("orders", "deadlines", "violations"):
-        assert overview(api)[name]["active"] == found["id"]
+        assert overview(api)[name]["active"] == build["id"]
         assert overview(api)[name]["previous"] == before
     placed = api.placed("260302-9")
     listed = api.get("orders", min_position=placed["position"]).json()["items"]
@@ -71,29 +71,29 @@ def test_rebuild_activate_and_roll_back(api: Api) -> None:
     assert back.status_code == 200
     assert back.json()["id"] == before
     assert overview(api)["orders"]["active"] == before
-    assert overview(api)["deadlines"]["active"] == found["id"]
+    assert overview(api)["deadlines"]["active"] == build["id"]
     assert api.get("orders").json()["items"] == listed
 
 
 def test_the_latest_ready_rebuild_is_activated_without_naming_it(api: Api) -> None:
     refused = api.http.post("/v1/projections/violations/activate")
     assert (refused.status_code, refused.json()["code"]) == (409, "not_possible")
-    found = rebuilt(api, "violations")
-    assert api.http.post("/v1/projections/violations/activate").json()["id"] == found["id"]
-    assert overview(api)["violations"]["active"] == found["id"]
+    build = rebuilt(api, "violations")
+    assert api.http.post("/v1/projections/violations/activate").json()["id"] == build["id"]
+    assert overview(api)["violations"]["active"] == build["id"]
 
 
 def test_a_rebuild_of_the_past_is_read_and_never_activated(api: Api) -> None:
     for n in range(3):
         api.placed(f"260302-{n}")
-    found = rebuilt(api, "orders", shop_id=SHOP, to_position=2)
-    assert found["state"] == "ready"
-    assert found["verification"]["orders"] == 2
-    assert not found["live"]
-    refused = api.http.post(f"/v1/projections/orders/rebuilds/{found['id']}/activate")
+    build = rebuilt(api, "orders", shop_id=SHOP, to_position=2)
+    assert build["state"] == "ready"
+    assert build["verification"]["orders"] == 2
+    assert not build["live"]
+    refused = api.http.post(f"/v1/projections/orders/rebuilds/{build['id']}/activate")
     assert (refused.status_code, refused.json()["code"]) == (409, "not_possible")
-    assert api.http.delete(f"/v1/projections/orders/rebuilds/{found['id']}").status_code == 204
-    assert api.http.get(f"/v1/projections/orders/rebuilds/{found['id']}").json()["code"] == "unknown_rebuild"
+    assert api.http.delete(f"/v1/projections/orders/rebuilds/{build['id']}").status_code == 204
+    assert api.http.get(f"/v1/projections/orders/rebuilds/{build['id']}").json()["code"] == "unknown_rebuild"
 
 
 def test_the_active_build_is_not_dropped(api: Api) -> None:
@@ -119,14 +119,12 @@ def test_the_active_build_is_not_dropped(api: Api) -> None:
         ("POST", f"orders/parked/{SHOP}/260302-1/discard", None, 404, "not_parked"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
-    api: Api, method: str, path: str, body: Any, status: int, code: str
-) -> None:
+def test_an_invalid_request_is_refused(api: Api, method: str, path: str, body: Any, status: int, code: str) -> None:
     answer = api.http.request(method, f"/v1/projections/{path}", json=body)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
 
 
-def test_an_event_nobody_can_apply_is_listed_retried_and_discarded(api: Api, database_url: str) -> None:
+def test_an_event_that_can_not_be_applied_is_listed_retried_and_discarded(api: Api, database_url: str) -> None:
     for n in range(2):
         api.placed(f"260302-{n}")
     with psycopg.connect(database_url) as connection:
@@ -134,10 +132,10 @@ def test_an_event_nobody_can_apply_is_listed_retried_and_discarded(api: Api, dat
         connection.execute(
             "UPDATE event SET type = 'NeverHeardOf' WHERE stream = 'order:260302-1'",
         )
-    found = rebuilt(api, "orders")
-    assert found["state"] == "failed"
-    assert "260302-1" in found["error"]
-    assert "position 2" in found["error"]
+    build = rebuilt(api, "orders")
+    assert build["state"] == "failed"
+    assert "260302-1" in build["error"]
+    assert "position 2" in build["error"]
 
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE checkpoint SET position = 0")
@@ -152,8 +150,8 @@ def test_an_event_nobody_can_apply_is_listed_retried_and_discarded(api: Api, dat
     assert api.http.post(f"/v1/projections/orders/parked/{SHOP}/260302-1/discard").status_code == 204
     (parked,) = api.http.get("/v1/projections/orders/parked").json()["items"]
     assert parked["state"] == "discarded"
-    found = rebuilt(api, "orders")
-    assert found["state"] == "ready", found
+    build = rebuilt(api, "orders")
+    assert build["state"] == "ready", build
 
 
 def test_the_command_line_rebuilds_activates_and_goes_back(
@@ -168,9 +166,9 @@ def test_the_command_line_rebuilds_activates_and_goes_back(
 
     api.placed("260302-1")
     (before,) = {item["active"] for item in shiplock("projections", "list", "--json")["items"]}
-    said = shiplock("projections", "rebuild", "--all", "--activate")
-    assert "Verified: 1 orders are listed, 1 orders and SKUs were compared row by row." in said
-    assert "It is active." in said
+    output = shiplock("projections", "rebuild", "--all", "--activate")
+    assert "Verified: 1 orders are listed, 1 orders and SKUs were compared row by row." in output
+    assert "It is active." in output
     now = overview(api)["orders"]["active"]
     assert now != before
     assert shiplock("projections", "verify", str(now), "--everything", "--json")["differences"] == []
@@ -178,8 +176,8 @@ def test_the_command_line_rebuilds_activates_and_goes_back(
         "name": "orders",
         "active": before,
     }
-    said = shiplock("projections", "rebuild", "violations")
-    assert "Verified: 1 orders and SKUs were compared row by row." in said
+    output = shiplock("projections", "rebuild", "violations")
+    assert "Verified: 1 orders and SKUs were compared row by row." in output
     past = shiplock("projections", "rebuild", "orders", "--shop", SHOP, "--to-position", "1", "--json")
     assert past["state"] == "ready"
     assert "can't be activated" not in shiplock("projections", "drop", str(past["id"]))

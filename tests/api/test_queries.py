@@ -1,4 +1,4 @@
-"""Queries over HTTP: moments, lists, paging, the feed, and the document that describes it all."""
+"""Queries over HTTP: moments, lists, paging, the feed, and the OpenAPI document."""
 
 import json
 import re
@@ -65,7 +65,7 @@ def test_if_none_match_spares_the_body(api: Api) -> None:
     assert api.http.get(f"/v1/shops/{SHOP}/orders/{ORDER}", headers={"If-None-Match": tag}).status_code == 200
 
 
-def test_an_order_at_a_version_and_as_it_was_known(api: Api) -> None:
+def test_an_order_can_be_read_at_a_version_and_as_it_was_known(api: Api) -> None:
     api.formed(ORDER, at=ago(30))
     before = datetime.fromisoformat(api.get(f"orders/{ORDER}/events").json()["items"][-1]["recorded_at"])
     api.done(ORDER, "upload-tracking", carrier="SF", tracking_number="SF1", occurred_at=ago(20))
@@ -93,7 +93,7 @@ def test_a_diff_says_which_event_changed_which_field(api: Api) -> None:
     assert late["after"][0]["kind"] == "late_shipment"
 
 
-def test_a_version_that_is_not_there_yet_is_refused_by_the_last_one_there_is(api: Api) -> None:
+def test_a_version_that_does_not_exist_yet_is_refused_with_the_last_one(api: Api) -> None:
     api.formed(ORDER)
     for path, query in (
         (f"orders/{ORDER}", {"at_version": "7"}),
@@ -178,8 +178,8 @@ def test_deadlines_list_by_kind_state_and_due(api: Api) -> None:
     position = caught_up(api)
 
     def orders(**parameters: Any) -> list[str]:
-        found = pages(api, "deadlines", kind="tracking_upload", limit=1, **parameters)
-        return [deadline["order_sn"] for deadline in found]
+        deadlines = pages(api, "deadlines", kind="tracking_upload", limit=1, **parameters)
+        return [deadline["order_sn"] for deadline in deadlines]
 
     assert orders(min_position=position) == [number(1), number(2), number(3)]
     assert orders(state="missed") == [number(1)]
@@ -197,26 +197,26 @@ def test_violations_list_now_and_as_they_stood(api: Api) -> None:
     api.done(number(2), "upload-tracking", carrier="SF", tracking_number="SF1", occurred_at=ago(10))
     position = caught_up(api)
 
-    def found(**parameters: Any) -> list[tuple[str, str]]:
+    def violations(**parameters: Any) -> list[tuple[str, str]]:
         return [(v["order_sn"], v["kind"]) for v in pages(api, "violations", limit=1, **parameters)]
 
-    assert found(min_position=position) == [
+    assert violations(min_position=position) == [
         (number(1), "late_shipment"),
         (number(1), "stockout"),
         (number(2), "late_shipment"),
     ]
-    assert found(kind="stockout") == [(number(1), "stockout")]
-    assert found(from_=ago(60)) == [(number(2), "late_shipment")]
-    assert found(to=ago(60)) == [(number(1), "late_shipment"), (number(1), "stockout")]
-    assert found(as_of=ago(151)) == [(number(1), "late_shipment")]
-    assert found(as_of=ago(153)) == []
-    in_sixty_hours = found(as_of=ago(-60))
+    assert violations(kind="stockout") == [(number(1), "stockout")]
+    assert violations(from_=ago(60)) == [(number(2), "late_shipment")]
+    assert violations(to=ago(60)) == [(number(1), "late_shipment"), (number(1), "stockout")]
+    assert violations(as_of=ago(151)) == [(number(1), "late_shipment")]
+    assert violations(as_of=ago(153)) == []
+    in_sixty_hours = violations(as_of=ago(-60))
     assert (number(3), "late_shipment") in in_sixty_hours
     assert (number(2), "false_shipment") in in_sixty_hours
     assert [o["order_sn"] for o in pages(api, "orders", violation="stockout")] == [number(1)]
 
 
-def test_a_list_that_can_not_reach_a_position_says_so(api: Api, monkeypatch: Any) -> None:
+def test_a_list_that_can_not_reach_a_position_is_a_problem(api: Api, monkeypatch: Any) -> None:
     monkeypatch.setattr("infrastructure.queries.waiting.WAIT_SECONDS", 0.1)
     answer = api.get("orders", min_position=99)
     assert answer.status_code == 503
@@ -227,37 +227,37 @@ def test_a_list_that_can_not_reach_a_position_says_so(api: Api, monkeypatch: Any
 def test_the_feed_pages_gapless_and_filters_by_type(api: Api) -> None:
     for n in range(4):
         api.formed(number(n))
-    seen: list[int] = []
+    positions: list[int] = []
     after = "0"
     while True:
         page = api.get("events", after=after, limit=3).json()
-        seen += [event["position"] for event in page["items"]]
+        positions += [event["position"] for event in page["items"]]
         if page["next_cursor"] is None:
             break
         after = page["next_cursor"]
-    assert seen == list(range(1, 9))
+    assert positions == list(range(1, 9))
     formed = api.get("events", types="GroupFormed").json()["items"]
     assert [event["position"] for event in formed] == [2, 4, 6, 8]
     assert {event["order_sn"] for event in formed} == {number(n) for n in range(4)}
 
 
-def test_the_live_stream_goes_on_with_what_comes_and_resumes(live: httpx.Client) -> None:
+def test_the_live_stream_sends_new_events_and_can_be_resumed(live: httpx.Client) -> None:
     base = f"/v1/shops/{SHOP}/orders/{ORDER}"
     live.post(f"{base}/place", json={"lines": [LINE], "paid_fen": 1}).raise_for_status()
 
     def ship() -> None:
         live.post(f"{base}/form-group", json={}).raise_for_status()
 
-    seen: list[tuple[str, str]] = []
+    events: list[tuple[str, str]] = []
     with live.stream("GET", f"/v1/shops/{SHOP}/events", headers={"Accept": "text/event-stream"}) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
-        for found in _sse(stream):
-            seen.append((found["id"], found["event"]))
-            if len(seen) == 1:
+        for event in _sse(stream):
+            events.append((event["id"], event["event"]))
+            if len(events) == 1:
                 threading.Thread(target=ship).start()
             else:
                 break
-    assert seen == [("1", "OrderPlaced"), ("2", "GroupFormed")]
+    assert events == [("1", "OrderPlaced"), ("2", "GroupFormed")]
     headers = {"Accept": "text/event-stream", "Last-Event-ID": "1"}
     with live.stream("GET", f"/v1/shops/{SHOP}/events", headers=headers) as stream:
         first = next(_sse(stream))

@@ -48,7 +48,7 @@ def test_the_last_seven_days_are_reported_the_empty_ones_too(api: Api) -> None:
     assert (body["next_cursor"], body["unknown_penalties"]) == (None, 0)
 
 
-def test_the_days_show_what_was_shipped_in_time_and_what_was_not(api: Api) -> None:
+def test_the_days_count_shipments_in_time_and_late_ones(api: Api) -> None:
     formed_at = ago(60)
     for n in range(3):
         api.formed(number(n), at=formed_at)
@@ -85,7 +85,7 @@ def test_a_report_waits_until_both_views_have_reached_a_position(api: Api, monke
 
 
 @pytest.mark.parametrize(
-    ("parameters", "pointer", "said"),
+    ("parameters", "pointer", "detail"),
     [
         ({"from": "2026-03-03", "to": "2026-03-02"}, "#/from", "after 2026-03-02"),
         ({"from": "2025-01-01", "to": "2026-03-02"}, "#/from", "at most 92 days"),
@@ -99,12 +99,12 @@ def test_a_report_waits_until_both_views_have_reached_a_position(api: Api, monke
         ({"min_position": "-1"}, "#/min_position", ""),
     ],
 )
-def test_what_makes_no_sense_is_named(api: Api, parameters: dict[str, str], pointer: str, said: str) -> None:
+def test_an_invalid_parameter_is_named(api: Api, parameters: dict[str, str], pointer: str, detail: str) -> None:
     answer = api.http.get(f"/v1/shops/{SHOP}/reports/daily", params=parameters)
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     (error,) = answer.json()["errors"]
     assert error["pointer"] == pointer
-    assert said in error["detail"]
+    assert detail in error["detail"]
 
 
 def test_the_longest_report_is_a_quarter(api: Api) -> None:

@@ -88,7 +88,7 @@ def test_a_rule_set_is_checked_and_shown(shiplock: Shiplock, hasty: Path) -> Non
         (b"\x00", "not valid TOML"),
     ],
 )
-def test_what_is_no_rule_set_is_refused_by_its_file(
+def test_an_invalid_rule_set_is_refused_with_its_file_name(
     shiplock: Shiplock, tmp_path: Path, content: bytes, complaint: str
 ) -> None:
     file = tmp_path / "mine.toml"
@@ -98,19 +98,19 @@ def test_what_is_no_rule_set_is_refused_by_its_file(
         assert str(refused.exception).startswith(f"{file}: {complaint}")
 
 
-def test_a_file_that_is_not_there_is_said_to_be_missing(shiplock: Shiplock, tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(shiplock: Shiplock, tmp_path: Path) -> None:
     refused = shiplock("rules", "check", tmp_path / "none.toml")
     assert str(refused.exception) == f"{tmp_path / 'none.toml'}: can't be read: No such file or directory"
 
 
-def test_what_stands_in_brackets_is_shown(shiplock: Shiplock, hasty: Path) -> None:
+def test_text_in_brackets_is_shown(shiplock: Shiplock, hasty: Path) -> None:
     hasty.write_text(
         HASTY.replace('"Pinduoduo', '"[/b] Pinduoduo').replace('"delist-at-once"', '"[a] page"'), "utf-8"
     )
-    told = shiplock("rules", "check", hasty)
-    assert told.exit_code == 0, told.exception
-    assert "[/b] Pinduoduo" in told.output
-    assert "[a] page" in told.output
+    result = shiplock("rules", "check", hasty)
+    assert result.exit_code == 0, result.exception
+    assert "[/b] Pinduoduo" in result.output
+    assert "[a] page" in result.output
 
 
 def test_a_byte_order_mark_does_no_harm(shiplock: Shiplock, hasty: Path) -> None:
@@ -118,19 +118,19 @@ def test_a_byte_order_mark_does_no_harm(shiplock: Shiplock, hasty: Path) -> None
     assert body(shiplock("rules", "check", hasty, "--json"))["name"] == "hasty"
 
 
-def test_a_backtest_tells_what_would_differ(shiplock: Shiplock, shop: str, hasty: Path, tmp_path: Path) -> None:
-    found = body(shiplock("rules", "backtest", shop, "--rules", hasty, "--json"))
-    assert (found["rules"], found["orders"], found["differing"]) == ("hasty", 3, 1)
-    assert found["total"]["difference"] == {"violations": 1, "penalties_fen": 300, "unknown_penalties": 0}
-    (item,) = found["items"]
+def test_a_backtest_shows_what_would_differ(shiplock: Shiplock, shop: str, hasty: Path, tmp_path: Path) -> None:
+    backtest = body(shiplock("rules", "backtest", shop, "--rules", hasty, "--json"))
+    assert (backtest["rules"], backtest["orders"], backtest["differing"]) == ("hasty", 3, 1)
+    assert backtest["total"]["difference"] == {"violations": 1, "penalties_fen": 300, "unknown_penalties": 0}
+    (item,) = backtest["items"]
     assert (item["order_sn"], item["now"], item["difference_fen"]) == (order_sn(2), [], 300)
     assert item["then"] == [{"kind": "late_shipment", "penalty_fen": 300}]
 
     file = tmp_path / "orders.csv"
-    told = shiplock("rules", "backtest", shop, "--rules", hasty, "--orders-to", file)
-    assert "3 orders of shop 100000001" in told.stdout
-    assert "1 fare otherwise" in told.stdout
-    assert "+¥3.00" in told.stdout
+    result = shiplock("rules", "backtest", shop, "--rules", hasty, "--orders-to", file)
+    assert "3 orders of shop 100000001" in result.stdout
+    assert "1 fare otherwise" in result.stdout
+    assert "+¥3.00" in result.stdout
     with file.open(encoding="utf-8", newline="") as text:
         assert list(csv.DictReader(text)) == [
             {
@@ -153,8 +153,8 @@ def test_a_backtest_of_other_orders_or_of_an_earlier_moment(shiplock: Shiplock, 
     assert (past["orders"], past["differing"], past["as_of"]) == (3, 0, "2026-03-02T04:00:00Z")
 
 
-def test_a_backtest_of_times_that_make_no_sense_is_status_2(shiplock: Shiplock, shop: str, hasty: Path) -> None:
-    for said, times in (
+def test_a_backtest_with_invalid_times_is_status_2(shiplock: Shiplock, shop: str, hasty: Path) -> None:
+    for detail, times in (
         ("'soon' is not a time", ("--from", "soon")),
         ("`from` must be before `to`", ("--from", "2026-03-03", "--to", "2026-03-02")),
         ("`from` must be before `to`", ("--from", "2026-03-02", "--to", "2026-03-02")),
@@ -162,10 +162,10 @@ def test_a_backtest_of_times_that_make_no_sense_is_status_2(shiplock: Shiplock, 
     ):
         refused = shiplock("rules", "backtest", shop, "--rules", hasty, *times)
         assert refused.exit_code == 2, times
-        assert said in refused.output, times
+        assert detail in refused.output, times
 
 
-def test_a_file_that_cannot_be_written_is_said_so(
+def test_a_file_that_can_not_be_written_is_reported(
     shiplock: Shiplock, shop: str, hasty: Path, tmp_path: Path
 ) -> None:
     refused = shiplock("rules", "backtest", shop, "--rules", hasty, "--orders-to", tmp_path / "none" / "x.csv")
@@ -194,7 +194,7 @@ def test_a_folder_of_rule_sets_is_in_force(
     assert same["differing"] == 0
 
 
-def test_a_set_of_ones_own_takes_the_place_of_a_shipped_one_of_its_name(
+def test_a_set_of_ones_own_replaces_a_shipped_one_of_the_same_name(
     shiplock: Shiplock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHIPLOCK_RULES_DIR", str(tmp_path))
@@ -211,9 +211,7 @@ def test_a_set_of_ones_own_takes_the_place_of_a_shipped_one_of_its_name(
     assert "own and pinduoduo-2023-01 are in force from the same moment" in str(refused.exception)
 
 
-def test_a_folder_that_is_not_there_is_an_error(
-    shiplock: Shiplock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_folder_is_an_error(shiplock: Shiplock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHIPLOCK_RULES_DIR", str(tmp_path / "none"))
     assert "can't be read: No such file or directory" in str(shiplock("rules", "list").exception)
     findings = json.loads(shiplock("doctor", "--json").stdout)["findings"]

@@ -49,7 +49,7 @@ def is_ready(client: httpx.Client) -> bool:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_server_that_is_told_to_stop_ends_live_streams_in_order(serve: Serve, workers: str) -> None:
+def test_a_server_that_stops_ends_live_streams_in_order(serve: Serve, workers: str) -> None:
     process, client = serve("--workers", workers)
     headers = {"Accept": "text/event-stream"}
     with client.stream("GET", "/v1/shops/100000001/events", headers=headers) as stream:

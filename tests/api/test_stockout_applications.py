@@ -19,7 +19,7 @@ def apply(api: Api, **sent: Any) -> Any:
     return api.http.post(PATH, json=sent)
 
 
-def test_a_list_is_applied_for_and_every_row_answered(api: Api) -> None:
+def test_every_row_of_a_list_is_applied_for_and_answered(api: Api) -> None:
     for number in ORDERS[:2]:
         api.formed(number)
     sent = {"reason": "oversold", "order_sns": [*ORDERS[:3], "a b"]}
@@ -37,7 +37,7 @@ def test_a_list_is_applied_for_and_every_row_answered(api: Api) -> None:
     assert apply(api, **sent).json()["already_under_review"] == 2
 
 
-def test_a_csv_file_is_taken_with_its_own_reasons(api: Api) -> None:
+def test_a_csv_file_may_give_its_own_reasons(api: Api) -> None:
     for number in ORDERS[:3]:
         api.formed(number)
     lines = f"订单号,缺货原因\n{ORDERS[0]},无货\n{ORDERS[1]},\n{ORDERS[2]},飞走了\n"
@@ -59,7 +59,7 @@ def test_a_csv_file_is_taken_with_its_own_reasons(api: Api) -> None:
         ({"reason": "other", "orders": ["1"]}, "#/orders"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_the_field(api: Api, sent: dict[str, Any], pointer: str) -> None:
+def test_an_invalid_request_is_refused_with_its_field(api: Api, sent: dict[str, Any], pointer: str) -> None:
     answer = apply(api, **sent)
     assert answer.status_code == 422, answer.text
     assert answer.json()["errors"][0]["pointer"] == pointer
@@ -79,7 +79,7 @@ def test_a_file_that_is_no_list_is_refused_whole(api: Api) -> None:
     }
 
 
-def test_from_the_command_line_a_file_goes_in_and_a_file_of_answers_comes_out(
+def test_the_command_line_reads_a_file_and_writes_a_file_of_answers(
     api: Api, shiplock: Shiplock, tmp_path: Path
 ) -> None:
     for number in ORDERS[:2]:
@@ -88,10 +88,10 @@ def test_from_the_command_line_a_file_goes_in_and_a_file_of_answers_comes_out(
     file.write_text("\n".join([*ORDERS[:3], "2.60302E+20"]), encoding="utf-8")
     arguments = ("request-stockouts", str(file), "--shop", SHOP, "--reason", "oversold")
     planned = body(shiplock(*arguments, "--dry-run", "--json"))
-    told = shiplock(*arguments, "--results", str(results))
-    assert told.returncode == 0, told.stderr
-    assert f"line 3: {ORDERS[2]} unknown_order" in told.stdout
-    assert "line 4:  invalid_request" in told.stdout
+    result = shiplock(*arguments, "--results", str(results))
+    assert result.returncode == 0, result.stderr
+    assert f"line 3: {ORDERS[2]} unknown_order" in result.stdout
+    assert "line 4:  invalid_request" in result.stdout
     with results.open(encoding="utf-8-sig", newline="") as written:
         rows = list(csv.DictReader(written))
     assert [row["outcome"] for row in rows] == ["applied", "applied", "refused", "rejected"]
@@ -100,7 +100,7 @@ def test_from_the_command_line_a_file_goes_in_and_a_file_of_answers_comes_out(
     assert json.loads(shiplock(*arguments, "--json").stdout)["already_under_review"] == 2
 
 
-def test_from_the_command_line_what_can_t_be_done_is_one_sentence(shiplock: Shiplock, tmp_path: Path) -> None:
+def test_the_command_line_reports_a_failure_in_one_sentence(shiplock: Shiplock, tmp_path: Path) -> None:
     file = tmp_path / "notes.csv"
     file.write_text("a,b\nc,d", encoding="utf-8")
     failed = shiplock("request-stockouts", str(file), "--shop", SHOP, "--reason", "other")

@@ -40,7 +40,7 @@ def test_a_locked_order_takes_no_suppliers_number(api: Api) -> None:
     assert refused.json()["holds"][0]["hold"] == "stockout_review"
 
 
-def test_a_supplier_without_stock_points_to_what_can_be_done(api: Api) -> None:
+def test_a_supplier_without_stock_points_to_the_ways_out(api: Api) -> None:
     handed(api)
     order = api.done(ORDER, "record-supplier-stockout", reason="sold out")
     called_for = {each["action"]: each.get("because") for each in order["allowed_actions"] if each["allowed"]}
@@ -51,20 +51,20 @@ def test_a_supplier_without_stock_points_to_what_can_be_done(api: Api) -> None:
     assert api.done(ORDER, "request-stockout", reason="no_supply")["status"] == "stockout_review"
 
 
-def test_suppliers_and_what_they_are_waited_for_are_listed(api: Api) -> None:
+def test_suppliers_and_their_open_orders_are_listed(api: Api) -> None:
     handed(api)
     api.done(ORDER, "record-supplier-tracking", carrier="SF", tracking_number="SF1")
     handed(api, OTHER)
     position = int(api.do(OTHER, "contact-buyer", channel="chat", message="x").headers["shiplock-position"])
-    (found,) = api.get("suppliers", min_position=position).json()["items"]
-    assert [found[name] for name in ("supplier_id", "handovers", "tracked", "on_time", "open")] == [
+    (supplier,) = api.get("suppliers", min_position=position).json()["items"]
+    assert [supplier[name] for name in ("supplier_id", "handovers", "tracked", "on_time", "open")] == [
         "S-17",
         2,
         1,
         1,
         1,
     ]
-    assert api.get("suppliers/S-17").json() == found
+    assert api.get("suppliers/S-17").json() == supplier
     assert api.get("suppliers/S-17", to=ago(1)).json()["handovers"] == 0
     (waiting,) = api.get("suppliers/S-17/handovers").json()["items"]
     assert (waiting["order_sn"], waiting["overdue"]) == (OTHER, False)
@@ -74,7 +74,7 @@ def test_suppliers_and_what_they_are_waited_for_are_listed(api: Api) -> None:
     assert met["order_sn"] == ORDER
 
 
-def test_what_is_not_there_or_makes_no_sense_is_a_problem(api: Api) -> None:
+def test_an_unknown_supplier_or_an_invalid_request_is_a_problem(api: Api) -> None:
     assert api.get("suppliers/S-17").json()["code"] == "unknown_supplier"
     assert api.get("suppliers").json() == {"items": [], "next_cursor": None}
     assert api.get("suppliers/S-17/handovers").json()["code"] == "unknown_supplier"
@@ -87,7 +87,7 @@ def test_what_is_not_there_or_makes_no_sense_is_a_problem(api: Api) -> None:
 
 def test_suppliers_are_printed(api: Api, shiplock: Shiplock) -> None:
     handed(api, supplier_id="供货商 17")
-    (found,) = body(shiplock("suppliers", SHOP, "--json"))["items"]
-    assert (found["supplier_id"], found["open"]) == ("供货商 17", 1)
+    (supplier,) = body(shiplock("suppliers", SHOP, "--json"))["items"]
+    assert (supplier["supplier_id"], supplier["open"]) == ("供货商 17", 1)
     assert "供货商 17" in shiplock("suppliers", SHOP, "--from", "2026-01-01").stdout
     assert shiplock("suppliers", SHOP, "--from", "soon").returncode == 2

@@ -1,4 +1,4 @@
-"""Any moment over HTTP: what is answered is a fold of exactly the events that may be seen from it."""
+"""Queries at any moment over HTTP: each answer is a fold of exactly the events that count at that moment."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,8 +32,8 @@ SKU = "SKU-1"
 _shops = count(1)
 
 
-class Told(NamedTuple):
-    """An event of a stream as the log gets it."""
+class StreamEvent(NamedTuple):
+    """An event as it is appended: its stream, its content, and the times of the log."""
 
     stream: str
     event: Any
@@ -43,7 +43,9 @@ class Told(NamedTuple):
     metadata: Any
 
 
-class Moment(NamedTuple):
+class Times(NamedTuple):
+    """The pair of times in a request: when things happened, and when they were recorded."""
+
     as_of: datetime | None
     known_at: datetime | None
 
@@ -57,32 +59,32 @@ class Moment(NamedTuple):
     def parameters(self) -> dict[str, str]:
         return {name: at.isoformat() for name, at in self._asdict().items() if at is not None}
 
-    def sees(self, told: Told) -> bool:
-        """The definition that every answer is held against."""
-        happened = self.as_of is None or told.occurred_at <= self.as_of
-        learned = self.known_at is None or told.recorded_at <= self.known_at
+    def includes(self, event: StreamEvent) -> bool:
+        """The definition that every answer is compared with."""
+        happened = self.as_of is None or event.occurred_at <= self.as_of
+        learned = self.known_at is None or event.recorded_at <= self.known_at
         return happened and learned
 
 
 moments = st.sampled_from([MONDAY_8 + hours(h / 2) for h in range(-4, 500, 5)])
-seen_from = st.one_of(
-    st.builds(Moment, moments, st.none()),
-    st.builds(Moment, st.none(), moments),
-    st.builds(Moment, moments, moments),
+times = st.one_of(
+    st.builds(Times, moments, st.none()),
+    st.builds(Times, st.none(), moments),
+    st.builds(Times, moments, moments),
 )
 delistings = st.lists(
     st.tuples(st.sampled_from([0, 3, 20, 47, 60, 130]), st.sampled_from([0, 1, 30]), st.booleans()), max_size=3
 )
 
 
-def history_of(lives: Sequence[list[Step | Look]], shelf: Iterable[tuple[int, int, bool]]) -> list[Told]:
-    """Several orders' lives and what became of a SKU, as one log learned them: late news among fresh."""
-    told = []
+def history_of(lives: Sequence[list[Step | Look]], shelf: Iterable[tuple[int, int, bool]]) -> list[StreamEvent]:
+    """The events of several orders and of a SKU, in the order in which one log records them, late ones too."""
+    events = []
     for n, steps in enumerate(lives):
         for recorded in lived(steps, BOOK).history:
             stream = f"order:260302-{n:015d}"
-            told.append(
-                Told(
+            events.append(
+                StreamEvent(
                     stream,
                     recorded.event,
                     recorded.version,
@@ -94,17 +96,17 @@ def history_of(lives: Sequence[list[Step | Look]], shelf: Iterable[tuple[int, in
     on_shelf = sorted((MONDAY_8 + hours(at + late), MONDAY_8 + hours(at), off) for at, late, off in shelf)
     for version, (recorded_at, occurred_at, off) in enumerate(on_shelf, start=1):
         event = s.SkuDelisted("缺货") if off else s.SkuRelisted()
-        told.append(Told(f"sku:{SKU}", event, version, occurred_at, recorded_at, _METADATA))
-    return sorted(told, key=lambda each: (each.recorded_at, each.stream, each.version))
+        events.append(StreamEvent(f"sku:{SKU}", event, version, occurred_at, recorded_at, _METADATA))
+    return sorted(events, key=lambda each: (each.recorded_at, each.stream, each.version))
 
 
 _METADATA = Recorded(s.SkuRelisted(), 1, 1, MONDAY_8, MONDAY_8).metadata
 
 
-def written(url: str, shop: str, told: Sequence[Told]) -> None:
+def append_all(url: str, shop: str, events: Sequence[StreamEvent]) -> None:
     async def write() -> None:
         async with await WriteConnection.connect(url, autocommit=True) as connection:
-            for each in told:
+            for each in events:
                 new = new_event(each.event, each.occurred_at, each.metadata)
                 ((outcome,),) = (
                     await append(
@@ -117,12 +119,12 @@ def written(url: str, shop: str, told: Sequence[Told]) -> None:
     asyncio.run(write())
 
 
-def seen(told: Sequence[Told], moment: Moment) -> dict[str, OrderView]:
-    """Every order that can be seen from a moment, folded from what may be seen: the plain definition."""
+def expected_orders(events: Sequence[StreamEvent], moment: Times) -> dict[str, OrderView]:
+    """Every order at a moment, folded from exactly the events that count then: the plain definition."""
     orders: dict[str, list[Recorded[OrderEvent]]] = {}
     shelf: list[Any] = []
-    for position, each in enumerate(told, start=1):
-        if not moment.sees(each):
+    for position, each in enumerate(events, start=1):
+        if not moment.includes(each):
             continue
         recorded = Recorded(each.event, each.version, position, each.occurred_at, each.recorded_at, each.metadata)
         kind, _, name = each.stream.partition(":")
@@ -141,22 +143,22 @@ def as_json(value: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
-def items(api: Api, shop: str, path: str, moment: Moment, **parameters: Any) -> list[Any]:
+def items(api: Api, shop: str, path: str, moment: Times, **parameters: Any) -> list[Any]:
     """Every page of a list."""
-    found: list[Any] = []
+    every: list[Any] = []
     cursor: dict[str, str] = {}
     while True:
         answer = api.get(path, shop=shop, **moment.parameters, **parameters, **cursor)
         assert answer.status_code == 200, answer.text
-        found += answer.json()["items"]
+        every += answer.json()["items"]
         if answer.json()["next_cursor"] is None:
-            return found
+            return every
         cursor = {"cursor": answer.json()["next_cursor"]}
 
 
-def asked(api: Api, database_url: str, told: Sequence[Told]) -> str:
+def new_shop(database_url: str, events: Sequence[StreamEvent]) -> str:
     shop = f"shop-{next(_shops)}"
-    written(database_url, shop, told)
+    append_all(database_url, shop, events)
     return shop
 
 
@@ -169,19 +171,19 @@ several_lives = st.lists(observed_lives(), min_size=1, max_size=3)
 
 
 @travel
-@given(several_lives, delistings, seen_from)
-def test_an_order_and_every_list_are_a_fold_of_exactly_what_may_be_seen(
+@given(several_lives, delistings, times)
+def test_an_order_and_every_list_are_a_fold_of_exactly_the_events_that_count(
     api: Api,
     database_url: str,
     lives: list[list[Step | Look]],
     shelf: list[tuple[int, int, bool]],
-    moment: Moment,
+    moment: Times,
 ) -> None:
-    told = history_of(lives, shelf)
-    shop = asked(api, database_url, told)
-    expected = seen(told, moment)
+    events = history_of(lives, shelf)
+    shop = new_shop(database_url, events)
+    expected = expected_orders(events, moment)
 
-    for number in {each.stream.removeprefix("order:") for each in told if each.stream.startswith("order:")}:
+    for number in {each.stream.removeprefix("order:") for each in events if each.stream.startswith("order:")}:
         answer = api.get(f"orders/{number}", shop=shop, **moment.parameters)
         if number in expected:
             assert answer.json() == as_json(expected[number])
@@ -198,16 +200,16 @@ def test_an_order_and_every_list_are_a_fold_of_exactly_what_may_be_seen(
         assert order == {name: full[name] for name in order}
 
     for path, name in (("deadlines", "deadlines"), ("violations", "violations")):
-        found = items(api, shop, path, moment, limit=3)
-        assert found == [
+        rows = items(api, shop, path, moment, limit=3)
+        assert rows == [
             as_json(each) | {"order_sn": number}
             for number, whole in expected.items()
             for each in getattr(whole, name)
         ]
-        for state in {each.get("state") for each in found} - {None}:
-            assert items(api, shop, path, moment, state=state) == [e for e in found if e["state"] == state]
-        for kind in {each["kind"] for each in found}:
-            assert items(api, shop, path, moment, kind=kind) == [e for e in found if e["kind"] == kind]
+        for state in {each.get("state") for each in rows} - {None}:
+            assert items(api, shop, path, moment, state=state) == [e for e in rows if e["state"] == state]
+        for kind in {each["kind"] for each in rows}:
+            assert items(api, shop, path, moment, kind=kind) == [e for e in rows if e["kind"] == kind]
 
 
 def shown(api: Api, shop: str, number: str, **moment: Any) -> dict[str, Any]:
@@ -215,15 +217,15 @@ def shown(api: Api, shop: str, number: str, **moment: Any) -> dict[str, Any]:
     if moment.get("at_version") == 0:
         return {}
     answer = api.get(f"orders/{number}", shop=shop, **moment)
-    found: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
+    order: dict[str, Any] = answer.json() if answer.status_code == 200 else {}
     return {
-        name: value for name, value in found.items() if name not in ("version", "position") and value is not None
+        name: value for name, value in order.items() if name not in ("version", "position") and value is not None
     }
 
 
 @settings(travel, max_examples=60)
 @given(several_lives, delistings, st.tuples(moments, moments), st.one_of(st.none(), moments), st.data())
-def test_a_difference_leads_from_the_order_as_it_is_shown_at_one_end_to_how_it_is_shown_at_the_other(
+def test_a_diff_leads_from_the_order_at_one_moment_to_the_order_at_the_other(
     api: Api,
     database_url: str,
     lives: list[list[Step | Look]],
@@ -232,9 +234,9 @@ def test_a_difference_leads_from_the_order_as_it_is_shown_at_one_end_to_how_it_i
     held: datetime | None,
     data: st.DataObject,
 ) -> None:
-    told = history_of(lives, shelf)
-    shop = asked(api, database_url, told)
-    last = {each.stream.removeprefix("order:"): each.version for each in told if each.stream.startswith("order:")}
+    events = history_of(lives, shelf)
+    shop = new_shop(database_url, events)
+    last = {each.stream.removeprefix("order:"): each.version for each in events if each.stream.startswith("order:")}
     for number, version in last.items():
         kind, other = data.draw(
             st.sampled_from([("at_version", "as_of"), ("as_of", "known_at"), ("known_at", "as_of")])
@@ -257,14 +259,14 @@ REPORTED = ("orders_formed", "shipped_on_time", "late", "stockouts", "false_ship
 
 
 @settings(travel, max_examples=8)
-@given(st.lists(observed_lives(), min_size=2, max_size=6), seen_from)
-def test_the_report_counts_exactly_what_may_be_seen(
-    api: Api, database_url: str, lives: list[list[Step | Look]], moment: Moment
+@given(st.lists(observed_lives(), min_size=2, max_size=6), times)
+def test_the_report_counts_exactly_the_events_that_count(
+    api: Api, database_url: str, lives: list[list[Step | Look]], moment: Times
 ) -> None:
-    told = history_of(lives, [])
-    shop = asked(api, database_url, told)
+    events = history_of(lives, [])
+    shop = new_shop(database_url, events)
     days: dict[str, dict[str, int]] = {}
-    for whole in seen(told, moment).values():
+    for whole in expected_orders(events, moment).values():
         if whole.group_formed_at:
             day = days.setdefault(_day(whole.group_formed_at), dict.fromkeys((*REPORTED, "penalties_fen"), 0))
             (upload,) = [each for each in whole.deadlines if each.kind == "tracking_upload"]
@@ -285,7 +287,7 @@ def test_the_report_counts_exactly_what_may_be_seen(
     assert len(reported) == 46
     for name in (*REPORTED, "penalties_fen"):
         expected = {day: counts[name] for day, counts in days.items() if counts[name] and day in reported}
-        assert {day: found[name] for day, found in reported.items() if found[name]} == expected, name
+        assert {day: counts[name] for day, counts in reported.items() if counts[name]} == expected, name
     by_day = {name: day["penalties_fen"] for name, day in days.items() if name in reported}
     for by in ("day", "order", "sku"):
         sums = items(
@@ -300,8 +302,8 @@ def test_the_report_counts_exactly_what_may_be_seen(
 
 
 def _day(moment: datetime) -> str:
-    found: date = moment.astimezone(BEIJING).date()
-    return str(found)
+    day: date = moment.astimezone(BEIJING).date()
+    return str(day)
 
 
 # ---- stories ------------------------------------------------------------------------------------------
@@ -310,7 +312,7 @@ ORDER = "260302-000000000000001"
 
 
 @pytest.fixture
-def late_news(api: Api) -> Api:
+def late_upload(api: Api) -> Api:
     """A number uploaded 47 hours after the group formed, and recorded 50 hours after."""
     api.formed(ORDER, at=MONDAY_8)
     occurred = {"occurred_at": MONDAY_8 + hours(47)}
@@ -318,24 +320,24 @@ def late_news(api: Api) -> Api:
     return api
 
 
-def test_late_news_change_what_had_happened_never_what_was_known(late_news: Api) -> None:
-    events = late_news.get(f"orders/{ORDER}/events").json()["items"]
+def test_a_late_event_changes_what_had_happened_but_not_what_was_known(late_upload: Api) -> None:
+    events = late_upload.get(f"orders/{ORDER}/events").json()["items"]
     before, after = events[-2]["recorded_at"], events[-1]["recorded_at"]
     happened = {"as_of": (MONDAY_8 + hours(50)).isoformat()}
     for path, empty in (("violations", True), ("deadlines", False)):
-        found = late_news.get(path, **happened).json()["items"]
-        assert (found == []) is empty
-    assert late_news.order(ORDER, **happened)["status"] == "shipped"
+        listed = late_upload.get(path, **happened).json()["items"]
+        assert (listed == []) is empty
+    assert late_upload.order(ORDER, **happened)["status"] == "shipped"
     known = {**happened, "known_at": before}
-    assert late_news.order(ORDER, **known)["status"] == "awaiting_shipment"
-    assert [v["kind"] for v in late_news.get("violations", **known).json()["items"]] == ["late_shipment"]
-    assert late_news.order(ORDER, **happened, known_at=after)["violations"] == []
+    assert late_upload.order(ORDER, **known)["status"] == "awaiting_shipment"
+    assert [v["kind"] for v in late_upload.get("violations", **known).json()["items"]] == ["late_shipment"]
+    assert late_upload.order(ORDER, **happened, known_at=after)["violations"] == []
 
 
-def test_what_was_learned_between_two_moments(late_news: Api) -> None:
-    events = late_news.get(f"orders/{ORDER}/events").json()["items"]
+def test_a_diff_shows_what_was_recorded_between_two_moments(late_upload: Api) -> None:
+    events = late_upload.get(f"orders/{ORDER}/events").json()["items"]
     between = {"from": events[-2]["recorded_at"], "to": events[-1]["recorded_at"], "by": "known_at"}
-    learned = late_news.get(f"orders/{ORDER}/diff", **between).json()
+    learned = late_upload.get(f"orders/{ORDER}/diff", **between).json()
     assert learned["by"] == "known_at"
     status = next(change for change in learned["changes"] if change["field"] == "status")
     assert (status["before"], status["after"], status["event"]) == (
@@ -343,30 +345,32 @@ def test_what_was_learned_between_two_moments(late_news: Api) -> None:
     )  # fmt: skip
     assert status["recorded_at"] == events[-1]["recorded_at"]
     assert status["occurred_at"] < status["recorded_at"]
-    nothing = late_news.get(f"orders/{ORDER}/diff", **(between | {"by": "as_of"})).json()
+    nothing = late_upload.get(f"orders/{ORDER}/diff", **(between | {"by": "as_of"})).json()
     assert "status" not in {change["field"] for change in nothing["changes"]}
 
 
-def test_what_was_learned_between_two_moments_of_how_things_stood_then(late_news: Api) -> None:
-    events = late_news.get(f"orders/{ORDER}/events").json()["items"]
+def test_a_diff_of_an_earlier_moment_shows_what_was_recorded_about_it_later(late_upload: Api) -> None:
+    events = late_upload.get(f"orders/{ORDER}/events").json()["items"]
     between = {"from": events[-2]["recorded_at"], "to": events[-1]["recorded_at"], "by": "known_at"}
     path = f"orders/{ORDER}/diff"
     for hour, kinds, learned in ((46, [], False), (49, ["late_shipment"], True)):
         as_of = (MONDAY_8 + hours(hour)).isoformat()
-        found = late_news.get(path, **between, as_of=as_of).json()
-        assert {change["event"] for change in found["changes"]} == ({"TrackingUploaded"} if learned else set())
-        assert late_news.get(path, **{"from": "2", "to": "3", "as_of": as_of}).json()["changes"] == found["changes"]
-        before = late_news.order(ORDER, as_of=as_of, known_at=between["from"])
+        diff = late_upload.get(path, **between, as_of=as_of).json()
+        assert {change["event"] for change in diff["changes"]} == ({"TrackingUploaded"} if learned else set())
+        assert (
+            late_upload.get(path, **{"from": "2", "to": "3", "as_of": as_of}).json()["changes"] == diff["changes"]
+        )
+        before = late_upload.order(ORDER, as_of=as_of, known_at=between["from"])
         assert [broken["kind"] for broken in before["violations"]] == kinds
-    taken_back = next(change for change in found["changes"] if change["field"] == "violations")
+    taken_back = next(change for change in diff["changes"] if change["field"] == "violations")
     assert ([broken["kind"] for broken in taken_back["before"]], taken_back["after"]) == (["late_shipment"], [])
 
     happened = {"from": (MONDAY_8 + hours(46)).isoformat(), "to": (MONDAY_8 + hours(49)).isoformat()}
-    as_known = late_news.get(path, **happened, known_at=between["from"]).json()["changes"]
+    as_known = late_upload.get(path, **happened, known_at=between["from"]).json()["changes"]
     assert {change["event"] for change in as_known} == {None}, "time passed, and made it late"
 
 
-def test_what_was_known_when_a_number_was_refused_is_known_exactly(api: Api) -> None:
+def test_the_order_that_a_refusal_was_based_on_can_be_read_exactly(api: Api) -> None:
     api.formed(ORDER)
     api.done(ORDER, "request-stockout", reason="oversold")
     refused = api.do(ORDER, "upload-tracking", carrier="SF", tracking_number="SF1").json()
@@ -380,9 +384,9 @@ def test_what_was_known_when_a_number_was_refused_is_known_exactly(api: Api) -> 
     assert api.order(ORDER)["status"] == "shipped"
 
 
-def test_orders_of_another_moment_come_by_number_and_can_be_filtered(late_news: Api) -> None:
+def test_orders_at_another_moment_are_sorted_by_number_and_can_be_filtered(late_upload: Api) -> None:
     moment = {"as_of": (MONDAY_8 + hours(40)).isoformat()}
-    assert late_news.get("orders", **moment, sort="ship_by").json()["errors"][0]["pointer"] == "#/sort"
+    assert late_upload.get("orders", **moment, sort="ship_by").json()["errors"][0]["pointer"] == "#/sort"
     for filters, number in (
         ({"status": "awaiting_shipment"}, 1),
         ({"status": "shipped"}, 0),
@@ -393,25 +397,25 @@ def test_orders_of_another_moment_come_by_number_and_can_be_filtered(late_news: 
         ({"locked": False}, 1),
         ({"violation": "late_shipment"}, 0),
     ):
-        assert len(late_news.get("orders", **moment, **filters).json()["items"]) == number, filters
-    assert late_news.get("orders", shop="100000002", **moment).json()["items"] == []
+        assert len(late_upload.get("orders", **moment, **filters).json()["items"]) == number, filters
+    assert late_upload.get("orders", shop="100000002", **moment).json()["items"] == []
 
 
-def test_a_report_of_now_and_one_as_of_now_are_the_same(late_news: Api) -> None:
-    position = late_news.done(ORDER, "record-pickup", occurred_at=MONDAY_8 + hours(80))["position"]
+def test_a_report_of_now_equals_one_as_of_now(late_upload: Api) -> None:
+    position = late_upload.done(ORDER, "record-pickup", occurred_at=MONDAY_8 + hours(80))["position"]
     period = {"from": "2026-03-01", "to": "2026-03-10"}
-    now = late_news.get("reports/daily", **period, min_position=position).json()
-    again = late_news.get("reports/daily", **period, as_of="2026-11-01T00:00:00Z").json()
+    now = late_upload.get("reports/daily", **period, min_position=position).json()
+    again = late_upload.get("reports/daily", **period, as_of="2026-11-01T00:00:00Z").json()
     assert again == now
     assert sum(day["penalties_fen"] for day in now["items"]) > 0
 
 
-def test_the_report_of_a_large_shop_is_left_to_the_command_line(
-    late_news: Api, monkeypatch: pytest.MonkeyPatch
+def test_the_report_of_a_large_shop_at_another_moment_needs_the_command_line(
+    late_upload: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infrastructure.queries.whole_shop.MOST_EVENTS", 1)
-    refused = late_news.get("reports/daily", as_of=MONDAY_8.isoformat())
+    refused = late_upload.get("reports/daily", as_of=MONDAY_8.isoformat())
     assert refused.status_code == 422
     assert "`shiplock report 100000001 --as-of`" in refused.json()["detail"]
-    refused = late_news.get("reports/penalties", as_of=MONDAY_8.isoformat())
+    refused = late_upload.get("reports/penalties", as_of=MONDAY_8.isoformat())
     assert "`shiplock penalties 100000001 --as-of`" in refused.json()["detail"]

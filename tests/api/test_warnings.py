@@ -45,14 +45,14 @@ def test_a_number_of_another_order_is_flagged_in_the_answer_to_its_upload_and_ev
     for n in (1, 2, 3):
         api.formed(order_sn(n))
     assert codes(ship(api, 1)) == []
-    told = ship(api, 2)
-    (warning,) = told["warnings"]
+    order = ship(api, 2)
+    (warning,) = order["warnings"]
     assert (warning["code"], warning["order_sn"], warning["tracking_number"]) == (
         "number_used_before",
         order_sn(1),
         "SF1",
     )
-    assert api.order(order_sn(2)) == told
+    assert api.order(order_sn(2)) == order
     assert api.done(order_sn(2), "record-pickup")["warnings"] == [warning]
     assert codes(api.order(order_sn(1))) == []
     assert codes(api.order(order_sn(3))) == []
@@ -62,7 +62,7 @@ def test_a_number_of_another_order_is_flagged_in_the_answer_to_its_upload_and_ev
     assert codes(elsewhere.json()) == []
 
 
-def test_it_is_flagged_however_it_is_typed(api: Api) -> None:
+def test_a_number_is_flagged_in_any_spelling(api: Api) -> None:
     for n in (1, 2, 3):
         api.formed(order_sn(n))
     shown = ship(api, 1, "sf 1")
@@ -73,7 +73,7 @@ def test_it_is_flagged_however_it_is_typed(api: Api) -> None:
     assert [item["order_sn"] for item in doubtful] == [order_sn(2), order_sn(3)]
 
 
-def test_it_is_flagged_within_one_bulk_request(api: Api) -> None:
+def test_a_number_is_flagged_within_one_bulk_request(api: Api) -> None:
     for n in range(4):
         api.formed(order_sn(n))
     upload = {"action": "upload-tracking", "carrier": "SF"}
@@ -92,7 +92,7 @@ def test_it_is_flagged_within_one_bulk_request(api: Api) -> None:
     ]
 
 
-def test_a_number_that_takes_anothers_place_is_looked_at_too_and_so_is_the_suppliers(api: Api) -> None:
+def test_a_replacement_and_a_suppliers_number_are_checked_too(api: Api) -> None:
     for n in (1, 2, 3):
         api.formed(order_sn(n))
     ship(api, 1)
@@ -104,7 +104,7 @@ def test_a_number_that_takes_anothers_place_is_looked_at_too_and_so_is_the_suppl
     assert codes(sent) == ["number_used_before"]
 
 
-def test_a_number_is_looked_up_as_it_was_at_any_moment(api: Api) -> None:
+def test_a_number_is_checked_as_of_any_moment(api: Api) -> None:
     for n in (1, 2):
         api.formed(order_sn(n), at=ago(30))
     before = ship(api, 2, occurred_at=ago(10))
@@ -117,19 +117,19 @@ def test_a_number_is_looked_up_as_it_was_at_any_moment(api: Api) -> None:
     assert codes(api.order(order_sn(2), at_version=before["version"])) == []
 
 
-def test_a_difference_tells_of_a_number_that_another_order_had(api: Api) -> None:
+def test_a_diff_shows_that_another_order_had_the_number(api: Api) -> None:
     for n in (1, 2):
         api.formed(order_sn(n), at=ago(30))
     ship(api, 1, occurred_at=ago(20))
     warned = ship(api, 2, occurred_at=ago(10))["warnings"]
     path = f"orders/{order_sn(2)}/diff"
-    asked: list[dict[str, Any]] = [
+    queries: list[dict[str, Any]] = [
         {"from_": "2", "to": "3"},
         {"from_": ago(25), "to": ago(5)},
         {"from_": ago(15), "to": clock.now()},
         {"from_": ago(1), "to": clock.now(), "by": "known_at"},
     ]
-    for query in asked:
+    for query in queries:
         *_, change = (each for each in api.get(path, **query).json()["changes"] if each["field"] == "warnings")
         assert change["event"] == "TrackingUploaded", query
         assert change["after"] == warned
@@ -157,11 +157,11 @@ def test_doubtful_shipments_are_listed_also_those_of_an_export(
     api.formed(order_sn(1))
     position = ship(api, 1, shipped[2]["快递单号"].strip())["position"]
     page = api.get("doubtful-shipments", min_position=position).json()
-    found = {each["order_sn"]: codes(each) for each in page["items"]}
-    assert set(found) == {*twice, order_sn(1)}
-    assert all(each == ["number_used_before"] for each in found.values())
-    told = body(shiplock("doubtful", SHOP, "--json"))["items"]
-    assert [each["order_sn"] for each in told] == sorted(found)
+    of_order = {each["order_sn"]: codes(each) for each in page["items"]}
+    assert set(of_order) == {*twice, order_sn(1)}
+    assert all(each == ["number_used_before"] for each in of_order.values())
+    doubtful = body(shiplock("doubtful", SHOP, "--json"))["items"]
+    assert [each["order_sn"] for each in doubtful] == sorted(of_order)
     assert api.get("doubtful-shipments", to=ago(24 * 10), from_=ago(24 * 20)).json()["items"] == []
 
 
@@ -171,11 +171,11 @@ def test_an_order_replaced_again_and_again_is_listed_and_pages_hold_each_once(ap
         api.formed(order_sn(n))
         ship(api, n, f"SF{n}-0")
         for turn in range(1, 4 if n else 3):
-            told = api.done(
+            order = api.done(
                 order_sn(n), "replace-tracking", carrier="SF", tracking_number=f"SF{n}-{turn}", reason="again"
             )
-            position = told["position"]
-        assert codes(told) == (["frequent_replacements"] if n else [])
+            position = order["position"]
+        assert codes(order) == (["frequent_replacements"] if n else [])
     numbers: list[str] = []
     parameters: dict[str, Any] = {"limit": 2, "min_position": position}
     while True:
@@ -196,22 +196,22 @@ def test_an_order_replaced_again_and_again_is_listed_and_pages_hold_each_once(ap
         {"form": "2026-03-01T00:00:00Z"},
     ],
 )
-def test_a_period_that_makes_no_sense_is_refused(api: Api, period: dict[str, str]) -> None:
+def test_an_invalid_period_is_refused(api: Api, period: dict[str, str]) -> None:
     assert api.get("doubtful-shipments", **period).status_code == 422
 
 
 # ---- applications ------------------------------------------------------------------------------------
 
 
-def test_an_application_says_what_the_platform_asks_and_it_lacks(api: Api) -> None:
+def test_an_application_shows_which_conditions_of_the_platform_it_misses(api: Api) -> None:
     at = ago(20)
     api.placed(order_sn(1), at=at, activity=True)
     api.done(order_sn(1), "form-group", occurred_at=at)
-    told = api.done(order_sn(1), "request-stockout", reason="oversold")
-    assert told["status"] == "stockout_review", "by default it is only warned of: the platform has the last word"
-    assert codes(told) == ["activity_order", "on_sale"]
-    assert told["warnings"][1]["sku_id"] == SKU
-    assert api.order(order_sn(1))["warnings"] == told["warnings"]
+    order = api.done(order_sn(1), "request-stockout", reason="oversold")
+    assert order["status"] == "stockout_review", "by default it is only warned of: the platform has the last word"
+    assert codes(order) == ["activity_order", "on_sale"]
+    assert order["warnings"][1]["sku_id"] == SKU
+    assert api.order(order_sn(1))["warnings"] == order["warnings"]
     delist(api, ago(0))
     assert codes(api.order(order_sn(1))) == ["activity_order"]
     api.done(order_sn(1), "complete-review", outcome="rejected")

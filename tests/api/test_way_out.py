@@ -20,7 +20,7 @@ def test_the_ways_out_of_an_order_are_priced_the_cheapest_first(api: Api) -> Non
     assert costs == sorted(costs)
 
 
-def test_a_moment_to_come_can_be_asked_for(api: Api) -> None:
+def test_a_future_moment_can_be_queried(api: Api) -> None:
     api.formed(ORDER)
     later = api.get(f"orders/{ORDER}/way-out", at=ago(-60)).json()
     assert "ship_in_time" not in {option["way"] for option in later["options"]}
@@ -29,7 +29,7 @@ def test_a_moment_to_come_can_be_asked_for(api: Api) -> None:
     assert earlier["at"] == api.order(ORDER)["group_formed_at"]
 
 
-def test_of_an_order_that_is_done_it_says_why_there_is_none(api: Api) -> None:
+def test_a_finished_order_has_no_way_out_and_gives_the_reason(api: Api) -> None:
     api.formed(ORDER)
     api.done(ORDER, "upload-tracking", carrier="SF", tracking_number="SF1")
     body = api.get(f"orders/{ORDER}/way-out").json()

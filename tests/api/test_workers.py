@@ -1,4 +1,4 @@
-"""The worker process beside the API: it follows, it is replaced when it dies, and it outlives nobody."""
+"""The worker process of the API: it follows the log, is replaced when it dies, and ends with its parent."""
 
 import os
 import signal
@@ -69,7 +69,7 @@ def test_it_keeps_the_views_current_and_is_replaced_when_killed(database_url: st
     wait_until(lambda: listed(database_url, "other") == 2)
 
 
-def test_it_ends_when_told_to(process: Supervised) -> None:
+def test_it_ends_on_request(process: Supervised) -> None:
     process.stop()
     assert not alive(process.pid)
 
@@ -92,7 +92,7 @@ time.sleep(600)
 
 
 def _is_zombie(pid: int) -> bool:
-    """In a container nobody may be there to bury it."""
+    """In a container there may be no process that removes a zombie."""
     try:
         with open(f"/proc/{pid}/stat") as stat:
             return stat.read().rpartition(")")[2].split()[0] == "Z"
