@@ -64,7 +64,7 @@ class Violation(msgspec.Struct, frozen=True, gc=False):
 
     def stands_at(self, at: datetime) -> bool:
         """Whether it can be claimed at a moment."""
-        return self.stands_from <= at and self.arose_at <= at
+        return self.stands_from <= at
 
     @property
     def counts(self) -> bool:
