@@ -108,6 +108,30 @@ def test_room_is_counted_by_shop_and_in_all(monkeypatch: pytest.MonkeyPatch) -> 
     in_a_loop(work)
 
 
+def test_ten_thousand_intents_may_wait_and_of_one_shop_half_of_them() -> None:
+    def work() -> None:
+        a, b, c_ = (order_command(order_sn(1), PLACE, shop) for shop in "abc")
+        waiting = Queue()
+        assert waiting.has_room([a] * 5_000)
+        assert not waiting.has_room([a] * 5_001)
+        assert waiting.has_room([a] * 5_000 + [b] * 5_000)
+        assert not waiting.has_room([a] * 5_000 + [b] * 4_999 + [c_] * 2)
+
+    in_a_loop(work)
+
+
+def test_what_is_under_way_takes_room_until_it_is_finished() -> None:
+    def work() -> None:
+        waiting = Queue()
+        for n in (1, 2):
+            waiting.put(queued("a", n))
+        assert len(waiting.take(1)) == 1
+        waiting.finish(batch := waiting.take(1))
+        assert (len(batch), waiting.ready, waiting.size) == (1, 0, 1)
+
+    in_a_loop(work)
+
+
 def test_an_outcome_that_was_set_stays() -> None:
     async def run() -> None:
         pending = PendingOutcomes(2)
