@@ -1,4 +1,4 @@
-"""The moment something is seen from: which events count, and when deadlines and violations are judged."""
+"""The moment that something is viewed from: which events count, and when deadlines and violations are judged."""
 
 from collections.abc import Iterable
 from datetime import datetime

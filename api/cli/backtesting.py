@@ -33,7 +33,7 @@ from api.program import database
 from domain.money.backtest import Charged, OrderDifference
 from infrastructure.log.replay import ReplayFailed
 from infrastructure.queries import backtest as backtesting
-from infrastructure.queries.backtest import Backtest, BacktestScope, Compared, Progress
+from infrastructure.queries.backtest import Backtest, BacktestProgress, BacktestScope, Compared
 from infrastructure.runtime import clock
 from infrastructure.runtime.atomic_files import replacing
 from infrastructure.runtime.rule_sets import read_file
@@ -121,11 +121,11 @@ def _in_words(charged: Sequence[Charged]) -> str:
 
 
 @contextmanager
-def _bar(shop: str) -> Iterator[Callable[[Progress], None]]:
+def _bar(shop: str) -> Iterator[Callable[[BacktestProgress], None]]:
     with bar(done_of_total("events"), TextColumn("{task.fields[rate]:,.0f}/s")) as shown_bar:
         task = shown_bar.add_task(f"judging {shop}", total=0, rate=0)
 
-        def progress(reached: Progress) -> None:
+        def progress(reached: BacktestProgress) -> None:
             rate = reached.done / reached.seconds if reached.seconds else 0
             shown_bar.update(task, completed=reached.done, total=reached.total, rate=rate)
 

@@ -119,15 +119,15 @@ def reconcile(
             lambda after: list_differences(connection, shop, book, now, PAGE, after, since=since, until=until)
         )
 
-    found = read_views(shop, read)
+    differences = read_views(shop, read)
     kinds: tuple[DifferenceKind, ...] = get_args(DifferenceKind)
-    counts = {kind: sum(1 for each in found if each.difference == kind) for kind in kinds}
-    total = sum(each.difference_fen for each in found)
+    counts = {kind: sum(1 for each in differences if each.difference == kind) for kind in kinds}
+    total = sum(each.difference_fen for each in differences)
     if as_json:
-        print_json(Reconciliation(found, counts, total))
+        print_json(Reconciliation(differences, counts, total))
         return
     print_table(
-        found,
+        differences,
         ("order", lambda each: each.order_sn),
         ("difference", lambda each: each.difference.replace("_", " ")),
         ("of", lambda each: (each.kind or "given back").replace("_", " ")),
@@ -163,15 +163,15 @@ def penalties(
     async def read(connection: ReadConnection, _: RuleBook) -> list[PenaltySum]:
         return await every_item(lambda after: penalty_sums(connection, shop, by, period, now, PAGE, after))
 
-    found = read_views(shop, read) if viewpoint.is_now else with_program(fold)
+    sums = read_views(shop, read) if viewpoint.is_now else with_program(fold)
     if as_json:
-        print_json({"items": found})
+        print_json({"items": sums})
         return
     print_table(
-        found,
+        sums,
         (by, lambda each: each.key),
         ("violations", lambda each: str(each.violations)),
         ("penalties", lambda each: yuan(each.penalties_fen)),
         ("of unknown amount", lambda each: str(each.unknown_penalties)),
     )
-    out.print(f"{yuan(sum(each.penalties_fen for each in found))} in all")
+    out.print(f"{yuan(sum(each.penalties_fen for each in sums))} in all")

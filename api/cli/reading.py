@@ -63,11 +63,11 @@ def order(
     async def read(connection: ReadConnection, book: RuleBook) -> OrderView:
         return await find_order(connection, shop, number, book, viewpoint, clock.now())
 
-    found = read_log(read)
+    view = read_log(read)
     if as_json:
-        print_json(found)
+        print_json(view)
     else:
-        print_order(found)
+        print_order(view)
 
 
 def history(shop: ShopArgument, number: OrderArgument, as_json: Json = False) -> None:
@@ -113,12 +113,12 @@ def diff(
     async def read(connection: ReadConnection, book: RuleBook) -> OrderDiff:
         return await order_diff(connection, shop, number, book, request, clock.now())
 
-    found = read_log(read)
+    difference = read_log(read)
     if as_json:
-        print_json(found)
+        print_json(difference)
         return
     table = Table("version", "event", "occurred", "recorded", "field", "before", "after")
-    for change in found.changes:
+    for change in difference.changes:
         table.add_row(
             str(change.version or "-"),
             change.event or "(time passed)",
@@ -159,12 +159,12 @@ def violations(
             lambda after: violations_at(connection, shop, book, viewpoint, now, filter, PAGE, after)
         )
 
-    found = read_views(shop, read_now) if viewpoint.is_now else read_log(read_at)
+    listed = read_views(shop, read_now) if viewpoint.is_now else read_log(read_at)
     if as_json:
-        print_json({"items": found})
+        print_json({"items": listed})
         return
     print_table(
-        found,
+        listed,
         ("order", lambda violation: violation.order_sn),
         ("violation", lambda violation: violation.kind),
         ("cause", lambda violation: violation.cause or "-"),
@@ -172,8 +172,8 @@ def violations(
         ("penalty", lambda violation: yuan(violation.penalty_fen)),
         ("appeal", _dispute),
     )
-    total = sum(v.penalty_fen or 0 for v in found if v.appeal is None or v.appeal.outcome != "overturned")
-    out.print(f"{len(found)} violations, {yuan(total)}")
+    total = sum(v.penalty_fen or 0 for v in listed if v.appeal is None or v.appeal.outcome != "overturned")
+    out.print(f"{len(listed)} violations, {yuan(total)}")
 
 
 def _dispute(violation: ViolationView) -> str:
@@ -205,12 +205,12 @@ def report(
     async def read(connection: ReadConnection, _: RuleBook) -> DailyReport:
         return await daily_report(connection, shop, period, now)
 
-    found = read_views(shop, read) if viewpoint.is_now else with_program(fold)
+    daily = read_views(shop, read) if viewpoint.is_now else with_program(fold)
     if as_json:
-        print_json(found)
+        print_json(daily)
         return
     table = Table("day", "formed", "on time", "late", "rate", "stockouts", "false", "fraudulent", "penalties")
-    for shown_day in found.items:
+    for shown_day in daily.items:
         rate = "-" if shown_day.on_time_rate is None else f"{shown_day.on_time_rate:.1%}"
         table.add_row(
             shown_day.day.isoformat(),
@@ -224,39 +224,39 @@ def report(
             yuan(shown_day.penalties_fen),
         )
     out.print(table)
-    total = yuan(sum(each.penalties_fen for each in found.items))
-    unknown = f" and {found.unknown_penalties} whose amount isn't known" if found.unknown_penalties else ""
-    out.print(f"{sum(each.orders_formed for each in found.items)} orders formed, penalties of {total}{unknown}")
+    total = yuan(sum(each.penalties_fen for each in daily.items))
+    unknown = f" and {daily.unknown_penalties} whose amount isn't known" if daily.unknown_penalties else ""
+    out.print(f"{sum(each.orders_formed for each in daily.items)} orders formed, penalties of {total}{unknown}")
 
 
-def print_order(found: OrderView) -> None:
-    out.print(Text.assemble((found.order_sn, "bold"), f"  {found.status}  version {found.version}"))
-    for line in found.lines:
+def print_order(view: OrderView) -> None:
+    out.print(Text.assemble((view.order_sn, "bold"), f"  {view.status}  version {view.version}"))
+    for line in view.lines:
         out.print(f"  {line.quantity} x {line.name} ({line.sku_id})")
     out.print(
-        f"paid {yuan(found.paid_fen)}, group formed {shown(found.group_formed_at)}, ship by {shown(found.ship_by)}"
+        f"paid {yuan(view.paid_fen)}, group formed {shown(view.group_formed_at)}, ship by {shown(view.ship_by)}"
     )
-    for hold in found.shipment_lock.holds:
+    for hold in view.shipment_lock.holds:
         expected = hold.expected_decision
         window = f", decision {shown(expected.earliest)} to {shown(expected.latest)}" if expected else ""
         out.print(Text.assemble(("locked", "yellow"), f" by {hold.hold} since {shown(hold.since)}{window}"))
-    for parcel in found.parcels:
+    for parcel in view.parcels:
         out.print(f"parcel {parcel.carrier} {parcel.tracking_number}, uploaded {shown(parcel.uploaded_at)}")
-    if found.deadlines:
+    if view.deadlines:
         table = Table("deadline", "due", "met", "state")
-        for deadline in found.deadlines:
+        for deadline in view.deadlines:
             table.add_row(deadline.kind, shown(deadline.due_at), shown(deadline.met_at), deadline.state)
         out.print(table)
-    for violation in found.violations:
+    for violation in view.violations:
         cause = f" ({violation.cause})" if violation.cause else ""
         since = f"{cause} since {shown(violation.arose_at)}, {yuan(violation.penalty_fen)}"
         out.print(Text.assemble((violation.kind, "red"), f"{since}, appeal {_dispute(violation)}"))
-    for complaint in found.complaints:
+    for complaint in view.complaints:
         evidence = f": {complaint.evidence}" if complaint.evidence else ""
         out.print(f"complaint of {complaint.finding}, {complaint.outcome or 'open'}{evidence}")
-    for warning in found.warnings:
+    for warning in view.warnings:
         out.print(f"warning {warning.code}: {warning.detail}")
-    for anomaly in found.anomalies:
+    for anomaly in view.anomalies:
         out.print(f"anomaly {anomaly.code}: {anomaly.expected} here, {anomaly.seen} there")
-    allowed = [action.action for action in found.allowed_actions if action.allowed]
+    allowed = [action.action for action in view.allowed_actions if action.allowed]
     out.print(f"allowed: {', '.join(allowed) or 'nothing'}")

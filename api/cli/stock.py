@@ -70,22 +70,22 @@ def sku(shop: ShopArgument, sku_id: SkuArgument, as_json: Json = False) -> None:
     async def read(connection: ReadConnection, book: RuleBook) -> SkuView:
         return await find_sku(connection, shop, book, clock.now(), sku_id)
 
-    found = read_views(shop, read)
+    view = read_views(shop, read)
     if as_json:
-        print_json(found)
+        print_json(view)
         return
-    sellable = f"  {_pieces(found.sellable)} to sell  version {found.version}"
-    out.print(Text.assemble((found.sku_id, "bold"), sellable))
-    for step in found.because:
+    sellable = f"  {_pieces(view.sellable)} to sell  version {view.version}"
+    out.print(Text.assemble((view.sku_id, "bold"), sellable))
+    for step in view.because:
         out.print(f"  {step.quantity:+6d}  {step.detail}")
     out.print(
-        f"set on the platform: {_pieces(found.suggested_stock)} ({found.pending} in groups that may still form)"
+        f"set on the platform: {_pieces(view.suggested_stock)} ({view.pending} in groups that may still form)"
     )
-    if found.case_id:
-        out.print(f"case {found.case_id} is open, {found.at_risk_orders} orders at risk")
-    if found.delist_due_at:
-        out.print(Text.assemble(("to be off the shelf", "red"), f" since {shown(found.delist_due_at)}"))
-    for warning in found.warnings:
+    if view.case_id:
+        out.print(f"case {view.case_id} is open, {view.at_risk_orders} orders at risk")
+    if view.delist_due_at:
+        out.print(Text.assemble(("to be off the shelf", "red"), f" since {shown(view.delist_due_at)}"))
+    for warning in view.warnings:
         out.print(Text.assemble((warning.code, "yellow"), f" {warning.detail}"))
 
 
@@ -123,24 +123,22 @@ def case(shop: ShopArgument, case_id: CaseArgument, as_json: Json = False) -> No
     async def read(
         connection: ReadConnection, book: RuleBook
     ) -> tuple[CaseView, list[OrderInCase], list[FilledMessage]]:
-        found = await find_case(connection, shop, case_id)
+        stockout_case = await find_case(connection, shop, case_id)
         now = clock.now()
-        orders = await every_item(lambda after: orders_of(connection, shop, book, now, found, PAGE, after))
+        orders = await every_item(lambda after: orders_of(connection, shop, book, now, stockout_case, PAGE, after))
         messages = await every_item(
-            lambda after: messages_of(connection, shop, book, found, shipped_messages(), PAGE, after)
+            lambda after: messages_of(connection, shop, book, stockout_case, shipped_messages(), PAGE, after)
         )
-        return case_view(found, book, now), orders, messages
+        return case_view(stockout_case, book, now), orders, messages
 
-    found, orders, messages = read_views(shop, read)
+    view, orders, messages = read_views(shop, read)
     if as_json:
-        print_json({"case": found, "orders": orders, "messages": messages})
+        print_json({"case": view, "orders": orders, "messages": messages})
         return
-    closed = f", closed {shown(found.closed_at)}" if found.closed_at else f", {yuan(found.at_stake_fen)} at stake"
-    opened = f"  {found.state}  opened {shown(found.opened_at)} by {found.opened_by}{closed}"
-    out.print(Text.assemble((found.case_id, "bold"), opened))
-    out.print(
-        f"off the shelf: {found.delist.state} (due {shown(found.delist.due_at)}, {shown(found.delist.met_at)})"
-    )
+    closed = f", closed {shown(view.closed_at)}" if view.closed_at else f", {yuan(view.at_stake_fen)} at stake"
+    opened = f"  {view.state}  opened {shown(view.opened_at)} by {view.opened_by}{closed}"
+    out.print(Text.assemble((view.case_id, "bold"), opened))
+    out.print(f"off the shelf: {view.delist.state} (due {shown(view.delist.due_at)}, {shown(view.delist.met_at)})")
     print_table(
         orders,
         ("order", lambda order: order.order_sn),

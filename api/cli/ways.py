@@ -39,15 +39,15 @@ def way_out(
     async def read(connection: ReadConnection, book: RuleBook) -> WayOut:
         return await find_way_out(connection, shop, number, book, at or clock.now())
 
-    found = read_log(read)
+    ways = read_log(read)
     if as_json:
-        print_json(found)
+        print_json(ways)
         return
-    if found.because:
-        out.print(found.because)
+    if ways.because:
+        out.print(ways.because)
     else:
         table = Table("way", "cost", "violations", "costs the same until", "decision expected", "possible")
-        for option in found.options:
+        for option in ways.options:
             expected = option.expected_decision
             table.add_row(
                 option.way.replace("_", " "),
@@ -58,10 +58,10 @@ def way_out(
                 _possible(option),
             )
         out.print(table)
-        for option in found.options:
+        for option in ways.options:
             for warning in option.warnings:
                 out.print(Text(f"{option.way.replace('_', ' ')}: {warning.detail}", style="yellow"))
-    out.print(f"Whatever is done, {yuan(found.standing_fen)} stands already.")
+    out.print(f"Whatever is done, {yuan(ways.standing_fen)} stands already.")
 
 
 def _possible(option: Option) -> str | Text:

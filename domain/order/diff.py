@@ -15,7 +15,7 @@ from domain.order.warnings import RelatedFacts, plain_number
 from domain.rules.ruleset import RuleBook
 
 By = Literal["as_of", "known_at"]
-"""Which of an event's two times decides whether it may be seen."""
+"""Which of an event's two times decides whether it counts."""
 
 _NOT_COMPARED = ("version", "position")
 
@@ -48,21 +48,21 @@ class OrderDiff(msgspec.Struct, frozen=True):
 
 
 def diff(order_sn: str, book: RuleBook, since: OrderAt, until: OrderAt) -> tuple[Change, ...]:
-    """The changes that lead from an order as it is seen from one moment to how it is seen from another.
+    """The changes that lead from an order as it stood at one viewpoint to how it stood at another.
 
     Every event is judged at the first moment, so what an event changed and what time changed stay apart. What
     became of other orders, and of the SKUs that the order was applied for, counts as time.
     """
     known = {recorded.version for recorded in since.history}
-    seen = list(since.history)
-    before = _fields(order_sn, seen, book, since.judged_at, since.related_facts)
+    history = list(since.history)
+    before = _fields(order_sn, history, book, since.judged_at, since.related_facts)
     related_facts = _related_facts_of_events(since, until)
     changes: list[Change] = []
     for recorded in until.history:
         if recorded.version in known:
             continue
-        seen = sorted([*seen, recorded], key=lambda event: event.version)
-        after = _fields(order_sn, seen, book, since.judged_at, related_facts)
+        history = sorted([*history, recorded], key=lambda event: event.version)
+        after = _fields(order_sn, history, book, since.judged_at, related_facts)
         changes += _changes(before, after, recorded)
         before = after
     changes += _changes(before, _fields(order_sn, until.history, book, until.judged_at, until.related_facts), None)

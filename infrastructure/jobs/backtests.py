@@ -18,7 +18,7 @@ from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.jobs.job import Job, enqueue
 from infrastructure.jobs.kind import Context, Failed, Kind, Report
 from infrastructure.log.replay import ReplayFailed
-from infrastructure.queries.backtest import Backtest, BacktestScope, Progress, backtest
+from infrastructure.queries.backtest import Backtest, BacktestProgress, BacktestScope, backtest
 from infrastructure.runtime import clock
 
 State = Literal["waiting", "running", "done", "failed"]
@@ -194,7 +194,7 @@ async def _work_off(
         return None
     async with _noting(connection, row) as reached:
 
-        def note(progress: Progress) -> None:
+        def note(progress: BacktestProgress) -> None:
             reached.append(progress)
             report(progress.done, progress.total)
 
@@ -231,9 +231,9 @@ async def _abandoned(connection: WriteConnection, job: Job, error: str) -> None:
 
 
 @asynccontextmanager
-async def _noting(connection: WriteConnection, job: Row) -> AsyncIterator[list[Progress]]:
+async def _noting(connection: WriteConnection, job: Row) -> AsyncIterator[list[BacktestProgress]]:
     """Write down every so often how far a job is, as the list given tells."""
-    reached = [Progress(0, 0, 0.0)]
+    reached = [BacktestProgress(0, 0, 0.0)]
     over = asyncio.Event()
 
     async def note() -> None:
@@ -251,7 +251,7 @@ async def _noting(connection: WriteConnection, job: Row) -> AsyncIterator[list[P
         await noting
 
 
-async def _note(connection: WriteConnection, job: Row, reached: Progress) -> None:
+async def _note(connection: WriteConnection, job: Row, reached: BacktestProgress) -> None:
     await connection.execute(
         "UPDATE backtest SET done = %s, total = %s, worked_seconds = %s WHERE shop_id = %s AND id = %s",
         (reached.done, reached.total, reached.seconds, job.shop_id, job.id),

@@ -37,7 +37,7 @@ ORDER BY stream LIMIT %(limit)s
 T = TypeVar("T")
 
 
-class _OrderOfList(NamedTuple):
+class _OrderThen(NamedTuple):
     """An order as it stood at a viewpoint, judged at ``at``, with the SKUs it was applied for."""
 
     judged: Judged
@@ -58,11 +58,11 @@ async def orders_at(
     """What ``lists.list_orders`` shows, at a viewpoint; by order number."""
     columns = [column.name for column in ORDERS.columns]
 
-    def items_of(found: _OrderOfList) -> Sequence[OrderSummary]:
-        if not filter.matches(found.judged, found.at):
+    def items_of(order_then: _OrderThen) -> Sequence[OrderSummary]:
+        if not filter.matches(order_then.judged, order_then.at):
             return ()
-        (row,) = ORDERS.rows(found.judged)
-        return [summary_of(found.judged.order.order_sn, dict(zip(columns, row, strict=True)))]
+        (row,) = ORDERS.rows(order_then.judged)
+        return [summary_of(order_then.judged.order.order_sn, dict(zip(columns, row, strict=True)))]
 
     return await _page(connection, shop_id, book, viewpoint, now, limit, after, items_of)
 
@@ -79,12 +79,12 @@ async def deadlines_at(
 ) -> Page[ListedDeadline, OrderKey]:
     """What ``lists.list_deadlines`` shows, at a viewpoint; by order number, an order's in the order of its life."""
 
-    def items_of(found: _OrderOfList) -> Sequence[ListedDeadline]:
-        order, rules, running, _ = found.judged
+    def items_of(order_then: _OrderThen) -> Sequence[ListedDeadline]:
+        order, rules, running, _ = order_then.judged
         return [
-            ListedDeadline(**msgspec.structs.asdict(deadline_view(each, found.at)), order_sn=order.order_sn)
-            for each in deadlines(order, rules, running, found.skus)
-            if filter.matches(each, found.at)
+            ListedDeadline(**msgspec.structs.asdict(deadline_view(each, order_then.at)), order_sn=order.order_sn)
+            for each in deadlines(order, rules, running, order_then.skus)
+            if filter.matches(each, order_then.at)
         ]
 
     return await _page(connection, shop_id, book, viewpoint, now, limit, after, items_of)
@@ -102,11 +102,11 @@ async def violations_at(
 ) -> Page[ListedViolation, OrderKey]:
     """What ``lists.list_violations`` shows, at a viewpoint; by order number, an order's as they arose."""
 
-    def items_of(found: _OrderOfList) -> Sequence[ListedViolation]:
+    def items_of(order_then: _OrderThen) -> Sequence[ListedViolation]:
         return [
-            ListedViolation.of(violation_view(each), found.judged.order.order_sn)
-            for each in found.judged.violations
-            if filter.matches(each, found.at)
+            ListedViolation.of(violation_view(each), order_then.judged.order.order_sn)
+            for each in order_then.judged.violations
+            if filter.matches(each, order_then.at)
         ]
 
     return await _page(connection, shop_id, book, viewpoint, now, limit, after, items_of)
@@ -147,7 +147,7 @@ async def _page(
     now: datetime,
     limit: int,
     after: OrderKey | None,
-    items_of: Callable[[_OrderOfList], Sequence[T]],
+    items_of: Callable[[_OrderThen], Sequence[T]],
 ) -> Page[T, OrderKey]:
     at = viewpoint.judged_at(now)
 
@@ -168,8 +168,8 @@ async def _page(
         items: dict[str, Sequence[T]] = {}
         for number, history in (await read_orders(connection, shop_id, numbers)).items():
             order = fold(number, visible(history.order, viewpoint))
-            found = _OrderOfList(Judged.by(book, order), history.skus_at(viewpoint), at)
-            items[number] = items_of(found) if order.version else ()
+            order_then = _OrderThen(Judged.by(book, order), history.skus_at(viewpoint), at)
+            items[number] = items_of(order_then) if order.version else ()
         return items
 
     return await page_by_order(limit, after, orders_from, items_by_order)

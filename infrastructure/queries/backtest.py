@@ -1,6 +1,6 @@
 """Backtests: what a shop's history would have cost under another rule set.
 
-The log is replayed over all cores; nothing is written, and the views are not asked.
+The log is replayed over all cores; nothing is written, and no view is read.
 """
 
 import time
@@ -77,7 +77,7 @@ class Backtest(msgspec.Struct, frozen=True):
     unreadable: tuple[str, ...]
 
 
-class Progress(NamedTuple):
+class BacktestProgress(NamedTuple):
     """How far a backtest is, in events, and how long it took to get there."""
 
     done: int
@@ -93,7 +93,7 @@ async def backtest(
     now: datetime,
     *,
     processes: int | None = None,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[BacktestProgress], None] = lambda progress: None,
     on_differences: Callable[[Sequence[OrderDifference]], None] | None = None,
 ) -> Backtest:
     """Judge every order of a shop by the rules in force and by another set.
@@ -112,7 +112,7 @@ async def backtest(
     )
     tally, done = Tally(), 0
     unreadable: list[str] = []
-    on_progress(Progress(0, position, 0.0))
+    on_progress(BacktestProgress(0, position, 0.0))
     parts: AsyncIterator[Replayed[Tally]] = replay(
         url, planned, compare, as_of=scope.as_of, processes=processes, here=True
     )
@@ -122,7 +122,7 @@ async def backtest(
         tally.merge(part.result, MOST_SHOWN)
         unreadable += part.unreadable
         done += part.events
-        on_progress(Progress(done, position, time.monotonic() - began))
+        on_progress(BacktestProgress(done, position, time.monotonic() - began))
     return Backtest(
         shop_id=shop_id,
         rules=scope.rules.name,

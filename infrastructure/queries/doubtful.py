@@ -1,6 +1,6 @@
 """Doubtful shipments: orders whose tracking number another order had, or whose numbers were replaced often.
 
-SQL selects orders that may be; whether one is, the domain says (``domain.order.warnings``), from its events.
+SQL selects the orders that may be doubtful. The domain decides it from their events (``domain.order.warnings``).
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class DoubtfulShipment(msgspec.Struct, frozen=True):
 
 
 def period(since: datetime | None, until: datetime | None, now: datetime) -> tuple[datetime, datetime]:
-    """Which uploads are looked at: those of the last 31 days, and those that say they will be, if not told."""
+    """From when until when uploads are looked at: by default the last 31 days, up to tomorrow."""
     until = until or now + timedelta(days=1)
     return since or until - USUAL_PERIOD, until
 
@@ -74,14 +74,14 @@ async def list_doubtful(
         streams = [(shop_id, OF_ORDER.stream(number)) for number in numbers]
         histories = await read_histories(connection, streams)
         orders = [fold(number, histories[stream]) for number, stream in zip(numbers, streams, strict=True)]
-        asked = [related_facts_request(shop_id, order, until) for order in orders]
-        others = await read_related_facts(connection, [each for each in asked if each])
-        found = {}
+        requests = [related_facts_request(shop_id, order, until) for order in orders]
+        others = await read_related_facts(connection, [request for request in requests if request])
+        shipments = {}
         for order in orders:
             related_facts = others.facts_of(shop_id, order, None, {})
             warned = tuple(doubts(order, book.governing(order), related_facts.uses))
             shown = DoubtfulShipment(order.order_sn, order.status, order.shipped_at, warned)
-            found[order.order_sn] = [shown] if warned else []
-        return found
+            shipments[order.order_sn] = [shown] if warned else []
+        return shipments
 
     return await page_by_order(limit, after, orders_from, items_of)

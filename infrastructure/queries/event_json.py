@@ -35,22 +35,22 @@ class StoredEventView(msgspec.Struct, frozen=True, omit_defaults=True):
     sku_id: str | None = None
 
     @classmethod
-    def of(cls, stored: StoredEvent) -> Self:
+    def of(cls, event: StoredEvent) -> Self:
         return cls(
-            position=stored.position,
-            version=stored.version,
-            type=stored.type,
-            schema_version=stored.schema_version,
-            occurred_at=stored.occurred_at,
-            recorded_at=stored.recorded_at,
-            actor=decode_metadata(stored.metadata).actor,
-            payload=msgspec.Raw(stored.payload),
-            metadata=msgspec.Raw(stored.metadata),
-            event_id=str(stored.event_id),
-            leaf_hash=stored.leaf_hash.hex(),
-            stream=stored.stream,
-            order_sn=stored.stream.removeprefix(ORDER) if stored.stream.startswith(ORDER) else None,
-            sku_id=stored.stream.removeprefix(SKU) if stored.stream.startswith(SKU) else None,
+            position=event.position,
+            version=event.version,
+            type=event.type,
+            schema_version=event.schema_version,
+            occurred_at=event.occurred_at,
+            recorded_at=event.recorded_at,
+            actor=decode_metadata(event.metadata).actor,
+            payload=msgspec.Raw(event.payload),
+            metadata=msgspec.Raw(event.metadata),
+            event_id=str(event.event_id),
+            leaf_hash=event.leaf_hash.hex(),
+            stream=event.stream,
+            order_sn=event.stream.removeprefix(ORDER) if event.stream.startswith(ORDER) else None,
+            sku_id=event.stream.removeprefix(SKU) if event.stream.startswith(SKU) else None,
         )
 
 
@@ -79,5 +79,5 @@ async def feed(
 
     The work of a page is bounded: one that looks for a rare type may hold nothing and still have a next one.
     """
-    stored, searched, has_more = await read_feed(connection, shop_id, after, limit, types)
-    return FeedPage([StoredEventView.of(event) for event in stored], searched, has_more)
+    events, searched, has_more = await read_feed(connection, shop_id, after, limit, types)
+    return FeedPage([StoredEventView.of(event) for event in events], searched, has_more)

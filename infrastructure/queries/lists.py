@@ -1,8 +1,8 @@
 """The lists of a shop as they are now: orders, deadlines and violations, read from the views.
 
 Pages are bounded and go by key, never by offset: each begins behind the last row's sorting key. A view does not
-depend on the moment, so a deadline's state and a violation's standing are compared here. Which rows a filter means,
-``domain.order.filters`` says; the SQL repeats it so that an index serves it.
+depend on the moment, so a deadline's state and a violation's standing are compared here. ``domain.order.filters``
+defines which rows a filter means. The SQL repeats it, so that an index can serve it.
 
 The tables are SQL views over the tables of the active builds (``builds``).
 """
@@ -235,7 +235,7 @@ _DELISTED_AT = sql.SQL("""CASE WHEN d.sku_id IS NOT NULL THEN (
 ) END""")
 
 _End = tuple[DeadlineState | None, str | None, str | None, bool | None]
-"""An end, the due times between which it is meant, and whether the SKU must be delisted, where that matters."""
+"""An end, between which due times a deadline has it, and whether the SKU must be delisted, where that matters."""
 
 
 def _ends_of(kind: DeadlineKind, state: DeadlineState | None, at: str) -> Sequence[_End]:

@@ -1,7 +1,7 @@
 """Penalties summed up by order, SKU or day: from the views as they are now, from the log as they were at a moment.
 
-Which violations count, and who bears a penalty, ``domain.money.attribution`` says; the SQL repeats it over the rows
-of the views.
+``domain.money.attribution`` defines which violations count and who bears a penalty. The SQL repeats it over the
+rows of the views.
 """
 
 from collections.abc import Iterable, Sequence

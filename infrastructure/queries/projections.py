@@ -34,7 +34,7 @@ async def overview(connection: ReadConnection) -> list[Projection]:
     every = await builds.every(connection)
     progress = {build.id: await progress_of(connection, build) for build in every}
     actives = await builds.actives(connection)
-    readers = {name: f"build:{found.active}" for name, found in actives.items()}
+    readers = {name: f"build:{selected.active}" for name, selected in actives.items()}
     behind = {reader: await _count(connection, _BEHIND, reader) for reader in set(readers.values())}
     parked = await _count(connection, "SELECT count(*) FROM parked")
     return [

@@ -1,7 +1,7 @@
 """Reconciliation: for which orders the platform's bills and the rules disagree, and by how much.
 
-SQL selects orders that were charged or broke a rule in a period; where they differ, the domain says
-(``domain.money.reconciliation``), from the order's events.
+SQL selects the orders that were charged or broke a rule in a period. The domain finds the differences from their
+events (``domain.money.reconciliation``).
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Daily reports: from the views as a shop's days are now, from the log as they were at another moment.
 
-What a report counts, ``domain.money.daily_report`` says; the SQL repeats it over the rows of the views.
+``domain.money.daily_report`` defines what a report counts. The SQL repeats it over the rows of the views.
 """
 
 from collections.abc import Iterable

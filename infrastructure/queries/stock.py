@@ -1,7 +1,7 @@
 """Reading SKUs from the views: the board, one SKU, and the cases of SKUs.
 
-SQL only selects; what follows from what it finds is the domain's (``domain.sku``). A SKU is known as soon as
-an order names it, so the board goes by the SKUs of orders as well as by those of which something was told.
+SQL only selects and sums; the domain computes what may still be sold (``domain.stock``). A SKU is known as soon as
+an order names it, so the board shows the SKUs of orders as well as those that commands were for.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -93,7 +93,7 @@ FROM application_list a WHERE a.shop_id = %b AND a.sku_id = ANY (%b)
 ORDER BY a.sku_id, a.requested_at, a.position
 """
 
-_WANTED = """
+_ORDERS = """
 SELECT w.sku_id, r.order_sn, r.quantity, r.state, r.formed_at, r.ended_at, r.contacted_at, r.ship_by_key, r.cost_key
 FROM unnest(%(sku_ids)b, %(since)b) AS w(sku_id, since)
 CROSS JOIN LATERAL (
@@ -151,8 +151,8 @@ async def find_sku(connection: ReadConnection, shop_id: str, book: RuleBook, now
     stock = await _stock(connection, shop_id, book, now, [sku])
     if not stock:
         raise UnknownSku(sku_id)
-    (found,) = await _views(connection, shop_id, book, now, stock)
-    return found
+    (sku_view,) = await _views(connection, shop_id, book, now, stock)
+    return sku_view
 
 
 async def sku_history(
@@ -193,13 +193,13 @@ async def _stock(
             "horizon": horizon(ordinary_hours(book, now), now),
         },
     )
-    found = {}
+    demands = {}
     for sku_id, reserved, due, pending, shipped, orders, named, applied_for in await cursor.fetchall():
-        found[sku_id] = (Demand(reserved, due, pending, shipped, orders), named, applied_for)
+        demands[sku_id] = (Demand(reserved, due, pending, shipped, orders), named, applied_for)
     return [
         _Stock(sku, demand, applied_for)
         for sku in skus
-        for demand, named, applied_for in (found[sku.sku_id],)
+        for demand, named, applied_for in (demands[sku.sku_id],)
         if sku.version or named
     ]
 
@@ -257,29 +257,29 @@ async def cases_of(
         applications.setdefault(sku_id, []).append(Application(*application))
     if not applications:
         return {}
-    since = [found[0].requested_at for found in applications.values()]
+    since = [of_sku[0].requested_at for of_sku in applications.values()]
     cursor = connection.cursor(binary=True)
     await cursor.execute(
-        _WANTED,
+        _ORDERS,
         {"shop_id": shop_id, "sku_ids": Texts(list(applications)), "since": Times(since), "limit": MOST_ORDERS},
     )
-    wanted = _wanted(await cursor.fetchall())
-    told = await read_histories(connection, ((shop_id, OF_SKU.stream(sku_id)) for sku_id in applications))
+    orders = _sku_orders(await cursor.fetchall())
+    histories = await read_histories(connection, ((shop_id, OF_SKU.stream(sku_id)) for sku_id in applications))
     return {
-        sku_id: cases(sku_id, told[shop_id, OF_SKU.stream(sku_id)], found, wanted.get(sku_id, []))
-        for sku_id, found in applications.items()
+        sku_id: cases(sku_id, histories[shop_id, OF_SKU.stream(sku_id)], of_sku, orders.get(sku_id, []))
+        for sku_id, of_sku in applications.items()
     }
 
 
-def _wanted(rows: Iterable[TupleRow]) -> dict[str, list[SkuOrder]]:
+def _sku_orders(rows: Iterable[TupleRow]) -> dict[str, list[SkuOrder]]:
     """By SKU, an order's pieces of one SKU taken together: open while one of them is."""
-    found: dict[str, dict[str, SkuOrder]] = {}
+    by_sku: dict[str, dict[str, SkuOrder]] = {}
     for sku_id, order_sn, quantity, state, formed_at, ended_at, contacted_at, ship_by_key, cost_key in rows:
         ship_by = None if ship_by_key == FAR_FUTURE else ship_by_key
         part = SkuOrder(order_sn, quantity, state, formed_at, ended_at, contacted_at, ship_by, -cost_key)
-        orders = found.setdefault(sku_id, {})
+        orders = by_sku.setdefault(sku_id, {})
         if (other := orders.get(order_sn)) is not None:
             last = max(part, other, key=lambda each: each.ended_at or FAR_FUTURE)
             part = msgspec.structs.replace(last, quantity=part.quantity + other.quantity)
         orders[order_sn] = part
-    return {sku_id: list(orders.values()) for sku_id, orders in found.items()}
+    return {sku_id: list(orders.values()) for sku_id, orders in by_sku.items()}

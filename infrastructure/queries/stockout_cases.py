@@ -1,6 +1,6 @@
 """Reading stockout cases: lists of them, one with its orders, what is at risk, and what to tell the buyers.
 
-SQL selects SKUs that were applied for, in their order; what a case is, the domain says (``domain.stockout.case``).
+SQL selects the SKUs that were applied for. The domain makes their cases (``domain.stockout.case``).
 """
 
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ async def list_cases(
 
     A page may hold fewer than ``limit`` and still have a next one: the work of one page is bounded.
     """
-    found: list[tuple[CaseKey, StockoutCase]] = []
+    shown_cases: list[tuple[CaseKey, StockoutCase]] = []
     phase, first, number = after or (state or "open", "", _LAST_NUMBER)
     for _ in range(MOST_ROUNDS):
         cursor = await connection.execute(
@@ -82,16 +82,16 @@ async def list_cases(
                     continue
                 if sku_id == first and case.number >= number:
                     continue
-                if len(found) == limit:
-                    return Page([case_view(each, book, now) for _, each in found], found[-1][0])
-                found.append(((phase, sku_id, case.number), case))
+                if len(shown_cases) == limit:
+                    return Page([case_view(each, book, now) for _, each in shown_cases], shown_cases[-1][0])
+                shown_cases.append(((phase, sku_id, case.number), case))
         if len(names) > SKUS_AT_ONCE:
             first, number = names[SKUS_AT_ONCE], _LAST_NUMBER
         elif phase == "open" and state is None:
             phase, first, number = "closed", "", _LAST_NUMBER
         else:
-            return Page([case_view(each, book, now) for _, each in found], None)
-    return Page([case_view(each, book, now) for _, each in found], (phase, first, number))
+            return Page([case_view(each, book, now) for _, each in shown_cases], None)
+    return Page([case_view(each, book, now) for _, each in shown_cases], (phase, first, number))
 
 
 async def find_case(connection: ReadConnection, shop_id: str, case_id: str) -> StockoutCase:
@@ -156,7 +156,7 @@ async def messages_of(
     limit: int,
     after: CaseOrderKey | None = None,
 ) -> Page[FilledMessage, CaseOrderKey]:
-    """What may be told to the buyers of a case, order by order: the messages that fit how each stands."""
+    """Messages to the buyers of a case, order by order: those that fit how each order stands."""
     shown, next_key = _page_of(case, limit, after)
     orders = await _folded(connection, shop_id, shown)
     return Page(

@@ -81,5 +81,7 @@ async def sku(request: Request, shop_id: ShopId, sku_id: SkuId, query: Annotated
     program: Program = request.app.state.program
     await wait_for(program.pool, shop_id, stock.VIEWS, query.min_position)
     async with program.pool.read() as connection:
-        found = await find_sku(connection, shop_id, program.book, clock.now(), sku_id)
-    return json_response(found, headers={"ETag": f'"{found.version}"', "Shiplock-Position": str(found.position)})
+        sku_view = await find_sku(connection, shop_id, program.book, clock.now(), sku_id)
+    return json_response(
+        sku_view, headers={"ETag": f'"{sku_view.version}"', "Shiplock-Position": str(sku_view.position)}
+    )

@@ -55,8 +55,8 @@ async def orders(
     program: Program = request.app.state.program
     await wait_for(program.pool, shop_id, stock.VIEWS, query.min_position)
     async with program.pool.read() as connection:
-        found = await find_case(connection, shop_id, case_id)
-        page = await orders_of(connection, shop_id, program.book, clock.now(), found, query.limit, after)
+        stockout_case = await find_case(connection, shop_id, case_id)
+        page = await orders_of(connection, shop_id, program.book, clock.now(), stockout_case, query.limit, after)
     return page_response(page)
 
 
@@ -75,8 +75,10 @@ async def messages(
     program: Program = request.app.state.program
     await wait_for(program.pool, shop_id, stock.VIEWS, query.min_position)
     async with program.pool.read() as connection:
-        found = await find_case(connection, shop_id, case_id)
-        page = await messages_of(connection, shop_id, program.book, found, shipped_messages(), query.limit, after)
+        stockout_case = await find_case(connection, shop_id, case_id)
+        page = await messages_of(
+            connection, shop_id, program.book, stockout_case, shipped_messages(), query.limit, after
+        )
     return page_response(page)
 
 
@@ -95,5 +97,5 @@ async def case(request: Request, shop_id: ShopId, case_id: CaseId, query: Annota
     program: Program = request.app.state.program
     await wait_for(program.pool, shop_id, stock.VIEWS, query.min_position)
     async with program.pool.read() as connection:
-        found = await find_case(connection, shop_id, case_id)
-    return json_response(case_view(found, program.book, clock.now()))
+        stockout_case = await find_case(connection, shop_id, case_id)
+    return json_response(case_view(stockout_case, program.book, clock.now()))
