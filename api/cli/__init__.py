@@ -20,15 +20,16 @@ from api.cli import (
     rules,
     serving,
     stock,
-    stockouts,
+    stockout_applications,
     suppliers,
-    ways,
+    way_out,
 )
 from api.cli.terminal import Failed, complain
 from domain.rules.reading import InvalidRuleSet
 from infrastructure.commands.intents import Unavailable
 from infrastructure.database.embedded import EmbeddedServerFailed
 from infrastructure.database.migrate import WrongDatabase
+from infrastructure.jobs.job import NotPossible
 from infrastructure.projections.builds import CannotDo
 from infrastructure.runtime import garbage_collection
 from infrastructure.runtime.settings import BadSetting, UnknownSetting
@@ -44,7 +45,7 @@ app = typer.Typer(
 app.command()(serving.serve)
 app.command()(serving.worker)
 app.command("import")(importing.import_file)
-app.command("request-stockouts")(stockouts.request_stockouts_of)
+app.command("request-stockouts")(stockout_applications.request_stockouts_of)
 app.command()(reading.order)
 app.command()(reading.history)
 app.command()(reading.diff)
@@ -59,7 +60,7 @@ app.command()(stock.case)
 app.command("import-bill")(money.import_bill_file)
 app.command()(money.reconcile)
 app.command()(money.penalties)
-app.command("way-out")(ways.way_out)
+app.command("way-out")(way_out.way_out)
 app.command()(doctor.doctor)
 app.command()(demo.demo)
 app.add_typer(projections.app, name="projections")
@@ -81,6 +82,7 @@ def main() -> None:
         UnknownSetting,
         BadSetting,
         CannotDo,
+        NotPossible,
         InvalidRuleSet,
     ) as error:
         complain(str(error))

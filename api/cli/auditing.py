@@ -1,10 +1,10 @@
 """``audit``: checkpoints of the log, proofs, and whether the log still is what was signed."""
 
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 import psycopg
@@ -46,8 +46,6 @@ from infrastructure.runtime.processes import Died
 app = typer.Typer(
     help="Proof: checkpoints of the log, and whether it still is what was signed.", no_args_is_help=True
 )
-
-T = TypeVar("T")
 
 MOST_SHOWN = 20
 """So many problems of a shop, and events of a bundle, are printed; --json has more."""
@@ -180,7 +178,8 @@ def prove(
             out.print(proof.text(), soft_wrap=True, end="")
 
     archive = Archive.of(settings())
-    _on_connection(work)
+    with database(settings()) as url, _failures_in_words():
+        connected(url, work)
 
 
 @app.command("export")
@@ -373,8 +372,3 @@ def _signed(archive: Archive, shop: str, size: int | None) -> Signed:
         which = f"checkpoint of size {size}" if size else "checkpoint"
         raise Failed(f"Shop {shop} has no {which}; make one with: shiplock audit checkpoint {shop}")
     return signed
-
-
-def _on_connection(work: Callable[[WriteConnection], Awaitable[T]]) -> T:
-    with database(settings()) as url, _failures_in_words():
-        return connected(url, work)

@@ -41,7 +41,7 @@ def export(
 ) -> None:
     """Write a projection into a CSV or Parquet file."""
     view, chosen = declared(name), format or _by_ending(file)
-    exported = with_program(lambda program: _watched(program, view, file, chosen, shop, build_id))
+    exported = with_program(lambda program: _export(program, view, file, chosen, shop, build_id))
     if as_json:
         print_json(exported)
     else:
@@ -68,7 +68,7 @@ def _by_ending(file: Path) -> Format:
         ) from None
 
 
-async def _watched(
+async def _export(
     program: Program, view: View, file: Path, format: Format, shop: str | None, build_id: int | None
 ) -> Exported:
     """Export with a bar that shows how far it is; what answers now is brought up to date before."""

@@ -5,17 +5,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import DownloadColumn, TextColumn
+from rich.progress import TextColumn
 
 from api.cli.terminal import (
     Json,
-    bar,
     identifier,
     moment,
     print_facts,
     print_first,
     print_json,
-    readable,
+    reading_file,
     with_program,
 )
 from api.program import Program
@@ -50,19 +49,14 @@ async def import_export(
     """Read the file with a progress bar; a row that makes no sense is reported, the others go in."""
     now = clock.now()
     report = ImportReport()
-    with (
-        readable(file),
-        ExportReader(file, seen_at=exported_at or now, now=now) as reader,
-        bar(DownloadColumn(), TextColumn("{task.fields[orders]} orders")) as shown_bar,
+    orders = TextColumn("{task.fields[orders]} orders")
+    with reading_file(file, lambda: ExportReader(file, seen_at=exported_at or now, now=now), orders, orders=0) as (
+        reader,
+        show,
     ):
-        task = shown_bar.add_task(file.name, total=reader.total_bytes, orders=0)
-
-        def progress(report: ImportReport) -> None:
-            shown_bar.update(task, completed=reader.bytes_read, orders=report.orders)
-
-        await import_orders(reader, shop, program.submitter(dry_run=dry_run), report, progress)
+        submit = program.submitter(dry_run=dry_run)
+        await import_orders(reader, shop, submit, report, lambda report: show(orders=report.orders))
         report.rows_read = reader.rows_read
-        shown_bar.update(task, completed=reader.total_bytes)
     return report
 
 

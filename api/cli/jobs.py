@@ -10,7 +10,7 @@ from api.program import database
 from infrastructure.database.pool import WriteConnection
 from infrastructure.jobs import job as jobs
 from infrastructure.jobs import runner
-from infrastructure.jobs.job import Job, NotPossible
+from infrastructure.jobs.job import Job
 from infrastructure.jobs.kinds import KINDS
 
 app = typer.Typer(help="Background work: what runs, what waits, what came of it.", no_args_is_help=True)
@@ -75,10 +75,7 @@ def retry(job_id: JobArgument, as_json: Json = False) -> None:
 
 def _on_database(work: Callable[[WriteConnection], Awaitable[T]]) -> T:
     with database(settings()) as url:
-        try:
-            return connected(url, work)
-        except NotPossible as error:
-            raise Failed(str(error)) from None
+        return connected(url, work)
 
 
 def _show(job: Job, *, as_json: bool) -> None:

@@ -6,7 +6,6 @@ from typing import Annotated, get_args
 
 import msgspec
 import typer
-from rich.progress import DownloadColumn
 
 from api.cli.terminal import (
     PAGE,
@@ -16,7 +15,6 @@ from api.cli.terminal import (
     KnownAt,
     LastDay,
     ShopArgument,
-    bar,
     folding,
     identifier,
     moment,
@@ -27,7 +25,7 @@ from api.cli.terminal import (
     print_json,
     print_table,
     read_views,
-    readable,
+    reading_file,
     with_program,
     yuan,
 )
@@ -87,14 +85,8 @@ def import_bill_file(
 
 async def _imported(program: Program, file: Path, shop: str, *, dry_run: bool) -> BillReport:
     report = BillReport()
-    with readable(file), BillReader(file, now=clock.now()) as reader, bar(DownloadColumn()) as shown_bar:
-        task = shown_bar.add_task(file.name, total=reader.total_bytes)
-
-        def progress(_: BillReport) -> None:
-            shown_bar.update(task, completed=reader.bytes_read)
-
-        await import_bill(reader, shop, program.submitter(dry_run=dry_run), report, progress)
-        shown_bar.update(task, completed=reader.total_bytes)
+    with reading_file(file, lambda: BillReader(file, now=clock.now())) as (reader, show):
+        await import_bill(reader, shop, program.submitter(dry_run=dry_run), report, lambda _: show())
     return report
 
 

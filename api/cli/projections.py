@@ -29,9 +29,9 @@ from api.cli.terminal import (
 )
 from api.program import database
 from domain.rules.ruleset import RuleBook
-from infrastructure.database.pool import Pool, connection_pool
+from infrastructure.database.pool import Pool, ReadConnection, connection_pool
 from infrastructure.projections import builds, parking, rebuild
-from infrastructure.projections.builds import Build, CannotDo
+from infrastructure.projections.builds import Build
 from infrastructure.projections.verification import SAMPLE, Verification, verify
 from infrastructure.projections.views import VIEWS
 from infrastructure.queries.projections import Projection, overview
@@ -54,7 +54,7 @@ def list_projections(as_json: Json = False) -> None:
         async with pool.read() as connection:
             return await overview(connection)
 
-    projections = _on_database(read)
+    projections = _with_pool(read)
     if as_json:
         print_json({"items": projections})
         return
@@ -128,13 +128,13 @@ def rebuild_projections(
             planned = begun or await rebuild.request(connection, views, book, scope)
         if begun:
             err.print(f"Going on with build {begun.id}.")
-        progress = await _watched(pool, url, planned, book, processes)
+        progress = await _run(pool, url, planned, book, processes)
         if activate and progress.state == "ready":
             async with pool.write() as connection:
                 await builds.activate(connection, progress.id, book)
         return progress
 
-    _print_progress(_on_database(build), as_json=as_json, activated=activate)
+    _print_progress(_with_pool(build), as_json=as_json, activated=activate)
 
 
 @app.command("resume")
@@ -148,9 +148,9 @@ def resume(
     async def go_on(pool: Pool, url: str) -> rebuild.Progress:
         async with pool.read() as connection:
             build = await _build(connection, build_id)
-        return await _watched(pool, url, build, _book(build.scope), processes)
+        return await _run(pool, url, build, _book(build.scope), processes)
 
-    progress = _on_database(go_on)
+    progress = _with_pool(go_on)
     _print_progress(progress, as_json=as_json)
 
 
@@ -172,7 +172,7 @@ def activate_build(
             await builds.activate(connection, chosen, book())
             return chosen
 
-    _print_active(_on_database(flip), name, as_json=as_json)
+    _print_active(_with_pool(flip), name, as_json=as_json)
 
 
 @app.command("rollback")
@@ -184,7 +184,7 @@ def roll_back(name: Name, as_json: Json = False) -> None:
         async with pool.write() as connection:
             return await builds.roll_back(connection, view.name, book())
 
-    _print_active(_on_database(flip), name, as_json=as_json)
+    _print_active(_with_pool(flip), name, as_json=as_json)
 
 
 @app.command("drop")
@@ -195,7 +195,7 @@ def drop(build_id: BuildArgument) -> None:
         async with pool.write() as connection:
             await builds.drop(connection, build_id)
 
-    _on_database(remove)
+    _with_pool(remove)
     err.print(f"Build {build_id} is gone.")
 
 
@@ -212,7 +212,7 @@ def verify_build(
             build = await _build(connection, build_id)
             return await verify(connection, build, _book(build.scope), sample=None if everything else SAMPLE)
 
-    verification = _on_database(compare)
+    verification = _with_pool(compare)
     if as_json:
         print_json(verification._asdict())
     else:
@@ -241,7 +241,7 @@ def parked(name: Name, as_json: Json = False) -> None:
                 entries += page
         return entries
 
-    entries = _on_database(read)
+    entries = _with_pool(read)
     print_items(
         entries,
         ("shop", lambda parked: parked.shop_id),
@@ -263,7 +263,7 @@ def retry(shop: ShopArgument, of: ParkedArgument) -> None:
         async with pool.write() as connection:
             return await parking.retry(connection, shop, of, clock.now())
 
-    if not _on_database(again):
+    if not _with_pool(again):
         raise Failed(f"Order or SKU {of} of shop {shop} is not parked.")
     err.print("A worker will try it again.")
 
@@ -276,13 +276,13 @@ def discard(shop: ShopArgument, of: ParkedArgument) -> None:
         async with pool.write() as connection:
             return await parking.discard(connection, shop, of)
 
-    if not _on_database(give_up):
+    if not _with_pool(give_up):
         raise Failed(f"Order or SKU {of} of shop {shop} is not parked.")
     err.print("Views show it as it was before; rebuilds pass over the rest. `projections retry` brings it back.")
 
 
-def _on_database(work: Callable[[Pool, str], Awaitable[T]]) -> T:
-    """Run something on the migrated database; what can't be done is a failure that says why."""
+def _with_pool(work: Callable[[Pool, str], Awaitable[T]]) -> T:
+    """Run something with a pool of connections to the migrated database."""
 
     async def run(url: str) -> T:
         async with connection_pool(url, size=6) as pool:
@@ -290,20 +290,17 @@ def _on_database(work: Callable[[Pool, str], Awaitable[T]]) -> T:
             return await work(pool, url)
 
     with database(settings()) as url:
-        try:
-            return uvloop.run(run(url))
-        except CannotDo as error:
-            raise Failed(str(error)) from None
+        return uvloop.run(run(url))
 
 
-async def _build(connection: Any, build_id: int) -> Build:
+async def _build(connection: ReadConnection, build_id: int) -> Build:
     build = await builds.find(connection, build_id)
     if build is None:
         raise Failed(f"There is no build {build_id}.")
     return build
 
 
-async def _watched(pool: Pool, url: str, build: Build, book: RuleBook, processes: int | None) -> rebuild.Progress:
+async def _run(pool: Pool, url: str, build: Build, book: RuleBook, processes: int | None) -> rebuild.Progress:
     """Work on a build with a bar that shows how far it is."""
     columns = done_of_total("events"), TextColumn("{task.fields[rate]}"), TimeElapsedColumn()
     with bar(*columns) as shown_bar:

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
@@ -29,7 +30,7 @@ from domain.kernel import is_id
 from domain.money.period import BadPeriod, Period
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection, WriteConnection
-from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.files.sheets import SheetReader, UnreadableSheet
 from infrastructure.pinduoduo.exports import UnreadableExport
 from infrastructure.projections.worker import Worker
 from infrastructure.queries.errors import QueryError, UnknownCase, UnknownSku
@@ -60,6 +61,7 @@ PAGE = 500
 """Items of a list that are read at once."""
 
 T = TypeVar("T")
+R = TypeVar("R", bound=SheetReader)
 
 OnProgress = Callable[[int, int], None]
 """Called with how much is done, and of how much."""
@@ -274,10 +276,23 @@ def print_first(lines: Sequence[str], count: int, where: str) -> None:
 
 
 @contextmanager
-def readable(file: Path) -> Iterator[None]:
-    """A file that can't be read is a failure that says why."""
+def reading_file(
+    file: Path, open_reader: Callable[[], R], *columns: ProgressColumn, **fields: Any
+) -> Iterator[tuple[R, Callable[..., None]]]:
+    """Open a file of rows, with a bar that shows how much of it is read.
+
+    Yields the reader, and the function that moves the bar. It takes new values of ``fields``, which ``columns``
+    show. A file that can't be read is a failure that says why.
+    """
     try:
-        yield
+        with open_reader() as reader, bar(DownloadColumn(), *columns) as shown_bar:
+            task = shown_bar.add_task(file.name, total=reader.total_bytes, **fields)
+
+            def show(**fields: Any) -> None:
+                shown_bar.update(task, completed=reader.bytes_read, **fields)
+
+            yield reader, show
+            shown_bar.update(task, completed=reader.total_bytes)
     except (UnreadableExport, UnreadableSheet) as error:
         raise Failed(f"{file.name} can't be read: {error}") from error
 

@@ -9,19 +9,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import DownloadColumn
 
 from api.cli.terminal import (
     Failed,
     Json,
-    bar,
     identifier,
     moment,
     out,
     print_facts,
     print_first,
     print_json,
-    readable,
+    reading_file,
     shown,
     with_program,
 )
@@ -98,21 +96,14 @@ async def _applied(
     program: Program, file: Path, request: Request, results: Path | None, *, dry_run: bool
 ) -> ApplicationReport:
     report = ApplicationReport()
-    with (
-        readable(file),
-        StockoutListReader(file) as reader,
-        _results_file(results) as write,
-        bar(DownloadColumn()) as shown_bar,
-    ):
-        task = shown_bar.add_task(file.name, total=reader.total_bytes)
+    with reading_file(file, lambda: StockoutListReader(file)) as (reader, show), _results_file(results) as write:
 
         def on_batch(rows: Sequence[RowOutcome]) -> None:
             write(rows)
-            shown_bar.update(task, completed=reader.bytes_read)
+            show()
 
         submit = program.submitter(dry_run=dry_run)
         await request_stockouts(reader, request, submit, program.book, report, on_batch)
-        shown_bar.update(task, completed=reader.total_bytes)
     return report
 
 
