@@ -17,6 +17,9 @@ from domain.calendar import BEIJING, iso_seconds
 ID = r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}"
 """A shop's id or an order's number: 1 to 64 letters, digits, ``_`` and ``-``; it begins with a letter or digit."""
 
+ID_IN_WORDS = "letters, digits, - and _, at most 64"
+"""``ID`` for people."""
+
 ID_PATTERN = rf"^{ID}$"
 """``ID`` as JSON Schema and OpenAPI write it."""
 
@@ -33,11 +36,25 @@ def is_id(text: str) -> bool:
 
 # ---- fields of commands -----------------------------------------------------------------------------
 
-PRINTABLE = r"^[^\x00-\x1f\x7f]+$(?!\n)"
+PRINTABLE_CHARACTER = r"[^\x00-\x1f\x7f]"
+"""Any character but a control character."""
+
+PRINTABLE = rf"^{PRINTABLE_CHARACTER}+$(?!\n)"
 """No control characters; ``$`` alone would let a final newline through."""
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=64, pattern=PRINTABLE)]
 """An id that others give: of a SKU, goods, a group, a supplier, or a tracking number."""
+
+IDENTIFIER = rf"{PRINTABLE_CHARACTER}{{1,64}}"
+"""``Identifier`` as a regular expression without anchors."""
+
+_IDENTIFIER = re.compile(IDENTIFIER)
+
+
+def is_identifier(text: str) -> bool:
+    """Whether a text can be an id that others give."""
+    return _IDENTIFIER.fullmatch(text) is not None
+
 
 Word = Annotated[str, Meta(min_length=1, max_length=100, pattern=PRINTABLE)]
 Text = Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^[^\x00]+$")]

@@ -26,7 +26,7 @@ from rich.text import Text
 
 from api.program import Program, database
 from domain.calendar import BEIJING
-from domain.kernel import is_id
+from domain.kernel import ID_IN_WORDS, is_id
 from domain.money.period import BadPeriod, Period
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection, WriteConnection
@@ -103,7 +103,7 @@ def day(given: str) -> date:
 
 def identifier(given: str) -> str:
     if not is_id(given):
-        raise typer.BadParameter(f"{given!r} is not an id: letters, digits, - and _, at most 64")
+        raise typer.BadParameter(f"{given!r} is not an id: {ID_IN_WORDS}")
     return given
 
 

@@ -8,8 +8,8 @@ from fastapi import Header, Path
 from pydantic import BeforeValidator, Field
 
 from api.http.paging import Paged
-from api.http.requests import PRINTABLE, Parameters
-from domain.kernel import ID_PATTERN, ViolationKind
+from api.http.requests import Parameters
+from domain.kernel import ID_PATTERN, IDENTIFIER, PRINTABLE_CHARACTER, ViolationKind
 from domain.order.deadlines import DeadlineKind, DeadlineState
 from domain.order.diff import By
 from domain.order.filters import DeadlineFilter, OrderFilter, ViolationFilter
@@ -23,14 +23,14 @@ from infrastructure.queries.orders import DiffRequest
 
 
 def _plain(text: str) -> str:
-    if not re.fullmatch(f"{PRINTABLE}+", text):
+    if not re.fullmatch(f"{PRINTABLE_CHARACTER}+", text):
         raise ValueError("control characters are not allowed")
     return text
 
 
 def _id_of_others(example: str, description: str) -> Any:
     """An id in the path that others made up."""
-    pattern = f"^{PRINTABLE}+$"
+    pattern = f"^{PRINTABLE_CHARACTER}+$"
     return Path(min_length=1, max_length=64, pattern=pattern, examples=[example], description=description)
 
 
@@ -51,7 +51,7 @@ CaseId = Annotated[
     str,
     Path(
         max_length=100,
-        pattern=f"^{PRINTABLE}{{1,64}}:[0-9]{{1,18}}$",
+        pattern=f"^{IDENTIFIER}:[0-9]{{1,18}}$",
         examples=["52000301:1234"],
         description="The case's id: a SKU and a position of the shop's log.",
     ),

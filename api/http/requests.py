@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from api.http.problems import FieldError, Refused, wrong
-from domain.kernel import Command, is_id
+from domain.kernel import ID_IN_WORDS, Command, is_id, is_identifier
 from domain.rules.reading import InvalidRuleSet
 from infrastructure.commands.intents import IdempotencyKey
 
@@ -19,11 +19,7 @@ T = TypeVar("T")
 MAX_COMMAND_BYTES = 256 * 1024
 MAX_BULK_BYTES = 8 * 1024 * 1024
 
-PRINTABLE = r"[^\x00-\x1f\x7f]"
-"""Any character but a control character."""
-
 _PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
-_SKU_ID = re.compile(f"{PRINTABLE}{{1,64}}")
 _FIELD = re.compile(r"(?:unknown|required) field `(?P<field>[^`]+)`")
 
 
@@ -93,12 +89,12 @@ def identifier(given: str, name: str) -> str:
     """A shop's id or an order's number from the path."""
     if is_id(given):
         return given
-    raise wrong(name, "letters, digits, - and _, at most 64", "path")
+    raise wrong(name, ID_IN_WORDS, "path")
 
 
 def sku_identifier(given: str) -> str:
     """A SKU's id from the path: merchants make up their own."""
-    if _SKU_ID.fullmatch(given):
+    if is_identifier(given):
         return given
     raise wrong("sku_id", "1 to 64 characters, none of them control characters", "path")
 
