@@ -1,6 +1,6 @@
-"""The live worker beside the API: in a process of its own, or in a thread where a process costs too much.
+"""Starts the live worker of a program: in a process of its own, or in a thread where a process costs too much.
 
-Both stop with the program that started them, however that ends.
+The worker stops when the program ends, even if the program is killed.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ Start = Callable[[str, RuleBook], AbstractContextManager[Wake]]
 """Starts a worker on the database of a URL; yields what wakes it, callable from anywhere."""
 
 NICENESS = 15
-"""Commands go before views when there is not enough of the machine for both."""
+"""The worker yields the processor to the program, so commands stay fast when the machine is busy."""
 
 
 @contextmanager
 def worker_process(url: str, book: RuleBook) -> Iterator[Wake]:
-    """A worker with an interpreter of its own, so that it takes no time from the requests."""
+    """Run a worker in a process of its own, so that it takes no time from requests."""
     worker = supervised_worker(url)
     try:
         yield worker.wake
@@ -33,7 +33,7 @@ def worker_process(url: str, book: RuleBook) -> Iterator[Wake]:
 
 
 def supervised_worker(url: str) -> Supervised:
-    """``shiplock worker``, started again should it die."""
+    """Start ``shiplock worker`` as a process; it is started again if it dies."""
     return Supervised(
         [sys.executable, "-m", "api.cli", "worker", "--follow-stdin", "--nice", str(NICENESS)],
         {"SHIPLOCK_DATABASE_URL": url},
@@ -42,7 +42,7 @@ def supervised_worker(url: str) -> Supervised:
 
 @contextmanager
 def worker_thread(url: str, book: RuleBook) -> Iterator[Wake]:
-    """A worker in a thread and event loop of its own: starts at once, for short programs and tests."""
+    """Run a worker in a thread with its own event loop. It starts at once: for short programs and tests."""
     ready = threading.Event()
     handles: dict[str, Wake] = {}
 
@@ -66,6 +66,6 @@ def worker_thread(url: str, book: RuleBook) -> Iterator[Wake]:
 
 
 def _soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
-    """A loop that is closed already has nothing left to be told."""
+    """Call ``callback`` in the loop; do nothing if the loop is closed."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(callback)

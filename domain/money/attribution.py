@@ -26,9 +26,9 @@ def counting_day(violation: Violation, at: datetime) -> date | None:
 
 
 def shares(lines: Iterable[Line], penalty_fen: int | None) -> Mapping[str, int | None]:
-    """What each SKU of an order bears of a penalty: its part by value, in whole fen and together exactly it.
+    """The share of each SKU of an order in a penalty, by value: whole fen, which add up to the penalty.
 
-    Where nothing has a value pieces count. Of an order whose lines are unknown, the SKU ``unknown`` bears all.
+    If all lines have value 0, the split is by pieces. If the lines are unknown, the SKU ``unknown`` bears all.
     """
     values = [(line.sku_id, line.quantity * line.unit_price_fen) for line in lines]
     if not any(value for _, value in values):

@@ -1,5 +1,8 @@
 """A shop's log behind the interfaces of the ``eventsourcing`` library.
 
+This module is for users of the library, as the guide in docs/how-to/read-the-log.md shows, and for the tests. The
+program itself does not use it.
+
 With these recorders the library's applications, projections and test suites can work on a shop's log. The recorders
 append through ``append_events`` like everything else. The library's own way of inserting locks a whole table or
 lets readers skip events, so it is not used.

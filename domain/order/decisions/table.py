@@ -69,7 +69,8 @@ def decide(
     ``order`` is the fold of ``history``. A command that occurred before the order's latest event is judged twice:
     by what is known now, and by what had happened then. So nobody passes a lock by choosing a time, neither one
     that is in force now nor one that was in force then. What was so already at that time changes nothing.
-    ``related_facts`` is what a stockout application depends on beyond its order.
+    ``related_facts`` are facts of other orders and of SKUs. The conditions of a stockout application depend on
+    them. An upload does not: its facts only cause warnings, when the order is shown.
     """
     if order.version == 0 and not isinstance(command, Place):
         return Refusal("unknown_order", f"There is no order {order.order_sn} in this shop."), now
