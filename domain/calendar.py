@@ -37,6 +37,9 @@ def beijing_minute(moment: datetime) -> str:
 
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
+INSTANT = timedelta(microseconds=1)
+"""The smallest difference between two times."""
+
 
 def later(moment: datetime, by: timedelta) -> datetime:
     """``moment + by``, or the end of time where that lies beyond it: even nonsense must stay readable."""

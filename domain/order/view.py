@@ -169,13 +169,13 @@ def view(order: Order, book: RuleBook, at: datetime, related_facts: RelatedFacts
     )
 
 
-_UNLOCKED = ShipmentLock(locked=False, holds=())
+UNLOCKED = ShipmentLock(locked=False, holds=())
 
 
 def shipment_lock(order: Order, rules: RuleSet) -> ShipmentLock:
     holds = order.holds
     if not holds:
-        return _UNLOCKED
+        return UNLOCKED
     return ShipmentLock(locked=True, holds=tuple([_hold_view(hold, rules) for hold in holds]))
 
 

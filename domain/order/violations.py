@@ -9,12 +9,12 @@ different parcel is fraud.
 ``violations`` is the part that stands at a moment. Nothing is claimed from a time that isn't known.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 import msgspec
 
-from domain.calendar import hours, later
+from domain.calendar import INSTANT, hours, later
 from domain.kernel import ViolationKind
 from domain.order.deadlines import Clocks, Deadline, clocks, first_scan, ship_by
 from domain.order.events import AppealOutcome
@@ -24,8 +24,6 @@ from domain.rules.ruleset import RuleSet
 StockoutCause = Literal["merchant_refund", "deemed", "application_approved", "false_shipment_unremedied"]
 AppealState = Literal["none", "open", "upheld", "overturned"]
 """How far the dispute about a violation is."""
-
-_AN_INSTANT = timedelta(microseconds=1)
 
 
 class AppealView(msgspec.Struct, frozen=True):
@@ -189,7 +187,7 @@ def _unremedied(
         remedied = any(scan <= remedy_by for scan in scans if scan is not None)
         ended = ending is not None and (ending.at <= remedy_by or not ending.time_known)
         if not remedied and not ended:
-            return _Breach(remedy_by, later(remedy_by, _AN_INSTANT), "false_shipment_unremedied")
+            return _Breach(remedy_by, later(remedy_by, INSTANT), "false_shipment_unremedied")
     return None
 
 
@@ -212,7 +210,7 @@ def _passed(deadline: Deadline, cause: StockoutCause | None = None) -> _Breach |
     """The breach of a deadline that was missed, or will be if nothing more happens."""
     if deadline.due_at is None or deadline.settled not in (None, "missed"):
         return None
-    return _Breach(deadline.due_at, later(deadline.due_at, _AN_INSTANT), cause)
+    return _Breach(deadline.due_at, later(deadline.due_at, INSTANT), cause)
 
 
 def _violation(order: Order, rules: RuleSet, kind: ViolationKind, breach: _Breach, number: int = 1) -> Violation:

@@ -1,17 +1,17 @@
 """The ways out of an order that may not be shipped in time, and the price of each.
 
-Each way is played: its events are put behind the order's own, and what the rules then say is its price. So no
-rule stands here; there is nothing but what one could do, and when. Sending something else to escape the fine
-is listed as what it is: fraud, and dearer than every honest way. Source: fraud-is-no-way-out.
+Each way adds its events to the order's; the rules then give its price. This file contains no rule, only what the
+merchant can do and when. Sending something else to escape the fine is listed too: it is fraud, and costs more than
+every honest way. Source: fraud-is-no-way-out.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
 import msgspec
 
-from domain.calendar import ExpectedDecision, later
+from domain.calendar import INSTANT, ExpectedDecision, later
 from domain.history import Recorded
 from domain.kernel import Refusal
 from domain.order import events as e
@@ -31,19 +31,19 @@ Way = Literal[
     "ship_in_time", "ship_late", "apply_now", "apply_late", "await_review", "refund", "send_something_else"
 ]
 
-_AN_INSTANT = timedelta(microseconds=1)
 _NUMBER = "(played)"
 
 
 class Option(msgspec.Struct, frozen=True):
     """A way out, and what it costs.
 
-    ``at`` is the moment it is played at, ``until`` the last one at which shipping or a refund costs the same, null
-    where nothing changes it, and where it is the platform that decides when. ``violations`` are all the order has
-    then, those that stand already among them; ``penalty_fen`` is their sum, null where one depends on a payment
-    that isn't known. A decision is played at the late end of ``expected_decision``, as an approval; decided at the
-    early end it comes to ``earliest_decision_fen``. ``because`` says why it is not possible now, ``warnings`` which
-    of the platform's conditions an application would miss. What is ``never`` to be done is shown with its price.
+    The price is that of acting at ``at``. ``until`` is the last time at which shipping or a refund costs the
+    same; it is null if the price does not change, and if the platform decides when. ``violations`` are all
+    violations that the order then has, with those that it has already. ``penalty_fen`` is their sum, null if one
+    of them depends on a payment that is not known. It assumes that the platform approves an application at the
+    late end of ``expected_decision``; ``earliest_decision_fen`` is the sum if it approves at the early end.
+    ``because`` says why the way is not possible now. ``warnings`` are the platform's conditions that an
+    application would miss. A way with ``never`` must never be taken; its price is shown all the same.
     """
 
     way: Way
@@ -102,7 +102,7 @@ def options(
     if in_time:
         ways.append(_shipping(order, rules, "ship_in_time", at, due))
     if due is not None:
-        late_at = max(at, later(due, _AN_INSTANT))
+        late_at = max(at, later(due, INSTANT))
         until = deemed if deemed is not None and late_at <= deemed else None
         ways.append(_shipping(order, rules, "ship_late", late_at, until))
     if review := order.open_review:
@@ -132,7 +132,7 @@ def applications(order: Order, rules: RuleSet, at: datetime) -> dict[Way, dateti
     filings: dict[Way, datetime] = {"apply_now": at}
     due = clocks(order, rules).upload.due_at
     if due is not None and at <= due:
-        filings["apply_late"] = later(due, _AN_INSTANT)
+        filings["apply_late"] = later(due, INSTANT)
     return filings
 
 

@@ -28,8 +28,8 @@ from infrastructure.log.codec import (
     decode_event,
     decode_metadata,
 )
-from infrastructure.log.streams import KINDS
-from infrastructure.runtime.clock import EPOCH
+from infrastructure.log.columns import POSTGRES_EPOCH
+from infrastructure.log.streams import STREAM_KINDS
 
 SEGMENT_EVENTS = 1 << 10
 """Events of a segment. They make a complete subtree, and need so little memory that caches can hold it."""
@@ -54,7 +54,6 @@ SELECT position, stream, version, event_id, type, schema_version, timestamptz_se
 FROM event WHERE shop_id = %s AND position > %s AND position <= %s ORDER BY position
 """
 
-_POSTGRES_EPOCH = EPOCH + timedelta(days=10_957)
 _SHIFT = 10_957 * 86_400 * 1_000_000
 _COPY_HEAD = 19
 _COPY_END = 2
@@ -71,7 +70,7 @@ Nodes = list[tuple[int, bytes]]
 """Complete subtrees from left to right: the level and the hash of each."""
 
 
-class Finding(NamedTuple):
+class LogFinding(NamedTuple):
     """A problem at a position. With ``missing_to``: all events from the position to that one are missing."""
 
     position: int
@@ -103,7 +102,7 @@ class Segment(NamedTuple):
     nodes: Nodes
     cuts: dict[int, Nodes]
     recorded: tuple[int, int]
-    findings: list[Finding]
+    findings: list[LogFinding]
 
 
 _Layout = tuple[Callable[[bytes], tuple[Any, ...]], int]
@@ -280,7 +279,7 @@ def _one_by_one(
 
     There may be no problem: the quick way also fails at events of other programs. Here those are not decoded.
     """
-    findings: list[Finding] = []
+    findings: list[LogFinding] = []
     leaves: list[bytes] = []
     expected, is_whole = segment.start + 1, True
     first, latest = (1 << 63) - 1, -(1 << 63)
@@ -304,7 +303,7 @@ def _one_by_one(
             findings.append(
                 missing(expected, position - 1)
                 if position > expected
-                else Finding(position, "the position occurs twice")
+                else LogFinding(position, "the position occurs twice")
             )
         expected = position + 1
         try:
@@ -324,29 +323,29 @@ def _one_by_one(
                 )
             )
         except (TypeError, AttributeError, OverflowError, struct.error, UnicodeError) as error:
-            findings.append(Finding(position, f"it is no event that was recorded: {error}"))
+            findings.append(LogFinding(position, f"it is no event that was recorded: {error}"))
             leaves.append(b"")
             continue
         leaves.append(leaf)
         if leaf != stored_hash:
-            findings.append(Finding(position, "its leaf hash is not that of what is stored"))
+            findings.append(LogFinding(position, "its leaf hash is not that of what is stored"))
         name = stream.encode()
         before = streams.last.get(name)
         if before is None and version != 1:
             streams.continued[name] = version
         elif before is not None and version != before + 1:
-            findings.append(Finding(position, f"it is version {version} of {stream}, after version {before}"))
+            findings.append(LogFinding(position, f"it is version {version} of {stream}, after version {before}"))
         streams.last[name] = version
         micros_recorded = micros(recorded)
         if micros_recorded < latest:
-            findings.append(Finding(position, "it says it was recorded before the event that precedes it"))
+            findings.append(LogFinding(position, "it says it was recorded before the event that precedes it"))
         first, latest = micros_recorded if latest == -(1 << 63) else first, micros_recorded
         try:
-            if stream.startswith(tuple(kind.prefix for kind in KINDS)):
+            if stream.startswith(tuple(kind.prefix for kind in STREAM_KINDS)):
                 decode_event(kind, schema, payload)
                 decode_metadata(metadata)
         except UnreadableEvent as error:
-            findings.append(Finding(position, f"it can't be read: {error}"))
+            findings.append(LogFinding(position, f"it can't be read: {error}"))
     if expected <= segment.end:
         is_whole = False
         findings.append(missing(expected, segment.end))
@@ -354,10 +353,10 @@ def _one_by_one(
     return _with_nodes(segment, leaves, cuts) if is_whole else segment
 
 
-def missing(since: int, until: int) -> Finding:
+def missing(since: int, until: int) -> LogFinding:
     """The finding that there are no events from one position to another."""
     others = "" if since == until else f", and so is every event to position {until}"
-    return Finding(since, f"it is missing{others}", until)
+    return LogFinding(since, f"it is missing{others}", until)
 
 
 def micros(sent: bytes) -> int:
@@ -367,4 +366,4 @@ def micros(sent: bytes) -> int:
 
 def _datetime(sent: bytes) -> datetime:
     """A time in PostgreSQL's binary format. Raises ``OverflowError`` if it is no valid datetime."""
-    return _POSTGRES_EPOCH + timedelta(microseconds=struct.unpack("!q", sent)[0])
+    return POSTGRES_EPOCH + timedelta(microseconds=struct.unpack("!q", sent)[0])

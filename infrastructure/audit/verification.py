@@ -20,7 +20,7 @@ from infrastructure.audit.checkpoints import CheckpointFile
 from infrastructure.audit.merkle import Growing
 from infrastructure.audit.note import BadNote, VerifierKey
 from infrastructure.audit.recomputing import Run, connect, recomputed, runs
-from infrastructure.audit.segment import Finding, Segment, Streams, micros, missing
+from infrastructure.audit.segment import LogFinding, Segment, Streams, micros, missing
 
 MOST_PROBLEMS = 100
 """No more problems at positions, and no more with checkpoints, are reported for a shop. The first ones matter."""
@@ -84,7 +84,7 @@ class _Log:
         self._versions: dict[bytes, int] = {}
         self._recorded = -(1 << 63)
         self._last_good = 0
-        self._gaps: list[Finding] = []
+        self._gaps: list[LogFinding] = []
         self.signed = self._opened(files, archive.keys.verifiers(shop_id))
         if lowest is not None and lowest < 1:
             self.position_problems.append(Problem("an event stands before the first position", position=lowest))
@@ -138,7 +138,7 @@ class _Log:
                 if size not in segment.cuts:
                     self._compare(size, None)
 
-    def _add_finding(self, finding: Finding) -> None:
+    def _add_finding(self, finding: LogFinding) -> None:
         """Add a finding. A gap that begins where the last gap ended extends it."""
         if finding.missing_to is None:
             self.position_problems.append(Problem(finding.detail, position=finding.position))

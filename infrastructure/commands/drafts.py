@@ -13,7 +13,7 @@ from domain.sku.events import SkuEvent
 from domain.sku.state import Sku
 from infrastructure.commands.queue import Stream
 from infrastructure.log.log import Histories, NewEvent, new_event
-from infrastructure.log.streams import OF_ORDER, OF_SKU, E, Kind, S
+from infrastructure.log.streams import OF_ORDER, OF_SKU, E, StreamKind, S
 
 
 @dataclass(slots=True)
@@ -23,14 +23,14 @@ class Draft(Generic[S, E]):
     A drafted event has position 0 until it is in the log, and so has the state that it leads to.
     """
 
-    kind: Kind[S, E]
+    kind: StreamKind[S, E]
     history: list[Recorded[E]]
     state: S
     loaded_version: int
     drafted: list[Recorded[E]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, kind: Kind[S, E], stream: str, history: list[Recorded[E]]) -> Self:
+    def of(cls, kind: StreamKind[S, E], stream: str, history: list[Recorded[E]]) -> Self:
         state = kind.fold(kind.id_of(stream), history)
         return cls(kind, history, state, state.version)
 

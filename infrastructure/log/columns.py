@@ -18,7 +18,7 @@ from psycopg.adapt import Buffer, Dumper
 
 _HEAD = struct.Struct("!iiIii")
 _LENGTH = struct.Struct("!i").pack
-_POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -88,7 +88,7 @@ class Times(_Numbers):
     element, array, size, code = 1184, 1185, 8, "q"
 
     def __init__(self, values: Iterable[datetime]) -> None:
-        super().__init__([(value - _POSTGRES_EPOCH) // _MICROSECOND for value in values])
+        super().__init__([(value - POSTGRES_EPOCH) // _MICROSECOND for value in values])
 
 
 class _ColumnDumper(Dumper):

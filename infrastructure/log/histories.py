@@ -17,7 +17,7 @@ from domain.history import Metadata, Recorded
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.codec import TYPES, UPCASTERS, AnyEvent
 from infrastructure.log.columns import Bigints, Texts
-from infrastructure.log.streams import KINDS, AnyKind, patterns
+from infrastructure.log.streams import STREAM_KINDS, AnyKind, patterns
 
 _POSITIONS = "array_agg(e.position ORDER BY e.version)"
 _RECORDED_AT = "array_agg(e.recorded_at ORDER BY e.version)"
@@ -82,7 +82,7 @@ class Range(NamedTuple):
 
 
 async def cut(
-    connection: ReadConnection, shop_id: str, up_to: int, each: int, kinds: Sequence[AnyKind] = KINDS
+    connection: ReadConnection, shop_id: str, up_to: int, each: int, kinds: Sequence[AnyKind] = STREAM_KINDS
 ) -> list[Range]:
     """Divide a shop's log up to a position into ranges of about ``each`` events, in the order of streams."""
     parts = max(-(-up_to // each), 1)
@@ -104,7 +104,7 @@ def read_range(
     up_to: Mapping[str, int],
     since: str | None = None,
     until: str | None = None,
-    kinds: Sequence[AnyKind] = KINDS,
+    kinds: Sequence[AnyKind] = STREAM_KINDS,
     *,
     with_recorded_at: bool = True,
     with_position: bool = True,

@@ -12,14 +12,14 @@ from domain.sku import state as skus
 from domain.sku.events import SkuEvent
 from domain.sku.state import Sku
 
-State = Order | Sku
+StreamState = Order | Sku
 
 S = TypeVar("S", bound=Order | Sku)
 E = TypeVar("E", bound=OrderEvent | SkuEvent)
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[S, E]):
+class StreamKind(Generic[S, E]):
     """A kind of stream. What its name begins with, an id follows; in tables the id's column is ``id_column``."""
 
     word: str
@@ -36,11 +36,11 @@ class Kind(Generic[S, E]):
         return stream[len(self.prefix) :]
 
 
-AnyKind = Kind[Order, OrderEvent] | Kind[Sku, SkuEvent]
+AnyKind = StreamKind[Order, OrderEvent] | StreamKind[Sku, SkuEvent]
 
-OF_ORDER: Kind[Order, OrderEvent] = Kind("order", "order:", "order_sn", orders.fold, orders.evolve)
-OF_SKU: Kind[Sku, SkuEvent] = Kind("SKU", "sku:", "sku_id", skus.fold, skus.evolve)
-KINDS: tuple[AnyKind, ...] = (OF_ORDER, OF_SKU)
+OF_ORDER: StreamKind[Order, OrderEvent] = StreamKind("order", "order:", "order_sn", orders.fold, orders.evolve)
+OF_SKU: StreamKind[Sku, SkuEvent] = StreamKind("SKU", "sku:", "sku_id", skus.fold, skus.evolve)
+STREAM_KINDS: tuple[AnyKind, ...] = (OF_ORDER, OF_SKU)
 
 ORDER = OF_ORDER.prefix
 SKU = OF_SKU.prefix
@@ -48,12 +48,12 @@ SKU = OF_SKU.prefix
 
 def kind_of(stream: str) -> AnyKind:
     """Raises ``LookupError`` for a stream of neither, such as those of other programs in the same log."""
-    for kind in KINDS:
+    for kind in STREAM_KINDS:
         if stream.startswith(kind.prefix):
             return kind
     raise LookupError(f"{stream} is the stream of neither an order nor a SKU")
 
 
-def patterns(kinds: Iterable[AnyKind] = KINDS) -> list[str]:
+def patterns(kinds: Iterable[AnyKind] = STREAM_KINDS) -> list[str]:
     """What the streams of a log that are folded look like, to ``LIKE``."""
     return [kind.prefix + "%" for kind in kinds]

@@ -23,7 +23,7 @@ from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.projections.view import View
 from infrastructure.projections.views import BY_NAME, VIEWS
 
-State = Literal["building", "indexing", "catching_up", "verifying", "ready", "failed"]
+BuildState = Literal["building", "indexing", "catching_up", "verifying", "ready", "failed"]
 
 _CHANGING_LIVE = 7_166_401_946_155_042
 """The advisory lock for making builds live or not. Those who write to live builds share it."""
@@ -43,7 +43,7 @@ class Build(NamedTuple):
     id: int
     views: list[str]
     definition: str
-    state: State
+    state: BuildState
     live: bool
     scope: dict[str, Any]
     total: int
@@ -103,7 +103,7 @@ async def register(
     views: Sequence[View],
     book: RuleBook,
     requested_at: datetime,
-    state: State,
+    state: BuildState,
     scope: dict[str, Any] | None = None,
 ) -> Build:
     """Make a build with empty tables that is not live yet, in the caller's transaction."""
@@ -240,7 +240,7 @@ async def begin_reading(connection: WriteConnection, build: Build, positions: di
 async def set_state(
     connection: WriteConnection,
     build: Build,
-    state: State,
+    state: BuildState,
     *,
     error: str | None = None,
     verification: dict[str, Any] | None = None,

@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 
 from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.log.columns import Texts
-from infrastructure.log.streams import KINDS
+from infrastructure.log.streams import STREAM_KINDS
 
 ParkedState = Literal["retrying", "parked", "discarded"]
 
@@ -139,7 +139,7 @@ async def retry(connection: WriteConnection, shop_id: str, of: str, now: datetim
     cursor = await connection.execute(
         """UPDATE parked SET state = 'retrying', attempts = 0, retry_at = %s
            WHERE shop_id = %s AND stream = ANY (%s)""",
-        (now, shop_id, [kind.stream(of) for kind in KINDS]),
+        (now, shop_id, [kind.stream(of) for kind in STREAM_KINDS]),
     )
     return cursor.rowcount > 0
 
@@ -158,6 +158,6 @@ async def discard(connection: WriteConnection, shop_id: str, of: str) -> bool:
     """
     cursor = await connection.execute(
         "UPDATE parked SET state = 'discarded' WHERE shop_id = %s AND stream = ANY (%s)",
-        (shop_id, [kind.stream(of) for kind in KINDS]),
+        (shop_id, [kind.stream(of) for kind in STREAM_KINDS]),
     )
     return cursor.rowcount > 0

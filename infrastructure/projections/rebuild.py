@@ -24,7 +24,7 @@ from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import Pool, ReadConnection, WriteConnection
 from infrastructure.log.log import positions_known_at, read_heads
 from infrastructure.projections import builds, parking, slices
-from infrastructure.projections.builds import Build, CannotDo, State
+from infrastructure.projections.builds import Build, BuildState, CannotDo
 from infrastructure.projections.verification import verify
 from infrastructure.projections.view import View
 from infrastructure.projections.worker import Worker
@@ -51,7 +51,7 @@ class Progress(msgspec.Struct, frozen=True):
 
     id: int
     views: list[str]
-    state: State
+    state: BuildState
     done: int
     total: int
     events_per_second: float | None

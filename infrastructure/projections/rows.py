@@ -16,7 +16,7 @@ from domain.rules.ruleset import RuleBook
 from domain.sku.state import Sku
 from infrastructure.database.pool import WriteConnection
 from infrastructure.log.columns import TextListDumper, Texts
-from infrastructure.log.streams import State, kind_of
+from infrastructure.log.streams import StreamState, kind_of
 from infrastructure.projections.builds import Build, table_of
 from infrastructure.projections.view import Row, View, ViewOfOrders, ViewOfSkus
 
@@ -40,7 +40,7 @@ class RowMaker:
         self._of_orders = [(view.rows, sink) for view, sink in sinks.items() if isinstance(view, ViewOfOrders)]
         self._of_skus = [(view.rows, sink) for view, sink in sinks.items() if isinstance(view, ViewOfSkus)]
 
-    def add(self, shop_id: str, state: State) -> None:
+    def add(self, shop_id: str, state: StreamState) -> None:
         """Add the rows of one order or SKU. If a view fails, its error is raised and no view gets rows."""
         if isinstance(state, Order):
             _add(self._of_orders, Judged.by(self._book, state), shop_id, state.order_sn)

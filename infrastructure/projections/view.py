@@ -13,7 +13,7 @@ from domain.order.judged import Judged
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
 from domain.sku.state import Sku
-from infrastructure.log.streams import OF_ORDER, OF_SKU, AnyKind, State
+from infrastructure.log.streams import OF_ORDER, OF_SKU, AnyKind, StreamState
 
 Row = tuple[Any, ...]
 
@@ -98,6 +98,6 @@ def make_rows(view: View, subject: Judged | Sku) -> Iterable[Row]:
             return ()
 
 
-def judged(state: State, book: RuleBook) -> Judged | Sku:
+def judged(state: StreamState, book: RuleBook) -> Judged | Sku:
     """What rows are made of: a judged order, or the SKU itself."""
     return Judged.by(book, state) if isinstance(state, Order) else state

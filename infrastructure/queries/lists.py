@@ -19,10 +19,10 @@ from domain.order.deadlines import Deadline, DeadlineKind, DeadlineState
 from domain.order.events import Line
 from domain.order.filters import WAITING, DeadlineFilter, OrderFilter, ViolationFilter
 from domain.order.state import Status
-from domain.order.view import DeadlineView, ShipmentLock, ViolationView
+from domain.order.view import UNLOCKED, DeadlineView, ShipmentLock, ViolationView
 from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.view import FAR_FUTURE
-from infrastructure.projections.views.deadlines import ENDS, KINDS, LANES
+from infrastructure.projections.views.deadlines import DEADLINE_KINDS, ENDS, LANES
 from infrastructure.projections.views.orders import decode_lines, decode_lock, decode_numbers
 from infrastructure.projections.views.violations import decode_appeal
 from infrastructure.queries.paging import Page
@@ -36,8 +36,6 @@ DeadlineKey = tuple[datetime, str, int]
 
 ViolationKey = tuple[datetime, str]
 """When it arose, and its id."""
-
-_UNLOCKED = ShipmentLock(locked=False, holds=())
 
 
 class OrderSummary(msgspec.Struct, frozen=True):
@@ -165,7 +163,7 @@ def summary_of(order_sn: str, row: Mapping[str, Any]) -> OrderSummary:
         shown["placed_at"] = None
     shown["lines"] = decode_lines(shown["lines"])
     shown["tracking_numbers"] = decode_numbers(shown["tracking_numbers"])
-    shown["shipment_lock"] = decode_lock(lock) if lock else _UNLOCKED
+    shown["shipment_lock"] = decode_lock(lock) if lock else UNLOCKED
     return OrderSummary(order_sn, **shown)
 
 
@@ -180,7 +178,7 @@ async def list_deadlines(
     """Deadlines of a shop by when they are due, with their state at ``at``; those of unknown time last."""
     lanes = [
         (LANES[each, end], since or "-infinity", until or "infinity", delisted)
-        for each in ([filter.kind] if filter.kind else KINDS)
+        for each in ([filter.kind] if filter.kind else DEADLINE_KINDS)
         for end, since, until, delisted in _ends_of(each, filter.state, at.isoformat())
     ]
     where = [

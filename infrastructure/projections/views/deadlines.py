@@ -7,10 +7,10 @@ from domain.order.deadlines import DeadlineKind, DeadlineState, deadlines
 from domain.order.judged import Judged
 from infrastructure.projections.view import FAR_FUTURE, Column, Index, Row, ViewOfOrders
 
-KINDS: tuple[DeadlineKind, ...] = get_args(DeadlineKind)
+DEADLINE_KINDS: tuple[DeadlineKind, ...] = get_args(DeadlineKind)
 ENDS: tuple[DeadlineState | None, ...] = (None, *get_args(DeadlineState))
 
-LANES = {(kind, end): n for n, (kind, end) in enumerate((kind, end) for kind in KINDS for end in ENDS)}
+LANES = {(kind, end): n for n, (kind, end) in enumerate((kind, end) for kind in DEADLINE_KINDS for end in ENDS)}
 """A number for each kind and end. So one index by lane and due time serves every filter of the list."""
 
 

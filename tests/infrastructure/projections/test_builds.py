@@ -19,7 +19,7 @@ from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.log.log import read_heads
 from infrastructure.projections import builds, rebuild
-from infrastructure.projections.builds import Build, CannotDo, State
+from infrastructure.projections.builds import Build, BuildState, CannotDo
 from infrastructure.projections.views import ORDERS, VIEWS, VIOLATIONS
 from infrastructure.projections.worker import Worker
 from infrastructure.runtime import clock
@@ -164,7 +164,7 @@ def test_the_latest_ready_build_is_the_one_to_activate(database_url: str) -> Non
 
 
 @pytest.mark.parametrize("state", ["building", "indexing", "catching_up", "verifying", "failed"])
-def test_only_a_ready_build_is_activated(database_url: str, state: State) -> None:
+def test_only_a_ready_build_is_activated(database_url: str, state: BuildState) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         build = await rebuilt(pool, database_url)
         async with pool.connection() as connection:
