@@ -82,7 +82,7 @@ class Program:
     url: str
     book: RuleBook
     pool: Pool
-    path: CommandPath
+    commands: CommandPath
     jobs: Runner
     archive: Archive | None
     closing: asyncio.Event
@@ -112,7 +112,7 @@ class Program:
             async with pool.read() as connection:
                 distributed = await is_distributed(connection)
             wake: Wake = stack.enter_context(worker(url, book)) if worker else lambda: None
-            path = CommandPath(
+            commands = CommandPath(
                 pool,
                 book,
                 clock.now,
@@ -121,12 +121,12 @@ class Program:
                 together=not distributed,
                 read_related_facts=read_related_facts,
             )
-            await stack.enter_async_context(path)
+            await stack.enter_async_context(commands)
             jobs = kinds.runner(pool, url, book, archive, checkpoint_seconds)
             if worker:
                 stack.push_async_callback(asyncio.wait, [asyncio.create_task(jobs.run())])
             stack.callback(jobs.stop)
-            program = cls(url, book, pool, path, jobs, archive, asyncio.Event())
+            program = cls(url, book, pool, commands, jobs, archive, asyncio.Event())
             stack.callback(program.closing.set)
             yield program
 
@@ -134,4 +134,4 @@ class Program:
         """Where an import sends its intents: to the command path, or to a preview that appends nothing."""
         if dry_run:
             return Preview(self.pool, self.book, clock.now, read_related_facts).submit
-        return self.path.submit
+        return self.commands.submit

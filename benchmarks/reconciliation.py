@@ -194,7 +194,7 @@ async def make_shop(url: str, commands: list[tuple[str, Command]]) -> None:
                 OrderCommand(SHOP, order_sn, command, "made up")
                 for order_sn, command in commands[begin : begin + 1_000]
             ]
-            for intent, outcome in zip(intents, await program.path.submit(intents), strict=True):
+            for intent, outcome in zip(intents, await program.commands.submit(intents), strict=True):
                 if isinstance(outcome, Exception):
                     raise outcome
                 assert outcome.refusal is None, (intent, outcome.refusal)

@@ -18,7 +18,7 @@ from api.http.problems import PROBLEMS
 from domain.kernel import Command, RefusalCode
 from domain.order.deadlines import DeadlineKind, DeadlineState
 from domain.order.decisions import table
-from domain.order.events import Finding, HoldKind, OrderEvent, ShipByReason
+from domain.order.events import ComplaintFinding, HoldKind, OrderEvent, ShipByReason
 from domain.order.state import Status
 from domain.sku import decisions as sku_decisions
 from infrastructure.runtime.settings import KNOWN
@@ -110,7 +110,7 @@ def test_every_action_status_and_deadline_is_documented() -> None:
         assert f"`{code}`" in page.partition("## Of an order")[0], code
     for name in get_args(Status) + get_args(HoldKind) + get_args(DeadlineKind) + get_args(DeadlineState):
         assert f"\n| `{name}` | " in page, name
-    for name in get_args(Finding) + get_args(ShipByReason):
+    for name in get_args(ComplaintFinding) + get_args(ShipByReason):
         assert f"`{name}`" in page, name
 
 

@@ -24,7 +24,7 @@ from api.cli import (
     suppliers,
     way_out,
 )
-from api.cli.terminal import Failed, complain
+from api.cli.terminal import CommandFailed, complain
 from domain.rules.reading import InvalidRuleSet
 from infrastructure.commands.intents import Unavailable
 from infrastructure.database.embedded import EmbeddedServerFailed
@@ -76,7 +76,7 @@ def main() -> None:
     try:
         app()
     except (
-        Failed,
+        CommandFailed,
         EmbeddedServerFailed,
         WrongDatabase,
         UnknownSetting,

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from api.cli.terminal import (
-    Failed,
+    CommandFailed,
     Json,
     ShopArgument,
     complain,
@@ -167,7 +167,7 @@ def prove(
     async def work(connection: WriteConnection) -> None:
         signed = _signed(archive, shop, size)
         if position > signed.checkpoint.size:
-            raise Failed(
+            raise CommandFailed(
                 f"Checkpoint {signed.checkpoint.size} does not reach position {position}; make a newer one with: "
                 f"shiplock audit checkpoint {shop}"
             )
@@ -266,7 +266,7 @@ def check_bundle(
     except (BadBundle, OSError) as error:
         if as_json:
             print_json({"holds": False, "detail": str(error)})
-        raise Failed(f"{file} proves nothing: {error}") from None
+        raise CommandFailed(f"{file} proves nothing: {error}") from None
     if as_json:
         print_json({"holds": True} | msgspec.structs.asdict(checked))
         return
@@ -341,11 +341,13 @@ def _failures_in_words() -> Iterator[None]:
     try:
         yield
     except (LogDiffers, BadKey, CannotBundle, Died) as error:
-        raise Failed(str(error)) from error
+        raise CommandFailed(str(error)) from error
     except psycopg.DataError as error:
-        raise Failed(f"The log has what can't be read; look with: shiplock audit verify --all ({error})") from error
+        raise CommandFailed(
+            f"The log has what can't be read; look with: shiplock audit verify --all ({error})"
+        ) from error
     except OSError as error:
-        raise Failed(f"{error.filename or 'A file'}: {error.strerror or error}") from error
+        raise CommandFailed(f"{error.filename or 'A file'}: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -362,7 +364,7 @@ def _shops(url: str, archive: Archive, shop: str | None, everything: bool) -> li
     with psycopg.connect(url) as connection:
         row = connection.execute(_HAS_LOG, {"shop": shop}).fetchone()
     if not (row and row[0]) and not archive.checkpoints.of(shop):
-        raise Failed(f"Shop {shop} has neither a log nor a checkpoint; is that its id?")
+        raise CommandFailed(f"Shop {shop} has neither a log nor a checkpoint; is that its id?")
     return [shop]
 
 
@@ -370,5 +372,5 @@ def _signed(archive: Archive, shop: str, size: int | None) -> Signed:
     signed = archive.newest(shop, size)
     if signed is None:
         which = f"checkpoint of size {size}" if size else "checkpoint"
-        raise Failed(f"Shop {shop} has no {which}; make one with: shiplock audit checkpoint {shop}")
+        raise CommandFailed(f"Shop {shop} has no {which}; make one with: shiplock audit checkpoint {shop}")
     return signed

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from api.cli.terminal import (
     AsOf,
-    Failed,
+    CommandFailed,
     Json,
     ShopArgument,
     bar,
@@ -84,7 +84,7 @@ def backtest(
                 )
             )
     except ReplayFailed as error:
-        raise Failed(str(error)) from error
+        raise CommandFailed(str(error)) from error
     if as_json:
         print_json(result)
     else:
@@ -112,7 +112,7 @@ def _differences_file(file: Path | None) -> Iterator[Callable[[Sequence[OrderDif
 
             yield write
     except OSError as error:
-        raise Failed(f"{file} can't be written: {error.strerror or error}") from error
+        raise CommandFailed(f"{file} can't be written: {error.strerror or error}") from error
 
 
 def _in_words(charged: Sequence[Charged]) -> str:

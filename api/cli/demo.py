@@ -62,7 +62,7 @@ async def stock(program: Program) -> None:
                 SkuCommand(SHOP, sku.sku_id, command, "demo")
                 for command in (s.CountStock(on_hand=on_hand), capacity)
             ]
-    await program.path.submit(commands)
+    await program.commands.submit(commands)
     out.print(f"\n{len(board)} SKUs are on the stock board.")
 
 
@@ -87,7 +87,7 @@ async def story(program: Program) -> str:
         ("Now the parcel may go.", c.UploadTracking(carrier="SF", tracking_number="SF7975425451911")),
     )
     for sentence, command in steps:
-        outcome = await program.path.submit_one(OrderCommand(SHOP, order_sn, command, "demo"))
+        outcome = await program.commands.submit_one(OrderCommand(SHOP, order_sn, command, "demo"))
         out.print(f"\n{sentence}", style="bold")
         order = view(outcome.order, program.book, outcome.shown_at, outcome.related_facts)
         if outcome.refusal:

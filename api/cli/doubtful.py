@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli.terminal import PAGE, Failed, Json, ShopArgument, moment, print_items, read_views, shown
+from api.cli.terminal import PAGE, CommandFailed, Json, ShopArgument, moment, print_items, read_views, shown
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection
 from infrastructure.queries.doubtful import DoubtfulShipment, list_doubtful, period
@@ -31,7 +31,7 @@ def doubtful(
     """
     begin, end = period(since, until, clock.now())
     if begin >= end:
-        raise Failed("--from must lie before --to.")
+        raise CommandFailed("--from must lie before --to.")
 
     async def read(connection: ReadConnection, book: RuleBook) -> list[DoubtfulShipment]:
         return await every_item(lambda after: list_doubtful(connection, shop, book, begin, end, PAGE, after))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from api.cli.terminal import (
-    Failed,
+    CommandFailed,
     Json,
     done_of_total,
     identifier,
@@ -81,9 +81,9 @@ async def _export(
                     connection, view, file, format, shop_id=shop, build_id=build_id, on_progress=on_progress
                 )
     except CannotDo as error:
-        raise Failed(str(error)) from None
+        raise CommandFailed(str(error)) from None
     except OSError as error:
-        raise Failed(f"{file} can't be written: {error.strerror or error}") from error
+        raise CommandFailed(f"{file} can't be written: {error.strerror or error}") from error
 
 
 async def _catch_up(program: Program, shop: str | None) -> None:

@@ -5,13 +5,23 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from api.cli.terminal import Failed, Json, connected, err, print_facts, print_items, print_json, settings, shown
+from api.cli.terminal import (
+    CommandFailed,
+    Json,
+    connected,
+    err,
+    print_facts,
+    print_items,
+    print_json,
+    settings,
+    shown,
+)
 from api.program import database
 from infrastructure.database.pool import WriteConnection
 from infrastructure.jobs import job as jobs
 from infrastructure.jobs import runner
 from infrastructure.jobs.job import Job
-from infrastructure.jobs.kinds import KINDS
+from infrastructure.jobs.kinds import JOB_KINDS
 
 app = typer.Typer(help="Background work: what runs, what waits, what came of it.", no_args_is_help=True)
 
@@ -22,7 +32,7 @@ JobArgument = Annotated[int, typer.Argument(metavar="JOB", min=1, max=2**31 - 1,
 
 @app.command("list")
 def list_jobs(
-    state: Annotated[jobs.State | None, typer.Option(help="Only jobs in this state.")] = None,
+    state: Annotated[jobs.JobState | None, typer.Option(help="Only jobs in this state.")] = None,
     kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only jobs of this kind.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="So many at most.")] = 50,
     as_json: Json = False,
@@ -49,14 +59,14 @@ def show(job_id: JobArgument, as_json: Json = False) -> None:
     """One job: how far it is, and what came of it."""
     job = _on_database(lambda connection: jobs.find(connection, job_id))
     if job is None:
-        raise Failed(f"There is no job {job_id}.")
+        raise CommandFailed(f"There is no job {job_id}.")
     _show(job, as_json=as_json)
 
 
 @app.command("cancel")
 def cancel(job_id: JobArgument, as_json: Json = False) -> None:
-    """Have a job not run, or stopped if it runs."""
-    job = _on_database(lambda connection: runner.cancel(connection, KINDS, job_id))
+    """Cancel a job; one that runs is stopped."""
+    job = _on_database(lambda connection: runner.cancel(connection, JOB_KINDS, job_id))
     if as_json:
         print_json(job)
     else:
@@ -65,7 +75,7 @@ def cancel(job_id: JobArgument, as_json: Json = False) -> None:
 
 @app.command("retry")
 def retry(job_id: JobArgument, as_json: Json = False) -> None:
-    """Have a job done after all that failed or was cancelled; or at once one that waits."""
+    """Run a failed or cancelled job again, or a waiting one at once."""
     job = _on_database(lambda connection: jobs.retry(connection, job_id))
     if as_json:
         print_json(job)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from api.cli.exporting import declared, export
 from api.cli.terminal import (
-    Failed,
+    CommandFailed,
     Json,
     ShopArgument,
     bar,
@@ -168,7 +168,7 @@ def activate_build(
             latest = await builds.latest_ready(connection, view.name)
             chosen = build_id or (latest.id if latest else None)
             if chosen is None:
-                raise Failed(f"No rebuild of {name} waits to be activated.")
+                raise CommandFailed(f"No rebuild of {name} waits to be activated.")
             await builds.activate(connection, chosen, book())
             return chosen
 
@@ -221,7 +221,7 @@ def verify_build(
         for difference in verification.differences:
             out.print(difference)
     if verification.differences:
-        raise Failed(f"Build {build_id} differs from the log.")
+        raise CommandFailed(f"Build {build_id} differs from the log.")
 
 
 ParkedArgument = Annotated[str, typer.Argument(metavar="ID", help="The order's number, or the SKU's id.")]
@@ -264,7 +264,7 @@ def retry(shop: ShopArgument, of: ParkedArgument) -> None:
             return await parking.retry(connection, shop, of, clock.now())
 
     if not _with_pool(again):
-        raise Failed(f"Order or SKU {of} of shop {shop} is not parked.")
+        raise CommandFailed(f"Order or SKU {of} of shop {shop} is not parked.")
     err.print("A worker will try it again.")
 
 
@@ -277,7 +277,7 @@ def discard(shop: ShopArgument, of: ParkedArgument) -> None:
             return await parking.discard(connection, shop, of)
 
     if not _with_pool(give_up):
-        raise Failed(f"Order or SKU {of} of shop {shop} is not parked.")
+        raise CommandFailed(f"Order or SKU {of} of shop {shop} is not parked.")
     err.print("Views show it as it was before; rebuilds pass over the rest. `projections retry` brings it back.")
 
 
@@ -296,7 +296,7 @@ def _with_pool(work: Callable[[Pool, str], Awaitable[T]]) -> T:
 async def _build(connection: ReadConnection, build_id: int) -> Build:
     build = await builds.find(connection, build_id)
     if build is None:
-        raise Failed(f"There is no build {build_id}.")
+        raise CommandFailed(f"There is no build {build_id}.")
     return build
 
 
@@ -318,7 +318,7 @@ def _print_progress(progress: rebuild.Progress, *, as_json: bool, activated: boo
     if as_json:
         print_json(progress)
     if progress.state == "failed":
-        raise Failed(f"Build {progress.id} failed. {progress.error}")
+        raise CommandFailed(f"Build {progress.id} failed. {progress.error}")
     if as_json:
         return
     rate = f", {progress.events_per_second:,.0f} events a second" if progress.events_per_second else ""
@@ -352,7 +352,7 @@ def _book(scope: dict[str, Any]) -> RuleBook:
     try:
         return RuleBook.parse([scope["rules"]])
     except ValueError as error:
-        raise Failed(f"The rule set makes no sense: {error}") from error
+        raise CommandFailed(f"The rule set makes no sense: {error}") from error
 
 
 def _scope_in_words(scope: dict[str, Any]) -> str:

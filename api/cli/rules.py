@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from api.cli.backtesting import backtest
-from api.cli.terminal import Failed, Json, book, out, print_json, shown
+from api.cli.terminal import CommandFailed, Json, book, out, print_json, shown
 from domain.rules.ruleset import RuleSet
 from infrastructure.runtime.rule_sets import read_file
 
@@ -41,7 +41,7 @@ def show(
     sets = {rules.name: rules for rules in book().sets}
     rules = sets.get(name) if name else book().sets[-1]
     if rules is None:
-        raise Failed(f"There is no rule set {name}; there are {', '.join(sets)}.")
+        raise CommandFailed(f"There is no rule set {name}; there are {', '.join(sets)}.")
     _show(rules, as_json=as_json)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from api.cli.terminal import (
-    Failed,
+    CommandFailed,
     Json,
     identifier,
     moment,
@@ -119,7 +119,7 @@ def _results_file(file: Path | None) -> Iterator[Callable[[Sequence[RowOutcome]]
             cells.writerow(_RESULT_COLUMNS)
             yield lambda rows: cells.writerows(_cells(row) for row in rows)
     except OSError as error:
-        raise Failed(f"{error.filename or file} can't be written: {error.strerror or error}") from error
+        raise CommandFailed(f"{error.filename or file} can't be written: {error.strerror or error}") from error
 
 
 def _cells(row: RowOutcome) -> tuple[object, ...]:

@@ -67,7 +67,7 @@ OnProgress = Callable[[int, int], None]
 """Called with how much is done, and of how much."""
 
 
-class Failed(Exception):
+class CommandFailed(Exception):
     """The command could not do what it was asked; the message says why."""
 
 
@@ -166,7 +166,7 @@ def with_program(work: Callable[[Program], Awaitable[T]]) -> T:
         try:
             return asyncio.run(run(url))
         except QueryError as error:
-            raise Failed(_sentence(error)) from None
+            raise CommandFailed(_sentence(error)) from None
 
 
 def _sentence(error: QueryError) -> str:
@@ -294,7 +294,7 @@ def reading_file(
             yield reader, show
             shown_bar.update(task, completed=reader.total_bytes)
     except (UnreadableExport, UnreadableSheet) as error:
-        raise Failed(f"{file.name} can't be read: {error}") from error
+        raise CommandFailed(f"{file.name} can't be read: {error}") from error
 
 
 def shown(at: datetime | None) -> str:

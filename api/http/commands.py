@@ -103,7 +103,7 @@ class SingleCommand:
             raise Refused("unknown_action", detail, errors=[FieldError("#/action", "no such action", "path")])
         intent = await _intent(scope, receive, self._target, action)
         program: Program = scope["app"].state.program
-        outcome = await program.path.submit_one(intent)
+        outcome = await program.commands.submit_one(intent)
         response = respond(intent, outcome, program.book)
         headers = response.headers(replayed=outcome.replayed)
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -204,7 +204,7 @@ async def submit_bulk(
             problem = problems.problem(refused.code, path, refused.detail, refused.errors)
             outcomes[number] = BulkOutcome(problem.status, problem=problem)
     position = 0
-    results = await program.path.submit(list(intents.values()))
+    results = await program.commands.submit(list(intents.values()))
     for (number, intent), result in zip(intents.items(), results, strict=True):
         if isinstance(result, Exception):
             outcomes[number] = _failed(intent, result)

@@ -111,7 +111,7 @@ _SKU_PARAMETERS: list[dict[str, Any]] = [
 ]
 
 
-def command_path(action: str) -> dict[str, Any]:
+def command_path_item(action: str) -> dict[str, Any]:
     """The path of a command; all of them are one route, so FastAPI does not describe them itself."""
     return _command(action, ACTIONS[action], _COMMAND_PARAMETERS, command_responses(action))
 
@@ -349,7 +349,7 @@ def install(app: FastAPI) -> None:
         if app.openapi_schema is None:
             schema = of_other_routes()
             for action in ACTIONS:
-                schema["paths"][f"{ORDERS.path}/{action}"] = command_path(action)
+                schema["paths"][f"{ORDERS.path}/{action}"] = command_path_item(action)
             for action in SKU_ACTIONS:
                 schema["paths"][f"{SKUS.path}/{action}"] = sku_command_path(action)
             commands = [action.command for table in (ACTIONS, SKU_ACTIONS) for action in table.values()]

@@ -16,7 +16,7 @@ from domain.order.filters import DeadlineFilter, OrderFilter, ViolationFilter
 from domain.order.state import Status
 from domain.order.violations import AppealState
 from domain.viewpoint import Viewpoint
-from infrastructure.jobs.job import State
+from infrastructure.jobs.job import JobState
 from infrastructure.queries.lists import OrderSort
 from infrastructure.queries.moments import parse_day, parse_moment
 from infrastructure.queries.orders import DiffRequest
@@ -34,7 +34,7 @@ def _id_of_others(example: str, description: str) -> Any:
     return Path(min_length=1, max_length=64, pattern=pattern, examples=[example], description=description)
 
 
-Moment = Annotated[datetime, BeforeValidator(parse_moment)]
+TimeField = Annotated[datetime, BeforeValidator(parse_moment)]
 Day = Annotated[date, BeforeValidator(parse_day)]
 Actor = Annotated[
     str | None,
@@ -68,10 +68,10 @@ class Waiting(Paged):
 
 class InThePast(Waiting):
     as_of: Annotated[
-        Moment | None, Field(description="As things stood then, by what had happened; by order number.")
+        TimeField | None, Field(description="As things stood then, by what had happened; by order number.")
     ] = None
     known_at: Annotated[
-        Moment | None, Field(description="As the log knew them then; by order number. Goes with `as_of`.")
+        TimeField | None, Field(description="As the log knew them then; by order number. Goes with `as_of`.")
     ] = None
 
     @property
@@ -80,8 +80,10 @@ class InThePast(Waiting):
 
 
 class AtAMoment(Parameters):
-    as_of: Annotated[Moment | None, Field(description="The order as it stood then, by what had happened.")] = None
-    known_at: Annotated[Moment | None, Field(description="The order as the log knew it then.")] = None
+    as_of: Annotated[TimeField | None, Field(description="The order as it stood then, by what had happened.")] = (
+        None
+    )
+    known_at: Annotated[TimeField | None, Field(description="The order as the log knew it then.")] = None
     at_version: Annotated[int | None, Field(ge=1, le=2**31 - 1, description="The order after so many events.")] = (
         None
     )
@@ -100,7 +102,7 @@ class OrdersQuery(InThePast):
         Field(min_length=1, max_length=64, description="Only orders with this SKU."),
     ] = None
     due_before: Annotated[
-        Moment | None, Field(description="Only orders that need a tracking number before then.")
+        TimeField | None, Field(description="Only orders that need a tracking number before then.")
     ] = None
     violation: Annotated[
         ViolationKind | None, Field(description="Only orders on which such a violation stands.")
@@ -120,8 +122,8 @@ class OrdersQuery(InThePast):
 
 class ViolationsQuery(InThePast):
     kind: ViolationKind | None = None
-    since: Annotated[Moment | None, Field(alias="from", description="Only what arose at or after this.")] = None
-    until: Annotated[Moment | None, Field(alias="to", description="Only what arose before this.")] = None
+    since: Annotated[TimeField | None, Field(alias="from", description="Only what arose at or after this.")] = None
+    until: Annotated[TimeField | None, Field(alias="to", description="Only what arose before this.")] = None
     appeal: Annotated[
         AppealState | None,
         Field(description="Only what was not disputed, is still disputed, or came out like this."),
@@ -134,7 +136,7 @@ class ViolationsQuery(InThePast):
 
 class DeadlinesQuery(InThePast):
     kind: DeadlineKind | None = None
-    due_before: Annotated[Moment | None, Field(description="Only deadlines due before this.")] = None
+    due_before: Annotated[TimeField | None, Field(description="Only deadlines due before this.")] = None
     state: DeadlineState | None = None
 
     @property
@@ -161,9 +163,9 @@ class CasesQuery(Waiting):
 
 class HandedOver(Parameters):
     since: Annotated[
-        Moment | None, Field(alias="from", description="Only orders handed over at or after this.")
+        TimeField | None, Field(alias="from", description="Only orders handed over at or after this.")
     ] = None
-    until: Annotated[Moment | None, Field(alias="to", description="Only orders handed over before this.")] = None
+    until: Annotated[TimeField | None, Field(alias="to", description="Only orders handed over before this.")] = None
 
 
 class SupplierQuery(HandedOver):
@@ -176,15 +178,15 @@ class SuppliersQuery(HandedOver, Waiting):
 
 class DoubtfulQuery(Waiting):
     since: Annotated[
-        Moment | None, Field(alias="from", description="Only numbers that went up at or after this.")
+        TimeField | None, Field(alias="from", description="Only numbers that went up at or after this.")
     ] = None
     until: Annotated[
-        Moment | None, Field(alias="to", description="Only numbers that went up before this; at most 31 days.")
+        TimeField | None, Field(alias="to", description="Only numbers that went up before this; at most 31 days.")
     ] = None
 
 
 class JobsQuery(Paged):
-    state: Annotated[State | None, Field(description="Only jobs in this state.")] = None
+    state: Annotated[JobState | None, Field(description="Only jobs in this state.")] = None
     kind: Annotated[
         str | None, BeforeValidator(_plain), Field(max_length=64, description="Only jobs of this kind.")
     ] = None
@@ -201,10 +203,10 @@ class DaysQuery(Parameters):
 
 class ReportQuery(DaysQuery):
     min_position: MinPosition = None
-    as_of: Annotated[Moment | None, Field(description="As the days stood then, by what had happened.")] = None
-    known_at: Annotated[Moment | None, Field(description="As the log knew the days then. Goes with `as_of`.")] = (
-        None
-    )
+    as_of: Annotated[TimeField | None, Field(description="As the days stood then, by what had happened.")] = None
+    known_at: Annotated[
+        TimeField | None, Field(description="As the log knew the days then. Goes with `as_of`.")
+    ] = None
 
     @property
     def viewpoint(self) -> Viewpoint:
@@ -218,11 +220,11 @@ class DiffQuery(Parameters):
         "as_of"
     )
     as_of: Annotated[
-        Moment | None,
+        TimeField | None,
         Field(description="Between versions, or times of `by=known_at`: of how things stood then, at both."),
     ] = None
     known_at: Annotated[
-        Moment | None, Field(description="Between times of `by=as_of`: by what the log knew then, at both.")
+        TimeField | None, Field(description="Between times of `by=as_of`: by what the log knew then, at both.")
     ] = None
 
     @property

@@ -71,7 +71,7 @@ ProblemCode = (
 """Every code of a problem: those of refused commands, and those of everything else."""
 
 
-class Kind(NamedTuple):
+class ProblemKind(NamedTuple):
     """A kind of problem: its status, what is wrong, what to do next, and after how many seconds to try again."""
 
     status: int
@@ -80,183 +80,189 @@ class Kind(NamedTuple):
     retry_after: int | None = None
 
 
-PROBLEMS: dict[ProblemCode, Kind] = {
-    "invalid_request": Kind(
+PROBLEMS: dict[ProblemCode, ProblemKind] = {
+    "invalid_request": ProblemKind(
         422,
         "The request makes no sense",
         "Nothing was changed. `errors` names each field that is wrong and why; mend them and send it again.",
     ),
-    "unknown_order": Kind(
+    "unknown_order": ProblemKind(
         404,
         "There is no such order",
         "The shop has no order of this number, or had none at the moment asked for. Place it first, or "
         "import the platform's export.",
     ),
-    "unknown_sku": Kind(
+    "unknown_sku": ProblemKind(
         404,
         "There is no such SKU",
         "No order of the shop names this SKU, and nothing was told of it. Count it with count-stock, or import "
         "the orders first.",
     ),
-    "unknown_supplier": Kind(
+    "unknown_supplier": ProblemKind(
         404,
         "There is no such supplier",
         "No order of the shop was ever handed to it. GET /v1/shops/{shop_id}/suppliers lists those that were.",
     ),
-    "unknown_case": Kind(
+    "unknown_case": ProblemKind(
         404, "There is no such stockout case", "GET /v1/shops/{shop_id}/stockout-cases lists the shop's cases."
     ),
-    "unknown_action": Kind(
+    "unknown_action": ProblemKind(
         404,
         "There is no such action",
         "The last part of the path is none of the actions of orders or SKUs; the OpenAPI document lists them.",
     ),
-    "not_found": Kind(404, "There is nothing here", "Look at /docs for the paths there are."),
-    "method_not_allowed": Kind(
+    "not_found": ProblemKind(404, "There is nothing here", "Look at /docs for the paths there are."),
+    "method_not_allowed": ProblemKind(
         405, "This method is not allowed here", "The `Allow` header names the methods that are."
     ),
-    "order_locked": Kind(
+    "order_locked": ProblemKind(
         409,
         "Shipping is locked",
         "A hold is in force, and while it is, no tracking number may be uploaded. `holds` says which, since "
         "when, and for a stockout review when the platform's decision can be expected. Wait for the "
         "decision and record it with complete-review, or release the hold that was placed by hand.",
     ),
-    "already_shipped": Kind(
+    "already_shipped": ProblemKind(
         409,
         "The order is shipped already",
         "A tracking number is up. To put another in its place use replace-tracking; to send the order in "
         "several parcels say in `lines` what each holds.",
     ),
-    "not_shippable": Kind(
+    "not_shippable": ProblemKind(
         409,
         "The order can't be shipped",
         "Its group has not formed yet, or it is closed: refunded, cancelled, or out of stock.",
     ),
-    "not_shipped": Kind(409, "The order is not shipped yet", "Upload a tracking number first."),
-    "no_open_review": Kind(
+    "not_shipped": ProblemKind(409, "The order is not shipped yet", "Upload a tracking number first."),
+    "no_open_review": ProblemKind(
         409, "No stockout application is under review", "There is nothing to decide; it may be decided already."
     ),
-    "review_already_open": Kind(
+    "review_already_open": ProblemKind(
         409, "An application is under review already", "Wait for its decision and record it with complete-review."
     ),
-    "with_supplier": Kind(
+    "with_supplier": ProblemKind(
         409,
         "The order is with a supplier",
         "Record what became of it, or take it back with take-back-from-supplier, before another supplier has it.",
     ),
-    "conditions_not_met": Kind(
+    "conditions_not_met": ProblemKind(
         409,
         "The platform would not take the application",
         "`detail` names each condition that is missed; delist the SKU first, or apply tomorrow. The rule set's "
         "`application.conditions` says whether such an application is refused here or only warned of.",
     ),
-    "no_supplier": Kind(
+    "no_supplier": ProblemKind(
         409,
         "The order is with no supplier",
         "Read the order's `handovers`; hand it over with hand-to-supplier. Numbers of your own go up with "
         "upload-tracking.",
     ),
-    "order_exists": Kind(
+    "order_exists": ProblemKind(
         409, "The order was placed already, and differently", "Read it; an order's lines do not change."
     ),
-    "order_closed": Kind(
+    "order_closed": ProblemKind(
         409, "The order is closed", "It was refunded or cancelled, or its group failed; nothing more can be done."
     ),
-    "group_already_formed": Kind(
+    "group_already_formed": ProblemKind(
         409, "The group has formed already", "To move the platform's promise use change-ship-by."
     ),
-    "already_paid": Kind(409, "The order was paid already", "Read it to see with how much."),
-    "not_paid": Kind(409, "Nothing was paid yet", "There is nothing to refund; cancel the order instead."),
-    "ship_by_passed": Kind(
+    "already_paid": ProblemKind(409, "The order was paid already", "Read it to see with how much."),
+    "not_paid": ProblemKind(409, "Nothing was paid yet", "There is nothing to refund; cancel the order instead."),
+    "ship_by_passed": ProblemKind(
         409,
         "The ship-by has passed",
         "A buyer's agreement can move a ship-by that is still ahead, not one that was missed.",
     ),
-    "already_delivered": Kind(409, "The parcel was delivered", "Its tracking number stays."),
-    "already_replaced": Kind(409, "The number was replaced before", "Use a number the order has not had."),
-    "which_parcel": Kind(409, "The order has several parcels", "Say which one by its tracking number."),
-    "unknown_parcel": Kind(409, "The order has no such parcel", "Read the order to see its tracking numbers."),
-    "no_such_hold": Kind(409, "No such hold is in force", "Read the order's `shipment_lock`."),
-    "complaint_already_open": Kind(409, "A complaint is open already", "Record its decision first."),
-    "no_open_complaint": Kind(409, "No complaint is open", "There is nothing to decide."),
-    "unknown_violation": Kind(
+    "already_delivered": ProblemKind(409, "The parcel was delivered", "Its tracking number stays."),
+    "already_replaced": ProblemKind(409, "The number was replaced before", "Use a number the order has not had."),
+    "which_parcel": ProblemKind(409, "The order has several parcels", "Say which one by its tracking number."),
+    "unknown_parcel": ProblemKind(
+        409, "The order has no such parcel", "Read the order to see its tracking numbers."
+    ),
+    "no_such_hold": ProblemKind(409, "No such hold is in force", "Read the order's `shipment_lock`."),
+    "complaint_already_open": ProblemKind(409, "A complaint is open already", "Record its decision first."),
+    "no_open_complaint": ProblemKind(409, "No complaint is open", "There is nothing to decide."),
+    "unknown_violation": ProblemKind(
         409, "No such violation stands", "Read the order's `violations` for the ids that can be appealed."
     ),
-    "already_appealed": Kind(409, "The violation was appealed already", "A violation can be appealed once."),
-    "appeal_too_late": Kind(
+    "already_appealed": ProblemKind(409, "The violation was appealed already", "A violation can be appealed once."),
+    "appeal_too_late": ProblemKind(
         409,
         "It is too late to appeal",
         "The rule set's window is an estimate. Where the platform still takes the appeal, give its 申诉截止时间 "
         "as `appeal_by`.",
     ),
-    "no_open_appeal": Kind(409, "No such appeal is open", "There is nothing to decide."),
-    "line_already_told": Kind(
+    "no_open_appeal": ProblemKind(409, "No such appeal is open", "There is nothing to decide."),
+    "line_already_told": ProblemKind(
         409, "The bill's line was told already", "It said something else then. Give another line another `line_id`."
     ),
-    "history_full": Kind(
+    "history_full": ProblemKind(
         409, "The order's history is full", "An order holds so many events at most; none is ever removed."
     ),
-    "stale_version": Kind(
+    "stale_version": ProblemKind(
         412,
         "The order or SKU has changed since",
         "Read it again, look whether the command still makes sense, resend.",
     ),
-    "unknown_projection": Kind(404, "There is no such projection", "GET /v1/projections lists them."),
-    "unknown_rebuild": Kind(404, "There is no such rebuild", "GET /v1/projections lists the builds of each."),
-    "unknown_backtest": Kind(
+    "unknown_projection": ProblemKind(404, "There is no such projection", "GET /v1/projections lists them."),
+    "unknown_rebuild": ProblemKind(
+        404, "There is no such rebuild", "GET /v1/projections lists the builds of each."
+    ),
+    "unknown_backtest": ProblemKind(
         404, "There is no such backtest", "The shop's list has the latest; older ones go. Ask for it again."
     ),
-    "too_many_backtests": Kind(
+    "too_many_backtests": ProblemKind(
         429, "Enough backtests wait or run", "Nothing was asked for. Try again after `Retry-After` seconds.", 5
     ),
-    "unknown_job": Kind(404, "There is no such job", "GET /v1/jobs lists them; those that finished long ago go."),
-    "not_possible": Kind(
+    "unknown_job": ProblemKind(
+        404, "There is no such job", "GET /v1/jobs lists them; those that finished long ago go."
+    ),
+    "not_possible": ProblemKind(
         409, "That can't be done to this projection now", "`detail` says why and what to do; nothing was changed."
     ),
-    "not_parked": Kind(404, "The order is not parked", "Nothing holds it up, or it was retried already."),
-    "no_checkpoint": Kind(
+    "not_parked": ProblemKind(404, "The order is not parked", "Nothing holds it up, or it was retried already."),
+    "no_checkpoint": ProblemKind(
         404,
         "There is no such checkpoint",
         "The shop has none yet, or none of this size. One is made every few minutes while the log grows; "
         "without `size` the newest is taken.",
     ),
-    "not_covered": Kind(
+    "not_covered": ProblemKind(
         404,
         "The checkpoint does not reach that position",
         "The log has no such event, or it came after the checkpoint was made; ask again when there is a newer one.",
     ),
-    "log_differs": Kind(
+    "log_differs": ProblemKind(
         500,
         "The log is not the one that was signed",
         "No proof can be given. Keep the checkpoints you have and have the operator run `shiplock audit verify`.",
     ),
-    "too_large": Kind(413, "The request is too large", "Send fewer commands at once."),
-    "idempotency_key_reused": Kind(
+    "too_large": ProblemKind(413, "The request is too large", "Send fewer commands at once."),
+    "idempotency_key_reused": ProblemKind(
         422,
         "The idempotency key was used for another request",
         "A key stands for one request for seven days. Use a new key for a new request.",
     ),
-    "still_running": Kind(
+    "still_running": ProblemKind(
         409, "A request with this idempotency key is running", "Try again after `Retry-After` seconds.", 1
     ),
-    "overloaded": Kind(
+    "overloaded": ProblemKind(
         503, "Too much is waiting", "Nothing was changed. Try again after `Retry-After` seconds.", 1
     ),
-    "not_reached": Kind(
+    "not_reached": ProblemKind(
         503,
         "The lists have not reached that position yet",
         "Try again after `Retry-After` seconds, or without `min_position`.",
         1,
     ),
-    "unavailable": Kind(
+    "unavailable": ProblemKind(
         503,
         "The database can't be reached",
         "Try again after `Retry-After` seconds. Whether a command was taken is not known; sent again with "
         "the same idempotency key it is done once.",
         2,
     ),
-    "internal_error": Kind(
+    "internal_error": ProblemKind(
         500, "Something went wrong here", "It was logged. Sent again with an idempotency key it is done once."
     ),
 }
@@ -340,9 +346,9 @@ def problem(
     )
 
 
-def kind_of(code: str) -> Kind | None:
+def kind_of(code: str) -> ProblemKind | None:
     """The kind of problem of a code that may be none."""
-    return cast(Mapping[str, Kind], PROBLEMS).get(code)
+    return cast(Mapping[str, ProblemKind], PROBLEMS).get(code)
 
 
 def respond(body: Problem, headers: Mapping[str, str] | None = None) -> Response:

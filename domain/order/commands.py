@@ -25,8 +25,8 @@ from domain.kernel import (
 )
 from domain.order.events import (
     AppealOutcome,
+    ComplaintFinding,
     ComplaintOutcome,
-    Finding,
     HoldKind,
     ReviewOutcome,
     ShipByReason,
@@ -205,7 +205,7 @@ class ContactBuyer(Command, frozen=True):
 class FileComplaint(Command, frozen=True):
     """The buyer says that the parcel was empty or held something else."""
 
-    finding: Finding
+    finding: ComplaintFinding
     evidence: Text | None = None
 
 

@@ -22,7 +22,7 @@ StockoutReason = Literal["no_supply", "production_delay", "oversold", "other", "
 ReviewOutcome = Literal["approved", "rejected"]
 RefundInitiator = Literal["merchant", "buyer", "platform", "unknown"]
 HoldKind = Literal["risk_control", "refund_pending", "manual"]
-Finding = Literal["empty_parcel", "different_goods", "other"]
+ComplaintFinding = Literal["empty_parcel", "different_goods", "other"]
 ComplaintOutcome = Literal["upheld", "dismissed"]
 AppealOutcome = Literal["upheld", "overturned"]
 
@@ -197,7 +197,7 @@ class BuyerContacted(Event, frozen=True):
 class ParcelComplaintFiled(Event, frozen=True):
     """The buyer says what came was nothing, or something else. ``number`` counts the order's complaints."""
 
-    finding: Finding
+    finding: ComplaintFinding
     evidence: str | None = None
     number: int = 1
 

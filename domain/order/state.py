@@ -11,8 +11,8 @@ import msgspec
 from domain.kernel import GoodsType, ViolationKind
 from domain.order.events import (
     AppealOutcome,
+    ComplaintFinding,
     ComplaintOutcome,
-    Finding,
     HoldKind,
     Line,
     ParcelLine,
@@ -107,7 +107,7 @@ class Complaint(msgspec.Struct, frozen=True):
     """
 
     filed_at: datetime
-    finding: Finding
+    finding: ComplaintFinding
     evidence: str | None = None
     number: int = 1
     outcome: ComplaintOutcome | None = None

@@ -1,7 +1,7 @@
 """What the platform may take amiss about an order: doubtful tracking numbers, and an application it may not take.
 
-A warning refuses nothing and costs nothing. Whether a number was used before, and what else was applied for,
-other orders say; what of them matters is handed in (``RelatedFacts``).
+A warning refuses nothing and costs nothing. Some warnings depend on other orders: whether a tracking number was
+used before, and how many applications there were. The caller passes these facts in (``RelatedFacts``).
 """
 
 import unicodedata
@@ -17,13 +17,15 @@ from domain.order.state import Order
 from domain.rules.ruleset import RuleSet
 from domain.sku.state import Sku
 
-WarningCode = Literal["number_used_before", "frequent_replacements", "on_sale", "activity_order", "daily_limit"]
+OrderWarningCode = Literal[
+    "number_used_before", "frequent_replacements", "on_sale", "activity_order", "daily_limit"
+]
 
 
 class OrderWarning(msgspec.Struct, frozen=True, omit_defaults=True):
     """``order_sn`` is the other order that ``tracking_number`` was used for, ``sku_id`` a SKU that is on sale."""
 
-    code: WarningCode
+    code: OrderWarningCode
     detail: str
     tracking_number: str | None = None
     order_sn: str | None = None

@@ -44,7 +44,7 @@ _Name = Annotated[
         description="small letters, digits, dots and dashes, at most 64, such as pinduoduo-2023-01",
     ),
 ]
-_Moment = Annotated[
+_Time = Annotated[
     datetime, Meta(tz=True, description="a date and time with offset, such as 2023-01-01T00:00:00+08:00")
 ]
 _Positive = Annotated[int, Meta(gt=0, le=10_000, description="a whole number from 1 to 10000")]
@@ -272,8 +272,8 @@ class Period(_Sourced, frozen=True, omit_defaults=True):
     """
 
     name: _Text
-    formed_from: _Moment
-    formed_before: _Moment
+    formed_from: _Time
+    formed_before: _Time
     goods_types: (
         Annotated[
             tuple[GoodsType, ...], Meta(min_length=1, description=f"a list of {', '.join(get_args(GoodsType))}")
@@ -288,7 +288,7 @@ class Period(_Sourced, frozen=True, omit_defaults=True):
     ) = None
     open_in_festival: bool | None = None
     ship_by_hours: GoodsHours | None = None
-    ship_before: _Moment | None = None
+    ship_before: _Time | None = None
     pickup_hours: GoodsHours | None = None
     suspends: Annotated[
         tuple[ViolationKind, ...], Meta(description="a list of violations whose penalty is not charged")
@@ -331,7 +331,7 @@ class RuleSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     name: _Name
     title: _Text
-    effective_from: _Moment
+    effective_from: _Time
     ship_by: ShipBy
     deemed_stockout: Days
     pickup: Hours

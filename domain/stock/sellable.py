@@ -17,7 +17,7 @@ from domain.calendar import beijing_minute
 from domain.sku.state import Capacity, Sku
 
 StepName = Literal["counted", "not_counted", "shipped", "made", "shipping", "reserved", "short", "delisted"]
-WarningCode = Literal["oversold", "pending", "not_counted", "delist"]
+StockWarningCode = Literal["oversold", "pending", "not_counted", "delist"]
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -31,7 +31,7 @@ class Step(msgspec.Struct, frozen=True):
 class StockWarning(msgspec.Struct, frozen=True):
     """What somebody should do something about."""
 
-    code: WarningCode
+    code: StockWarningCode
     detail: str
 
 

@@ -13,7 +13,7 @@ from domain.sku.events import SkuEvent
 from domain.sku.state import Sku
 from infrastructure.commands.queue import Stream
 from infrastructure.log.log import Histories, NewEvent, new_event
-from infrastructure.log.streams import OF_ORDER, OF_SKU, E, StreamKind, S
+from infrastructure.log.streams import OF_ORDER, OF_SKU, E, S, StreamKind
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
-"""Backtests requested over HTTP: each is a row that says what to compare, how it stands and what it found.
+"""Backtests requested over HTTP: each is a row with its scope, its progress and its result.
 
-They are worked off one after another: each takes all cores. One that was interrupted is begun again; one that is
-interrupted again and again fails.
+They run one after another, because each takes all cores. A backtest that was interrupted begins again; after
+``MOST_BEGINNINGS`` it fails.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ from psycopg.rows import class_row
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.jobs.job import Job, enqueue
-from infrastructure.jobs.kind import Context, Failed, Kind, Report
+from infrastructure.jobs.kind import Context, JobFailed, JobKind, Report
 from infrastructure.log.replay import ReplayFailed
 from infrastructure.queries.backtest import Backtest, BacktestProgress, BacktestScope, backtest
 from infrastructure.runtime import clock
 
-State = Literal["waiting", "running", "done", "failed"]
+BacktestState = Literal["waiting", "running", "done", "failed"]
 
 MOST_UNFINISHED = 3
 """So many backtests of a shop wait or run at most."""
@@ -33,15 +33,16 @@ KEPT = 20
 """So many of a shop's backtests are kept; the oldest go."""
 
 MOST_BEGINNINGS = 3
-"""A backtest that was begun so often and never finished is given up."""
+"""A backtest that began so often and did not finish fails."""
 
 _LANE = "backtest"
 """One runs at a time, of all shops."""
 
-_ASKING = 7_166_404
-"""With a hash of its id, the advisory lock of a shop while one is asked for."""
+_REQUESTING = 7_166_404
+"""With a hash of its id, the advisory lock of a shop while a backtest is requested."""
 
-NOTED_SECONDS = 0.5
+STORED_SECONDS = 0.5
+"""So often the progress of a running backtest is stored."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_scope = msgspec.json.Decoder(BacktestScope).decode
@@ -49,16 +50,16 @@ _result = msgspec.json.Decoder(Backtest).decode
 
 
 class TooMany(Exception):
-    """The shop has as many backtests under way as it may have."""
+    """The shop, or all shops together, have as many unfinished backtests as they may have."""
 
 
-class Row(NamedTuple):
-    """A job as it is stored."""
+class StoredBacktest(NamedTuple):
+    """A backtest as it is stored. ``asked`` is its scope, as JSON."""
 
     shop_id: str
     id: int
     asked: bytes
-    state: State
+    state: BacktestState
     begun: int
     done: int
     total: int
@@ -70,11 +71,11 @@ class Row(NamedTuple):
 
 
 class BacktestJob(msgspec.Struct, frozen=True):
-    """A backtest asked for. ``done`` and ``total`` count events; ``result`` is there when it is ``done``."""
+    """A backtest that was requested. ``done`` and ``total`` count events; ``result`` is set once it is ``done``."""
 
     id: int
     rules: str
-    state: State
+    state: BacktestState
     done: int
     total: int
     events_per_second: float | None
@@ -85,7 +86,7 @@ class BacktestJob(msgspec.Struct, frozen=True):
     result: Backtest | None
 
     @classmethod
-    def of(cls, row: Row) -> "BacktestJob":
+    def of(cls, row: StoredBacktest) -> "BacktestJob":
         rate = row.done / row.worked_seconds if row.done and row.worked_seconds else None
         return cls(
             id=row.id,
@@ -101,18 +102,14 @@ class BacktestJob(msgspec.Struct, frozen=True):
             result=_result(row.result) if row.result else None,
         )
 
-    @property
-    def is_finished(self) -> bool:
-        return self.state in ("done", "failed")
+
+_COLUMNS = ", ".join(StoredBacktest._fields)
 
 
-_COLUMNS = ", ".join(Row._fields)
-
-
-async def ask(connection: WriteConnection, shop_id: str, scope: BacktestScope) -> BacktestJob:
-    """Put down a backtest to be worked off. Raises ``TooMany``."""
+async def request(connection: WriteConnection, shop_id: str, scope: BacktestScope) -> BacktestJob:
+    """Store a backtest and request the job that runs it. Raises ``TooMany``."""
     async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_ASKING, shop_id))
+        await connection.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_REQUESTING, shop_id))
         rows = await _of_shop(connection, shop_id)
         unfinished = [row for row in rows if row.finished_at is None]
         if len(unfinished) >= MOST_UNFINISHED:
@@ -124,7 +121,7 @@ async def ask(connection: WriteConnection, shop_id: str, scope: BacktestScope) -
         finished = [row.id for row in rows if row.finished_at is not None]
         dropped = finished[: max(len(rows) + 1 - KEPT, 0)]
         await connection.execute("DELETE FROM backtest WHERE shop_id = %s AND id = ANY (%s)", (shop_id, dropped))
-        inserted = connection.cursor(row_factory=class_row(Row))
+        inserted = connection.cursor(row_factory=class_row(StoredBacktest))
         await inserted.execute(
             f"""INSERT INTO backtest (shop_id, id, asked, state, requested_at)
                 VALUES (%s, %s, %s, 'waiting', %s) RETURNING {_COLUMNS}""",
@@ -132,27 +129,27 @@ async def ask(connection: WriteConnection, shop_id: str, scope: BacktestScope) -
         )
         row = await inserted.fetchone()
         assert row
-        await _work_on(connection, shop_id, row.id)
+        await _enqueue(connection, shop_id, row.id)
         return BacktestJob.of(row)
 
 
-async def _work_on(connection: WriteConnection, shop_id: str, backtest_id: int) -> None:
+async def _enqueue(connection: WriteConnection, shop_id: str, backtest_id: int) -> None:
     arguments = {"backtest_id": backtest_id}
     key = f"{shop_id}/{backtest_id}"
     await enqueue(connection, BACKTEST.name, key, shop_id=shop_id, lane=_LANE, arguments=arguments)
 
 
 async def _go_on(connection: WriteConnection) -> None:
-    """Have those worked off that were requested and are not finished, in the order of their requests."""
+    """Request a job for each backtest that is not finished, in the order of the requests."""
     cursor = await connection.execute(
         "SELECT shop_id, id FROM backtest WHERE finished_at IS NULL ORDER BY requested_at, shop_id, id"
     )
     for shop_id, backtest_id in await cursor.fetchall():
-        await _work_on(connection, shop_id, backtest_id)
+        await _enqueue(connection, shop_id, backtest_id)
 
 
 async def find(connection: ReadConnection, shop_id: str, job_id: int) -> BacktestJob | None:
-    cursor = connection.cursor(row_factory=class_row(Row))
+    cursor = connection.cursor(row_factory=class_row(StoredBacktest))
     await cursor.execute(f"SELECT {_COLUMNS} FROM backtest WHERE shop_id = %s AND id = %s", (shop_id, job_id))
     row = await cursor.fetchone()
     return BacktestJob.of(row) if row else None
@@ -167,20 +164,24 @@ async def of_shop(connection: ReadConnection, shop_id: str) -> list[BacktestJob]
 
 
 async def _run(context: Context, job: Job) -> Any:
-    return await context.in_child(_work, context.url, context.book, job.shop_id, job.arguments["backtest_id"])
+    return await context.in_child(
+        _run_in_child, context.url, context.book, job.shop_id, job.arguments["backtest_id"]
+    )
 
 
-def _work(report: Report, url: str, book: RuleBook, shop_id: str, backtest_id: int) -> dict[str, int] | None:
-    """Work off a backtest in a process of its own."""
+def _run_in_child(
+    report: Report, url: str, book: RuleBook, shop_id: str, backtest_id: int
+) -> dict[str, int] | None:
+    """Run a backtest in this process, which exists for it."""
 
     async def run() -> dict[str, int] | None:
         async with await WriteConnection.connect(url, autocommit=True) as connection:
-            return await _work_off(connection, url, book, shop_id, backtest_id, report)
+            return await _run_and_store(connection, url, book, shop_id, backtest_id, report)
 
     return asyncio.run(run())
 
 
-async def _work_off(
+async def _run_and_store(
     connection: WriteConnection,
     url: str,
     book: RuleBook,
@@ -188,20 +189,20 @@ async def _work_off(
     backtest_id: int,
     report: Report,
 ) -> dict[str, int] | None:
-    """Run a backtest and put down what it found; in short that is what this gives. Raises ``Failed``."""
+    """Run a backtest and store its result; return its counts, or ``None`` if it is done. Raises ``JobFailed``."""
     row = await _begin(connection, shop_id, backtest_id)
     if row is None:
         return None
-    async with _noting(connection, row) as reached:
+    async with _storing_progress(connection, row) as reached:
 
-        def note(progress: BacktestProgress) -> None:
+        def show(progress: BacktestProgress) -> None:
             reached.append(progress)
             report(progress.done, progress.total)
 
         try:
-            found = await backtest(url, shop_id, book, _decode_scope(row.asked), row.requested_at, on_progress=note)
+            found = await backtest(url, shop_id, book, _decode_scope(row.asked), row.requested_at, on_progress=show)
         except ReplayFailed as error:
-            raise Failed(str(error)) from error
+            raise JobFailed(str(error)) from error
     await connection.execute(
         """UPDATE backtest SET state = 'done', finished_at = %s, result = %s
            WHERE shop_id = %s AND id = %s""",
@@ -210,9 +211,9 @@ async def _work_off(
     return {"orders": found.orders, "differing": found.differing}
 
 
-async def _begin(connection: WriteConnection, shop_id: str, backtest_id: int) -> Row | None:
+async def _begin(connection: WriteConnection, shop_id: str, backtest_id: int) -> StoredBacktest | None:
     """The backtest, if it is there and not done."""
-    cursor = connection.cursor(row_factory=class_row(Row))
+    cursor = connection.cursor(row_factory=class_row(StoredBacktest))
     await cursor.execute(
         f"""UPDATE backtest SET state = 'running', begun = begun + 1, done = 0, worked_seconds = 0, error = NULL,
             finished_at = NULL WHERE shop_id = %s AND id = %s AND state <> 'done' RETURNING {_COLUMNS}""",
@@ -222,7 +223,7 @@ async def _begin(connection: WriteConnection, shop_id: str, backtest_id: int) ->
 
 
 async def _abandoned(connection: WriteConnection, job: Job, error: str) -> None:
-    """Nobody will work on it any more."""
+    """Store that the backtest failed: its job failed for good, or was cancelled."""
     await connection.execute(
         """UPDATE backtest SET state = 'failed', finished_at = %s, error = %s
            WHERE shop_id = %s AND id = %s AND finished_at IS NULL""",
@@ -231,38 +232,40 @@ async def _abandoned(connection: WriteConnection, job: Job, error: str) -> None:
 
 
 @asynccontextmanager
-async def _noting(connection: WriteConnection, job: Row) -> AsyncIterator[list[BacktestProgress]]:
-    """Write down every so often how far a job is, as the list given tells."""
+async def _storing_progress(
+    connection: WriteConnection, job: StoredBacktest
+) -> AsyncIterator[list[BacktestProgress]]:
+    """Store the progress of a backtest every ``STORED_SECONDS``: the last item of the list that this yields."""
     reached = [BacktestProgress(0, 0, 0.0)]
     over = asyncio.Event()
 
-    async def note() -> None:
+    async def store() -> None:
         while not over.is_set():
-            await _note(connection, job, reached[-1])
+            await _store_progress(connection, job, reached[-1])
             with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), NOTED_SECONDS)
-        await _note(connection, job, reached[-1])
+                await asyncio.wait_for(over.wait(), STORED_SECONDS)
+        await _store_progress(connection, job, reached[-1])
 
-    noting = asyncio.create_task(note())
+    storing = asyncio.create_task(store())
     try:
         yield reached
     finally:
         over.set()
-        await noting
+        await storing
 
 
-async def _note(connection: WriteConnection, job: Row, reached: BacktestProgress) -> None:
+async def _store_progress(connection: WriteConnection, job: StoredBacktest, reached: BacktestProgress) -> None:
     await connection.execute(
         "UPDATE backtest SET done = %s, total = %s, worked_seconds = %s WHERE shop_id = %s AND id = %s",
         (reached.done, reached.total, reached.seconds, job.shop_id, job.id),
     )
 
 
-async def _of_shop(connection: ReadConnection, shop_id: str) -> list[Row]:
+async def _of_shop(connection: ReadConnection, shop_id: str) -> list[StoredBacktest]:
     """Oldest first; there are never more than a few."""
-    cursor = connection.cursor(row_factory=class_row(Row))
+    cursor = connection.cursor(row_factory=class_row(StoredBacktest))
     await cursor.execute(f"SELECT {_COLUMNS} FROM backtest WHERE shop_id = %s ORDER BY id", (shop_id,))
     return await cursor.fetchall()
 
 
-BACKTEST = Kind("backtest", _run, attempts=MOST_BEGINNINGS, abandoned=_abandoned, go_on=_go_on)
+BACKTEST = JobKind("backtest", _run, attempts=MOST_BEGINNINGS, abandoned=_abandoned, go_on=_go_on)

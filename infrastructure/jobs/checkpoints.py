@@ -8,7 +8,7 @@ from typing import Any
 from infrastructure.audit.archive import Archive, LogDiffers
 from infrastructure.audit.signing import make_checkpoint, shops_to_sign
 from infrastructure.jobs.job import Job
-from infrastructure.jobs.kind import Context, Failed, Kind, Report
+from infrastructure.jobs.kind import Context, JobFailed, JobKind, Report
 from infrastructure.log.log import read_heads
 
 log = logging.getLogger("shiplock.audit")
@@ -24,7 +24,7 @@ def place_of(archive: Archive) -> str:
     return f"{socket.gethostname()}:{archive.checkpoints.folder}"
 
 
-def checkpoints_into(archive: Archive) -> Kind:
+def checkpoints_into(archive: Archive) -> JobKind:
     """The kind of job that makes an archive's checkpoints."""
 
     async def run(context: Context, job: Job) -> Any:
@@ -34,7 +34,7 @@ def checkpoints_into(archive: Archive) -> Kind:
             return {"made": 0}
         return await context.in_child(_sign, context.url, archive, niceness=NICENESS)
 
-    return Kind(NAME, run)
+    return JobKind(NAME, run)
 
 
 def _any_grew(archive: Archive, heads: dict[str, int]) -> bool:
@@ -59,5 +59,5 @@ def _sign(report: Report, url: str, archive: Archive) -> dict[str, int]:
             differing.append(str(error))
         report(done, len(shops))
     if differing:
-        raise Failed(" ".join(differing[:10]))
+        raise JobFailed(" ".join(differing[:10]))
     return {"made": made}

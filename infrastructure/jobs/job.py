@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.runtime import clock
 
-State = Literal["waiting", "running", "done", "failed", "cancelled"]
+JobState = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 KEPT_DAYS = 30
 """Finished jobs are kept so long."""
@@ -41,7 +41,7 @@ class Job(msgspec.Struct, frozen=True):
     shop_id: str | None
     lane: str | None
     arguments: dict[str, Any]
-    state: State
+    state: JobState
     priority: int
     attempts: int
     cancel_requested: bool
@@ -141,7 +141,7 @@ async def list_jobs(
     limit: int,
     *,
     before: int | None = None,
-    state: State | None = None,
+    state: JobState | None = None,
     kind: str | None = None,
 ) -> list[Job]:
     """The latest jobs first, those with a lower id than ``before``."""

@@ -1,7 +1,7 @@
 """A kind of job: a function that does it, and how often it is tried.
 
-The function runs in the event loop of the process that took the job. What needs a processor for long it has done
-by a child process (``Context.in_child``), so that it takes no time from requests.
+The function runs in the event loop of the process that took the job. It gives long computations to a child process
+(``Context.in_child``), so that they take no time from requests.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ ChildWork = Callable[..., Any]
 """What a child process does: a function of a module, given a ``Report`` and then the arguments of ``in_child``."""
 
 
-class Failed(Exception):
+class JobFailed(Exception):
     """The job failed for good: trying it again would not help. The message says why."""
 
 
@@ -52,13 +52,14 @@ class Context:
     reached: tuple[int, int] | None = field(default=None, init=False)
 
     def report(self, done: int, total: int) -> None:
-        """Say how far the job is; it is written down now and then."""
+        """Say how far the job is. The runner stores it now and then."""
         self.reached = done, total
 
     async def in_child(self, work: ChildWork, *arguments: Any, niceness: int = 0) -> Any:
-        """Have a child process do some work, which is what this gives. Who is cancelled meanwhile ends the child.
+        """Run ``work`` in a child process and return its result. A cancellation ends the child.
 
-        Raises ``Failed`` as the work does, ``Raised`` for its other exceptions, and ``Died``.
+        Raises ``JobFailed`` if ``work`` raises it, ``Raised`` if it raises another exception, and ``Died`` if the
+        child dies.
         """
         loop = asyncio.get_running_loop()
         start = partial(Child, _serve, (work, arguments), niceness=niceness)
@@ -85,7 +86,7 @@ GoOn = Callable[[WriteConnection], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Kind:
+class JobKind:
     """A kind of job.
 
     A job that raises an exception, or whose process dies, is tried again after ``first_delay`` seconds, then after
@@ -122,7 +123,7 @@ def _serve(requests: Iterator[Any], send: Send) -> None:
     garbage_collection.tune()
     try:
         outcome = work(lambda done, total: send(_Reached(done, total)), *arguments)
-    except Failed as error:
+    except JobFailed as error:
         send(error)
     except Exception as error:
         traceback.print_exc()

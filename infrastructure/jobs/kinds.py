@@ -5,12 +5,12 @@ from infrastructure.audit.archive import Archive
 from infrastructure.database.pool import Pool
 from infrastructure.jobs import checkpoints, tidying
 from infrastructure.jobs.backtests import BACKTEST
-from infrastructure.jobs.kind import Kind
+from infrastructure.jobs.kind import JobKind
 from infrastructure.jobs.rebuilds import REBUILD
 from infrastructure.jobs.runner import Runner, Schedule
 from infrastructure.jobs.tidying import TIDYING
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (REBUILD, BACKTEST, TIDYING)}
+JOB_KINDS: dict[str, JobKind] = {kind.name: kind for kind in (REBUILD, BACKTEST, TIDYING)}
 """Those that every program can do which serves or works. Checkpoints are made by who has an archive."""
 
 
@@ -18,7 +18,7 @@ def runner(
     pool: Pool, url: str, book: RuleBook, archive: Archive | None = None, checkpoint_seconds: int = 0
 ) -> Runner:
     """What runs jobs in a program; an archive gets checkpoints every so many seconds, none where that is 0."""
-    kinds = [*KINDS.values()]
+    kinds = [*JOB_KINDS.values()]
     schedules = [Schedule(TIDYING.name, tidying.EVERY_SECONDS)]
     only = {}
     if archive and checkpoint_seconds:

@@ -7,7 +7,7 @@ import uvloop
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import WriteConnection, connection_pool
 from infrastructure.jobs.job import Job, enqueue
-from infrastructure.jobs.kind import Context, Failed, Kind, Postponed, Report
+from infrastructure.jobs.kind import Context, JobFailed, JobKind, Postponed, Report
 from infrastructure.projections import builds, rebuild
 from infrastructure.projections.builds import CannotDo
 from infrastructure.projections.rebuild import BeingWorkedOn, Progress
@@ -65,10 +65,10 @@ def _rebuild(report: Report, url: str, book: RuleBook, build_id: int) -> dict[st
     except BeingWorkedOn:
         return None
     except CannotDo as error:
-        raise Failed(str(error)) from error
+        raise JobFailed(str(error)) from error
     if found.state == "failed":
-        raise Failed(f"Build {build_id} failed. {found.error}")
+        raise JobFailed(f"Build {build_id} failed. {found.error}")
     return {"state": found.state, "verified": found.verified}
 
 
-REBUILD = Kind("rebuild", _run, attempts=10, go_on=_go_on)
+REBUILD = JobKind("rebuild", _run, attempts=10, go_on=_go_on)

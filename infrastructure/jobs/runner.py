@@ -1,8 +1,8 @@
-"""Runs jobs: takes those that are due, has each done by the function of its kind, and writes down what came of it.
+"""Runs jobs: takes those that are due, calls the function of their kind, and stores the outcome.
 
-Any number of programs run one. Who takes a job holds an advisory lock on it for as long as it runs, on a connection
-of its own: a job that says ``running`` and is not locked is that of a process that died, and is begun again. All
-that changes a running job names its attempt, so that nobody writes to one that was taken over.
+Any number of programs have a runner. A runner holds an advisory lock on a job while it runs it, on a connection of
+its own. A job in state ``running`` without a lock belongs to a process that died; another runner begins it again.
+Every change to a running job names its attempt, so that a runner never changes a job that another one took over.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from psycopg_pool import PoolTimeout
 
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import Pool, WriteConnection
-from infrastructure.jobs.job import COLUMNS, Job, State, refusal, schedule
-from infrastructure.jobs.kind import Context, Failed, Kind, Postponed
+from infrastructure.jobs.job import COLUMNS, Job, JobState, refusal, schedule
+from infrastructure.jobs.kind import Context, JobFailed, JobKind, Postponed
 from infrastructure.runtime import clock
 
 log = logging.getLogger("shiplock.jobs")
@@ -112,7 +112,7 @@ class _Running:
     over: bool = False
 
     def end(self) -> None:
-        """Stop the job, unless it is over and is being written down."""
+        """Stop the job, unless it is over and its outcome is being stored."""
         if not self.over:
             self.task.cancel()
 
@@ -120,16 +120,20 @@ class _Running:
 class _Ending(NamedTuple):
     """What becomes of a job after an attempt; where it waits again, for so many seconds."""
 
-    state: State
+    state: JobState
     seconds: float = 0.0
     attempts: int | None = None
     error: str | None = None
     outcome: Any = None
 
 
-def _failure(job: Job, kind: Kind, error: Exception) -> _Ending:
-    """It is tried again later, if it may be; a periodic job when it is due next at the latest."""
-    for_good = isinstance(error, Failed)
+def _failure(job: Job, kind: JobKind, error: Exception) -> _Ending:
+    """What becomes of a job that raised ``error``: it waits for another attempt, or it has failed.
+
+    It has failed after a ``JobFailed``, or after the last attempt of its kind. A periodic job always waits, at most
+    until it is due next.
+    """
+    for_good = isinstance(error, JobFailed)
     log.error("job %d (%s) failed: %s", job.id, job.kind, error, exc_info=None if for_good else error)
     message = str(error) or type(error).__name__
     seconds = kind.delay(job.attempts)
@@ -151,7 +155,7 @@ class Runner:
         pool: Pool,
         url: str,
         book: RuleBook,
-        kinds: Iterable[Kind],
+        kinds: Iterable[JobKind],
         *,
         schedules: Iterable[Schedule] = (),
         only: Mapping[str, str] | None = None,
@@ -284,7 +288,7 @@ class Runner:
             return _Ending("cancelled", error=_CANCELLED)
         try:
             if job.attempts > kind.attempts and job.every_seconds is None:
-                raise Failed(f"It was interrupted {job.attempts - 1} times; ask for it again.")
+                raise JobFailed(f"It was interrupted {job.attempts - 1} times; ask for it again.")
             outcome = await kind.run(context, job)
         except asyncio.CancelledError:
             if running.cancelled:
@@ -348,7 +352,7 @@ class Runner:
         self._running.clear()
 
 
-async def cancel(connection: WriteConnection, kinds: Mapping[str, Kind], job_id: int) -> Job:
+async def cancel(connection: WriteConnection, kinds: Mapping[str, JobKind], job_id: int) -> Job:
     """Have a job not run, or stopped if it runs. A periodic one comes back when a program starts that wants it.
 
     Raises ``NotPossible``.
@@ -364,7 +368,7 @@ async def cancel(connection: WriteConnection, kinds: Mapping[str, Kind], job_id:
         return job
 
 
-async def _abandon(connection: WriteConnection, kinds: Mapping[str, Kind], job: Job, error: str) -> None:
+async def _abandon(connection: WriteConnection, kinds: Mapping[str, JobKind], job: Job, error: str) -> None:
     kind = kinds.get(job.kind)
     if kind and kind.abandoned:
         await kind.abandoned(connection, job, error)

@@ -2,7 +2,7 @@
 
 from infrastructure.commands.receipts import forget_receipts
 from infrastructure.jobs.job import Job, forget_jobs
-from infrastructure.jobs.kind import Context, Kind
+from infrastructure.jobs.kind import Context, JobKind
 from infrastructure.runtime import clock
 
 EVERY_SECONDS = 60
@@ -17,4 +17,4 @@ async def _run(context: Context, job: Job) -> dict[str, int]:
         }
 
 
-TIDYING = Kind("tidying", _run)
+TIDYING = JobKind("tidying", _run)

@@ -40,7 +40,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """The fields that we read, and the header names that each may have, the preferred first."""
 
-_KINDS: tuple[tuple[str, ViolationKind], ...] = (
+_VIOLATION_WORDS: tuple[tuple[str, ViolationKind], ...] = (
     ("延迟发货", "late_shipment"),
     ("虚假发货", "false_shipment"),
     ("虚假轨迹", "false_shipment"),
@@ -48,7 +48,7 @@ _KINDS: tuple[tuple[str, ViolationKind], ...] = (
     ("缺货", "stockout"),
 )
 _RETURNED = "申诉补回"
-_BUSINESS = re.compile("|".join([*(word for word, _ in _KINDS), _RETURNED]))
+_BUSINESS = re.compile("|".join([*(word for word, _ in _VIOLATION_WORDS), _RETURNED]))
 
 
 class BillLine(NamedTuple):
@@ -119,7 +119,9 @@ class BillReader(SheetReader):
         if not _BUSINESS.search(business):
             return "other"
         try:
-            kind = None if _RETURNED in business else next(kind for word, kind in _KINDS if word in business)
+            kind = (
+                None if _RETURNED in business else next(kind for word, kind in _VIOLATION_WORDS if word in business)
+            )
             order_sn = order_number(cells)
             at = time_of(cells, "at", self._latest)
             if at is None:

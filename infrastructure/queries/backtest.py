@@ -22,7 +22,7 @@ from infrastructure.log.replay import Replayed, partitions, replay
 MOST_SHOWN = 100
 """So many of the orders that differ are in a result, those that differ most."""
 
-_Moment = Annotated[datetime, Meta(tz=True)]
+_AwareTime = Annotated[datetime, Meta(tz=True)]
 
 
 class BacktestScope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,9 +34,9 @@ class BacktestScope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """
 
     rules: RuleSet
-    since: _Moment | None = field(default=None, name="from")
-    until: _Moment | None = field(default=None, name="to")
-    as_of: _Moment | None = None
+    since: _AwareTime | None = field(default=None, name="from")
+    until: _AwareTime | None = field(default=None, name="to")
+    as_of: _AwareTime | None = None
 
     def __post_init__(self) -> None:
         if self.since and self.until and self.since >= self.until:

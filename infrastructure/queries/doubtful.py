@@ -19,7 +19,7 @@ from infrastructure.projections.views import PARCELS
 from infrastructure.queries.paging import OrderKey, Page, page_by_order
 from infrastructure.queries.related_facts import read_related_facts, related_facts_request
 
-VIEWS = (PARCELS,)
+VIEWS_READ = (PARCELS,)
 """The views that this query reads."""
 
 USUAL_PERIOD = timedelta(days=31)

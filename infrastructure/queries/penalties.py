@@ -26,7 +26,7 @@ from infrastructure.queries.reports import COUNTS
 
 PenaltyKey = tuple[str]
 
-VIEWS = (VIOLATIONS, ORDERS)
+VIEWS_READ = (VIOLATIONS, ORDERS)
 """The views that the sums are read from."""
 
 _BROKEN = f"""

@@ -16,7 +16,7 @@ from infrastructure.log.streams import OF_ORDER
 from infrastructure.projections.views import CHARGES, VIOLATIONS
 from infrastructure.queries.paging import OrderKey, Page, page_by_order
 
-VIEWS = (VIOLATIONS, CHARGES)
+VIEWS_READ = (VIOLATIONS, CHARGES)
 """The views that this query reads."""
 
 # An order counts with all its charges and violations as soon as one of them lies in the period: a bill comes days

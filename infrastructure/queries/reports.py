@@ -18,7 +18,7 @@ from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.views import ORDERS, VIOLATIONS
 from infrastructure.queries.as_of import OnProgress, every_order_at
 
-VIEWS = (ORDERS, VIOLATIONS)
+VIEWS_READ = (ORDERS, VIOLATIONS)
 """The views that the report is read from."""
 
 COUNTS = "v.stands_from <= %(at)s AND v.arose_at <= %(at)s AND v.appeal_state <> 'overturned'"

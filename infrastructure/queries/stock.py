@@ -26,7 +26,7 @@ from infrastructure.queries.errors import UnknownSku
 from infrastructure.queries.event_json import StoredEventView, VersionKey, page_of_history
 from infrastructure.queries.paging import Page
 
-VIEWS = (RESERVATIONS, APPLICATIONS, SKUS)
+VIEWS_READ = (RESERVATIONS, APPLICATIONS, SKUS)
 """The views that the board and the cases are read from."""
 
 SkuKey = tuple[str]
@@ -207,8 +207,8 @@ async def _stock(
 async def _views(
     connection: ReadConnection, shop_id: str, book: RuleBook, now: datetime, stock: Sequence[_Stock]
 ) -> list[SkuView]:
-    troubled = [each.sku.sku_id for each in stock if each.applied_for]
-    cases = await cases_of(connection, shop_id, troubled) if troubled else {}
+    skus_applied_for = [each.sku.sku_id for each in stock if each.applied_for]
+    cases = await cases_of(connection, shop_id, skus_applied_for) if skus_applied_for else {}
     return [view(each.sku, each.demand, cases.get(each.sku.sku_id, ()), book, now) for each in stock]
 
 

@@ -5,14 +5,13 @@ SQL selects the SKUs that were applied for. The domain makes their cases (``doma
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
 
 from domain.order.deadlines import ship_by
 from domain.order.fold import fold
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
 from domain.stockout.case import CaseMember, StockoutCase
-from domain.stockout.case_view import CaseView, OrderInCase, case_view, order_in_case
+from domain.stockout.case_view import CaseState, CaseView, OrderInCase, case_view, order_in_case
 from domain.stockout.messages import FilledMessage, Message, fitting
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_histories
@@ -28,8 +27,7 @@ SKUS_AT_ONCE = 200
 MOST_ROUNDS = 4
 """How often one page makes so many at most before it answers with what it has."""
 
-Phase = Literal["open", "closed"]
-CaseKey = tuple[Phase, str, int]
+CaseKey = tuple[CaseState, str, int]
 """Open cases come first; then by SKU, and by number the latest first."""
 
 UrgencyKey = tuple[int, str, str]
@@ -62,7 +60,7 @@ async def list_cases(
     limit: int,
     after: CaseKey | None = None,
     *,
-    state: Phase | None = None,
+    state: CaseState | None = None,
 ) -> Page[CaseView, CaseKey]:
     """The stockout cases of a shop, those that are open first, by SKU.
 

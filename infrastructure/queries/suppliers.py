@@ -58,7 +58,7 @@ SupplierKey = tuple[str]
 OpenKey = tuple[datetime, str, int]
 """When a number is expected, the order, and which of its handovers."""
 
-VIEWS = (HANDOVERS,)
+VIEWS_READ = (HANDOVERS,)
 """The views that these queries read."""
 
 

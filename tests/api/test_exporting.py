@@ -14,7 +14,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from api.cli.exporting import export
-from api.cli.terminal import Failed
+from api.cli.terminal import CommandFailed
 from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from tests.orders import SHOP, on_database, placed_and_formed
@@ -93,7 +93,7 @@ def test_a_failure_gives_its_reason(run: Export, tmp_path: Path) -> None:
         (("orders", tmp_path / "missing" / "orders.csv"), "orders.csv can't be written: No such file or directory"),
     ):
         failed = run(*arguments).exception
-        assert isinstance(failed, Failed), arguments
+        assert isinstance(failed, CommandFailed), arguments
         assert message in str(failed)
     assert not list(tmp_path.glob("*.*"))
 

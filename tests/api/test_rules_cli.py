@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import domain.rules
 from api.cli import app
-from api.cli.terminal import Failed
+from api.cli.terminal import CommandFailed
 from domain.order import commands as c
 from domain.rules.reading import InvalidRuleSet
 from infrastructure.commands.committer import CommandPath
@@ -94,7 +94,7 @@ def test_an_invalid_rule_set_is_refused_with_its_file_name(
     file = tmp_path / "mine.toml"
     file.write_bytes(content)
     for refused in (shiplock("rules", "check", file), shiplock("rules", "backtest", SHOP, "--rules", file)):
-        assert isinstance(refused.exception, InvalidRuleSet | Failed)
+        assert isinstance(refused.exception, InvalidRuleSet | CommandFailed)
         assert str(refused.exception).startswith(f"{file}: {complaint}")
 
 

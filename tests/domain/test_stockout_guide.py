@@ -18,7 +18,7 @@ from domain.order.commands import (
 )
 from domain.order.events import (
     BuyerContacted,
-    Finding,
+    ComplaintFinding,
     GroupFormed,
     OrderPlaced,
     OrderRefunded,
@@ -203,7 +203,9 @@ def test_a_tracking_number_within_the_three_days_is_late_but_no_stockout() -> No
         ("different_goods", "a data cable for a durian"),
     ],
 )
-def test_an_empty_parcel_or_something_else_than_was_bought_is_fraud(finding: Finding, what_came: str) -> None:
+def test_an_empty_parcel_or_something_else_than_was_bought_is_fraud(
+    finding: ComplaintFinding, what_came: str
+) -> None:
     given(awaiting_shipment(), tracking_uploaded(at=MONDAY_12), picked_up(at=MONDAY_13)).when(
         FileComplaint(finding=finding, evidence=what_came), at=WEDNESDAY_9
     ).then(ParcelComplaintFiled(finding, what_came)).when(DecideComplaint(outcome="upheld"), at=FRIDAY_9).then(

@@ -197,7 +197,7 @@ def buyer_contacted(*, at: datetime) -> Fact:
     return Fact(e.BuyerContacted("chat", "We are sorry: the socks are out of stock."), at)
 
 
-def complaint_filed(finding: e.Finding = "empty_parcel", *, at: datetime) -> Fact:
+def complaint_filed(finding: e.ComplaintFinding = "empty_parcel", *, at: datetime) -> Fact:
     return Fact(e.ParcelComplaintFiled(finding), at)
 
 

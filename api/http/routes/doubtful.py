@@ -10,7 +10,7 @@ from api.http.paging import decode_cursor, page_response
 from api.http.parameters import DoubtfulQuery, ShopId
 from api.http.problems import wrong
 from api.program import Program
-from infrastructure.queries.doubtful import USUAL_PERIOD, VIEWS, list_doubtful, period
+from infrastructure.queries.doubtful import USUAL_PERIOD, VIEWS_READ, list_doubtful, period
 from infrastructure.queries.paging import OrderKey
 from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
@@ -30,7 +30,7 @@ async def doubtful(request: Request, shop_id: ShopId, query: Annotated[DoubtfulQ
     since, until = period(query.since, query.until, clock.now())
     if not since < until <= since + USUAL_PERIOD:
         raise wrong("from", "`from` must lie before `to`, by 31 days at most")
-    await wait_for(program.pool, shop_id, VIEWS, query.min_position)
+    await wait_for(program.pool, shop_id, VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         page = await list_doubtful(connection, shop_id, program.book, since, until, query.limit, after)
     return page_response(page)

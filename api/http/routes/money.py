@@ -9,7 +9,7 @@ from pydantic import Field
 
 from api.http import openapi
 from api.http.paging import decode_cursor, page_response
-from api.http.parameters import DaysQuery, Moment, ShopId, Waiting
+from api.http.parameters import DaysQuery, ShopId, TimeField, Waiting
 from api.program import Program
 from domain.money.attribution import By
 from domain.money.period import Period
@@ -28,16 +28,16 @@ router = APIRouter(tags=["money"])
 
 class ReconciliationQuery(Waiting):
     since: Annotated[
-        Moment | None, Field(alias="from", description="Orders charged, or with a violation, at or after this.")
+        TimeField | None, Field(alias="from", description="Orders charged, or with a violation, at or after this.")
     ] = None
-    until: Annotated[Moment | None, Field(alias="to", description="And before this.")] = None
+    until: Annotated[TimeField | None, Field(alias="to", description="And before this.")] = None
     difference: Annotated[DifferenceKind | None, Field(description="Only differences of this kind.")] = None
 
 
 class PenaltiesQuery(DaysQuery, Waiting):
     by: Annotated[By, Field(description="Sum up by order, by SKU or by day.")] = "day"
-    as_of: Annotated[Moment | None, Field(description="As things stood then, by what had happened.")] = None
-    known_at: Annotated[Moment | None, Field(description="As the log knew them then. Goes with `as_of`.")] = None
+    as_of: Annotated[TimeField | None, Field(description="As things stood then, by what had happened.")] = None
+    known_at: Annotated[TimeField | None, Field(description="As the log knew them then. Goes with `as_of`.")] = None
 
     @property
     def viewpoint(self) -> Viewpoint:
@@ -55,7 +55,7 @@ async def reconciliation(
     """
     after = decode_cursor(query.cursor, OrderKey)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, reconciliation_queries.VIEWS, query.min_position)
+    await wait_for(program.pool, shop_id, reconciliation_queries.VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         page = await list_differences(
             connection,
@@ -97,7 +97,7 @@ async def penalties(request: Request, shop_id: ShopId, query: Annotated[Penaltie
             after,
         )
         return page_response(await program.whole_shops.run(program.pool, shop_id, "penalties", fold))
-    await wait_for(program.pool, shop_id, penalty_queries.VIEWS, query.min_position)
+    await wait_for(program.pool, shop_id, penalty_queries.VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         page = await penalty_sums(connection, shop_id, query.by, period, now, query.limit, after)
     return page_response(page)

@@ -11,7 +11,7 @@ from api.http.parameters import ReportQuery, ShopId
 from api.http.responses import json_response
 from api.program import Program
 from domain.money.period import Period
-from infrastructure.queries.reports import VIEWS, daily_report, daily_report_at
+from infrastructure.queries.reports import VIEWS_READ, daily_report, daily_report_at
 from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
 
@@ -31,6 +31,6 @@ async def daily(request: Request, shop_id: ShopId, query: Annotated[ReportQuery,
     if not viewpoint.is_now:
         fold = partial(daily_report_at, program.url, shop_id, program.book, period, viewpoint, now)
         return json_response(await program.whole_shops.run(program.pool, shop_id, "report", fold))
-    await wait_for(program.pool, shop_id, VIEWS, query.min_position)
+    await wait_for(program.pool, shop_id, VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         return json_response(await daily_report(connection, shop_id, period, now))

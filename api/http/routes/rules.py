@@ -48,7 +48,7 @@ async def ask(request: Request, shop_id: ShopId) -> Response:
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise invalid(error) from error
     async with program.pool.write() as connection:
-        job = await backtest_jobs.ask(connection, shop_id, scope)
+        job = await backtest_jobs.request(connection, shop_id, scope)
     program.jobs.wake()
     return json_response(job, 202, {"Location": f"/v1/shops/{shop_id}/rules/backtests/{job.id}"})
 

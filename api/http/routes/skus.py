@@ -29,7 +29,7 @@ async def skus(request: Request, shop_id: ShopId, query: Annotated[SkusQuery, Qu
     """
     after = decode_cursor(query.cursor, SkuKey)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, stock.VIEWS, query.min_position)
+    await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         page = await list_skus(
             connection,
@@ -69,7 +69,7 @@ async def orders_at_risk(
     """
     after = decode_cursor(query.cursor, UrgencyKey)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, stock.VIEWS, query.min_position)
+    await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         page = await at_risk(connection, shop_id, program.book, clock.now(), sku_id, query.limit, after)
     return page_response(page)
@@ -79,7 +79,7 @@ async def orders_at_risk(
 async def sku(request: Request, shop_id: ShopId, sku_id: SkuId, query: Annotated[SkuQuery, Query()]) -> Response:
     """One SKU. What was told of it is never behind; what its orders want is as far as the lists are."""
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, stock.VIEWS, query.min_position)
+    await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         sku_view = await find_sku(connection, shop_id, program.book, clock.now(), sku_id)
     return json_response(

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from api.http import openapi
-from api.http.parameters import Actor, Moment, ShopId
+from api.http.parameters import Actor, ShopId, TimeField
 from api.http.problems import wrong
 from api.http.request_schemas import MOST_ORDERS, StockoutApplications
 from api.http.requests import Parameters, actor, body_of, decode
@@ -39,7 +39,7 @@ class OfAFile(Parameters):
         description="With a CSV body: apply for these SKUs alone, where a row names none.",
     )
     occurred_at: Annotated[
-        Moment | None, Field(description="With a CSV body: when it was applied for (default: now).")
+        TimeField | None, Field(description="With a CSV body: when it was applied for (default: now).")
     ] = None
     dry_run: Annotated[bool, Field(description="With a CSV body: say what would happen and append nothing.")] = (
         False

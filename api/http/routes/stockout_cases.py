@@ -35,7 +35,7 @@ async def cases(request: Request, shop_id: ShopId, query: Annotated[CasesQuery, 
     """
     after = decode_cursor(query.cursor, CaseKey)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, stock.VIEWS, query.min_position)
+    await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         page = await list_cases(
             connection, shop_id, program.book, clock.now(), query.limit, after, state=query.state
@@ -53,7 +53,7 @@ async def orders(
     """The orders of a case, by when they fell into it: how each stands, and until when to speak to its buyer."""
     after = decode_cursor(query.cursor, CaseOrderKey)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, stock.VIEWS, query.min_position)
+    await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         stockout_case = await find_case(connection, shop_id, case_id)
         page = await orders_of(connection, shop_id, program.book, clock.now(), stockout_case, query.limit, after)
@@ -73,7 +73,7 @@ async def messages(
     """
     after = decode_cursor(query.cursor, CaseOrderKey)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, stock.VIEWS, query.min_position)
+    await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         stockout_case = await find_case(connection, shop_id, case_id)
         page = await messages_of(
@@ -95,7 +95,7 @@ async def templates() -> Response:
 async def case(request: Request, shop_id: ShopId, case_id: CaseId, query: Annotated[SkuQuery, Query()]) -> Response:
     """One case: when the SKU had to be off the shelf, how its orders stand, and what is at stake."""
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, stock.VIEWS, query.min_position)
+    await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         stockout_case = await find_case(connection, shop_id, case_id)
     return json_response(case_view(stockout_case, program.book, clock.now()))

@@ -11,7 +11,7 @@ from api.http.parameters import ShopId, SupplierId, SupplierQuery, SuppliersQuer
 from api.http.responses import json_response
 from api.program import Program
 from infrastructure.queries.suppliers import (
-    VIEWS,
+    VIEWS_READ,
     OpenKey,
     SupplierKey,
     find_supplier,
@@ -29,7 +29,7 @@ async def suppliers(request: Request, shop_id: ShopId, query: Annotated[Supplier
     """The shop's suppliers by id: how many orders they were handed, and what became of them."""
     after = decode_cursor(query.cursor, SupplierKey)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, VIEWS, query.min_position)
+    await wait_for(program.pool, shop_id, VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         page = await list_suppliers(
             connection, shop_id, clock.now(), query.limit, after, since=query.since, until=query.until
@@ -47,7 +47,7 @@ async def handovers(
     """The orders that a supplier is waited for, by when a number is expected; those without a time last."""
     after = decode_cursor(query.cursor, OpenKey)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, VIEWS, query.min_position)
+    await wait_for(program.pool, shop_id, VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         page = await open_handovers(connection, shop_id, supplier_id, clock.now(), query.limit, after)
     return page_response(page)
@@ -62,7 +62,7 @@ async def supplier(
 ) -> Response:
     """One supplier."""
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, VIEWS, query.min_position)
+    await wait_for(program.pool, shop_id, VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         return json_response(
             await find_supplier(connection, shop_id, supplier_id, clock.now(), since=query.since, until=query.until)

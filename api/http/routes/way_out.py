@@ -7,7 +7,7 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from api.http import openapi
-from api.http.parameters import Moment, OrderSn, ShopId
+from api.http.parameters import OrderSn, ShopId, TimeField
 from api.http.requests import Parameters
 from api.http.responses import json_response
 from api.program import Program
@@ -18,7 +18,7 @@ router = APIRouter(tags=["stock"])
 
 
 class WayOutQuery(Parameters):
-    at: Annotated[Moment | None, Field(description="What it would cost to act then (default: now).")] = None
+    at: Annotated[TimeField | None, Field(description="What it would cost to act then (default: now).")] = None
 
 
 @router.get(

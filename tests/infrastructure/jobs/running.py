@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from infrastructure.database.pool import Pool, WriteConnection, connection_pool
 from infrastructure.jobs.job import Job, find
-from infrastructure.jobs.kind import Kind
+from infrastructure.jobs.kind import JobKind
 from infrastructure.jobs.runner import Runner, Schedule
 from infrastructure.runtime.rule_sets import shipped_rules
 
@@ -50,7 +50,7 @@ class Jobs:
     @asynccontextmanager
     async def run_by(
         self,
-        *kinds: Kind,
+        *kinds: JobKind,
         schedules: Iterable[Schedule] = (),
         only: Mapping[str, str] | None = None,
         at_once: int = 4,

@@ -17,7 +17,7 @@ from infrastructure.database.pool import Pool
 from infrastructure.jobs import backtests as backtest_jobs
 from infrastructure.jobs.backtests import BACKTEST, BacktestJob
 from infrastructure.jobs.job import Job, list_jobs, retry
-from infrastructure.jobs.kinds import KINDS
+from infrastructure.jobs.kinds import JOB_KINDS
 from infrastructure.jobs.runner import cancel
 from infrastructure.queries.backtest import BacktestScope, backtest
 from infrastructure.runtime import clock
@@ -46,7 +46,7 @@ def url(database_url: str) -> str:
 def enqueued(url: str, shop: str = SHOP, **more: object) -> BacktestJob:
     async def ask(pool: Pool, path: CommandPath) -> BacktestJob:
         async with pool.connection() as connection:
-            return await backtest_jobs.ask(connection, shop, BacktestScope(rules=HASTY, **more))  # type: ignore[arg-type]
+            return await backtest_jobs.request(connection, shop, BacktestScope(rules=HASTY, **more))  # type: ignore[arg-type]
 
     return on_database(url, ask)
 
@@ -162,7 +162,7 @@ def test_a_cancelled_backtest_makes_room_for_another_and_can_be_retried(url: str
     job = job_of(url, backtest.id)
 
     async def stop(jobs: Jobs) -> None:
-        await cancel(jobs.connection, KINDS, job.id)
+        await cancel(jobs.connection, JOB_KINDS, job.id)
 
     with_jobs(url, stop)
     cancelled = backtest_job(url, backtest.id)

@@ -14,7 +14,7 @@ from infrastructure.commands.receipts import RECEIPT_LIFETIME
 from infrastructure.database.pool import Pool
 from infrastructure.jobs import checkpoints, kinds, rebuilds, runner
 from infrastructure.jobs.job import Job, list_jobs
-from infrastructure.jobs.kinds import KINDS
+from infrastructure.jobs.kinds import JOB_KINDS
 from infrastructure.jobs.rebuilds import REBUILD
 from infrastructure.jobs.runner import Schedule, cancel
 from infrastructure.jobs.tidying import TIDYING
@@ -101,7 +101,7 @@ async def waits_for_lock(jobs: Jobs) -> None:
 def test_a_cancelled_rebuild_stays_as_it_is_until_it_is_requested_again(url: str) -> None:
     async def work(jobs: Jobs) -> None:
         build, job = await planned(jobs)
-        await cancel(jobs.connection, KINDS, job.id)
+        await cancel(jobs.connection, JOB_KINDS, job.id)
         async with jobs.run_by(REBUILD):
             await asyncio.sleep(0.3)
             assert await state_of(jobs, build) == "building"

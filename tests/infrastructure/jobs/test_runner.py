@@ -15,7 +15,7 @@ import pytest
 from infrastructure.database.pool import WriteConnection
 from infrastructure.jobs import runner as runners
 from infrastructure.jobs.job import Job, NotPossible, enqueue, forget_jobs, list_jobs, retry, schedule
-from infrastructure.jobs.kind import Context, Failed, Kind, Postponed, Report
+from infrastructure.jobs.kind import Context, JobFailed, JobKind, Postponed, Report
 from infrastructure.jobs.runner import Schedule, cancel
 from infrastructure.runtime import clock
 from tests.infrastructure.jobs.running import Jobs, until, with_jobs
@@ -41,7 +41,7 @@ class Scripted:
         self.go = asyncio.Event()
         self.go.set()
         self._script = list(script)
-        self.kind = Kind("scripted", self._run, **{"first_delay": 0.01} | options)
+        self.kind = JobKind("scripted", self._run, **{"first_delay": 0.01} | options)
 
     async def _run(self, context: Context, job: Job) -> dict[str, int]:
         self.begun.append(job.key)
@@ -217,7 +217,7 @@ def test_the_pause_doubles_up_to_a_limit() -> None:
     ("script", "attempts", "error"),
     [
         ([ValueError("first"), ValueError("second"), ValueError("third")], 2, "second"),
-        ([Failed("it makes no sense")], 1, "it makes no sense"),
+        ([JobFailed("it makes no sense")], 1, "it makes no sense"),
         ([ValueError()] * 2, 2, "ValueError"),
     ],
 )
@@ -253,7 +253,7 @@ def test_a_postponed_job_counts_no_attempt(database_url: str) -> None:
 
 def test_a_failed_job_can_be_retried_and_a_waiting_one_can_be_run_at_once(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
-        scripted = Scripted(Failed("not today"), ValueError("not yet"), first_delay=3600, longest_delay=3600)
+        scripted = Scripted(JobFailed("not today"), ValueError("not yet"), first_delay=3600, longest_delay=3600)
         job = await scripted.enqueue(jobs)
         async with jobs.run_by(scripted.kind):
             await jobs.until_finished(job)
@@ -271,7 +271,7 @@ def test_a_failed_job_can_be_retried_and_a_waiting_one_can_be_run_at_once(databa
 
 def test_a_failed_job_is_not_retried_while_another_of_its_key_is_unfinished(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
-        scripted = Scripted(Failed("not today"))
+        scripted = Scripted(JobFailed("not today"))
         job = await scripted.enqueue(jobs)
         async with jobs.run_by(scripted.kind):
             await jobs.until_finished(job)
@@ -303,7 +303,7 @@ def test_a_periodic_job_runs_repeatedly_and_is_one_row_for_all_runners(database_
 
 def test_a_failed_periodic_job_shows_its_error_and_is_tried_when_it_is_due(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
-        scripted = Scripted(None, *[Failed("the log differs")] * 2)
+        scripted = Scripted(None, *[JobFailed("the log differs")] * 2)
         async with jobs.run_by(scripted.kind, schedules=[Schedule("scripted", 1)]):
             await until(lambda: len(scripted.begun) == 3)
             (job,) = await list_jobs(jobs.connection, 10)
@@ -423,7 +423,7 @@ def never_ends(report: Report) -> None:
 
 
 def refuses(report: Report) -> None:
-    raise Failed("it makes no sense")
+    raise JobFailed("it makes no sense")
 
 
 def breaks(report: Report) -> None:
@@ -434,11 +434,11 @@ def dies(report: Report) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def in_child(work: Any, *arguments: Any) -> Kind:
+def in_child(work: Any, *arguments: Any) -> JobKind:
     async def run(context: Context, job: Job) -> Any:
         return await context.in_child(work, *arguments)
 
-    return Kind("scripted", run, attempts=2, first_delay=0.01)
+    return JobKind("scripted", run, attempts=2, first_delay=0.01)
 
 
 def test_a_child_does_the_work_and_reports_its_progress(database_url: str) -> None:
