@@ -27,7 +27,7 @@ from rich.text import Text
 from api.program import Program, database
 from domain.calendar import BEIJING
 from domain.kernel import ID_IN_WORDS, is_id
-from domain.money.period import BadPeriod, Period
+from domain.money.period import BadPeriod, DayRange
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.files.sheets import SheetReader, UnreadableSheet
@@ -127,10 +127,10 @@ LastDay = Annotated[
 ]
 
 
-def period_of(since: date | None, until: date | None, judged_at: datetime) -> Period:
+def period_of(since: date | None, until: date | None, judged_at: datetime) -> DayRange:
     """The days of a report, which are judged at a moment."""
     try:
-        return Period.of(since, until, judged_at)
+        return DayRange.of(since, until, judged_at)
     except BadPeriod as error:
         raise typer.BadParameter(str(error), param_hint="--from") from None
 

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from domain.calendar import beijing_day
-from domain.money.period import Period
+from domain.money.period import DayRange
 from domain.order.events import Line
 from domain.order.judged import Judged
 from domain.order.state import Order
@@ -68,7 +68,7 @@ class Count(msgspec.Struct):
         self.unknown_penalties += other.unknown_penalties
 
 
-def sum_penalties(orders: Iterable[Judged], by: By, period: Period, at: datetime) -> dict[str, Count]:
+def sum_penalties(orders: Iterable[Judged], by: By, period: DayRange, at: datetime) -> dict[str, Count]:
     """What the violations of a period come to at a moment, by order, SKU or day.
 
     A violation of an order with several SKUs counts for each of them, with its part of the penalty.

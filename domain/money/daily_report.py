@@ -8,7 +8,7 @@ import msgspec
 from domain.calendar import beijing_day
 from domain.kernel import ViolationKind
 from domain.money.attribution import counting_day
-from domain.money.period import Period
+from domain.money.period import DayRange
 from domain.order.judged import Judged
 
 
@@ -69,7 +69,7 @@ _OF_KIND: Mapping[ViolationKind, str] = {
 """The field that counts violations of a kind. Late shipments are counted as late orders."""
 
 
-def count_days(orders: Iterable[Judged], period: Period, at: datetime) -> dict[date, DayCounts]:
+def count_days(orders: Iterable[Judged], period: DayRange, at: datetime) -> dict[date, DayCounts]:
     """Count orders and violations on the days of a period, as they stand at a moment."""
     days = {day: DayCounts() for day in period.days}
     for judged in orders:

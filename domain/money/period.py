@@ -15,7 +15,7 @@ class BadPeriod(ValueError):
     """No report covers these days; the message says why and which it could."""
 
 
-class Period(NamedTuple):
+class DayRange(NamedTuple):
     """Days in Beijing, both inclusive."""
 
     first: date

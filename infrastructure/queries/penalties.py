@@ -13,7 +13,7 @@ import msgspec
 
 from domain.calendar import BEIJING
 from domain.money.attribution import By, Count, sum_penalties
-from domain.money.period import Period
+from domain.money.period import DayRange
 from domain.order.judged import Judged
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
@@ -89,7 +89,7 @@ async def penalty_sums(
     connection: ReadConnection,
     shop_id: str,
     by: By,
-    period: Period,
+    period: DayRange,
     at: datetime,
     limit: int,
     after: PenaltyKey | None = None,
@@ -121,7 +121,7 @@ class _SumPenalties:
 
     book: RuleBook
     by: By
-    period: Period
+    period: DayRange
     at: datetime
     after: str
     most: int | None
@@ -140,7 +140,7 @@ async def penalty_sums_at(
     shop_id: str,
     book: RuleBook,
     by: By,
-    period: Period,
+    period: DayRange,
     viewpoint: Viewpoint,
     now: datetime,
     limit: int | None = None,

@@ -9,7 +9,7 @@ from datetime import date, datetime
 
 from domain.calendar import BEIJING
 from domain.money.daily_report import DailyReport, DayCounts, ReportedDay, count_days, report
-from domain.money.period import Period
+from domain.money.period import DayRange
 from domain.order.judged import Judged
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
@@ -55,7 +55,7 @@ ORDER BY d.day
 """
 
 
-async def daily_report(connection: ReadConnection, shop_id: str, period: Period, at: datetime) -> DailyReport:
+async def daily_report(connection: ReadConnection, shop_id: str, period: DayRange, at: datetime) -> DailyReport:
     """The days of a period as they stand at ``at``: what is late by then, and which violations stand."""
     cursor = connection.cursor(binary=True)
     await cursor.execute(
@@ -78,7 +78,7 @@ class _CountDays:
     """Counts the orders of a part of a shop, in any process."""
 
     book: RuleBook
-    period: Period
+    period: DayRange
     at: datetime
 
     def __call__(self, orders: Iterable[Order]) -> dict[date, DayCounts]:
@@ -89,7 +89,7 @@ async def daily_report_at(
     url: str,
     shop_id: str,
     book: RuleBook,
-    period: Period,
+    period: DayRange,
     viewpoint: Viewpoint,
     now: datetime,
     *,

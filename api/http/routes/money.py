@@ -12,7 +12,7 @@ from api.http.paging import decode_cursor, page_response
 from api.http.parameters import DaysQuery, ShopId, TimeField, Waiting
 from api.program import Program
 from domain.money.attribution import By
-from domain.money.period import Period
+from domain.money.period import DayRange
 from domain.money.reconciliation import DifferenceKind
 from domain.viewpoint import Viewpoint
 from infrastructure.queries import penalties as penalty_queries
@@ -82,7 +82,7 @@ async def penalties(request: Request, shop_id: ShopId, query: Annotated[Penaltie
     after = decode_cursor(query.cursor, PenaltyKey)
     program: Program = request.app.state.program
     now, viewpoint = clock.now(), query.viewpoint
-    period = Period.of(query.since, query.until, viewpoint.judged_at(now))
+    period = DayRange.of(query.since, query.until, viewpoint.judged_at(now))
     if not viewpoint.is_now:
         fold = partial(
             penalty_sums_at,

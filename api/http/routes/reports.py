@@ -10,7 +10,7 @@ from api.http import openapi
 from api.http.parameters import ReportQuery, ShopId
 from api.http.responses import json_response
 from api.program import Program
-from domain.money.period import Period
+from domain.money.period import DayRange
 from infrastructure.queries.reports import VIEWS_READ, daily_report, daily_report_at
 from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
@@ -27,7 +27,7 @@ async def daily(request: Request, shop_id: ShopId, query: Annotated[ReportQuery,
     """
     program: Program = request.app.state.program
     now, viewpoint = clock.now(), query.viewpoint
-    period = Period.of(query.since, query.until, viewpoint.judged_at(now))
+    period = DayRange.of(query.since, query.until, viewpoint.judged_at(now))
     if not viewpoint.is_now:
         fold = partial(daily_report_at, program.url, shop_id, program.book, period, viewpoint, now)
         return json_response(await program.whole_shops.run(program.pool, shop_id, "report", fold))

@@ -7,7 +7,7 @@ import pytest
 
 from domain.money.attribution import Count, bearers, counting_day, shares, sum_penalties
 from domain.money.daily_report import ReportedDay, count_days, report
-from domain.money.period import BadPeriod, Period
+from domain.money.period import BadPeriod, DayRange
 from domain.order.events import Line
 from domain.order.judged import Judged
 from tests.domain.vocabulary import (
@@ -36,7 +36,7 @@ from tests.domain.vocabulary import (
 )
 
 MONDAY, WEDNESDAY, SATURDAY = date(2026, 3, 2), date(2026, 3, 4), date(2026, 3, 7)
-WEEK = Period(MONDAY, date(2026, 3, 8))
+WEEK = DayRange(MONDAY, date(2026, 3, 8))
 
 LATE = given(awaiting_shipment())
 """Formed on Monday, late on Wednesday, a stockout on Saturday."""
@@ -47,7 +47,7 @@ def judged(*stories: Story) -> list[Judged]:
     return [Judged.by(story.book, story.order) for story in stories]
 
 
-def reported(*stories: Story, period: Period = WEEK, at: datetime = NEXT_MONDAY_9) -> dict[date, ReportedDay]:
+def reported(*stories: Story, period: DayRange = WEEK, at: datetime = NEXT_MONDAY_9) -> dict[date, ReportedDay]:
     return {day.day: day for day in report(count_days(judged(*stories), period, at)).items}
 
 
@@ -100,7 +100,7 @@ def test_what_depends_on_an_unknown_payment_is_counted_apart() -> None:
 
 
 def test_what_lies_outside_of_the_period_is_not_counted() -> None:
-    days = reported(LATE, period=Period(WEDNESDAY, WEDNESDAY))
+    days = reported(LATE, period=DayRange(WEDNESDAY, WEDNESDAY))
     assert list(days) == [WEDNESDAY]
     assert (days[WEDNESDAY].orders_formed, days[WEDNESDAY].penalties_fen) == (0, 300)
 
@@ -111,24 +111,24 @@ def test_what_lies_outside_of_the_period_is_not_counted() -> None:
 def test_a_period_is_of_whole_days_in_beijing() -> None:
     assert (WEEK.since, WEEK.until) == (beijing(2026, 3, 2), beijing(2026, 3, 9))
     assert WEEK.days == [MONDAY + timedelta(days=n) for n in range(7)]
-    assert Period(MONDAY, MONDAY).days == [MONDAY]
+    assert DayRange(MONDAY, MONDAY).days == [MONDAY]
 
 
 def test_by_default_it_is_the_seven_days_up_to_today() -> None:
     late_on_sunday = beijing(2026, 3, 8, 23, 59)
-    assert Period.of(None, None, late_on_sunday) == WEEK
-    assert Period.of(None, SATURDAY, late_on_sunday) == Period(date(2026, 3, 1), SATURDAY)
-    assert Period.of(SATURDAY, None, late_on_sunday) == Period(SATURDAY, date(2026, 3, 8))
+    assert DayRange.of(None, None, late_on_sunday) == WEEK
+    assert DayRange.of(None, SATURDAY, late_on_sunday) == DayRange(date(2026, 3, 1), SATURDAY)
+    assert DayRange.of(SATURDAY, None, late_on_sunday) == DayRange(SATURDAY, date(2026, 3, 8))
 
 
 def test_it_has_one_to_92_days() -> None:
     now = beijing(2026, 3, 8)
-    assert Period.of(SATURDAY, SATURDAY, now).days == [SATURDAY]
+    assert DayRange.of(SATURDAY, SATURDAY, now).days == [SATURDAY]
     with pytest.raises(BadPeriod, match="after"):
-        Period.of(SATURDAY, SATURDAY - timedelta(days=1), now)
-    assert len(Period.of(SATURDAY - timedelta(days=91), SATURDAY, now).days) == 92
+        DayRange.of(SATURDAY, SATURDAY - timedelta(days=1), now)
+    assert len(DayRange.of(SATURDAY - timedelta(days=91), SATURDAY, now).days) == 92
     with pytest.raises(BadPeriod, match="at most 92 days; up to 2026-03-07 it can begin on 2025-12-06"):
-        Period.of(SATURDAY - timedelta(days=92), SATURDAY, now)
+        DayRange.of(SATURDAY - timedelta(days=92), SATURDAY, now)
 
 
 # ---- who bears it -----------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def test_penalties_are_summed_up_over_the_orders_of_a_period() -> None:
         (WEDNESDAY + timedelta(days=1), SATURDAY, ["2026-03-07"]),
         (WEDNESDAY, SATURDAY - timedelta(days=1), ["2026-03-04"]),
     ):
-        assert list(sum_penalties(judged(LATE), "day", Period(first, last), NEXT_MONDAY_9)) == days
+        assert list(sum_penalties(judged(LATE), "day", DayRange(first, last), NEXT_MONDAY_9)) == days
     assert sum_penalties(judged(LATE), "day", WEEK, SHIP_BY) == {}
 
 

@@ -20,7 +20,7 @@ from domain.history import Metadata
 from domain.kernel import ViolationKind
 from domain.money.attribution import By, sum_penalties
 from domain.money.daily_report import count_days, report
-from domain.money.period import Period
+from domain.money.period import DayRange
 from domain.order import commands as c
 from domain.order import events as e
 from domain.order.deadlines import DeadlineKind, DeadlineState, deadlines
@@ -54,7 +54,7 @@ from tests.infrastructure.projections.built import BOOK
 from tests.orders import on_database, order_sn
 
 LAST = beijing(2030, 1, 1)
-PERIOD = Period(date(2026, 3, 2), date(2026, 3, 20))
+PERIOD = DayRange(date(2026, 3, 2), date(2026, 3, 20))
 
 APPEAL_OUTCOMES: tuple[e.AppealOutcome, ...] = ("upheld", "overturned", "overturned")
 shelves = st.lists(st.tuples(st.sampled_from([1, 2, 4, 20, 47, 60, 130]), st.booleans()), max_size=4)

@@ -13,7 +13,7 @@ from domain.calendar import BEIJING
 from domain.history import Metadata, Recorded
 from domain.kernel import Command
 from domain.money.daily_report import DailyReport, ReportedDay
-from domain.money.period import MOST_DAYS, BadPeriod, Period
+from domain.money.period import MOST_DAYS, BadPeriod, DayRange
 from domain.order import commands as c
 from domain.order import events as e
 from domain.order.events import OrderEvent
@@ -37,7 +37,7 @@ from tests.infrastructure.projections.built import BOOK
 from tests.orders import LINE, SHOP, appeal, done, on_database, order_command, order_sn
 
 MONDAY = date(2026, 3, 2)
-WEEK = Period(MONDAY, MONDAY + timedelta(days=6))
+WEEK = DayRange(MONDAY, MONDAY + timedelta(days=6))
 NEXT_MONTH = beijing(2026, 4, 1)
 
 NOTHING = ReportedDay(MONDAY, 0, 0, 0, None, 0, 0, 0, 0, 0)
@@ -46,7 +46,7 @@ PLACE = c.Place(lines=(LINE,), paid_fen=12900)
 UPLOAD = c.UploadTracking(carrier="SF", tracking_number="SF1")
 
 
-async def reported(pool: Pool, period: Period = WEEK, at: datetime = NEXT_MONTH, shop: str = SHOP) -> DailyReport:
+async def reported(pool: Pool, period: DayRange = WEEK, at: datetime = NEXT_MONTH, shop: str = SHOP) -> DailyReport:
     await Worker(pool, BOOK).catch_up(shop)
     async with pool.connection() as connection:
         return await daily_report(connection, shop, period, at)
@@ -140,7 +140,7 @@ def test_a_report_equals_counting_the_orders_one_by_one(
     on_database(database_url, work)
 
 
-def counted(orders: Sequence[Order], period: Period, at: datetime) -> DailyReport:
+def counted(orders: Sequence[Order], period: DayRange, at: datetime) -> DailyReport:
     """The report, from what every order looks like at this moment."""
     days = {}
     for n in range((period.last - period.first).days + 1):
@@ -173,7 +173,7 @@ def counted(orders: Sequence[Order], period: Period, at: datetime) -> DailyRepor
     return DailyReport(tuple(days.values()), sum(day.unknown_penalties for day in days.values()))
 
 
-async def standing(pool: Pool, shop: str, period: Period, at: datetime) -> list[ListedViolation]:
+async def standing(pool: Pool, shop: str, period: DayRange, at: datetime) -> list[ListedViolation]:
     """The violations that the list shows over the same days, without those overturned."""
     async with pool.connection() as connection:
         filter = ViolationFilter(
@@ -213,10 +213,10 @@ def test_the_first_and_the_last_day_are_whole_and_no_other_is_counted(database_u
             )
         ):
             await formed(path, n, at)
-        report = await reported(pool, Period(MONDAY, MONDAY + timedelta(days=2)))
+        report = await reported(pool, DayRange(MONDAY, MONDAY + timedelta(days=2)))
         assert [day.day.day for day in report.items] == [2, 3, 4]
         assert [day.orders_formed for day in report.items] == [1, 0, 1]
-        (alone,) = (await reported(pool, Period(MONDAY, MONDAY))).items
+        (alone,) = (await reported(pool, DayRange(MONDAY, MONDAY))).items
         assert alone == report.items[0]
 
     on_database(database_url, work)
@@ -343,17 +343,17 @@ def test_an_order_whose_formation_an_export_shows_counts_on_the_day_of_the_expor
 
 def test_a_period_is_the_last_seven_days_by_default() -> None:
     just_tuesday = beijing(2026, 3, 3)
-    assert Period.of(None, None, just_tuesday) == (date(2026, 2, 25), date(2026, 3, 3))
-    assert Period.of(None, None, just_tuesday - MICROSECOND) == (date(2026, 2, 24), date(2026, 3, 2))
-    assert Period.of(None, MONDAY, clock.now()) == (date(2026, 2, 24), MONDAY)
-    assert Period.of(MONDAY, None, just_tuesday) == (MONDAY, date(2026, 3, 3))
-    assert Period.of(MONDAY, MONDAY, clock.now()) == (MONDAY, MONDAY)
+    assert DayRange.of(None, None, just_tuesday) == (date(2026, 2, 25), date(2026, 3, 3))
+    assert DayRange.of(None, None, just_tuesday - MICROSECOND) == (date(2026, 2, 24), date(2026, 3, 2))
+    assert DayRange.of(None, MONDAY, clock.now()) == (date(2026, 2, 24), MONDAY)
+    assert DayRange.of(MONDAY, None, just_tuesday) == (MONDAY, date(2026, 3, 3))
+    assert DayRange.of(MONDAY, MONDAY, clock.now()) == (MONDAY, MONDAY)
 
 
 def test_a_period_that_makes_no_sense_is_refused_and_the_longest_is_named() -> None:
     with pytest.raises(BadPeriod, match="2026-03-03 is after 2026-03-02"):
-        Period.of(MONDAY + timedelta(days=1), MONDAY, clock.now())
+        DayRange.of(MONDAY + timedelta(days=1), MONDAY, clock.now())
     longest = MONDAY - timedelta(days=MOST_DAYS - 1)
-    assert Period.of(longest, MONDAY, clock.now()) == (longest, MONDAY)
+    assert DayRange.of(longest, MONDAY, clock.now()) == (longest, MONDAY)
     with pytest.raises(BadPeriod, match=f"at most 92 days; up to 2026-03-02 it can begin on {longest}"):
-        Period.of(longest - timedelta(days=1), MONDAY, clock.now())
+        DayRange.of(longest - timedelta(days=1), MONDAY, clock.now())
