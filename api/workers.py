@@ -35,7 +35,7 @@ def worker_process(url: str, book: RuleBook) -> Iterator[Wake]:
 def supervised_worker(url: str) -> Supervised:
     """Start ``shiplock worker`` as a process; it is started again if it dies."""
     return Supervised(
-        [sys.executable, "-m", "api.cli", "worker", "--follow-stdin", "--nice", str(NICENESS)],
+        [sys.executable, "-P", "-m", "api.cli", "worker", "--follow-stdin", "--nice", str(NICENESS)],
         {"SHIPLOCK_DATABASE_URL": url},
     )
 

@@ -1,5 +1,6 @@
 """``jobs``: background work, what came of it, and stopping it or trying it again."""
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
@@ -76,7 +77,7 @@ def cancel(job_id: JobArgument, as_json: Json = False) -> None:
 @app.command("retry")
 def retry(job_id: JobArgument, as_json: Json = False) -> None:
     """Run a failed or cancelled job again, or a waiting one at once."""
-    job = _on_database(lambda connection: jobs.retry(connection, job_id))
+    job = _on_database(lambda connection: runner.retry(connection, JOB_KINDS, job_id))
     if as_json:
         print_json(job)
     else:
@@ -105,7 +106,7 @@ def _show(job: Job, *, as_json: bool) -> None:
             "due": shown(job.due_at),
             "begun": shown(job.started_at),
             "finished": shown(job.finished_at),
-            "outcome": "-" if job.outcome is None else str(job.outcome),
+            "outcome": "-" if job.outcome is None else json.dumps(job.outcome, ensure_ascii=False),
             "error": job.error or "-",
         }
     )

@@ -7,12 +7,16 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from api.http import metering, problems
 from api.http.problems import Problem
+
+CLIENT_CLOSED_REQUEST = 499
+"""What metrics show for a client that went away before its request was whole. HTTP has no status for it."""
 
 
 def admit(scope: Scope) -> Problem | None:
@@ -61,8 +65,7 @@ class Pipeline:
             nonlocal has_started
             if message["type"] == "http.response.start":
                 has_started = True
-                route = getattr(scope.get("route"), "path", "none")
-                metering.count(scope["method"], route, message["status"], began)
+                metering.count(scope["method"], _route_of(scope), message["status"], began)
             await send(message)
 
         try:
@@ -70,6 +73,9 @@ class Pipeline:
                 await problems.respond(refusal)(scope, receive, measured)
             else:
                 await self._route(scope)(scope, receive, measured)
+        except ClientDisconnect:
+            # Nobody is left to answer, and nothing is wrong here.
+            metering.count(scope["method"], _route_of(scope), CLIENT_CLOSED_REQUEST, began)
         except Exception as error:
             if has_started:
                 raise  # the server ends the connection: the client sees that the response is not whole
@@ -83,6 +89,11 @@ class Pipeline:
                     scope["path_params"] = match.groupdict()
                     return route.app
         return self.framework
+
+
+def _route_of(scope: Scope) -> str:
+    """The pattern of the route that answers, for metrics."""
+    return getattr(scope.get("route"), "path", "none")
 
 
 async def _let_through(request: Request, error: Exception) -> Response:

@@ -15,7 +15,7 @@ from psycopg.rows import class_row
 
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection, WriteConnection
-from infrastructure.jobs.job import Job, enqueue
+from infrastructure.jobs.job import Job, NotPossible, enqueue
 from infrastructure.jobs.kind import Context, JobFailed, JobKind, Report
 from infrastructure.log.replay import ReplayFailed
 from infrastructure.queries.backtest import Backtest, BacktestProgress, BacktestScope, backtest
@@ -231,6 +231,17 @@ async def _abandoned(connection: WriteConnection, job: Job, error: str) -> None:
     )
 
 
+async def _retried(connection: WriteConnection, job: Job) -> None:
+    """Let the backtest wait again. Raises ``NotPossible`` where it was forgotten."""
+    cursor = await connection.execute(
+        """UPDATE backtest SET state = 'waiting', finished_at = NULL, error = NULL, done = 0, begun = 0
+           WHERE shop_id = %s AND id = %s AND state = 'failed'""",
+        (job.shop_id, job.arguments["backtest_id"]),
+    )
+    if not cursor.rowcount:
+        raise NotPossible(f"Backtest {job.arguments['backtest_id']} was forgotten; request it again.")
+
+
 @asynccontextmanager
 async def _storing_progress(
     connection: WriteConnection, job: StoredBacktest
@@ -268,4 +279,4 @@ async def _of_shop(connection: ReadConnection, shop_id: str) -> list[StoredBackt
     return await cursor.fetchall()
 
 
-BACKTEST = JobKind("backtest", _run, attempts=MOST_BEGINNINGS, abandoned=_abandoned, go_on=_go_on)
+BACKTEST = JobKind("backtest", _run, attempts=MOST_BEGINNINGS, abandoned=_abandoned, retried=_retried, go_on=_go_on)

@@ -83,18 +83,6 @@ ORDER BY id DESC LIMIT %(limit)s
 """
 ).format(COLUMNS)
 
-_RETRY = sql.SQL(
-    """
-UPDATE job j SET state = 'waiting', attempts = 0, cancel_requested = false, error = NULL,
-    finished_at = NULL, due_at = %s
-WHERE id = %s AND state IN ('waiting', 'failed', 'cancelled')
-AND NOT EXISTS (
-    SELECT FROM job o WHERE o.kind = j.kind AND o.key = j.key AND o.finished_at IS NULL AND o.id <> j.id
-)
-RETURNING {}
-"""
-).format(COLUMNS)
-
 # Bounded, so that forgetting many never holds anything up for long.
 _FORGET = """
 DELETE FROM job WHERE id IN (
@@ -148,19 +136,6 @@ async def list_jobs(
     cursor = connection.cursor(row_factory=class_row(Job))
     await cursor.execute(_LIST, {"state": state, "kind": kind, "before": before or 2**31 - 1, "limit": limit})
     return await cursor.fetchall()
-
-
-async def retry(connection: WriteConnection, job_id: int) -> Job:
-    """Have a job that failed or was cancelled done after all, or one that waits done at once.
-
-    Raises ``NotPossible``.
-    """
-    cursor = connection.cursor(row_factory=class_row(Job))
-    await cursor.execute(_RETRY, (clock.now(), job_id))
-    job = await cursor.fetchone()
-    if job is None:
-        raise await refusal(connection, job_id, "retried")
-    return job
 
 
 async def refusal(connection: ReadConnection, job_id: int, what: str) -> NotPossible:

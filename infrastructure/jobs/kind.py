@@ -81,6 +81,9 @@ class Context:
 Abandoned = Callable[[WriteConnection, Job, str], Awaitable[None]]
 """Called in the transaction in which a job fails for good or is cancelled, with the reason."""
 
+Retried = Callable[[WriteConnection, Job], Awaitable[None]]
+"""Called in the transaction in which a job that failed or was cancelled is retried. Raises ``NotPossible``."""
+
 GoOn = Callable[[WriteConnection], Awaitable[None]]
 """Called when a runner starts: requests jobs for what was begun and has none."""
 
@@ -99,6 +102,7 @@ class JobKind:
     first_delay: float = 1.0
     longest_delay: float = 600.0
     abandoned: Abandoned | None = None
+    retried: Retried | None = None
     go_on: GoOn | None = None
 
     def delay(self, attempts: int) -> float:

@@ -6,22 +6,19 @@ import uvloop
 
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import WriteConnection, connection_pool
-from infrastructure.jobs.job import Job, enqueue
+from infrastructure.jobs.job import Job, NotPossible, enqueue
 from infrastructure.jobs.kind import Context, JobFailed, JobKind, Postponed, Report
 from infrastructure.projections import builds, rebuild
 from infrastructure.projections.builds import CannotDo
 from infrastructure.projections.rebuild import BeingWorkedOn, Progress
+from infrastructure.runtime import clock
 
 CONNECTIONS = 6
 
 BUSY_SECONDS = 5.0
 """So long a build is left to the command line that works on it."""
 
-# One that was cancelled goes on when it is requested again.
-_LEFT = """
-SELECT b.id FROM build b WHERE b.state NOT IN ('ready', 'failed')
-AND NOT EXISTS (SELECT FROM job j WHERE j.kind = 'rebuild' AND j.key = b.id::text AND j.state = 'cancelled')
-"""
+_LEFT = "SELECT id FROM build WHERE state NOT IN ('ready', 'failed')"
 
 
 async def work_on(connection: WriteConnection, build_id: int) -> Job:
@@ -71,4 +68,15 @@ def _rebuild(report: Report, url: str, book: RuleBook, build_id: int) -> dict[st
     return {"state": found.state, "verified": found.verified}
 
 
-REBUILD = JobKind("rebuild", _run, attempts=10, go_on=_go_on)
+async def _abandoned(connection: WriteConnection, job: Job, error: str) -> None:
+    """Let the build end as failed, so that whoever watches it learns that nobody works on it."""
+    build = await builds.find(connection, job.arguments["build_id"])
+    if build and build.finished_at is None:
+        await builds.set_state(connection, build, "failed", error=error, finished_at=clock.now())
+
+
+async def _retried(connection: WriteConnection, job: Job) -> None:
+    raise NotPossible(f"Build {job.arguments['build_id']} has failed. Request another rebuild.")
+
+
+REBUILD = JobKind("rebuild", _run, attempts=10, abandoned=_abandoned, retried=_retried, go_on=_go_on)

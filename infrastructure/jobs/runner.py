@@ -23,7 +23,7 @@ from psycopg_pool import PoolTimeout
 
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import Pool, WriteConnection
-from infrastructure.jobs.job import COLUMNS, Job, JobState, refusal, schedule
+from infrastructure.jobs.job import COLUMNS, Job, JobState, find, refusal, schedule
 from infrastructure.jobs.kind import Context, JobFailed, JobKind, Postponed
 from infrastructure.runtime import clock
 
@@ -85,6 +85,18 @@ WHERE id = %(id)s AND attempts = %(attempt)s AND state = 'running'
 """
 
 # At once where nobody runs it; otherwise its runner sees it.
+_RETRY = sql.SQL(
+    """
+UPDATE job j SET state = 'waiting', attempts = 0, cancel_requested = false, error = NULL,
+    finished_at = NULL, due_at = %s
+WHERE id = %s AND state IN ('waiting', 'failed', 'cancelled')
+AND NOT EXISTS (
+    SELECT FROM job o WHERE o.kind = j.kind AND o.key = j.key AND o.finished_at IS NULL AND o.id <> j.id
+)
+RETURNING {}
+"""
+).format(COLUMNS)
+
 _CANCEL = sql.SQL(
     """
 UPDATE job SET cancel_requested = true, error = %(error)s,
@@ -365,6 +377,24 @@ async def cancel(connection: WriteConnection, kinds: Mapping[str, JobKind], job_
             raise await refusal(connection, job_id, "cancelled")
         if job.state == "cancelled":
             await _abandon(connection, kinds, job, _CANCELLED)
+        return job
+
+
+async def retry(connection: WriteConnection, kinds: Mapping[str, JobKind], job_id: int) -> Job:
+    """Run a job again that failed or was cancelled; run one that waits at once.
+
+    Raises ``NotPossible``.
+    """
+    async with connection.transaction():
+        before = await find(connection, job_id)
+        cursor = connection.cursor(row_factory=class_row(Job))
+        await cursor.execute(_RETRY, (clock.now(), job_id))
+        job = await cursor.fetchone()
+        if before is None or job is None:
+            raise await refusal(connection, job_id, "retried")
+        kind = kinds.get(job.kind)
+        if kind and kind.retried and before.finished_at is not None:
+            await kind.retried(connection, job)
         return job
 
 

@@ -76,8 +76,14 @@ class Child:
     """
 
     def __init__(self, serve: Serve, setup: object, *, niceness: int = 0) -> None:
+        # A child imports what this process can import. With -P a file in the current folder is no module.
+        modules = os.pathsep.join(map(os.path.abspath, sys.path))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            [sys.executable, "-P", "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": modules},
+            start_new_session=True,
         )
         assert self._process.stdin
         assert self._process.stdout

@@ -18,7 +18,7 @@ from api.http import metering, pipeline, problems
 from api.http.app import create_app
 from api.http.pipeline import Pipeline
 from api.http.problems import Problem
-from tests.api.conftest import Api
+from tests.api.conftest import SHOP, Api
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "NONSENSE")
 
@@ -198,3 +198,36 @@ def test_an_error_in_the_middle_of_a_response_is_not_hidden(api: Api) -> None:
     app.framework.router.routes.insert(0, Route("/half", lambda request: StreamingResponse(half())))
     with pytest.raises(RuntimeError, match="the other half"):
         TestClient(app).get("/half")
+
+
+@pytest.mark.parametrize("path", ["commands", "orders/A-1/place"])
+def test_a_client_that_goes_away_while_it_sends_is_no_error_of_the_program(
+    api: Api, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    messages = [{"type": "http.request", "body": b'{"a"', "more_body": True}, {"type": "http.disconnect"}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": f"/v1/shops/{SHOP}/{path}",
+        "raw_path": f"/v1/shops/{SHOP}/{path}".encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [],
+        "server": ("testserver", 80),
+        "client": ("testclient", 1),
+    }
+    assert api.http.portal
+    api.http.portal.call(api.http.app, scope, receive, send)
+    assert sent == []
+    assert not caplog.records
+    assert 'status="499"' in api.http.get("/metrics").text

@@ -16,9 +16,9 @@ from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.jobs import backtests as backtest_jobs
 from infrastructure.jobs.backtests import BACKTEST, BacktestJob
-from infrastructure.jobs.job import Job, list_jobs, retry
+from infrastructure.jobs.job import Job, list_jobs
 from infrastructure.jobs.kinds import JOB_KINDS
-from infrastructure.jobs.runner import cancel
+from infrastructure.jobs.runner import cancel, retry
 from infrastructure.queries.backtest import BacktestScope, backtest
 from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import shipped_rules
@@ -170,9 +170,11 @@ def test_a_cancelled_backtest_makes_room_for_another_and_can_be_retried(url: str
     enqueued(url)
 
     async def after_all(jobs: Jobs) -> None:
-        await retry(jobs.connection, job.id)
+        await retry(jobs.connection, JOB_KINDS, job.id)
 
     with_jobs(url, after_all)
+    again = backtest_job(url, backtest.id)
+    assert (again.state, again.error, again.finished_at) == ("waiting", None, None)
     worked_off(url)
     assert (backtest_job(url, backtest.id).state, backtest_job(url, backtest.id).error) == ("done", None)
 

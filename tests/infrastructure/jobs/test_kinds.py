@@ -13,10 +13,10 @@ from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.receipts import RECEIPT_LIFETIME
 from infrastructure.database.pool import Pool
 from infrastructure.jobs import checkpoints, kinds, rebuilds, runner
-from infrastructure.jobs.job import Job, list_jobs
+from infrastructure.jobs.job import Job, NotPossible, find, list_jobs
 from infrastructure.jobs.kinds import JOB_KINDS
 from infrastructure.jobs.rebuilds import REBUILD
-from infrastructure.jobs.runner import Schedule, cancel
+from infrastructure.jobs.runner import Schedule, cancel, retry
 from infrastructure.jobs.tidying import TIDYING
 from infrastructure.projections import builds, rebuild
 from infrastructure.projections.builds import Build
@@ -98,16 +98,19 @@ async def waits_for_lock(jobs: Jobs) -> None:
             await asyncio.sleep(0.02)
 
 
-def test_a_cancelled_rebuild_stays_as_it_is_until_it_is_requested_again(url: str) -> None:
+def test_a_cancelled_rebuild_leaves_a_failed_build_and_is_not_retried(url: str) -> None:
     async def work(jobs: Jobs) -> None:
         build, job = await planned(jobs)
         await cancel(jobs.connection, JOB_KINDS, job.id)
-        async with jobs.run_by(REBUILD):
-            await asyncio.sleep(0.3)
-            assert await state_of(jobs, build) == "building"
-            again = await rebuilds.work_on(jobs.connection, build.id)
-            assert (await jobs.until_finished(again)).state == "done"
-        assert await state_of(jobs, build) == "ready"
+        failed = await builds.find(jobs.connection, build.id)
+        assert failed
+        assert (failed.state, failed.error) == ("failed", "It was cancelled.")
+        assert failed.finished_at
+        with pytest.raises(NotPossible, match="Request another rebuild"):
+            await retry(jobs.connection, JOB_KINDS, job.id)
+        still = await find(jobs.connection, job.id)
+        assert still
+        assert still.state == "cancelled"
 
     with_jobs(url, work)
 

@@ -14,9 +14,9 @@ import pytest
 
 from infrastructure.database.pool import WriteConnection
 from infrastructure.jobs import runner as runners
-from infrastructure.jobs.job import Job, NotPossible, enqueue, forget_jobs, list_jobs, retry, schedule
+from infrastructure.jobs.job import Job, NotPossible, enqueue, forget_jobs, list_jobs, schedule
 from infrastructure.jobs.kind import Context, JobFailed, JobKind, Postponed, Report
-from infrastructure.jobs.runner import Schedule, cancel
+from infrastructure.jobs.runner import Schedule, cancel, retry
 from infrastructure.runtime import clock
 from tests.infrastructure.jobs.running import Jobs, until, with_jobs
 from tests.infrastructure.runtime.test_processes import alive, wait_until
@@ -257,14 +257,14 @@ def test_a_failed_job_can_be_retried_and_a_waiting_one_can_be_run_at_once(databa
         job = await scripted.enqueue(jobs)
         async with jobs.run_by(scripted.kind):
             await jobs.until_finished(job)
-            assert (await retry(jobs.connection, job.id)).attempts == 0
+            assert (await retry(jobs.connection, {}, job.id)).attempts == 0
             await jobs.until(job, lambda current: current.error == "not yet" and current.state == "waiting")
-            await retry(jobs.connection, job.id)
+            await retry(jobs.connection, {}, job.id)
             assert (await jobs.until_finished(job)).state == "done"
         with pytest.raises(NotPossible, match=f"Job {job.id} is done and can't be retried"):
-            await retry(jobs.connection, job.id)
+            await retry(jobs.connection, {}, job.id)
         with pytest.raises(NotPossible, match="There is no job 999"):
-            await retry(jobs.connection, 999)
+            await retry(jobs.connection, {}, 999)
 
     with_jobs(database_url, work)
 
@@ -277,7 +277,7 @@ def test_a_failed_job_is_not_retried_while_another_of_its_key_is_unfinished(data
             await jobs.until_finished(job)
         await scripted.enqueue(jobs)
         with pytest.raises(NotPossible):
-            await retry(jobs.connection, job.id)
+            await retry(jobs.connection, {}, job.id)
 
     with_jobs(database_url, work)
 
@@ -364,7 +364,7 @@ def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_is_stopped(databas
             with pytest.raises(NotPossible, match="is cancelled and can't be cancelled"):
                 await cancel(jobs.connection, kinds, runs.id)
             scripted.go.set()
-            await retry(jobs.connection, runs.id)
+            await retry(jobs.connection, {}, runs.id)
             assert (await jobs.until_finished(runs)).state == "done"
         assert scripted.begun == ["runs", "runs"]
         assert given_up == ["waits: It was cancelled.", "runs: It was cancelled."]

@@ -121,3 +121,13 @@ def test_deaths_count_from_zero_when_the_work_makes_progress() -> None:
 def test_a_command_is_run_to_its_end_and_its_output_is_returned() -> None:
     done = run([sys.executable, "-c", "import sys; print(1); print(2, file=sys.stderr); sys.exit(3)"])
     assert (done.returncode, done.stdout, done.stderr) == (3, "1\n", "2\n")
+
+
+def test_a_file_in_the_current_folder_does_not_stand_in_for_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pickle.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    with Child(doubles, 1) as child:
+        child.send(21)
+        assert child.receive() == 42
