@@ -1,21 +1,18 @@
-"""Reading SKUs from the views: the board, one SKU, and the cases of SKUs.
+"""Reading SKUs from the views: the board, one SKU, its history and its orders at risk.
 
 SQL only selects and sums; the domain computes what may still be sold (``domain.stock``). A SKU is known as soon as
 an order names it, so the board shows the SKUs of orders as well as those that commands were for.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
-
-import msgspec
-from psycopg.rows import TupleRow
 
 from domain.rules.ruleset import RuleBook
 from domain.sku.state import Capacity, Count, Listing, Sku, fold
 from domain.stock.sellable import Demand, horizon
 from domain.stock.view import SkuView, ordinary_hours, view
-from domain.stockout.case import Application, SkuOrder, StockoutCase, cases
+from domain.stockout.case_view import OrderInCase
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.columns import Texts, Times
 from infrastructure.log.log import read_histories, read_stream
@@ -25,6 +22,7 @@ from infrastructure.projections.views import APPLICATIONS, RESERVATIONS, SKUS
 from infrastructure.queries.errors import UnknownSku
 from infrastructure.queries.event_json import StoredEventView, VersionKey, page_of_history
 from infrastructure.queries.paging import Page
+from infrastructure.queries.stockout_cases import UrgencyKey, at_risk, cases_of
 
 VIEWS_READ = (RESERVATIONS, APPLICATIONS, SKUS)
 """The views that the board and the cases are read from."""
@@ -33,9 +31,6 @@ SkuKey = tuple[str]
 
 MOST_ROUNDS = 4
 """How many pages of SKUs one filtered page looks through at most before it answers with what it has."""
-
-MOST_ORDERS = 100_000
-"""How many orders of SKUs with cases are looked at for one page."""
 
 # From SKU to SKU by index, whatever many rows each has.
 _NAMES = """
@@ -85,26 +80,6 @@ CROSS JOIN LATERAL (
     FROM reservation_list r
     WHERE r.shop_id = %(shop_id)b AND r.sku_id = w.sku_id AND r.ended_at > w.counted_at AND r.state = 'shipped'
 ) s
-"""
-
-_APPLICATIONS = """
-SELECT a.sku_id, a.order_sn, a.position, a.requested_at, a.time_known, a.outcome
-FROM application_list a WHERE a.shop_id = %b AND a.sku_id = ANY (%b)
-ORDER BY a.sku_id, a.requested_at, a.position
-"""
-
-_ORDERS = """
-SELECT w.sku_id, r.order_sn, r.quantity, r.state, r.formed_at, r.ended_at, r.contacted_at, r.ship_by_key, r.cost_key
-FROM unnest(%(sku_ids)b, %(since)b) AS w(sku_id, since)
-CROSS JOIN LATERAL (
-    SELECT * FROM reservation_list o
-    WHERE o.shop_id = %(shop_id)b AND o.sku_id = w.sku_id AND o.ended_at IS NULL
-    UNION ALL
-    SELECT * FROM reservation_list e
-    WHERE e.shop_id = %(shop_id)b AND e.sku_id = w.sku_id AND e.ended_at > w.since
-) r
-WHERE r.formed_at IS NOT NULL
-LIMIT %(limit)b
 """
 
 
@@ -169,6 +144,20 @@ async def sku_history(
     if not history:
         await find_sku(connection, shop_id, book, now, sku_id)
     return page_of_history(history, limit, after)
+
+
+async def orders_at_risk(
+    connection: ReadConnection,
+    shop_id: str,
+    book: RuleBook,
+    now: datetime,
+    sku_id: str,
+    limit: int,
+    after: UrgencyKey | None = None,
+) -> Page[OrderInCase, UrgencyKey]:
+    """The open orders of the SKU's open case that have not applied. Raises ``UnknownSku``."""
+    await find_sku(connection, shop_id, book, now, sku_id)
+    return await at_risk(connection, shop_id, book, now, sku_id, limit, after)
 
 
 class _Stock(NamedTuple):
@@ -244,42 +233,3 @@ def _sku(
         ),
         listings=(Listing(False, delisted_at),) if delisted_at else (),
     )
-
-
-async def cases_of(
-    connection: ReadConnection, shop_id: str, sku_ids: Sequence[str]
-) -> Mapping[str, list[StockoutCase]]:
-    """All stockout cases of these SKUs, the oldest of each first."""
-    cursor = connection.cursor(binary=True)
-    await cursor.execute(_APPLICATIONS, (shop_id, Texts(sku_ids)))
-    applications: dict[str, list[Application]] = {}
-    for sku_id, *application in await cursor.fetchall():
-        applications.setdefault(sku_id, []).append(Application(*application))
-    if not applications:
-        return {}
-    since = [of_sku[0].requested_at for of_sku in applications.values()]
-    cursor = connection.cursor(binary=True)
-    await cursor.execute(
-        _ORDERS,
-        {"shop_id": shop_id, "sku_ids": Texts(list(applications)), "since": Times(since), "limit": MOST_ORDERS},
-    )
-    orders = _sku_orders(await cursor.fetchall())
-    histories = await read_histories(connection, ((shop_id, OF_SKU.stream(sku_id)) for sku_id in applications))
-    return {
-        sku_id: cases(sku_id, histories[shop_id, OF_SKU.stream(sku_id)], of_sku, orders.get(sku_id, []))
-        for sku_id, of_sku in applications.items()
-    }
-
-
-def _sku_orders(rows: Iterable[TupleRow]) -> dict[str, list[SkuOrder]]:
-    """By SKU, an order's pieces of one SKU taken together: open while one of them is."""
-    by_sku: dict[str, dict[str, SkuOrder]] = {}
-    for sku_id, order_sn, quantity, state, formed_at, ended_at, contacted_at, ship_by_key, cost_key in rows:
-        ship_by = None if ship_by_key == FAR_FUTURE else ship_by_key
-        part = SkuOrder(order_sn, quantity, state, formed_at, ended_at, contacted_at, ship_by, -cost_key)
-        orders = by_sku.setdefault(sku_id, {})
-        if (other := orders.get(order_sn)) is not None:
-            last = max(part, other, key=lambda each: each.ended_at or FAR_FUTURE)
-            part = msgspec.structs.replace(last, quantity=part.quantity + other.quantity)
-        orders[order_sn] = part
-    return {sku_id: list(orders.values()) for sku_id, orders in by_sku.items()}

@@ -3,26 +3,33 @@
 SQL selects the SKUs that were applied for. The domain makes their cases (``domain.stockout.case``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+
+import msgspec
+from psycopg.rows import TupleRow
 
 from domain.order.deadlines import ship_by
 from domain.order.fold import fold
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
-from domain.stockout.case import CaseMember, StockoutCase
+from domain.stockout.case import Application, CaseMember, SkuOrder, StockoutCase, cases
 from domain.stockout.case_view import CaseState, CaseView, OrderInCase, case_view, order_in_case
 from domain.stockout.messages import FilledMessage, Message, fitting
 from infrastructure.database.pool import ReadConnection
+from infrastructure.log.columns import Texts, Times
 from infrastructure.log.log import read_histories
-from infrastructure.log.streams import OF_ORDER
+from infrastructure.log.streams import OF_ORDER, OF_SKU
+from infrastructure.projections.view import FAR_FUTURE
 from infrastructure.queries.errors import UnknownCase
 from infrastructure.queries.paging import Page
 from infrastructure.queries.related_facts import related_facts_of_applications
-from infrastructure.queries.stock import cases_of, find_sku
 
 SKUS_AT_ONCE = 200
 """SKUs whose cases are made at once."""
+
+MOST_ORDERS = 100_000
+"""How many orders of SKUs with cases are looked at for one page."""
 
 MOST_ROUNDS = 4
 """How often one page makes so many at most before it answers with what it has."""
@@ -52,6 +59,27 @@ SELECT sku_id FROM named WHERE sku_id IS NOT NULL LIMIT %(limit)s
 """
 
 
+_APPLICATIONS = """
+SELECT a.sku_id, a.order_sn, a.position, a.requested_at, a.time_known, a.outcome
+FROM application_list a WHERE a.shop_id = %b AND a.sku_id = ANY (%b)
+ORDER BY a.sku_id, a.requested_at, a.position
+"""
+
+_ORDERS = """
+SELECT w.sku_id, r.order_sn, r.quantity, r.state, r.formed_at, r.ended_at, r.contacted_at, r.ship_by_key, r.cost_key
+FROM unnest(%(sku_ids)b, %(since)b) AS w(sku_id, since)
+CROSS JOIN LATERAL (
+    SELECT * FROM reservation_list o
+    WHERE o.shop_id = %(shop_id)b AND o.sku_id = w.sku_id AND o.ended_at IS NULL
+    UNION ALL
+    SELECT * FROM reservation_list e
+    WHERE e.shop_id = %(shop_id)b AND e.sku_id = w.sku_id AND e.ended_at > w.since
+) r
+WHERE r.formed_at IS NOT NULL
+LIMIT %(limit)b
+"""
+
+
 async def list_cases(
     connection: ReadConnection,
     shop_id: str,
@@ -73,9 +101,9 @@ async def list_cases(
             _APPLIED_FOR, {"shop_id": shop_id, "first": first, "limit": SKUS_AT_ONCE + 1}
         )
         names = [name for (name,) in await cursor.fetchall()]
-        cases = await cases_of(connection, shop_id, names[:SKUS_AT_ONCE])
+        of_skus = await cases_of(connection, shop_id, names[:SKUS_AT_ONCE])
         for sku_id in names[:SKUS_AT_ONCE]:
-            for case in reversed(cases.get(sku_id, [])):
+            for case in reversed(of_skus.get(sku_id, [])):
                 if (case.closed_at is None) != (phase == "open"):
                     continue
                 if sku_id == first and case.number >= number:
@@ -92,11 +120,49 @@ async def list_cases(
     return Page([case_view(each, book, now) for _, each in shown_cases], (phase, first, number))
 
 
+async def cases_of(
+    connection: ReadConnection, shop_id: str, sku_ids: Sequence[str]
+) -> Mapping[str, list[StockoutCase]]:
+    """All stockout cases of these SKUs, the oldest of each first."""
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(_APPLICATIONS, (shop_id, Texts(sku_ids)))
+    applications: dict[str, list[Application]] = {}
+    for sku_id, *application in await cursor.fetchall():
+        applications.setdefault(sku_id, []).append(Application(*application))
+    if not applications:
+        return {}
+    since = [of_sku[0].requested_at for of_sku in applications.values()]
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(
+        _ORDERS,
+        {"shop_id": shop_id, "sku_ids": Texts(list(applications)), "since": Times(since), "limit": MOST_ORDERS},
+    )
+    orders = _sku_orders(await cursor.fetchall())
+    histories = await read_histories(connection, ((shop_id, OF_SKU.stream(sku_id)) for sku_id in applications))
+    return {
+        sku_id: cases(sku_id, histories[shop_id, OF_SKU.stream(sku_id)], of_sku, orders.get(sku_id, []))
+        for sku_id, of_sku in applications.items()
+    }
+
+
+def _sku_orders(rows: Iterable[TupleRow]) -> dict[str, list[SkuOrder]]:
+    """By SKU, an order's pieces of one SKU taken together: open while one of them is."""
+    by_sku: dict[str, dict[str, SkuOrder]] = {}
+    for sku_id, order_sn, quantity, state, formed_at, ended_at, contacted_at, ship_by_key, cost_key in rows:
+        ship_by = None if ship_by_key == FAR_FUTURE else ship_by_key
+        part = SkuOrder(order_sn, quantity, state, formed_at, ended_at, contacted_at, ship_by, -cost_key)
+        orders = by_sku.setdefault(sku_id, {})
+        if (other := orders.get(order_sn)) is not None:
+            last = max(part, other, key=lambda each: each.ended_at or FAR_FUTURE)
+            part = msgspec.structs.replace(last, quantity=part.quantity + other.quantity)
+        orders[order_sn] = part
+    return {sku_id: list(orders.values()) for sku_id, orders in by_sku.items()}
+
+
 async def find_case(connection: ReadConnection, shop_id: str, case_id: str) -> StockoutCase:
     """The case of this id. Raises ``UnknownCase``."""
     sku_id, _, number = case_id.rpartition(":")
-    cases = (await cases_of(connection, shop_id, [sku_id])).get(sku_id, [])
-    for case in cases:
+    for case in (await cases_of(connection, shop_id, [sku_id])).get(sku_id, []):
         if str(case.number) == number:
             return case
     raise UnknownCase(shop_id, case_id)
@@ -111,18 +177,15 @@ async def at_risk(
     limit: int,
     after: UrgencyKey | None = None,
 ) -> Page[OrderInCase, UrgencyKey]:
-    """The open orders of the SKU's open case that have not applied: the dearest first, then the most urgent.
-
-    Raises ``UnknownSku``.
-    """
-    await find_sku(connection, shop_id, book, now, sku_id)
-    cases = (await cases_of(connection, shop_id, [sku_id])).get(sku_id, [])
-    if not cases or cases[-1].closed_at is not None:
+    """The open orders of the SKU's open case that have not applied: the dearest first, then the most urgent."""
+    of_sku = (await cases_of(connection, shop_id, [sku_id])).get(sku_id)
+    if not of_sku or of_sku[-1].closed_at is not None:
         return Page([], None)
-    orders = sorted((_urgency(order), order) for order in cases[-1].orders if order.standing == "at_risk")
+    case = of_sku[-1]
+    orders = sorted((_urgency(order), order) for order in case.orders if order.standing == "at_risk")
     left = [order for key, order in orders if after is None or key > tuple(after)]
     shown = left[:limit]
-    items = await _orders(connection, shop_id, book, now, cases[-1], shown)
+    items = await _orders(connection, shop_id, book, now, case, shown)
     return Page(items, _urgency(shown[-1]) if len(left) > limit else None)
 
 

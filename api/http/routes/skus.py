@@ -13,7 +13,7 @@ from api.program import Program
 from infrastructure.queries import stock
 from infrastructure.queries.event_json import VersionKey
 from infrastructure.queries.stock import SkuKey, find_sku, list_skus, sku_history
-from infrastructure.queries.stockout_cases import UrgencyKey, at_risk
+from infrastructure.queries.stockout_cases import UrgencyKey
 from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
 
@@ -71,7 +71,9 @@ async def orders_at_risk(
     program: Program = request.app.state.program
     await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
-        page = await at_risk(connection, shop_id, program.book, clock.now(), sku_id, query.limit, after)
+        page = await stock.orders_at_risk(
+            connection, shop_id, program.book, clock.now(), sku_id, query.limit, after
+        )
     return page_response(page)
 
 
