@@ -23,7 +23,7 @@ from tests.domain.vocabulary import (
     tracking_uploaded,
 )
 
-# Placed and formed at once; a parcel of Monday noon is told on Tuesday; then the buyer is spoken to.
+# Placed and formed at once; a parcel of Monday noon is reported on Tuesday; then the buyer is contacted.
 STORY = (
     given(placed(), group_formed())
     .and_(tracking_uploaded(at=MONDAY_12), learned_at=TUESDAY_9)
@@ -31,18 +31,18 @@ STORY = (
 )
 
 
-def shown(found: OrderAt) -> tuple[object, ...]:
+def shown(order: OrderAt) -> tuple[object, ...]:
     """The version, when it is judged, and the times from which facts of other streams count."""
-    return found.order.version, found.judged_at, found.viewpoint.as_of, found.viewpoint.known_at
+    return order.order.version, order.judged_at, order.viewpoint.as_of, order.viewpoint.known_at
 
 
-def seen(now: datetime = FRIDAY_9, **moment: object) -> OrderAt:
+def at_viewpoint(now: datetime = FRIDAY_9, **moment: object) -> OrderAt:
     return order_at(Viewpoint(**moment), ORDER_SN, STORY.history, now)  # type: ignore[arg-type]
 
 
-def test_seen_now_an_order_is_judged_now() -> None:
-    found = seen()
-    assert shown(found) == (
+def test_now_an_order_is_judged_now() -> None:
+    order = at_viewpoint()
+    assert shown(order) == (
         4,
         FRIDAY_9,
         None,
@@ -51,12 +51,12 @@ def test_seen_now_an_order_is_judged_now() -> None:
 
 
 def test_an_order_whose_last_event_lies_ahead_of_our_clock_is_judged_at_that_event() -> None:
-    assert seen(now=TUESDAY_9).judged_at == WEDNESDAY_9
+    assert at_viewpoint(now=TUESDAY_9).judged_at == WEDNESDAY_9
 
 
 def test_as_of_a_moment_it_is_what_had_happened_and_judged_then() -> None:
-    found = seen(as_of=MONDAY_12)
-    assert shown(found) == (
+    order = at_viewpoint(as_of=MONDAY_12)
+    assert shown(order) == (
         3,
         MONDAY_12,
         MONDAY_12,
@@ -65,14 +65,14 @@ def test_as_of_a_moment_it_is_what_had_happened_and_judged_then() -> None:
 
 
 def test_as_it_was_known_it_is_what_the_log_had_learned_and_judged_then() -> None:
-    found = seen(known_at=MONDAY_13)
-    assert shown(found) == (
+    order = at_viewpoint(known_at=MONDAY_13)
+    assert shown(order) == (
         2,
         MONDAY_13,
         None,
         MONDAY_13,
     )
-    both = seen(as_of=MONDAY_12, known_at=THURSDAY_9)
+    both = at_viewpoint(as_of=MONDAY_12, known_at=THURSDAY_9)
     assert shown(both) == (
         3,
         MONDAY_12,
@@ -82,15 +82,15 @@ def test_as_it_was_known_it_is_what_the_log_had_learned_and_judged_then() -> Non
 
 
 def test_at_a_version_it_is_judged_when_the_latest_event_of_it_occurred() -> None:
-    found = seen(at_version=2)
-    assert shown(found) == (
+    order = at_viewpoint(at_version=2)
+    assert shown(order) == (
         2,
         MONDAY_9,
         MONDAY_9,
         MONDAY_9,
     )
-    told_late = seen(at_version=3)
-    assert (told_late.judged_at, told_late.viewpoint.as_of, told_late.viewpoint.known_at) == (
+    backdated = at_viewpoint(at_version=3)
+    assert (backdated.judged_at, backdated.viewpoint.as_of, backdated.viewpoint.known_at) == (
         MONDAY_12,
         MONDAY_12,
         TUESDAY_9,
@@ -99,9 +99,9 @@ def test_at_a_version_it_is_judged_when_the_latest_event_of_it_occurred() -> Non
 
 @pytest.mark.parametrize(("as_of", "expected"), [(MONDAY_9, MONDAY_9), (MONDAY_12, MONDAY_12)])
 def test_a_version_and_a_moment_both_cut(as_of: datetime, expected: datetime) -> None:
-    found = seen(at_version=3, as_of=as_of)
-    assert (found.judged_at, found.viewpoint.as_of) == (expected, expected)
-    known = seen(at_version=3, known_at=MONDAY_13)
+    order = at_viewpoint(at_version=3, as_of=as_of)
+    assert (order.judged_at, order.viewpoint.as_of) == (expected, expected)
+    known = at_viewpoint(at_version=3, known_at=MONDAY_13)
     assert shown(known) == (
         2,
         MONDAY_13,
@@ -111,10 +111,10 @@ def test_a_version_and_a_moment_both_cut(as_of: datetime, expected: datetime) ->
 
 
 def test_before_the_first_event_it_is_judged_when_that_occurred() -> None:
-    assert shown(seen(at_version=0)) == (0, MONDAY_8, None, None)
+    assert shown(at_viewpoint(at_version=0)) == (0, MONDAY_8, None, None)
 
 
 def test_an_order_without_history_is_judged_now() -> None:
-    found = order_at(Viewpoint(), ORDER_SN, (), FRIDAY_9)
-    assert (found.order.version, found.judged_at) == (0, FRIDAY_9)
+    order = order_at(Viewpoint(), ORDER_SN, (), FRIDAY_9)
+    assert (order.order.version, order.judged_at) == (0, FRIDAY_9)
     assert order_at(Viewpoint(at_version=0), ORDER_SN, (), FRIDAY_9).judged_at == FRIDAY_9
