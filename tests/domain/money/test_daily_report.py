@@ -105,6 +105,15 @@ def test_what_lies_outside_of_the_period_is_not_counted() -> None:
     assert (days[WEDNESDAY].orders_formed, days[WEDNESDAY].penalties_fen) == (0, 300)
 
 
+def test_the_counts_of_parts_of_a_shop_add_up() -> None:
+    (whole, one, other) = (
+        count_days(judged(*stories), WEEK, NEXT_MONDAY_9) for stories in ((LATE, IN_TIME), (LATE,), (IN_TIME,))
+    )
+    for day in WEEK.days:
+        one[day].add(other[day])
+    assert one == whole
+
+
 # ---- periods ----------------------------------------------------------------------------------------
 
 
@@ -143,6 +152,8 @@ def test_it_has_one_to_92_days() -> None:
         ((line("SKU-1", 1, 100), line("SKU-2", 1, 200), line("SKU-1", 1, 100)), 100, {"SKU-1": 50, "SKU-2": 50}),
         ((line("SKU-1", 1, 0), line("SKU-2", 3, 0)), 400, {"SKU-1": 100, "SKU-2": 300}),
         ((line("SKU-1", 1, 0), line("SKU-2", 3, 100)), 400, {"SKU-1": 0, "SKU-2": 400}),
+        ((line("SKU-1", 1, 1), line("SKU-2", 1, 1)), 1, {"SKU-1": 0, "SKU-2": 1}),
+        ((line("SKU-1"), line("SKU-2"), line("SKU-3")), 100, {"SKU-1": 33, "SKU-2": 33, "SKU-3": 34}),
         ((), 300, {"unknown": 300}),
         ((line("SKU-1"), line("SKU-2")), None, {"SKU-1": None, "SKU-2": None}),
     ],
