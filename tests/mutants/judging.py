@@ -32,12 +32,12 @@ QUICK = 0.1  # seconds
 MEMORY = 4 * 2**30  # bytes: a mutant may gather things without end
 
 # A run is repeatable, and a failure is enough: nobody reads the smallest example. Laws have few examples, for what
-# they notice only by chance is not tested.
+# they notice only by chance is not tested. A test that waits in vain is over after a minute.
 settings.register_profile(
     "mutants", deadline=None, derandomize=True, max_examples=15, phases=(Phase.explicit, Phase.generate)
 )
 ARGUMENTS = (
-    "-q", "-s", "-x", "--tb=no", "--disable-warnings", "-p", "no:cacheprovider", "--hypothesis-profile=mutants",
+    "-q", "-s", "-x", "--tb=no", "--disable-warnings", "-p", "no:cacheprovider", "--timeout=60", "--hypothesis-profile=mutants",
 )  # fmt: skip
 
 

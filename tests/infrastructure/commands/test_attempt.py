@@ -133,6 +133,32 @@ def test_an_outcome_knows_its_position_and_new_events_in_its_state_have_none(dat
     on_database(database_url, work)
 
 
+def test_only_an_intent_with_a_key_has_a_response_and_only_what_was_appended_is_a_commit(database_url: str) -> None:
+    rendered: list[str] = []
+    commits: list[int] = []
+
+    def render(intent: CommandIntent, outcome: Outcome) -> bytes:
+        rendered.append(intent.entity_id)
+        return b"response"
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 2)
+        async with CommandPath(
+            pool, shipped_rules(), clock.now, render, on_commit=lambda: commits.append(len(commits))
+        ) as path:
+            plain = await path.submit_one(order_command(order_sn(1), CONTACT))
+            assert (plain.response, rendered, len(commits)) == (None, [], 1)
+            already_so = await path.submit_one(order_command(order_sn(1), c.FormGroup()))
+            assert (already_so.refusal, already_so.events) == (None, 0)
+            refused = await path.submit_one(order_command(order_sn(1), c.CompleteReview(outcome="rejected")))
+            assert refused.refusal is not None
+            assert len(commits) == 1, "nothing was appended, so nobody needs to know"
+            answered = await path.submit_one(keyed(CONTACT))
+            assert (answered.response, rendered, len(commits)) == (b"response", [order_sn(0)], 2)
+
+    on_database(database_url, work)
+
+
 def expecting(version: int, intent: OrderCommand | SkuCommand) -> OrderCommand | SkuCommand:
     return replace(intent, if_match=version)
 
