@@ -37,7 +37,8 @@ settings.register_profile(
     "mutants", deadline=None, derandomize=True, max_examples=15, phases=(Phase.explicit, Phase.generate)
 )
 ARGUMENTS = (
-    "-q", "-s", "-x", "--tb=no", "--disable-warnings", "-p", "no:cacheprovider", "--timeout=60", "--hypothesis-profile=mutants",
+    "-q", "-s", "-x", "--tb=no", "--disable-warnings", "-p", "no:cacheprovider", "--timeout=60",
+    "--hypothesis-profile=mutants",
 )  # fmt: skip
 
 
