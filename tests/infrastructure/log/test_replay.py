@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -22,6 +23,7 @@ from infrastructure.commands.intents import SkuCommand
 from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.log import replay as replaying
 from infrastructure.log.replay import Partition, Replayed, ReplayFailed, Task, partitions, replay
+from infrastructure.runtime.processes import Deaths
 from tests.orders import MONDAY_9, SHOP, done, on_database, order_command, order_sn, placed_and_formed
 
 COUNT = 30
@@ -51,17 +53,27 @@ class KillOneProcess(NamedTuple):
         raise AssertionError
 
 
-class KillEveryProcess(NamedTuple):
-    """A task that kills its process. The process ``spared`` waits until as many as allowed are dead."""
+too_many_are_dead = threading.Event()
 
-    marks: str
+
+class ObservedDeaths(Deaths):
+    """Sets ``too_many_are_dead`` in the process that counts."""
+
+    def add(self, number: int = 1) -> None:
+        super().add(number)
+        if self.too_many:
+            too_many_are_dead.set()
+
+
+class KillEveryProcess(NamedTuple):
+    """A task that kills its process. The process ``spared`` waits until too many deaths were counted."""
+
     spared: int
 
     def work(self, orders: Iterable[Order]) -> Rows:
         if os.getpid() == self.spared:
-            wait_for(lambda: len(list(Path(self.marks).iterdir())) == replaying.MOST_DEATHS)
+            assert too_many_are_dead.wait(60)
             return rows_of(orders)
-        (Path(self.marks) / str(os.getpid())).touch()
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
@@ -184,10 +196,12 @@ def test_a_killed_process_is_replaced_and_its_partition_done_again(log_url: str,
 
 
 def test_when_processes_keep_dying_the_replay_fails(
-    log_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    log_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    too_many_are_dead.clear()
+    monkeypatch.setattr(replaying, "Deaths", ObservedDeaths)
     with pytest.raises(ReplayFailed, match="keep dying"):
-        replayed(log_url, KillEveryProcess(f"{tmp_path}", os.getpid()).work)
+        replayed(log_url, KillEveryProcess(os.getpid()).work)
     gc.collect()
     assert caplog.messages == [], "the raised error says it once"
 
