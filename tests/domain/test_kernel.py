@@ -9,11 +9,13 @@ from domain.kernel import (
     CLOCK_SKEW,
     EARLIEST,
     Fen,
+    Identifier,
     OrderSn,
     PositiveFen,
     Refusal,
     ShopId,
     is_id,
+    is_identifier,
     occurrence,
     too_early,
 )
@@ -33,6 +35,19 @@ def test_no_other_text_is_an_id(text: str) -> None:
     for kind in (ShopId, OrderSn):
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert(text, kind)
+
+
+@pytest.mark.parametrize("text", ["x" * 64, "袜子 1", "SKU/1", "-"])
+def test_an_id_that_others_give_is_any_printable_text_of_up_to_64_characters(text: str) -> None:
+    assert is_identifier(text)
+    assert msgspec.convert(text, Identifier) == text
+
+
+@pytest.mark.parametrize("text", ["", "x" * 65, "a\n", "a\x00", "\x7f"])
+def test_no_other_text_is_an_id_that_others_give(text: str) -> None:
+    assert not is_identifier(text)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(text, Identifier)
 
 
 def test_amounts_are_whole_fen_from_nothing_or_from_one() -> None:
