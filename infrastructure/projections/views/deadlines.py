@@ -34,7 +34,7 @@ def rows(judged: Judged) -> Iterable[Row]:
 
 DEADLINES = ViewOfOrders(
     name="deadlines",
-    version=4,
+    version=5,
     table="deadline_list",
     columns=(
         Column("number", "smallint"),

@@ -62,7 +62,7 @@ def _stand_from(violations: Sequence[Violation]) -> list[datetime | None]:
 
 ORDERS = ViewOfOrders(
     name="orders",
-    version=3,
+    version=4,
     table="order_list",
     columns=(
         Column("version", "integer"),

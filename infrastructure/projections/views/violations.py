@@ -32,7 +32,7 @@ def rows(judged: Judged) -> Iterable[Row]:
 
 VIOLATIONS = ViewOfOrders(
     name="violations",
-    version=3,
+    version=4,
     table="violation_list",
     columns=(
         Column("violation_id", "text"),

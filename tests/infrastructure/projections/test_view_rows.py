@@ -71,9 +71,9 @@ from tests.domain.vocabulary import (
 )
 
 RELEASED = {
-    "orders": 3,
-    "deadlines": 4,
-    "violations": 3,
+    "orders": 4,
+    "deadlines": 5,
+    "violations": 4,
     "reservations": 1,
     "applications": 2,
     "skus": 1,
