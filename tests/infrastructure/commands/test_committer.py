@@ -2,20 +2,26 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 
+import psycopg
 import pytest
 
 from domain.order import commands as c
 from domain.order.decisions.table import decide
+from domain.sku import commands as s
 from infrastructure.commands import committer, decisions
 from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.intents import (
+    IdempotencyKey,
     Outcome,
     Overloaded,
+    SkuCommand,
     StillRunning,
     Unavailable,
 )
-from infrastructure.database.pool import Pool
+from infrastructure.commands.queue import QueuedIntent
+from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.log.log import ORDER, read_stream
 from tests.infrastructure.commands.keyed import CONTACT, SHIP, keyed, types
 from tests.orders import LINE, SHOP, done, on_database, order_command, order_sn, path_on, placed_and_formed
@@ -35,9 +41,10 @@ def test_one_key_twice_in_a_batch_runs_once(database_url: str) -> None:
         assert third.refusal.code == "idempotency_key_reused"
         assert (await types(pool)).count("BuyerContacted") == 1
         assert (await path.submit_one(keyed(CONTACT))).response == b"response"
-        refused = (await path.submit_one(keyed(CONTACT, fingerprint=b"other"))).refusal
-        assert refused is not None
-        assert refused.code == "idempotency_key_reused"
+        reused = await path.submit_one(keyed(CONTACT, fingerprint=b"other"))
+        assert reused.refusal is not None
+        assert reused.refusal.code == "idempotency_key_reused"
+        assert reused.events == 0
 
     on_database(database_url, work)
 
@@ -55,6 +62,23 @@ def test_a_key_that_was_another_requests_is_looked_up_for_each_that_has_it(datab
     on_database(database_url, work)
 
 
+def test_a_key_of_a_sku_that_was_another_requests_changes_nothing(database_url: str) -> None:
+    def counting(pieces: int, fingerprint: bytes) -> SkuCommand:
+        count = s.CountStock(on_hand=pieces)
+        return SkuCommand(SHOP, "52000301", count, "test", idempotency=IdempotencyKey("k", fingerprint))
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        first = await path.submit_one(counting(4, b"one"))
+        reused = await path.submit_one(counting(5, b"other"))
+        again = await path.submit_one(counting(4, b"one"))
+        assert reused.refusal is not None
+        assert reused.refusal.code == "idempotency_key_reused"
+        assert (first.events, reused.events, again.events) == (1, 0, 0)
+        assert (again.position, again.replayed) == (first.position, True)
+
+    on_database(database_url, work)
+
+
 def test_a_key_is_not_answered_while_its_request_runs(database_url: str) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 1)
@@ -67,8 +91,9 @@ def test_a_key_is_not_answered_while_its_request_runs(database_url: str) -> None
     on_database(database_url, work)
 
 
+@pytest.mark.parametrize("after", [0, 1])
 def test_a_command_that_breaks_its_batch_breaks_only_itself(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 3)
@@ -79,14 +104,42 @@ def test_a_command_that_breaks_its_batch_breaks_only_itself(
             return decide(history, order, *arguments)
 
         monkeypatch.setattr(decisions, "decide", broken)
-        outcomes = await path.submit([order_command(order_sn(n), SHIP) for n in range(3)])
+        outcomes = await path.submit([order_command(order_sn(n), SHIP) for n in range(2 + after)])
         assert [type(outcome).__name__ for outcome in outcomes] == [
             "OrderOutcome",
             "ZeroDivisionError",
-            "OrderOutcome",
+            *["OrderOutcome"] * after,
         ]
-        assert await types(pool, 2) == ["OrderPlaced", "GroupFormed", "TrackingUploaded"]
+        assert await types(pool, 2 * after) == ["OrderPlaced", "GroupFormed", "TrackingUploaded"]
         assert await types(pool, 1) == ["OrderPlaced", "GroupFormed"]
+
+    on_database(database_url, work)
+
+
+def test_a_batch_behind_one_that_lost_its_connection_gets_another(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = CommandPath._try
+    connections: list[WriteConnection] = []
+
+    async def lose_the_first(self: CommandPath, connection: WriteConnection, batch: Sequence[QueuedIntent]) -> None:
+        connections.append(connection)
+        if len(connections) == 1:
+            await connection.close()
+            raise psycopg.OperationalError("the connection is lost")
+        await attempt(self, connection, batch)
+
+    async def work(pool: Pool, _: CommandPath) -> None:
+        monkeypatch.setattr(committer, "COMMITTERS", 1)
+        monkeypatch.setattr(committer, "MAX_BATCH", 1)
+        monkeypatch.setattr(CommandPath, "_try", lose_the_first)
+        async with path_on(pool) as path:
+            lost, *others = await path.submit(
+                [order_command(order_sn(n), c.Place(lines=(LINE,))) for n in range(3)]
+            )
+        assert isinstance(lost, Unavailable)
+        assert [isinstance(other, Outcome) for other in others] == [True, True]
+        assert len({id(connection) for connection in connections}) == 2, "a good connection is kept"
 
     on_database(database_url, work)
 
