@@ -3,9 +3,11 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from typing import NoReturn
 
 import psycopg
 import pytest
+from psycopg_pool import PoolTimeout
 
 from domain.order import commands as c
 from domain.order.decisions.table import decide
@@ -74,6 +76,7 @@ def test_a_key_of_a_sku_that_was_another_requests_changes_nothing(database_url: 
         assert reused.refusal is not None
         assert reused.refusal.code == "idempotency_key_reused"
         assert (first.events, reused.events, again.events) == (1, 0, 0)
+        assert reused.position == 0
         assert (again.position, again.replayed) == (first.position, True)
 
     on_database(database_url, work)
@@ -140,6 +143,39 @@ def test_a_batch_behind_one_that_lost_its_connection_gets_another(
         assert isinstance(lost, Unavailable)
         assert [isinstance(other, Outcome) for other in others] == [True, True]
         assert len({id(connection) for connection in connections}) == 2, "a good connection is kept"
+
+    on_database(database_url, work)
+
+
+def test_a_command_that_breaks_alone_is_tried_once(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def broken(history, order, *arguments):  # type: ignore[no-untyped-def]
+        tried.append(order.order_sn)
+        raise ZeroDivisionError
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        monkeypatch.setattr(decisions, "decide", broken)
+        with pytest.raises(ZeroDivisionError):
+            await path.submit_one(order_command(order_sn(0), SHIP))
+        assert len(tried) == 1
+
+    on_database(database_url, work)
+
+
+def test_a_pool_without_a_connection_is_told_to_who_waits(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        def exhausted(_: Pool) -> NoReturn:
+            raise PoolTimeout("no connection")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(pool), "write", exhausted)
+            with pytest.raises(Unavailable):
+                await asyncio.wait_for(path.submit_one(order_command(order_sn(0), SHIP)), 10)
+        placed = await path.submit_one(order_command(order_sn(0), c.Place(lines=(LINE,))))
+        assert placed.events == 1
 
     on_database(database_url, work)
 

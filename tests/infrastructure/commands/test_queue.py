@@ -83,6 +83,16 @@ def test_what_does_not_fit_into_a_batch_stays_before_what_comes_later() -> None:
     in_a_loop(work)
 
 
+def test_a_batch_is_never_larger_than_its_limit() -> None:
+    def work() -> None:
+        waiting = Queue()
+        for entry in (queued("a", 1), queued("b", 1), queued("b", 1), queued("b", 1)):
+            waiting.put(entry)
+        assert [len(waiting.take(3)), len(waiting.take(3))] == [3, 0]
+
+    in_a_loop(work)
+
+
 def test_room_is_counted_by_shop_and_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "MAX_WAITING", 4)
     monkeypatch.setattr(queue, "MAX_WAITING_OF_A_SHOP", 2)

@@ -13,12 +13,12 @@ from infrastructure.commands.intents import (
     OrderCommand,
     OrderOutcome,
 )
-from infrastructure.commands.receipts import RECEIPT_LIFETIME, forget_receipts
+from infrastructure.commands.receipts import RECEIPT_LIFETIME, forget_receipts, free_keys
 from infrastructure.database.pool import Pool
 from infrastructure.log.log import ORDER, read_stream
 from infrastructure.runtime import clock
 from tests.infrastructure.commands.keyed import CONTACT, keyed, types
-from tests.orders import LINE, on_database, order_command, order_sn, path_on, placed_and_formed
+from tests.orders import LINE, SHOP, on_database, order_command, order_sn, path_on, placed_and_formed
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["one server", "distributed"])
@@ -64,6 +64,22 @@ def test_a_damaged_head_is_an_error_and_not_a_race(database_url: str) -> None:
         for intent in (order_command(order_sn(0), CONTACT), keyed(CONTACT)):
             with pytest.raises(psycopg.errors.UniqueViolation):
                 await path.submit_one(intent)
+
+    on_database(database_url, work)
+
+
+def test_only_expired_receipts_are_removed(database_url: str) -> None:
+    """Another process may have used a key again since it was seen to be expired."""
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 1)
+        await path.submit_one(keyed(CONTACT))
+        async with pool.write() as connection:
+            await free_keys(connection, [(SHOP, "k")], clock.now() + timedelta(days=7, seconds=-1))
+        assert (await path.submit_one(keyed(CONTACT))).replayed
+        async with pool.write() as connection:
+            await free_keys(connection, [(SHOP, "k")], clock.now() + timedelta(days=7, seconds=1))
+        assert not (await path.submit_one(keyed(CONTACT))).replayed
 
     on_database(database_url, work)
 
