@@ -29,7 +29,6 @@ from hypothesis import Phase, settings
 from tests.mutants.places import Mutant
 
 REIMPORTED = ("domain", "infrastructure", "api", "tests", "prometheus_client")
-SLOWNESS = 4  # how many times as long as its processor time a mutant may take
 QUICK = 0.1  # seconds
 MEMORY = 4 * 2**30  # bytes: a mutant may gather things without end
 
@@ -148,8 +147,8 @@ class _Judging:
 def _fork(works: Iterable[Callable[[], bool]], seconds: int | None = None) -> int:
     """Start works in a process that ends with 0 if all succeed.
 
-    One with a limit of processor time is silent. It is over as well after some times as long on the clock, for a
-    test that fails may leave a wait behind that never ends.
+    One with a limit of processor time is silent. The same limit holds on the clock, for a test that fails may leave
+    a wait behind that never ends.
     """
     sys.stdout.flush()
     if process := os.fork():
@@ -159,7 +158,7 @@ def _fork(works: Iterable[Callable[[], bool]], seconds: int | None = None) -> in
         if seconds is not None:
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-            faulthandler.dump_traceback_later(SLOWNESS * seconds, exit=True, file=open(os.devnull, "w"))  # noqa: SIM115
+            faulthandler.dump_traceback_later(seconds, exit=True, file=open(os.devnull, "w"))  # noqa: SIM115
             silence = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silence, sys.stdout.fileno())
             os.dup2(silence, sys.stderr.fileno())
