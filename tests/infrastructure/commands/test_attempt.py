@@ -96,7 +96,10 @@ def test_an_order_that_others_change_without_end_gives_up(
     async def work(pool: Pool, path: CommandPath) -> None:
         await placed_and_formed(path, 1)
 
+        tried = []
+
         async def always_late(connection, now, shops, together):  # type: ignore[no-untyped-def]
+            tried.append(now)
             version = shops[SHOP][0].expected_version
             event = new_event(BuyerContacted("chat", "hi"), MONDAY_9, Metadata())
             await append(connection, now, {SHOP: [Append(ORDER + order_sn(0), version, [event])]})
@@ -105,6 +108,7 @@ def test_an_order_that_others_change_without_end_gives_up(
         monkeypatch.setattr(attempt, "append", always_late)
         with pytest.raises(Contended):
             await path.submit_one(order_command(order_sn(0), SHIP))
+        assert len(tried) == 5
 
     on_database(database_url, work)
 

@@ -147,6 +147,22 @@ def test_a_batch_behind_one_that_lost_its_connection_gets_another(
     on_database(database_url, work)
 
 
+def test_a_batch_holds_a_thousand_commands_at_most(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    attempt = CommandPath._try
+
+    async def measured(self: CommandPath, connection: WriteConnection, batch: Sequence[QueuedIntent]) -> None:
+        sizes.append(len(batch))
+        await attempt(self, connection, batch)
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        monkeypatch.setattr(CommandPath, "_try", measured)
+        await path.submit([order_command(order_sn(n), c.Place(lines=(LINE,))) for n in range(1_001)])
+        assert max(sizes) == 1_000
+
+    on_database(database_url, work)
+
+
 def test_a_command_that_breaks_alone_is_tried_once(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
