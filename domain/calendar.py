@@ -49,6 +49,25 @@ def later(moment: datetime, by: timedelta) -> datetime:
         return END_OF_TIME
 
 
+def at_latest(moment: datetime, within: int) -> datetime:
+    """The latest moment that a time can mean which its source gives to so many seconds."""
+    return later(moment, seconds(within)) if within else moment
+
+
+def can_be_same(one: datetime, one_within: int, other: datetime, other_within: int) -> bool:
+    """Whether two times can be the same moment, each as precise as its source gives it.
+
+    Parts of a second do not count, because the platform's times have whole seconds. Source: platform-times.
+    """
+    one, other = one.replace(microsecond=0), other.replace(microsecond=0)
+    return one <= at_latest(other, other_within) and other <= at_latest(one, one_within)
+
+
+@cache
+def seconds(count: int) -> timedelta:
+    return timedelta(seconds=count)
+
+
 @cache
 def hours(count: int) -> timedelta:
     """So many hours; remembered, because to make a ``timedelta`` takes longer than to add it."""

@@ -1,6 +1,7 @@
 """The envelope of an event: two times, its place in the log, and its origin.
 
-``occurred_at`` is when it happened in the world (the platform's clock) and decides lateness.
+``occurred_at`` is when it happened in the world (the platform's clock) and decides lateness. Some sources give a
+time without its seconds; then it is the earliest moment that the time can mean.
 ``recorded_at`` is when this log learned it and never decreases within a shop, so what was known at
 a moment is a prefix of the log.
 """
@@ -18,13 +19,15 @@ class Metadata(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     ``via`` says which door it came through. ``observed`` is set when ``occurred_at`` is only the
     moment by which it must have happened, because the source does not carry the real one: no
-    violation may be claimed from such a time.
+    violation may be claimed from such a time. ``within`` is the precision of the source: the event
+    happened at ``occurred_at`` or up to so many seconds later. It is 59 for a time to the minute.
     """
 
     actor: str = "system"
     via: Via = "command"
     observed: bool = False
     note: str | None = None
+    within: int = 0
 
 
 E = TypeVar("E", bound=msgspec.Struct, covariant=True)

@@ -241,7 +241,8 @@ def print_order(view: OrderView) -> None:
         window = f", decision {shown(expected.earliest)} to {shown(expected.latest)}" if expected else ""
         out.print(Text.assemble(("locked", "yellow"), f" by {hold.hold} since {shown(hold.since)}{window}"))
     for parcel in view.parcels:
-        out.print(f"parcel {parcel.carrier} {parcel.tracking_number}, uploaded {shown(parcel.uploaded_at)}")
+        kind = "parcel" if parcel.kind == "order" else parcel.kind
+        out.print(f"{kind} {parcel.carrier} {parcel.tracking_number}, uploaded {shown(parcel.uploaded_at)}")
     if view.deadlines:
         table = Table("deadline", "due", "met", "state")
         for deadline in view.deadlines:

@@ -28,6 +28,7 @@ from domain.order.events import (
     ComplaintFinding,
     ComplaintOutcome,
     HoldKind,
+    ParcelKind,
     ReviewOutcome,
     ShipByReason,
 )
@@ -91,11 +92,15 @@ class ChangeShipBy(Command, frozen=True):
 
 
 class UploadTracking(Command, frozen=True):
-    """Hand a parcel over; ``lines`` says what is in it when the order travels in several."""
+    """Hand a parcel over; ``lines`` says what is in it when the order travels in several.
+
+    ``kind`` says whether it carries the order, a gift, or something that is sent again.
+    """
 
     carrier: Word
     tracking_number: Identifier
     lines: Annotated[tuple[PackedLine, ...], Meta(max_length=200)] = ()
+    kind: ParcelKind = "order"
 
 
 class ReplaceTracking(Command, frozen=True):

@@ -3,6 +3,9 @@
 A deadline that passes needs no event to become missed. ``deadlines`` computes everything that does
 not depend on the moment of asking, so that views may store it; ``Deadline.state`` adds the moment.
 A deadline is inclusive: what happens at its very instant is in time, one microsecond later is not.
+
+Some sources give times to the minute or the day. What meets a deadline then counts at the earliest moment that its
+time can mean, and a deadline is due at the latest, so that nothing is called late that may have been in time.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from domain.calendar import hours, later
+from domain.calendar import at_latest, hours, later
 from domain.order.state import Ending, Handover, Order, Parcel, Review
 from domain.rules.ruleset import RuleSet
 from domain.sku.state import Sku
@@ -122,6 +125,17 @@ def ship_by(order: Order, rules: RuleSet) -> datetime | None:
     return rules.ship_by_of(order) if order.group_time_known else None
 
 
+def ship_by_at_latest(order: Order, rules: RuleSet) -> datetime | None:
+    """The latest moment that ``ship_by`` can mean, as precise as its source is. Lateness is judged by it."""
+    moment = ship_by(order, rules)
+    return None if moment is None else at_latest(moment, ship_by_within(order))
+
+
+def ship_by_within(order: Order) -> int:
+    """How many seconds later than ``ship_by`` the order may have to be shipped, because its source is coarse."""
+    return order.promised_within if order.promised_ship_by else order.group_within
+
+
 def tracking_upload(
     order: Order,
     rules: RuleSet,
@@ -177,7 +191,8 @@ def carrier_pickup(order: Order, parcel: Parcel, rules: RuleSet, ending: Ending 
     """24 hours from the upload to the carrier's first scan. Source: pickup-scan.
 
     A shipment known only from an export starts no clock: exports carry no scans. When a number is
-    replaced in time its clock is waived and the newest number is judged.
+    replaced in time its clock is waived and the newest number is judged. A delivery or a receipt without a known
+    pickup proves one whose time is unknown.
     """
     limit = rules.pickup_hours(order)
     if limit is None:
@@ -186,8 +201,10 @@ def carrier_pickup(order: Order, parcel: Parcel, rules: RuleSet, ending: Ending 
     number = parcel.tracking_number
     if not parcel.scans_followed or not parcel.time_known:
         return Deadline("carrier_pickup", None, scanned_at, "met" if scanned_at else "unknown", number)
-    due = later(parcel.uploaded_at, hours(limit))
+    due = later(at_latest(parcel.uploaded_at, parcel.within), hours(limit))
     settled = _settled(due, scanned_at, order, ending)
+    if settled == "missed" and scanned_at != parcel.picked_up_at:
+        settled = "unknown"
     replaced_in_time = parcel.replaced_at is not None and parcel.replaced_at <= due
     if replaced_in_time and settled != "met":
         settled = "waived"
@@ -213,7 +230,7 @@ def review_decision(order: Order, review: Review, rules: RuleSet, ending: Ending
     """The platform's own deadline: the later end of the expected window. Source: review-window."""
     if not review.time_known:
         return Deadline("review_decision", None, review.decided_at, "met" if review.decided_at else "unknown")
-    due = rules.review.expected_decision(review.requested_at).latest
+    due = rules.review.expected_decision(at_latest(review.requested_at, review.within)).latest
     settled: DeadlineState | None = None
     if review.decided_at is not None:
         in_time = review.decided_at <= due
@@ -226,7 +243,8 @@ def review_decision(order: Order, review: Review, rules: RuleSet, ending: Ending
 def delist_sku(review: Review, sku: Sku, rules: RuleSet) -> Deadline:
     """Off the shelf at once when stockout is applied for. Source: delist-at-once."""
     delisted_at = sku.off_sale_since(review.requested_at)
-    return delist_since(review.requested_at, review.time_known, sku.sku_id, delisted_at, rules)
+    requested_at = at_latest(review.requested_at, review.within)
+    return delist_since(requested_at, review.time_known, sku.sku_id, delisted_at, rules)
 
 
 def delist_since(
@@ -247,7 +265,8 @@ def contact_buyer(order: Order, rules: RuleSet, ending: Ending | None) -> Deadli
     Due in the hours of the rules from the application; a buyer who was spoken to before has been comforted, too.
     """
     first = order.reviews[0]
-    return _contact(order, order.contacts, first.requested_at, first.time_known, rules, ending)
+    requested_at = at_latest(first.requested_at, first.within)
+    return _contact(order, order.contacts, requested_at, first.time_known, rules, ending)
 
 
 def contact_since(
@@ -296,8 +315,10 @@ def supplier_tracking(order: Order, handover: Handover, ending: Ending | None) -
 def _settled_by_shipping(
     due: datetime | None, order: Order, ending: Ending | None, first: Parcel | None
 ) -> DeadlineState | None:
-    if first is None:
-        return _settled(due, None, order, ending)
+    """Settled by the first number, or by a receipt before any: it was shipped by then, nobody knows when."""
+    received_at = order.received_at
+    if first is None or (received_at is not None and received_at < first.uploaded_at):
+        return _settled(due, received_at, order, ending, met_time_known=False)
     return _settled(due, first.uploaded_at, order, ending, first.time_known)
 
 
@@ -328,7 +349,7 @@ def _settled(
 
 def _upload_due(order: Order, rules: RuleSet) -> tuple[datetime | None, bool]:
     """The upload deadline, time in review added where the rule set says so; and whether it stands still."""
-    due = ship_by(order, rules)
+    due = ship_by_at_latest(order, rules)
     if due is None or not rules.review.pauses_ship_by:
         return due, False
     whole = due - order.group_formed_at if order.group_formed_at and order.group_time_known else None

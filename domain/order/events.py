@@ -17,6 +17,9 @@ import msgspec
 
 from domain.kernel import GoodsType, ViolationKind
 
+ParcelKind = Literal["order", "gift", "resend"]
+"""What a parcel carries: the order's own goods, a gift, or something that is sent again."""
+
 ShipByReason = Literal["festival", "region", "buyer_agreed", "platform"]
 StockoutReason = Literal["no_supply", "production_delay", "oversold", "other", "unknown"]
 ReviewOutcome = Literal["approved", "rejected"]
@@ -75,9 +78,13 @@ class OrderPaid(Event, frozen=True):
 
 @final
 class GroupFormed(Event, frozen=True):
-    """成团: the clock starts. ``ship_by`` is the platform's own promise, which wins over the rules."""
+    """成团: the clock starts. ``ship_by`` is the platform's own promise, which wins over the rules.
+
+    It means that moment or up to ``ship_by_within`` seconds later, as precise as its source is.
+    """
 
     ship_by: datetime | None = None
+    ship_by_within: int = 0
 
 
 @final
@@ -87,23 +94,28 @@ class GroupFailed(Event, frozen=True):
 
 @final
 class ShipByChanged(Event, frozen=True):
-    """The platform, a festival, a region, or the buyer's agreement moved the ship-by."""
+    """The platform, a festival, a region, or the buyer's agreement moved the ship-by.
+
+    It means that moment or up to ``ship_by_within`` seconds later, as precise as its source is.
+    """
 
     ship_by: datetime
     reason: ShipByReason
+    ship_by_within: int = 0
 
 
 @final
 class TrackingUploaded(Event, frozen=True):
     """A carrier's tracking number is up. ``lines`` is set when the order is split over parcels.
 
-    ``supplier_id`` is set when a supplier sent the number.
+    ``supplier_id`` is set when a supplier sent the number. Only a parcel of the kind ``order`` ships the order.
     """
 
     carrier: str
     tracking_number: str
     lines: tuple[ParcelLine, ...] = ()
     supplier_id: str | None = None
+    kind: ParcelKind = "order"
 
 
 @final

@@ -24,6 +24,7 @@ from domain.order.events import (
     ParcelComplaintDecided,
     ParcelComplaintFiled,
     ParcelDelivered,
+    ParcelKind,
     ParcelLine,
     ParcelPickedUp,
     PenaltyCharged,
@@ -50,6 +51,7 @@ from domain.order.state import (
     Parcel,
     Refund,
     Review,
+    Scans,
 )
 
 
@@ -88,14 +90,15 @@ def _apply(order: Order, recorded: Recorded[OrderEvent]) -> None:
         order.paid_at, order.paid_fen = at, event.paid_fen
     elif type(event) is GroupFormed:
         order.group_formed_at, order.group_time_known = at, time_known
+        order.group_within = recorded.metadata.within
         if event.ship_by:
-            _promise(order, event.ship_by, at)
+            _promise(order, event.ship_by, event.ship_by_within, at)
     elif type(event) is TrackingUploaded:
-        _add_parcel(order, event, recorded, event.lines)
+        _add_parcel(order, event, recorded, event.lines, event.kind)
     elif type(event) is ParcelPickedUp:
-        _pick_up(order, event.tracking_number, at)
+        _scan(order, event.tracking_number, at, None)
     elif type(event) is ParcelDelivered:
-        _deliver(order, event.tracking_number, at)
+        _scan(order, event.tracking_number, None, at)
     elif type(event) is ReceiptConfirmed:
         order.received_at = at
     elif type(event) is OrderRefunded:
@@ -111,7 +114,7 @@ def _apply(order: Order, recorded: Recorded[OrderEvent]) -> None:
     elif type(event) is GroupFailed:
         order.group_failed_at = at
     elif type(event) is ShipByChanged:
-        _promise(order, event.ship_by, at)
+        _promise(order, event.ship_by, event.ship_by_within, at)
     elif type(event) is TrackingReplaced:
         _replace_parcel(order, event, recorded)
     elif type(event) is HoldPlaced:
@@ -157,10 +160,10 @@ def _place(order: Order, event: OrderPlaced, at: datetime) -> None:
         order.paid_at, order.paid_fen = at, event.paid_fen
 
 
-def _promise(order: Order, ship_by: datetime, at: datetime) -> None:
+def _promise(order: Order, ship_by: datetime, within: int, at: datetime) -> None:
     """The promise with the latest ``occurred_at`` holds, in whatever order the log learned them."""
     if order.promised_at is None or at >= order.promised_at:
-        order.promised_ship_by, order.promised_at = ship_by, at
+        order.promised_ship_by, order.promised_within, order.promised_at = ship_by, within, at
 
 
 # ---- parcels ----------------------------------------------------------------------------------------
@@ -171,9 +174,26 @@ def _add_parcel(
     event: TrackingUploaded | TrackingReplaced,
     recorded: Recorded[OrderEvent],
     lines: tuple[ParcelLine, ...],
+    kind: ParcelKind = "order",
 ) -> None:
-    time_known, scans_followed = not recorded.metadata.observed, recorded.metadata.via == "command"
-    parcel = Parcel(event.carrier, event.tracking_number, recorded.occurred_at, time_known, scans_followed, lines)
+    metadata = recorded.metadata
+    time_known = not metadata.observed
+    parcel = Parcel(
+        event.carrier,
+        event.tracking_number,
+        recorded.occurred_at,
+        time_known,
+        metadata.within,
+        scans_followed=metadata.via == "command",
+        lines=lines,
+        kind=kind,
+    )
+    if scans := order.early_scans.get(event.tracking_number):
+        parcel = replace(parcel, picked_up_at=scans.picked_up_at, delivered_at=scans.delivered_at)
+        order.early_scans = {known: each for known, each in order.early_scans.items() if each is not scans}
+    if kind != "order":
+        order.extra_parcels += (parcel,)
+        return
     order.parcels += (parcel,)
     if order.with_supplier:
         supplier_id = event.supplier_id if isinstance(event, TrackingUploaded) else None
@@ -189,16 +209,30 @@ def _replace_parcel(order: Order, event: TrackingReplaced, recorded: Recorded[Or
     _add_parcel(order, event, recorded, replaced.lines if replaced else ())
 
 
-def _pick_up(order: Order, tracking_number: str, at: datetime) -> None:
-    order.parcels = tuple(
-        [replace(p, picked_up_at=at) if p.tracking_number == tracking_number else p for p in order.parcels]
-    )
+def _scan(order: Order, tracking_number: str, picked_up_at: datetime | None, delivered_at: datetime | None) -> None:
+    """A scan of a parcel. The earliest counts, in whatever order the log learned them."""
+
+    def scanned(p: Parcel) -> Parcel:
+        if p.tracking_number != tracking_number:
+            return p
+        return replace(
+            p,
+            picked_up_at=_earlier(p.picked_up_at, picked_up_at),
+            delivered_at=_earlier(p.delivered_at, delivered_at),
+        )
+
+    if order.parcel(tracking_number):
+        order.parcels = tuple([scanned(parcel) for parcel in order.parcels])
+        if order.extra_parcels:
+            order.extra_parcels = tuple([scanned(parcel) for parcel in order.extra_parcels])
+        return
+    known = order.early_scans.get(tracking_number, Scans())
+    scans = Scans(_earlier(known.picked_up_at, picked_up_at), _earlier(known.delivered_at, delivered_at))
+    order.early_scans = {**order.early_scans, tracking_number: scans}
 
 
-def _deliver(order: Order, tracking_number: str, at: datetime) -> None:
-    order.parcels = tuple(
-        [replace(p, delivered_at=at) if p.tracking_number == tracking_number else p for p in order.parcels]
-    )
+def _earlier(one: datetime | None, other: datetime | None) -> datetime | None:
+    return min(one, other) if one and other else one or other
 
 
 # ---- suppliers --------------------------------------------------------------------------------------
@@ -233,6 +267,7 @@ def _open_review(order: Order, event: StockoutRequested, recorded: Recorded[Orde
         time_known=not recorded.metadata.observed,
         reason=event.reason,
         sku_ids=event.sku_ids,
+        within=recorded.metadata.within,
         version=recorded.version,
         position=recorded.position,
     )

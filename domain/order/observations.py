@@ -14,20 +14,24 @@ from datetime import datetime
 
 import msgspec
 
-from domain.calendar import iso_seconds
+from domain.calendar import can_be_same, iso_seconds
 from domain.order import events as e
-from domain.order.deadlines import ship_by
+from domain.order.deadlines import ship_by, ship_by_within
 from domain.order.snapshot import Snapshot
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
 
 
 class Observation(msgspec.Struct, frozen=True):
-    """An event that explains a snapshot. ``observed`` is set when ``occurred_at`` is only an upper bound."""
+    """An event that explains a snapshot. ``observed`` is set when ``occurred_at`` is only an upper bound.
+
+    ``within`` is how many seconds later it may have occurred, because the source is coarse.
+    """
 
     event: e.OrderEvent
     occurred_at: datetime
     observed: bool
+    within: int = 0
 
 
 def observe(order: Order, snapshot: Snapshot, book: RuleBook) -> tuple[Observation, ...]:
@@ -50,9 +54,11 @@ def observe(order: Order, snapshot: Snapshot, book: RuleBook) -> tuple[Observati
     )
 
 
-def _at(event: e.OrderEvent, occurred_at: datetime | None, snapshot: Snapshot) -> Observation:
+def _at(event: e.OrderEvent, occurred_at: datetime | None, snapshot: Snapshot, within: int = 0) -> Observation:
     """The event at its own time, or, where the source does not carry one, by the time of the sighting."""
-    return Observation(event, occurred_at or snapshot.seen_at, observed=occurred_at is None)
+    if occurred_at is None:
+        return Observation(event, snapshot.seen_at, observed=True)
+    return Observation(event, occurred_at, observed=False, within=within)
 
 
 def _contradiction(code: str, expected: str, shown: str, snapshot: Snapshot) -> Observation:
@@ -71,7 +77,7 @@ def _beginning(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
     if snapshot.paid_fen is None:
         return
     if order.paid_fen is None:
-        yield _at(e.OrderPaid(snapshot.paid_fen), snapshot.paid_at, snapshot)
+        yield _at(e.OrderPaid(snapshot.paid_fen), snapshot.paid_at, snapshot, snapshot.paid_within)
     elif order.paid_fen != snapshot.paid_fen:
         yield _contradiction("paid_differs", f"{order.paid_fen} fen", f"{snapshot.paid_fen} fen", snapshot)
 
@@ -79,26 +85,33 @@ def _beginning(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
 def _group(order: Order, snapshot: Snapshot, book: RuleBook) -> Iterator[Observation]:
     """The platform's own group time starts the clock, even where a command gave another.
 
-    An order past the group without that time has formed, but no clock can be started for it.
+    An order past the group without that time has formed, but no clock can be started for it. A coarser view of a
+    known time is the same time; a finer one makes the known time more precise.
     """
-    formed_at = snapshot.group_formed_at
+    formed_at, within = snapshot.group_formed_at, snapshot.group_formed_within
     outdated = order.promised_at is not None and snapshot.seen_at < order.promised_at
-    promise = snapshot.ship_by
+    promise, promise_within = snapshot.ship_by, snapshot.ship_by_within
     if order.group_formed_at is None and formed_at is None:
         if snapshot.phase in ("awaiting_shipment", "stockout_applied", "shipped", "received"):
-            yield _at(e.GroupFormed(promise), None, snapshot)
+            yield _at(e.GroupFormed(promise, promise_within if promise else 0), None, snapshot)
         return
-    current = ship_by(order, book.governing(order))
-    is_news = order.group_formed_at is None or not order.group_time_known
-    if formed_at is not None and (is_news or not _same_second(order.group_formed_at, formed_at)):
-        if order.group_formed_at is not None and order.group_time_known:
-            ours = iso_seconds(order.group_formed_at)
-            yield _contradiction("group_formed_at_differs", ours, iso_seconds(formed_at), snapshot)
-        takes_promise = order.promised_at is None or formed_at >= order.promised_at
-        yield _at(e.GroupFormed(promise if takes_promise else None), formed_at, snapshot)
-        current = promise if takes_promise else order.promised_ship_by
-    if promise is not None and not outdated and not _same_second(current, promise):
-        yield _at(e.ShipByChanged(promise, "platform"), None, snapshot)
+    current, current_within = ship_by(order, book.governing(order)), ship_by_within(order)
+    ours = order.group_formed_at if order.group_time_known else None
+    if formed_at is not None:
+        differs = ours is not None and not can_be_same(ours, order.group_within, formed_at, within)
+        if ours is None or differs or within < order.group_within:
+            if ours is not None and differs:
+                yield _contradiction("group_formed_at_differs", iso_seconds(ours), iso_seconds(formed_at), snapshot)
+            takes_promise = promise is not None and (order.promised_at is None or formed_at >= order.promised_at)
+            formed = e.GroupFormed(promise, promise_within) if takes_promise else e.GroupFormed()
+            yield _at(formed, formed_at, snapshot, within)
+            current = promise if takes_promise else order.promised_ship_by
+            current_within = promise_within if takes_promise else order.promised_within
+    if promise is None or outdated:
+        return
+    is_same = current is not None and can_be_same(current, current_within, promise, promise_within)
+    if not is_same or promise_within < current_within:
+        yield _at(e.ShipByChanged(promise, "platform", promise_within), None, snapshot)
 
 
 def _contradictions(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
@@ -177,7 +190,8 @@ def _shipment(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
     undelivered = [parcel.tracking_number for parcel in order.current_parcels if not parcel.delivered_at]
     if not order.parcels:
         yield from _shipped_in_spite(order, snapshot)
-        yield _at(e.TrackingUploaded(carrier, number), snapshot.shipped_at, snapshot)
+        uploaded = e.TrackingUploaded(carrier, number)
+        yield _at(uploaded, snapshot.shipped_at, snapshot, snapshot.shipped_within)
         undelivered = [number]
     elif number and order.parcel(number) is None:
         newest = max(order.current_parcels, key=lambda parcel: parcel.uploaded_at)
@@ -190,7 +204,7 @@ def _shipment(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
     if snapshot.phase != "received" or order.received_at:
         return
     if snapshot.received_at:
-        yield _at(e.ReceiptConfirmed(), snapshot.received_at, snapshot)
+        yield _at(e.ReceiptConfirmed(), snapshot.received_at, snapshot, snapshot.received_within)
         return
     for delivered in undelivered:
         yield _at(e.ParcelDelivered(delivered), None, snapshot)
@@ -213,11 +227,6 @@ def _end(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
         if order.parcels:
             yield _contradiction("cancelled_after_shipment", order.status, "cancelled", snapshot)
         yield _at(e.OrderCancelled("unknown"), None, snapshot)
-
-
-def _same_second(ours: datetime | None, platforms: datetime) -> bool:
-    """The platform's times have whole seconds. Source: platform-times."""
-    return ours is not None and ours.replace(microsecond=0) == platforms.replace(microsecond=0)
 
 
 def _pieces(lines: tuple[e.Line, ...]) -> str:

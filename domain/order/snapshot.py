@@ -29,7 +29,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     ``phase`` is the order's status on the platform, without refunds: an order refunded
     before shipment is ``awaiting_shipment`` with ``refunded`` set, one refunded after it is
     ``shipped`` with ``refunded`` set. A time is ``None`` when the source does not carry it; it is
-    never made up. ``seen_at`` is the moment the platform was looked at (the export's own time).
+    never made up; it means that moment or up to ``…_within`` seconds later, as precise as the source gives it.
+    ``seen_at`` is the moment the platform was looked at (the export's own time).
     ``refund_pending`` and ``under_review`` are ``None`` when the source does not say. All times are
     aware, in UTC.
     """
@@ -43,12 +44,17 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     group_id: str | None = None
     paid_fen: int | None = None
     paid_at: datetime | None = None
+    paid_within: int = 0
     group_formed_at: datetime | None = None
+    group_formed_within: int = 0
     ship_by: datetime | None = None
+    ship_by_within: int = 0
     shipped_at: datetime | None = None
+    shipped_within: int = 0
     carrier: str | None = None
     tracking_number: str | None = None
     received_at: datetime | None = None
+    received_within: int = 0
     refunded: bool = False
     refund_pending: bool | None = None
     under_review: bool | None = None

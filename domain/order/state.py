@@ -15,6 +15,7 @@ from domain.order.events import (
     ComplaintOutcome,
     HoldKind,
     Line,
+    ParcelKind,
     ParcelLine,
     RefundInitiator,
     ReviewOutcome,
@@ -53,11 +54,23 @@ class Parcel(msgspec.Struct, frozen=True, gc=False):
     tracking_number: str
     uploaded_at: datetime
     time_known: bool = True
+    within: int = 0
     scans_followed: bool = True
     lines: tuple[ParcelLine, ...] = ()
     picked_up_at: datetime | None = None
     delivered_at: datetime | None = None
     replaced_at: datetime | None = None
+    kind: ParcelKind = "order"
+
+
+class Scans(msgspec.Struct, frozen=True, gc=False):
+    """When the carrier first had a parcel, and when it delivered it, as far as that is known."""
+
+    picked_up_at: datetime | None = None
+    delivered_at: datetime | None = None
+
+
+_NO_SCANS = Scans()
 
 
 class Review(msgspec.Struct, frozen=True):
@@ -73,6 +86,7 @@ class Review(msgspec.Struct, frozen=True):
     outcome: ReviewOutcome | None = None
     decided_at: datetime | None = None
     decision_time_known: bool = True
+    within: int = 0
     version: int = 0
     position: int = 0
 
@@ -177,6 +191,9 @@ class Order(msgspec.Struct, gc=False):
     """An order. ``version`` 0 means nothing is known of it.
 
     It is not frozen, so that ``fold`` need not copy it for every event; nothing else changes one.
+    ``extra_parcels`` are gifts and what was sent again: they are shown but never judged. ``early_scans`` are those of
+    numbers that are not up yet. A time that its
+    source gives without seconds is the earliest that it can mean; ``…_within`` says how many seconds later it may be.
     """
 
     order_sn: str
@@ -194,10 +211,14 @@ class Order(msgspec.Struct, gc=False):
     paid_fen: int | None = None
     group_formed_at: datetime | None = None
     group_time_known: bool = True
+    group_within: int = 0
     group_failed_at: datetime | None = None
     promised_ship_by: datetime | None = None
+    promised_within: int = 0
     promised_at: datetime | None = None
     parcels: tuple[Parcel, ...] = ()
+    extra_parcels: tuple[Parcel, ...] = ()
+    early_scans: dict[str, Scans] = {}
     received_at: datetime | None = None
     reviews: tuple[Review, ...] = ()
     placed_holds: tuple[Hold, ...] = ()
@@ -357,7 +378,7 @@ class Order(msgspec.Struct, gc=False):
         if self.received_at:
             return "received"
         if self.parcels:
-            delivered = all(parcel.delivered_at for parcel in self.current_parcels)
+            delivered = self.is_packed and all(parcel.delivered_at for parcel in self.current_parcels)
             return "delivered" if delivered else "shipped"
         if self.open_review:
             return "stockout_review"
@@ -368,7 +389,15 @@ class Order(msgspec.Struct, gc=False):
         return "pending_payment"
 
     def parcel(self, tracking_number: str) -> Parcel | None:
-        return next((p for p in self.parcels if p.tracking_number == tracking_number), None)
+        """The parcel of a number, of whatever kind."""
+        known = (*self.parcels, *self.extra_parcels) if self.extra_parcels else self.parcels
+        return next((p for p in known if p.tracking_number == tracking_number), None)
+
+    def scans_of(self, tracking_number: str) -> Scans:
+        """What the carrier is known to have done with a parcel, also before its number was up."""
+        if parcel := self.parcel(tracking_number):
+            return Scans(parcel.picked_up_at, parcel.delivered_at)
+        return self.early_scans.get(tracking_number, _NO_SCANS)
 
     def applied_for(self, review: Review) -> tuple[str, ...]:
         """The SKUs that an application is about: those it names, else all of the order's."""

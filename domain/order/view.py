@@ -12,7 +12,7 @@ from domain.calendar import ExpectedDecision
 from domain.kernel import ViolationKind
 from domain.order.deadlines import Deadline, DeadlineKind, DeadlineState, clocks, deadlines, ship_by
 from domain.order.decisions.table import ACTIONS
-from domain.order.events import Line, ParcelLine
+from domain.order.events import Line, ParcelKind, ParcelLine
 from domain.order.state import Anomaly, Charge, Complaint, Handover, Hold, Order, Status
 from domain.order.violations import AppealView, StockoutCause, Violation, violations
 from domain.order.warnings import NO_RELATED_FACTS, OrderWarning, RelatedFacts, warnings
@@ -20,7 +20,10 @@ from domain.rules.ruleset import RuleBook, RuleSet
 
 
 class ParcelView(msgspec.Struct, frozen=True):
-    """A tracking number; a replaced one stays in the list with the moment it was replaced."""
+    """A tracking number; a replaced one stays in the list with the moment it was replaced.
+
+    ``kind`` is what it carries; only parcels of the kind ``order`` are judged.
+    """
 
     carrier: str
     tracking_number: str
@@ -29,6 +32,7 @@ class ParcelView(msgspec.Struct, frozen=True):
     delivered_at: datetime | None
     replaced_at: datetime | None
     lines: tuple[ParcelLine, ...]
+    kind: ParcelKind
 
 
 class HoldView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -150,8 +154,9 @@ def view(order: Order, book: RuleBook, at: datetime, related_facts: RelatedFacts
                     parcel.delivered_at,
                     parcel.replaced_at,
                     parcel.lines,
+                    parcel.kind,
                 )
-                for parcel in order.parcels
+                for parcel in (*order.parcels, *order.extra_parcels)
             ]
         ),
         handovers=order.handovers,

@@ -16,7 +16,7 @@ import msgspec
 
 from domain.calendar import INSTANT, hours, later
 from domain.kernel import ViolationKind
-from domain.order.deadlines import Clocks, Deadline, clocks, first_scan, ship_by
+from domain.order.deadlines import Clocks, Deadline, clocks, first_scan, ship_by_at_latest
 from domain.order.events import AppealOutcome
 from domain.order.state import Ending, Order, Parcel, is_out_of_stock
 from domain.rules.ruleset import RuleSet
@@ -127,7 +127,7 @@ def plain_scan(order: Order) -> datetime | None:
 def was_in_time(order: Order, scanned_at: datetime, rules: RuleSet) -> bool:
     """Whether an order with a plain scan was shipped and scanned in time: then it went well."""
     uploaded_at = order.parcels[0].uploaded_at
-    due, limit = ship_by(order, rules), rules.pickup_hours(order)
+    due, limit = ship_by_at_latest(order, rules), rules.pickup_hours(order)
     if due is None or limit is None or uploaded_at > due or order.group_formed_at is None:
         return False
     return scanned_at <= later(uploaded_at, hours(limit))

@@ -157,15 +157,15 @@ class Decisions:
         before = draft.state.version
         snapshot = intent.snapshot
         for observation in observe(draft.state, snapshot, self._book):
-            metadata = _observation_metadata(intent.actor, snapshot.via, observation.observed)
+            metadata = _observation_metadata(intent.actor, snapshot.via, observation.observed, observation.within)
             draft.add((observation.event,), observation.occurred_at, self._now, metadata)
         return OrderOutcome(draft.state, draft.state.version - before, draft.state.position, self._now)
 
 
 @lru_cache(maxsize=100)
-def _observation_metadata(actor: str, via: Via, observed: bool) -> Metadata:
+def _observation_metadata(actor: str, via: Via, observed: bool, within: int) -> Metadata:
     """All rows of an export share a few, because a preview holds the events of all of them."""
-    return Metadata(actor=actor, via=via, observed=observed)
+    return Metadata(actor=actor, via=via, observed=observed, within=within)
 
 
 def _metadata(intent: CommandIntent) -> Metadata:

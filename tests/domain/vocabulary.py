@@ -142,9 +142,14 @@ def ship_by_changed(ship_by: datetime, *, at: datetime, reason: e.ShipByReason =
 
 
 def tracking_uploaded(
-    number: str = "SF1", *, at: datetime = MONDAY_12, carrier: str = "SF", lines: tuple[e.ParcelLine, ...] = ()
+    number: str = "SF1",
+    *,
+    at: datetime = MONDAY_12,
+    carrier: str = "SF",
+    lines: tuple[e.ParcelLine, ...] = (),
+    kind: e.ParcelKind = "order",
 ) -> Fact:
-    return Fact(e.TrackingUploaded(carrier, number, lines), at)
+    return Fact(e.TrackingUploaded(carrier, number, lines, kind=kind), at)
 
 
 def tracking_replaced(replaced: str, number: str, *, at: datetime, carrier: str = "SF") -> Fact:

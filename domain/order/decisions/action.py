@@ -26,6 +26,10 @@ class Action(NamedTuple, Generic[C]):
     ``forbidden`` judges it before a body is known. ``conditions`` judges what lies outside the order and its rules;
     it is called only when ``decide`` does not refuse. ``refusals`` are the codes that ``decide`` and ``conditions``
     give, without those that every action can give (``table.COMMON_REFUSALS``). ``example`` is a body.
+
+    ``reports`` says that the action tells what others did already: a carrier, a buyer, the platform. Such a fact may
+    become known late and in any order, so it is judged by what is known now alone. Any other action asks for
+    something, and one for the past must have been possible then, too.
     """
 
     command: type[C]
@@ -35,6 +39,7 @@ class Action(NamedTuple, Generic[C]):
     example: Mapping[str, object]
     refusals: tuple[RefusalCode, ...]
     conditions: Callable[[C, Order, RuleSet, datetime, RelatedFacts], Refusal | None] | None = None
+    reports: bool = False
 
 
 def by_order(guard: Callable[[Order], Refusal | None]) -> Guard:

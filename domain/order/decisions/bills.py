@@ -31,6 +31,7 @@ RECORD_CHARGE = Action(
         "occurred_at": "2026-03-06T03:00:00+08:00",
     },
     refusals=("line_already_told",),
+    reports=True,
 )
 
 
@@ -53,6 +54,7 @@ RECORD_RETURN = Action(
         "occurred_at": "2026-03-20T03:00:00+08:00",
     },
     refusals=("line_already_told",),
+    reports=True,
 )
 
 

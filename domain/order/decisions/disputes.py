@@ -34,6 +34,7 @@ FILE_COMPLAINT = Action(
     summary="The buyer says that the parcel was empty or held something else.",
     example={"finding": "different_goods", "evidence": "photo 1"},
     refusals=("not_shipped", "complaint_already_open"),
+    reports=True,
 )
 
 
@@ -57,6 +58,7 @@ DECIDE_COMPLAINT = Action(
     summary="The platform's decision: `upheld` or `dismissed`.",
     example={"outcome": "dismissed"},
     refusals=("no_open_complaint",),
+    reports=True,
 )
 
 
@@ -130,4 +132,5 @@ DECIDE_APPEAL = Action(
     summary="The platform's decision: `upheld` or `overturned`.",
     example={"violation_id": "180831-481803633911509:late_shipment", "outcome": "overturned"},
     refusals=("no_open_appeal",),
+    reports=True,
 )

@@ -90,6 +90,7 @@ PAY = Action(
     summary="The buyer paid.",
     example={"paid_fen": 12900},
     refusals=("already_paid", "order_closed"),
+    reports=True,
 )
 
 # ---- form-group, fail-group -------------------------------------------------------------------------
@@ -117,6 +118,7 @@ FORM_GROUP = Action(
     summary="成团: the clock starts. The platform's own `ship_by` wins over the rules.",
     example={"ship_by": "2026-03-04T09:05:00+08:00", "occurred_at": "2026-03-02T09:05:00+08:00"},
     refusals=("group_already_formed", "order_closed"),
+    reports=True,
 )
 
 
@@ -139,6 +141,7 @@ FAIL_GROUP = Action(
     summary="The group did not fill; the order ends.",
     example={},
     refusals=("group_already_formed", "order_closed"),
+    reports=True,
 )
 
 # ---- change-ship-by ---------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from datetime import datetime
 from domain.kernel import Refusal
 from domain.order import commands as c
 from domain.order import events as e
-from domain.order.decisions.action import Action, Decision, by_order, in_words
+from domain.order.decisions.action import Action, Decision, always_possible, by_order, in_words
 from domain.order.decisions.closing import cannot_change_closed
 from domain.order.state import Hold, Order, Parcel
 from domain.rules.ruleset import RuleSet
@@ -34,15 +34,20 @@ def upload_tracking(command: c.UploadTracking, order: Order, rules: RuleSet, at:
 
     Refused while any hold is in force (a stockout review above all), before the group has
     formed, and once the order is closed. A further number is a further parcel only when both say
-    what is in them; otherwise it would replace one. The same number again changes nothing.
+    what is in them; otherwise it would replace one. The same number again changes nothing. A gift or something sent
+    again travels in a parcel of its own, also when the whole order is on its way.
     Source: stockout-lock.
     """
     if _is_same_parcel(order.parcel(command.tracking_number), command):
         return ()
-    if refusal := cannot_ship(order) or _does_not_fit(command, order):
+    if command.kind == "order":
+        refusal = cannot_ship(order) or _does_not_fit(command, order)
+    else:
+        refusal = _cannot_send_extra(order) or _is_up_otherwise(command, order)
+    if refusal:
         return refusal
     lines = tuple(e.ParcelLine(line.sku_id, line.quantity) for line in command.lines)
-    return (e.TrackingUploaded(command.carrier, command.tracking_number, lines),)
+    return (e.TrackingUploaded(command.carrier, command.tracking_number, lines, kind=command.kind),)
 
 
 UPLOAD_TRACKING = Action(
@@ -50,8 +55,9 @@ UPLOAD_TRACKING = Action(
     upload_tracking,
     by_order(cannot_ship),
     summary=(
-        "A parcel is handed over; `lines` says what is in it, where there are several. Refused while a hold is "
-        "in force."
+        "A parcel is handed over; `lines` says what is in it, where there are several. `kind` is `gift` or "
+        "`resend` for a parcel that travels besides the order; such a one is never judged. Refused while a hold "
+        "is in force."
     ),
     example={"carrier": "顺丰速运", "tracking_number": "SF7975425451911"},
     refusals=("order_locked", "already_shipped", "not_shippable"),
@@ -66,6 +72,7 @@ def _locked(holds: Sequence[Hold]) -> Refusal:
 def _is_same_parcel(parcel: Parcel | None, command: c.UploadTracking) -> bool:
     return (
         parcel is not None
+        and parcel.kind == command.kind
         and parcel.replaced_at is None
         and parcel.carrier == command.carrier
         and [(line.sku_id, line.quantity) for line in parcel.lines]
@@ -73,12 +80,27 @@ def _is_same_parcel(parcel: Parcel | None, command: c.UploadTracking) -> bool:
     )
 
 
+def _cannot_send_extra(order: Order) -> Refusal | None:
+    """Why nothing can be sent besides the order: like the order itself, but it may be packed or closed already."""
+    if order.holds:
+        return _locked(order.holds)
+    if order.group_formed_at is None:
+        return Refusal("not_shippable", "The group has not formed yet.")
+    return None
+
+
+def _is_up_otherwise(command: c.UploadTracking, order: Order) -> Refusal | None:
+    if order.parcel(command.tracking_number) is None:
+        return None
+    return Refusal(
+        "already_shipped", f"{command.tracking_number} is up already, with other contents, carrier or kind."
+    )
+
+
 def _does_not_fit(command: c.UploadTracking, order: Order) -> Refusal | None:
     """A parcel holds only what the order has and earlier parcels do not."""
-    if order.parcel(command.tracking_number):
-        return Refusal(
-            "already_shipped", f"{command.tracking_number} is up already, with other contents or carrier."
-        )
+    if refusal := _is_up_otherwise(command, order):
+        return refusal
     if order.current_parcels and not command.lines:
         return Refusal("already_shipped", "Part of the order is on its way; say in `lines` what is in this parcel.")
     left = order.left_to_pack()
@@ -152,6 +174,16 @@ def _current_parcel(order: Order, tracking_number: str | None) -> Parcel | Refus
     return Refusal("which_parcel", f"The order has {len(current)} parcels; name a tracking number.")
 
 
+def _reported_number(order: Order, tracking_number: str | None) -> str | Refusal:
+    """The number that a report names, which need not be up yet; without one that of the only parcel."""
+    if tracking_number is not None:
+        return tracking_number
+    if len(order.current_parcels) == 1:
+        return order.current_parcels[0].tracking_number
+    number_of_parcels = len(order.current_parcels) or "no"
+    return Refusal("which_parcel", f"The order has {number_of_parcels} parcels; name a tracking number.")
+
+
 def _no_such_parcel(tracking_number: str) -> Refusal:
     return Refusal("unknown_parcel", f"The order has no parcel {tracking_number}.")
 
@@ -164,52 +196,59 @@ def cannot_track(order: Order) -> Refusal | None:
 
 
 def record_pickup(command: c.RecordPickup, order: Order, rules: RuleSet, at: datetime) -> Decision:
-    parcel = cannot_track(order) or _current_parcel(order, command.tracking_number)
-    if isinstance(parcel, Refusal):
-        return parcel
-    return () if parcel.picked_up_at else (e.ParcelPickedUp(parcel.tracking_number),)
+    """The earliest scan counts. It may come before the number is up: shops upload what was scanned.
+
+    Source: scan-before-upload.
+    """
+    number = _reported_number(order, command.tracking_number)
+    if isinstance(number, Refusal):
+        return number
+    known_at = order.scans_of(number).picked_up_at
+    return () if known_at is not None and known_at <= at else (e.ParcelPickedUp(number),)
 
 
 RECORD_PICKUP = Action(
     c.RecordPickup,
     record_pickup,
-    by_order(cannot_track),
-    summary="揽收: the carrier's first scan.",
+    always_possible,
+    summary="揽收: the carrier's first scan, also of a number that is not up yet.",
     example={"tracking_number": "SF7975425451911"},
-    refusals=("not_shipped", "which_parcel", "unknown_parcel"),
+    refusals=("which_parcel",),
+    reports=True,
 )
 
 
 def record_delivery(command: c.RecordDelivery, order: Order, rules: RuleSet, at: datetime) -> Decision:
-    parcel = cannot_track(order) or _current_parcel(order, command.tracking_number)
-    if isinstance(parcel, Refusal):
-        return parcel
-    return () if parcel.delivered_at else (e.ParcelDelivered(parcel.tracking_number),)
+    """It proves that the carrier picked the parcel up, even where no scan is known. The earliest delivery counts."""
+    number = _reported_number(order, command.tracking_number)
+    if isinstance(number, Refusal):
+        return number
+    known_at = order.scans_of(number).delivered_at
+    return () if known_at is not None and known_at <= at else (e.ParcelDelivered(number),)
 
 
 RECORD_DELIVERY = Action(
     c.RecordDelivery,
     record_delivery,
-    by_order(cannot_track),
+    always_possible,
     summary="签收: the carrier delivered the parcel.",
     example={"tracking_number": "SF7975425451911"},
-    refusals=("not_shipped", "which_parcel", "unknown_parcel"),
+    refusals=("which_parcel",),
+    reports=True,
 )
 
 
 def confirm_receipt(command: c.ConfirmReceipt, order: Order, rules: RuleSet, at: datetime) -> Decision:
-    if refusal := cannot_track(order):
-        return refusal
-    if command.tracking_number is not None and order.parcel(command.tracking_number) is None:
-        return _no_such_parcel(command.tracking_number)
+    """The order's receipt, whichever parcel it is told of. It proves that the order was shipped by then."""
     return () if order.received_at else (e.ReceiptConfirmed(),)
 
 
 CONFIRM_RECEIPT = Action(
     c.ConfirmReceipt,
     confirm_receipt,
-    by_order(cannot_track),
+    always_possible,
     summary="确认收货: the buyer has the order.",
     example={},
-    refusals=("not_shipped", "unknown_parcel"),
+    refusals=(),
+    reports=True,
 )

@@ -85,6 +85,7 @@ COMPLETE_REVIEW = Action(
     summary=("The platform's decision: `approved` (a stockout) or `rejected` (to be shipped); the lock ends."),
     example={"outcome": "rejected"},
     refusals=("no_open_review",),
+    reports=True,
 )
 
 
@@ -106,4 +107,5 @@ CONTACT_BUYER = Action(
     summary="安抚: you spoke to the buyer.",
     example={"channel": "chat", "message": "您好，您购买的商品暂时缺货，我们正在处理。"},
     refusals=(),
+    reports=True,
 )

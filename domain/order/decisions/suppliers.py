@@ -115,6 +115,7 @@ RECORD_SUPPLIER_STOCKOUT = Action(
     summary="The supplier has no stock; the order is yours again.",
     example={"reason": "no stock before Monday"},
     refusals=("no_supplier", "already_shipped", "order_closed"),
+    reports=True,
 )
 
 

@@ -68,7 +68,8 @@ def decide(
 
     ``order`` is the fold of ``history``. A command that occurred before the order's latest event is judged twice:
     by what is known now, and by what had happened then. So nobody passes a lock by choosing a time, neither one
-    that is in force now nor one that was in force then. What was so already at that time changes nothing.
+    that is in force now nor one that was in force then. What was so already at that time changes nothing. A report
+    of what others did (``Action.reports``) is judged once, by what is known now.
     ``related_facts`` are facts of other orders and of SKUs. The conditions of a stockout application depend on
     them. An upload does not: its facts only cause warnings, when the order is shown.
     """
@@ -87,6 +88,8 @@ def decide(
     is_backdated = order.last_occurred_at is not None and occurred_at < order.last_occurred_at
     if not is_backdated or isinstance(decision, Refusal) or not decision:
         return decision, occurred_at
+    if action.reports:
+        return _not_before_placed(history, occurred_at) or decision, occurred_at
     back_then = _decide_back_then(action, history, order.order_sn, command, book, occurred_at)
     if isinstance(back_then, Refusal):
         return back_then, now
@@ -107,12 +110,21 @@ def _decide_back_then(
         (past for past in history if past.occurred_at <= occurred_at or _may_have_happened_earlier(past)),
     )
     if order.version == 0:
-        return Refusal("invalid_request", "The order was placed later than that.", "/occurred_at")
+        return _PLACED_LATER
     decision = action.decide(command, order, book.governing(order), occurred_at)
     if isinstance(decision, Refusal):
         detail = f"At {iso_seconds(occurred_at)}: {decision.detail}"
         return Refusal(decision.code, detail, decision.pointer)
     return decision
+
+
+_PLACED_LATER = Refusal("invalid_request", "The order was placed later than that.", "/occurred_at")
+
+
+def _not_before_placed(history: Sequence[Recorded[OrderEvent]], occurred_at: datetime) -> Refusal | None:
+    """Nothing happens to an order that does not exist yet."""
+    placed = history[0]
+    return _PLACED_LATER if occurred_at < placed.occurred_at and not placed.metadata.observed else None
 
 
 def _may_have_happened_earlier(past: Recorded[OrderEvent]) -> bool:

@@ -13,7 +13,7 @@ from infrastructure.projections.view import Column, Index, Row, ViewOfOrders
 def rows(judged: Judged) -> Iterable[Row]:
     return [
         (number, plain, parcel.uploaded_at, parcel.replaced_at is not None)
-        for number, parcel in enumerate(judged.order.parcels, start=1)
+        for number, parcel in enumerate((*judged.order.parcels, *judged.order.extra_parcels), start=1)
         if (plain := plain_number(parcel.tracking_number))
     ]
 

@@ -98,7 +98,7 @@ def lives(book: RuleBook, seed: int, count: int, steps: int) -> Iterator[tuple[s
 
 @cache
 def happened() -> frozenset[tuple[str, RefusalCode]]:
-    return frozenset((*lives(BOOK, 1, count=300, steps=12), *lives(REFUSING, 2, count=20, steps=6)))
+    return frozenset((*lives(BOOK, 1, count=500, steps=12), *lives(REFUSING, 2, count=20, steps=6)))
 
 
 def written(function: FunctionType) -> set[str]:

@@ -1,5 +1,7 @@
 """An order is shipped: tracking numbers, parcels, and what the carrier and the buyer report."""
 
+from collections.abc import Callable
+
 import pytest
 
 from domain.kernel import Command
@@ -8,6 +10,7 @@ from domain.order import events as e
 from tests.domain.vocabulary import (
     FRIDAY_9,
     IN_REVIEW,
+    MONDAY_8,
     MONDAY_9,
     MONDAY_10,
     MONDAY_11,
@@ -31,6 +34,7 @@ from tests.domain.vocabulary import (
     group_formed,
     hold_placed,
     hold_released,
+    hours,
     parcel,
     picked_up,
     placed,
@@ -281,21 +285,129 @@ def test_what_is_recorded_already_changes_nothing(fact: Fact, command: Command) 
     given(SHIPPED, fact).when(command, at=MONDAY_14).then_nothing()
 
 
-@pytest.mark.parametrize("command", [c.RecordPickup(), c.RecordDelivery(), c.ConfirmReceipt()])
-def test_nothing_is_picked_up_delivered_or_received_before_it_is_shipped(command: Command) -> None:
-    given(awaiting_shipment()).when(command, at=MONDAY_10).rejects("not_shipped")
+@pytest.mark.parametrize("command", [c.RecordPickup(), c.RecordDelivery()])
+def test_a_scan_of_an_order_without_parcels_must_name_its_number(command: Command) -> None:
+    given(awaiting_shipment()).when(command, at=MONDAY_10).rejects("which_parcel", because="no parcels")
+
+
+def test_a_scan_may_come_before_its_number_is_up() -> None:
+    scanned = given(awaiting_shipment()).when(c.RecordPickup(tracking_number="SF1"), at=MONDAY_11)
+    scanned.then(e.ParcelPickedUp("SF1")).at(MONDAY_11).shows(status="awaiting_shipment")
+    given(awaiting_shipment(), picked_up(at=MONDAY_11), tracking_uploaded(at=MONDAY_12)).at(FRIDAY_9).has_deadline(
+        "carrier_pickup", state="met", met_at=MONDAY_11
+    ).has_no_violations()
+
+
+def test_a_scan_before_the_upload_may_be_reported_after_it() -> None:
+    given(SHIPPED).when(c.RecordPickup(), at=MONDAY_11, recorded_at=MONDAY_13).then(e.ParcelPickedUp("SF1"))
+    given(SHIPPED, picked_up(at=MONDAY_11)).at(FRIDAY_9).has_deadline(
+        "carrier_pickup", state="met", met_at=MONDAY_11
+    ).has_no_violations()
 
 
 @pytest.mark.parametrize(
-    "command",
+    ("known", "report", "event"),
     [
-        c.RecordPickup(tracking_number="SF9"),
-        c.RecordDelivery(tracking_number="SF9"),
-        c.ConfirmReceipt(tracking_number="SF9"),
+        (picked_up, c.RecordPickup(), e.ParcelPickedUp("SF1")),
+        (delivered, c.RecordDelivery(), e.ParcelDelivered("SF1")),
     ],
 )
-def test_a_parcel_the_order_does_not_have_is_refused(command: Command) -> None:
-    given(SHIPPED).when(command, at=MONDAY_13).rejects("unknown_parcel", because="SF9")
+def test_the_earliest_scan_counts(known: Callable[..., Fact], report: Command, event: e.OrderEvent) -> None:
+    scanned = given(SHIPPED, known(at=MONDAY_15))
+    scanned.when(report, at=MONDAY_15, recorded_at=MONDAY_16).then_nothing()
+    scanned.when(report, at=MONDAY_14, recorded_at=MONDAY_16).then(event)
+    earlier = given(SHIPPED, known(at=MONDAY_15), known(at=MONDAY_14))
+    earlier.at(FRIDAY_9).has_deadline("carrier_pickup", state="met", met_at=MONDAY_14)
+
+
+def test_a_scan_of_a_replaced_number_is_a_fact() -> None:
+    replaced = given(SHIPPED, tracking_replaced("SF1", "SF2", at=MONDAY_13))
+    replaced.when(c.RecordPickup(tracking_number="SF1"), at=MONDAY_14).then(e.ParcelPickedUp("SF1"))
+
+
+@pytest.mark.parametrize("proof", [delivered, receipt_confirmed])
+def test_what_arrives_unscanned_was_picked_up_at_an_unknown_time(proof: Callable[..., Fact]) -> None:
+    """The scan is missing, not the parcel: nobody knows that it was late."""
+    unscanned = given(SHIPPED)
+    unscanned.at(WEDNESDAY_9).has_violations("false_shipment")
+    arrived = given(SHIPPED, proof(at=THURSDAY_9))
+    arrived.at(FRIDAY_9).has_deadline("carrier_pickup", state="unknown").has_no_violations()
+
+
+def test_a_scan_that_is_known_to_be_late_is_late_though_the_parcel_arrived() -> None:
+    late = given(SHIPPED, picked_up(at=WEDNESDAY_9), delivered(at=THURSDAY_9))
+    late.at(FRIDAY_9).has_deadline("carrier_pickup", state="missed").has_violations("false_shipment")
+
+
+def test_a_receipt_proves_that_the_order_was_shipped() -> None:
+    received = given(awaiting_shipment()).when(c.ConfirmReceipt(), at=TUESDAY_9)
+    received.then(e.ReceiptConfirmed())
+    known = given(awaiting_shipment(), receipt_confirmed(at=TUESDAY_9)).at(FRIDAY_9)
+    known.shows(status="received").has_deadline("tracking_upload", state="met").has_no_violations()
+    late = given(awaiting_shipment(), receipt_confirmed(at=THURSDAY_9)).at(FRIDAY_9)
+    late.has_deadline("tracking_upload", state="unknown").has_no_violations()
+
+
+def test_nothing_is_picked_up_before_the_order_is_placed() -> None:
+    given(SHIPPED).when(c.RecordPickup(), at=MONDAY_8 - hours(1), recorded_at=MONDAY_13).rejects(
+        "invalid_request", pointer="/occurred_at"
+    )
+
+
+# ---- gifts and what is sent again -----------------------------------------------------------------
+
+
+GIFT = c.UploadTracking(carrier="SF", tracking_number="SF9", kind="gift")
+RESEND = c.UploadTracking(carrier="SF", tracking_number="SF9", kind="resend")
+
+
+@pytest.mark.parametrize("extra", [GIFT, RESEND])
+def test_a_gift_travels_besides_the_order(extra: c.UploadTracking) -> None:
+    shipped = given(SHIPPED, picked_up(at=MONDAY_13))
+    sent = shipped.when(extra, at=TUESDAY_9).then(e.TrackingUploaded("SF", "SF9", kind=extra.kind))
+    later = sent.at(FRIDAY_9).has_no_violations()
+    assert [(p["tracking_number"], p["kind"]) for p in later.json["parcels"]] == [
+        ("SF1", "order"),
+        ("SF9", extra.kind),
+    ]
+    later.has_deadline("carrier_pickup", state="met")
+    sent.when(extra, at=FRIDAY_9).then_nothing()
+
+
+def test_a_gift_does_not_ship_the_order() -> None:
+    sent = given(awaiting_shipment(), tracking_uploaded("SF9", at=MONDAY_12, kind="gift"))
+    sent.at(MONDAY_12).shows(status="awaiting_shipment")
+    sent.at(FRIDAY_9).has_violations("late_shipment")
+
+
+def test_a_gift_is_scanned_and_delivered_like_any_parcel() -> None:
+    sent = given(SHIPPED, picked_up(at=MONDAY_13), tracking_uploaded("SF9", at=MONDAY_13, kind="gift"))
+    sent.when(c.RecordDelivery(tracking_number="SF9"), at=TUESDAY_9).then(e.ParcelDelivered("SF9"))
+    arrived = given(SHIPPED, tracking_uploaded("SF9", at=MONDAY_13, kind="gift"), delivered("SF9", at=TUESDAY_9))
+    arrived.at(FRIDAY_9).shows(status="shipped")
+
+
+def test_a_locked_order_sends_no_gift() -> None:
+    given(IN_REVIEW).when(GIFT, at=TUESDAY_9).rejects("order_locked")
+
+
+def test_no_gift_goes_before_the_group_forms() -> None:
+    given(placed()).when(GIFT, at=MONDAY_10).rejects("not_shippable")
+
+
+def test_a_number_that_is_up_for_the_order_is_no_gift() -> None:
+    given(SHIPPED).when(c.UploadTracking(carrier="SF", tracking_number="SF1", kind="gift"), at=TUESDAY_9).rejects(
+        "already_shipped", because="kind"
+    )
+
+
+# ---- several parcels ------------------------------------------------------------------------------
+
+
+def test_an_order_of_which_a_part_was_not_sent_is_not_delivered() -> None:
+    part = given(TWO_PARCELS_TO_COME, tracking_uploaded("SF1", at=MONDAY_10, lines=parcel(SKU_1=2)))
+    arrived = part.when(c.RecordDelivery(), at=TUESDAY_9).then(e.ParcelDelivered("SF1"))
+    arrived.at(TUESDAY_9).shows(status="shipped")
 
 
 @pytest.mark.parametrize("command", [c.RecordPickup(), c.RecordDelivery()])
