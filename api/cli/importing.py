@@ -11,6 +11,7 @@ from api.cli.terminal import (
     Json,
     identifier,
     moment,
+    out,
     print_facts,
     print_first,
     print_json,
@@ -21,6 +22,8 @@ from api.program import Program
 from infrastructure.imports.orders import ImportReport, import_orders
 from infrastructure.pinduoduo.exports import ExportReader
 from infrastructure.runtime import clock
+
+MORE = "--json lists up to 1,000"
 
 
 def import_file(
@@ -56,7 +59,7 @@ async def import_export(
     ):
         submit = program.submitter(dry_run=dry_run)
         await import_orders(reader, shop, submit, report, lambda report: show(orders=report.orders))
-        report.rows_read = reader.rows_read
+        report.check(reader.rows_read)
     return report
 
 
@@ -69,10 +72,13 @@ def print_report(report: ImportReport, *, dry_run: bool = False) -> None:
             "orders unchanged": report.orders_unchanged,
             "events to append" if dry_run else "events appended": report.events_appended,
             "rows rejected": report.rows_rejected,
+            "facts left out": report.rows_noted,
         }
     )
-    print_first(
-        [f"line {row.line}:{f' {row.column}:' if row.column else ''} {row.reason}" for row in report.rejected],
-        report.rows_rejected,
-        "--json lists up to 1,000",
-    )
+    print_first([f"{row.place}: {row.detail}" for row in report.rejected], report.rows_rejected, MORE)
+    if report.notes:
+        out.print("Left out, although the rest of the row counts:")
+        print_first([f"{row.place}: {row.detail}" for row in report.notes], report.rows_noted, MORE)
+    for unknown in report.unknown_words:
+        rows = "row" if unknown.rows == 1 else "rows"
+        out.print(f"Unknown {unknown.column}: {unknown.word!r} in {unknown.rows:,} {rows}")

@@ -30,7 +30,8 @@ from domain.kernel import ID_IN_WORDS, is_id
 from domain.money.period import BadPeriod, DayRange
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection, WriteConnection
-from infrastructure.files.sheets import SheetReader, UnreadableSheet
+from infrastructure.files.cells import TableReader
+from infrastructure.files.sheets import UnreadableSheet
 from infrastructure.pinduoduo.exports import UnreadableExport
 from infrastructure.projections.worker import Worker
 from infrastructure.queries.errors import QueryError, UnknownCase, UnknownSku
@@ -61,7 +62,7 @@ PAGE = 500
 """Items of a list that are read at once."""
 
 T = TypeVar("T")
-R = TypeVar("R", bound=SheetReader)
+R = TypeVar("R", bound=TableReader)
 
 OnProgress = Callable[[int, int], None]
 """Called with how much is done, and of how much."""

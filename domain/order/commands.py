@@ -8,7 +8,7 @@ decided in ``decisions``.
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from domain.kernel import (
     PRINTABLE,
@@ -94,13 +94,18 @@ class ChangeShipBy(Command, frozen=True):
 class UploadTracking(Command, frozen=True):
     """Hand a parcel over; ``lines`` says what is in it when the order travels in several.
 
-    ``kind`` says whether it carries the order, a gift, or something that is sent again.
+    ``kind`` says whether it carries the order (the default), a gift, or something that is sent again.
     """
 
     carrier: Word
     tracking_number: Identifier
     lines: Annotated[tuple[PackedLine, ...], Meta(max_length=200)] = ()
-    kind: ParcelKind = "order"
+    kind: ParcelKind | UnsetType = UNSET
+
+    @property
+    def kind_of_parcel(self) -> ParcelKind:
+        """``order`` unless the command says otherwise."""
+        return "order" if isinstance(self.kind, UnsetType) else self.kind
 
 
 class ReplaceTracking(Command, frozen=True):

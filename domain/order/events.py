@@ -164,7 +164,7 @@ class ReviewCompleted(Event, frozen=True):
 
 @final
 class OrderRefunded(Event, frozen=True):
-    """Money went back. ``amount_fen`` absent means all of it.
+    """Money went back. ``amount_fen`` absent means all of it, or with ``part`` a part that nobody knows.
 
     By the merchant for ``out_of_stock`` it is a stockout. Source: merchant-refund.
     """
@@ -172,6 +172,7 @@ class OrderRefunded(Event, frozen=True):
     initiated_by: RefundInitiator
     reason: str
     amount_fen: int | None = None
+    part: bool = False
 
 
 @final

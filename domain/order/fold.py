@@ -102,7 +102,8 @@ def _apply(order: Order, recorded: Recorded[OrderEvent]) -> None:
     elif type(event) is ReceiptConfirmed:
         order.received_at = at
     elif type(event) is OrderRefunded:
-        order.refunds += (Refund(at, time_known, event.initiated_by, event.reason, event.amount_fen),)
+        refund = Refund(at, time_known, event.initiated_by, event.reason, event.amount_fen, event.part)
+        order.refunds += (refund,)
     elif type(event) is StockoutRequested:
         _open_review(order, event, recorded)
     elif type(event) is ReviewCompleted:

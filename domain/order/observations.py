@@ -17,7 +17,7 @@ import msgspec
 from domain.calendar import can_be_same, iso_seconds
 from domain.order import events as e
 from domain.order.deadlines import ship_by, ship_by_within
-from domain.order.snapshot import Snapshot
+from domain.order.snapshot import UNKNOWN, Snapshot
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
 
@@ -72,7 +72,7 @@ def _beginning(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
         placed_by = min((at for at in times if at is not None), default=snapshot.seen_at)
         placed = e.OrderPlaced(snapshot.lines, snapshot.goods_type, group_id=snapshot.group_id)
         yield Observation(placed, placed_by, observed=True)
-    elif _pieces(order.lines) != _pieces(snapshot.lines):
+    elif not _can_be_same(order.lines, snapshot.lines):
         yield _contradiction("lines_differ", _pieces(order.lines), _pieces(snapshot.lines), snapshot)
     if snapshot.paid_fen is None:
         return
@@ -92,7 +92,8 @@ def _group(order: Order, snapshot: Snapshot, book: RuleBook) -> Iterator[Observa
     outdated = order.promised_at is not None and snapshot.seen_at < order.promised_at
     promise, promise_within = snapshot.ship_by, snapshot.ship_by_within
     if order.group_formed_at is None and formed_at is None:
-        if snapshot.phase in ("awaiting_shipment", "stockout_applied", "shipped", "received"):
+        is_shipped = snapshot.phase == "unknown" and snapshot.shipped_at is not None
+        if snapshot.phase in ("awaiting_shipment", "stockout_applied", "shipped", "received") or is_shipped:
             yield _at(e.GroupFormed(promise, promise_within if promise else 0), None, snapshot)
         return
     current, current_within = ship_by(order, book.governing(order)), ship_by_within(order)
@@ -118,7 +119,7 @@ def _contradictions(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
     """What the platform shows no more, or not yet, although this history has it; an older view proves nothing."""
     if order.last_occurred_at is None or snapshot.seen_at <= order.last_occurred_at:
         return
-    if order.is_closed and not snapshot.refunded and snapshot.phase != "cancelled":
+    if order.is_closed and not snapshot.refunded and snapshot.phase not in ("cancelled", "unknown"):
         if order.status != "refunded" or snapshot.phase not in ("received", "stockout_applied"):
             yield _contradiction("closed_order_alive", order.status, snapshot.phase, snapshot)
     elif order.parcels and snapshot.phase in ("pending_payment", "pending_group", "awaiting_shipment"):
@@ -130,7 +131,7 @@ def _holds(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
 
     A view older than the last change of a lock says nothing about it.
     """
-    if order.is_closed or snapshot.refunded or snapshot.phase == "cancelled":
+    if order.is_closed or snapshot.refunded or snapshot.phase in ("cancelled", "unknown"):
         return
     if order.lock_changed_at is not None and snapshot.seen_at < order.lock_changed_at:
         return
@@ -162,7 +163,7 @@ def _stockout(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
             review_is_open = review is not None
         if review_is_open and snapshot.refunded:
             yield _at(e.ReviewCompleted("approved"), None, snapshot)
-    elif review is None or snapshot.refunded or snapshot.phase == "cancelled":
+    elif review is None or snapshot.refunded or snapshot.phase in ("cancelled", "unknown"):
         return
     elif snapshot.phase in ("shipped", "received"):
         decided_by = max(review.requested_at, snapshot.shipped_at or snapshot.seen_at)
@@ -183,7 +184,8 @@ def _is_news(order: Order, snapshot: Snapshot) -> bool:
 
 
 def _shipment(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
-    if snapshot.phase not in ("shipped", "received"):
+    was_shipped = snapshot.phase == "unknown" and (snapshot.shipped_at or snapshot.received_at)
+    if snapshot.phase not in ("shipped", "received") and not was_shipped:
         return
     number = snapshot.tracking_number or ""
     carrier = snapshot.carrier or ""
@@ -192,22 +194,38 @@ def _shipment(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
         yield from _shipped_in_spite(order, snapshot)
         uploaded = e.TrackingUploaded(carrier, number)
         yield _at(uploaded, snapshot.shipped_at, snapshot, snapshot.shipped_within)
-        undelivered = [number]
-    elif number and order.parcel(number) is None:
+        undelivered = [number, *snapshot.further_numbers]
+        for further in snapshot.further_numbers:
+            yield _at(e.TrackingUploaded(carrier, further), snapshot.shipped_at, snapshot, snapshot.shipped_within)
+    elif known := [each for each in _numbers(snapshot) if order.parcel(each)]:
+        further_numbers = [each for each in _numbers(snapshot) if each not in known]
+        for further in further_numbers:
+            yield _at(e.TrackingUploaded(carrier, further), None, snapshot)
+        undelivered += further_numbers
+    elif number:
         newest = max(order.current_parcels, key=lambda parcel: parcel.uploaded_at)
         replaced = newest.tracking_number
         if replaced and snapshot.seen_at < newest.uploaded_at:
             yield _contradiction("tracking_number_differs", replaced, number, snapshot)
         else:
             yield _at(e.TrackingReplaced(carrier, number, replaced, "shown by the platform"), None, snapshot)
-            undelivered = [*(known for known in undelivered if known != replaced), number]
-    if snapshot.phase != "received" or order.received_at:
+            for further in snapshot.further_numbers:
+                yield _at(e.TrackingUploaded(carrier, further), None, snapshot)
+            others = [each for each in undelivered if each != replaced]
+            undelivered = [*others, number, *snapshot.further_numbers]
+    was_received = snapshot.phase == "received" or (snapshot.phase == "unknown" and snapshot.received_at)
+    if not was_received or order.received_at:
         return
     if snapshot.received_at:
         yield _at(e.ReceiptConfirmed(), snapshot.received_at, snapshot, snapshot.received_within)
         return
     for delivered in undelivered:
         yield _at(e.ParcelDelivered(delivered), None, snapshot)
+
+
+def _numbers(snapshot: Snapshot) -> tuple[str, ...]:
+    """The tracking numbers that a snapshot shows."""
+    return (snapshot.tracking_number, *snapshot.further_numbers) if snapshot.tracking_number else ()
 
 
 def _shipped_in_spite(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
@@ -223,6 +241,8 @@ def _shipped_in_spite(order: Order, snapshot: Snapshot) -> Iterator[Observation]
 def _end(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
     if snapshot.refunded and not order.full_refund:
         yield _at(e.OrderRefunded("unknown", "unknown"), None, snapshot)
+    elif snapshot.part_refunded and not order.refunds:
+        yield _at(e.OrderRefunded("unknown", "unknown", part=True), None, snapshot)
     if snapshot.phase == "cancelled" and not order.is_closed:
         if order.parcels:
             yield _contradiction("cancelled_after_shipment", order.status, "cancelled", snapshot)
@@ -231,3 +251,20 @@ def _end(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
 
 def _pieces(lines: tuple[e.Line, ...]) -> str:
     return ", ".join(sorted(f"{line.quantity} x {line.sku_id}" for line in lines))
+
+
+def _can_be_same(known: tuple[e.Line, ...], shown: tuple[e.Line, ...]) -> bool:
+    """Whether a source shows the lines that are known, or a part of them; a SKU that it can't name may be any."""
+    left = list(known)
+    for line in shown:
+        match = next((each for each in left if _can_be_the_same_line(each, line)), None)
+        if match is None:
+            return False
+        left.remove(match)
+    return True
+
+
+def _can_be_the_same_line(known: e.Line, shown: e.Line) -> bool:
+    return known.quantity == shown.quantity and (
+        known.sku_id == shown.sku_id or UNKNOWN in (known.sku_id, shown.sku_id)
+    )

@@ -20,19 +20,25 @@ Phase = Literal[
     "shipped",
     "received",
     "cancelled",
+    "unknown",
 ]
+
+
+UNKNOWN = "unknown"
+"""The SKU, goods or name of a line whose source does not say them."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What the platform says of one order.
 
-    ``phase`` is the order's status on the platform, without refunds: an order refunded
-    before shipment is ``awaiting_shipment`` with ``refunded`` set, one refunded after it is
-    ``shipped`` with ``refunded`` set. A time is ``None`` when the source does not carry it; it is
-    never made up; it means that moment or up to ``…_within`` seconds later, as precise as the source gives it.
-    ``seen_at`` is the moment the platform was looked at (the export's own time).
-    ``refund_pending`` and ``under_review`` are ``None`` when the source does not say. All times are
-    aware, in UTC.
+    ``phase`` is the order's status on the platform, without refunds: an order refunded before shipment is
+    ``awaiting_shipment`` with ``refunded`` set, one refunded after it is ``shipped`` with ``refunded`` set. It is
+    ``unknown`` where the source has a word for it that nobody knows yet; the other facts count. ``part_refunded``
+    says that some money went back, nobody knows how much. ``further_numbers`` are the tracking numbers besides the
+    first. A time is ``None`` when the source does not carry it; it is never made up. It means that moment or up to
+    ``…_within`` seconds later, as precise as the source gives it. ``seen_at`` is the moment the platform was looked
+    at (the export's own time). ``refund_pending`` and ``under_review`` are ``None`` when the source does not say.
+    All times are aware, in UTC.
     """
 
     order_sn: str
@@ -53,8 +59,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     shipped_within: int = 0
     carrier: str | None = None
     tracking_number: str | None = None
+    further_numbers: tuple[str, ...] = ()
     received_at: datetime | None = None
     received_within: int = 0
     refunded: bool = False
+    part_refunded: bool = False
     refund_pending: bool | None = None
     under_review: bool | None = None

@@ -106,6 +106,7 @@ class Refund(msgspec.Struct, frozen=True):
     initiated_by: RefundInitiator
     reason: str
     amount_fen: int | None
+    part: bool = False
 
 
 class Cancellation(msgspec.Struct, frozen=True):
@@ -191,9 +192,9 @@ class Order(msgspec.Struct, gc=False):
     """An order. ``version`` 0 means nothing is known of it.
 
     It is not frozen, so that ``fold`` need not copy it for every event; nothing else changes one.
-    ``extra_parcels`` are gifts and what was sent again: they are shown but never judged. ``early_scans`` are those of
-    numbers that are not up yet. A time that its
-    source gives without seconds is the earliest that it can mean; ``…_within`` says how many seconds later it may be.
+    ``extra_parcels`` are gifts and what was sent again: they are shown but never judged. ``early_scans`` are those
+    of numbers that are not up yet. A time that its source gives without seconds is the earliest that it can mean;
+    ``…_within`` says how many seconds later it may be.
     """
 
     order_sn: str
@@ -297,16 +298,20 @@ class Order(msgspec.Struct, gc=False):
 
     @property
     def refunded_fen(self) -> int | None:
-        """How much went back so far; ``None`` when a refund of unstated size is all that is known."""
+        """How much went back so far; ``None`` when nobody knows it."""
         if not self.refunds:
             return 0
-        if any(refund.amount_fen is None for refund in self.refunds):
+        if self.full_refund and any(refund.amount_fen is None for refund in self.refunds):
             return self.paid_fen
+        if any(refund.part for refund in self.refunds):
+            return None
         return sum(refund.amount_fen or 0 for refund in self.refunds)
 
     @property
     def full_refund(self) -> Refund | None:
-        """The refund that took back all of the money: one of unstated size, or the last of enough parts.
+        """The refund that took back all of the money: one without an amount, or the last of enough parts.
+
+        A part of unknown size closes nothing.
 
         The last by ``occurred_at``, in whatever order the log learned them.
         """
@@ -315,6 +320,8 @@ class Order(msgspec.Struct, gc=False):
         total = 0
         refunds = self.refunds if len(self.refunds) == 1 else sorted(self.refunds, key=lambda refund: refund.at)
         for refund in refunds:
+            if refund.part:
+                continue
             if refund.amount_fen is None:
                 return refund
             total += refund.amount_fen

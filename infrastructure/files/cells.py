@@ -1,29 +1,56 @@
 """The cells of a table by their meaning. The names in the header identify the columns, never their order.
 
-Cells are stripped, because exported cells contain tabs and invisible marks.
+What a cell means is the same in all files. An empty cell, or one of the signs that people write for nothing, is
+nothing. Wrappings that protect a number from a spreadsheet are taken off. A number that a spreadsheet has rounded is
+damage, never an identifier.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Self
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, NamedTuple, Self
 
 import msgspec
 
 from domain.calendar import BEIJING
 from domain.kernel import EARLIEST, is_id
-from infrastructure.files.sheets import Cell
+from infrastructure.files.sheets import (
+    DAY,
+    LARGEST_UNPACKED,
+    MINUTE,
+    Cell,
+    Line,
+    Sheet,
+    TableFile,
+    TimeCell,
+    UnreadableSheet,
+)
 
 HEADER_WITHIN = 20
 """The header must be among so many first lines; some people put a title above it."""
 
-_DAMAGED_NUMBER = re.compile(r"[0-9.]+[Ee]\+?[0-9]+")
+_ROUNDED = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?[Ee]\+?[0-9]+")
+_EXACT_NUMBERS_BELOW = 10**15
+"""A spreadsheet keeps 15 digits of a number and puts zeros in the place of the others."""
+
 _YUAN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
+_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?")
 _TIME = re.compile(
-    r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})[ T](\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?(Z|[+-]\d{2}:\d{2})?"
+    r"(\d{4})(?:[-/.]|年)(\d{1,2})(?:[-/.]|月)(\d{1,2})日?"
+    r"(?:[ T]*(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s*(Z|[+-]\d{2}:\d{2})?)?"
 )
-_INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060'"
+_DAYS = re.compile(r"[3-9][0-9]{4}(?:\.[0-9]+)?")
+_DAY_ZERO = datetime(1899, 12, 30, tzinfo=BEIJING)
+_FIRST_DAY, _LAST_DAY = 36_526, 109_575
+"""Days from 2000 to 2200, as spreadsheets count them."""
+
+_INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\xa0\u3000 \t\r\n"
+_WRAPPED = re.compile(r'=?"(.*)"|[\'’`](.*)', re.DOTALL)
+_NOTHING = {"", "-", "--", "---", "—", "——", "–", "－", "/", "\\", "无", "空", "null", "none", "nan", "n/a", "#n/a"}
 NO_BLANKS = str.maketrans("", "", " \t\r\n\u3000\xa0\ufeff")
 HALF_WIDTH = str.maketrans("（），：", "(),:")
 
@@ -37,127 +64,379 @@ class WrongCell(Exception):
         self.reason = reason
 
 
-class RejectedRow(msgspec.Struct, frozen=True):
-    """A row that can't be used: its line, the column at fault if a single one is, and the reason."""
+class RejectedRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A row that can't be used: its line, the column at fault if a single one is, and the reason.
+
+    ``sheet`` is the sheet's name in a workbook.
+    """
 
     line: int
     column: str | None
     reason: str
-
-    @classmethod
-    def of(cls, line: int, wrong: WrongCell, columns: Mapping[str, Sequence[str]]) -> Self:
-        """``columns`` are the header names of each field, the preferred first."""
-        return cls(line, columns[wrong.field][0], wrong.reason)
+    sheet: str | None = None
 
     @property
     def detail(self) -> str:
         return f"{self.column}: {self.reason}" if self.column else self.reason
 
+    @property
+    def place(self) -> str:
+        """Where the row stands, for people."""
+        return f"{self.sheet}, line {self.line}" if self.sheet else f"line {self.line}"
+
+
+class Columns:
+    """The columns of a sheet: for each field that the header names, the index and the file's own name for it."""
+
+    def __init__(self, header: Sequence[Cell], known: Mapping[str, Sequence[str]]) -> None:
+        names: dict[str, int] = {}
+        for index, cell in enumerate(header):
+            names.setdefault(plain_name(cell), index)
+        names.pop("", None)
+        self.known = known
+        self.index: dict[str, int] = {}
+        for field, aliases in known.items():
+            for alias in aliases:
+                if (at := names.get(_plain(alias))) is not None:
+                    self.index[field] = at
+                    break
+        self.width = len(header)
+        self._all_names = {_plain(alias) for aliases in known.values() for alias in aliases}
+        self._names = {field: text_of(header[at]) for field, at in self.index.items()}
+
+    def __contains__(self, field: str) -> bool:
+        return field in self.index
+
+    def repeats(self, cells: "Cells") -> bool:
+        """Whether the name of a column stands where a row has the order's number."""
+        cell = cells.get("order_sn")
+        return type(cell) is str and len(cell) < 30 and _plain(cell) in self._all_names
+
+    def name(self, field: str) -> str:
+        """The column's name in this file; where it has none, the name that we prefer."""
+        return self._names.get(field) or self.known[field][0]
+
 
 class Cells:
     """A row's cells by field."""
 
-    __slots__ = ("_cells", "_columns")
+    __slots__ = ("_cells", "_index", "columns")
 
-    def __init__(self, columns: Mapping[str, int], cells: Sequence[Cell]) -> None:
-        self._columns = columns
+    def __init__(self, columns: Columns, cells: Sequence[Cell]) -> None:
+        self.columns = columns
+        self._index = columns.index
         self._cells = cells
 
     def has(self, field: str) -> bool:
-        return field in self._columns
+        return field in self._index
 
     def get(self, field: str) -> Cell:
-        index = self._columns.get(field)
+        index = self._index.get(field)
         return self._cells[index] if index is not None and index < len(self._cells) else None
 
     def text(self, field: str) -> str:
-        return stripped(self.get(field))
+        """The text of a cell; empty if the cell holds nothing."""
+        index = self._index.get(field)
+        if index is None or index >= len(self._cells):
+            return ""
+        return text_of(self._cells[index])
 
 
-def stripped(cell: Cell) -> str:
-    if cell is None:
+def text_of(cell: Cell) -> str:
+    """A cell's text without blanks and wrappings around it; empty if the cell holds nothing."""
+    if type(cell) is str:
+        text = cell.strip(_INVISIBLE)
+    elif cell is None:
         return ""
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    return str(cell).strip().strip(_INVISIBLE).strip()
+    elif isinstance(cell, TimeCell):
+        return f"{cell.at:%Y-%m-%d %H:%M:%S}"
+    else:
+        if isinstance(cell, float) and cell.is_integer() and abs(cell) < _EXACT_NUMBERS_BELOW:
+            cell = int(cell)
+        return str(cell)
+    if text[:1] in _WRAPPINGS or text[-1:] == '"':
+        for _ in range(3):
+            wrapped = _WRAPPED.fullmatch(text)
+            if wrapped is None:
+                break
+            text = (wrapped[1] if wrapped[1] is not None else wrapped[2]).strip(_INVISIBLE)
+    return "" if len(text) < 5 and text.casefold() in _NOTHING else text
 
 
-def columns_of(header: Sequence[Cell], known: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """For each known field that a header names, the index of the column with its most preferred name."""
-    names: dict[str, int] = {}
-    for index, cell in enumerate(header):
-        names.setdefault(_plain(stripped(cell)), index)
-    return {
-        field: next(names[_plain(alias)] for alias in aliases if _plain(alias) in names)
-        for field, aliases in known.items()
-        if any(_plain(alias) in names for alias in aliases)
-    }
+_WRAPPINGS = {"=", '"', "'", "’", "`"}
+
+
+def plain_name(cell: Cell) -> str:
+    """The name of a column in the form in which names are compared."""
+    return _plain(text_of(cell))
 
 
 def _plain(name: str) -> str:
     return name.translate(HALF_WIDTH).translate(NO_BLANKS).casefold()
 
 
+def half_width(text: str) -> str:
+    """Digits and letters as a keyboard writes them: full-width ones become plain ones."""
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+
+
+# ---- tables ---------------------------------------------------------------------------------------------
+
+
+class TableRow(NamedTuple):
+    """A row of a sheet: its line, its cells by field, the sheet's name, and what was wrong with it, if anything."""
+
+    line: int
+    cells: Cells
+    sheet: str | None
+    note: str | None
+
+
+class TableReader:
+    """A base for readers of a table's rows: use it in a ``with`` block. Raises ``UnreadableSheet``.
+
+    ``columns`` are the fields with the header names that each may have, the preferred first; a line is a header if
+    ``is_header`` says so of the fields that it names. Each sheet has its own header, and a header in the midst of a
+    sheet begins another table. ``bytes_read`` and ``total_bytes`` are the progress of the reading.
+    """
+
+    columns: Mapping[str, Sequence[str]]
+    rows_read = 0
+
+    def __init__(self, source: Path | IO[bytes], most_unpacked: int = LARGEST_UNPACKED) -> None:
+        self._file = TableFile(source, most_unpacked)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @property
+    def total_bytes(self) -> int:
+        return self._file.total_bytes
+
+    @property
+    def bytes_read(self) -> int:
+        return self._file.bytes_read
+
+    def is_header(self, columns: Columns) -> bool:
+        raise NotImplementedError
+
+    def no_header(self, found: set[str]) -> str:
+        """What to say of a file without a header, of which the best line names the fields ``found``."""
+        raise NotImplementedError
+
+    def without_header(self, top: Sequence[Line]) -> Columns | None:
+        """The columns of a sheet whose first lines hold no header, if it needs none."""
+        return None
+
+    def is_row(self, cells: Cells) -> bool:
+        """Whether a line with these cells looks like a row by itself."""
+        return is_id(half_width(cells.text("order_sn")))
+
+    def table_rows(self) -> Iterator[TableRow | RejectedRow]:
+        """Every row of every sheet that has a header, and what can't be read."""
+        best: set[str] = set()
+        headers = 0
+        headless: list[RejectedRow] = []
+        for sheet in self._file.sheets():
+            top: list[Line] = []
+            lines = iter(sheet)
+            columns = None
+            for line in islice(lines, HEADER_WITHIN):
+                named = Columns(line.cells, self.columns)
+                if self.is_header(named):
+                    columns = named
+                    break
+                best = max(best, set(named.index), key=len)
+                top.append(line)
+            rest: Iterator[Line] = lines
+            if columns is None:
+                columns = self.without_header(top)
+                rest = chain(top, lines)
+            if columns is None:
+                if any(text_of(cell) for line in top for cell in line.cells):
+                    headless.append(
+                        RejectedRow(1, None, "no header was found; nothing of this sheet was read", sheet.name)
+                    )
+                continue
+            headers += 1
+            yield from self._rows_of(sheet, columns, rest)
+        if not headers:
+            raise UnreadableSheet(self.no_header(best))
+        yield from headless
+
+    def _rows_of(self, sheet: Sheet, columns: Columns, lines: Iterator[Line]) -> Iterator[TableRow | RejectedRow]:
+        self._watch(sheet, columns)
+        for line in lines:
+            if line.damage:
+                yield RejectedRow(line.number, None, line.damage, sheet.name)
+                continue
+            cells = Cells(columns, line.cells)
+            if columns.repeats(cells) and self.is_header(again := Columns(line.cells, self.columns)):
+                columns = again
+                self._watch(sheet, columns)
+                continue
+            yield TableRow(line.number, cells, sheet.name, line.note)
+
+    def _watch(self, sheet: Sheet, columns: Columns) -> None:
+        """Tell the sheet what a whole row looks like."""
+        sheet.fits = lambda cells: len(cells) == columns.width > 2 or self.is_row(Cells(columns, cells))
+
+
+# ---- values ---------------------------------------------------------------------------------------------
+
+
 def order_number(cells: Cells) -> str:
     """The cell of ``order_sn``. Raises ``WrongCell``. Source: order-number."""
-    text = cells.text("order_sn")
+    text = half_width(cells.text("order_sn"))
+    _refuse_rounded(cells, "order_sn", text)
     if is_id(text):
         return text
-    if _DAMAGED_NUMBER.fullmatch(text):
-        raise WrongCell("order_sn", f"{text!r} was rounded by a spreadsheet; export again and do not save it there")
     raise WrongCell("order_sn", f"{text[:70]!r} is not an order number" if text else "the order number is missing")
 
 
 def identifier(cells: Cells, field: str, longest: int = 64) -> str:
-    """A cell of printable text; empty if there is none. Raises ``WrongCell``."""
+    """A cell of an id that others give; empty if there is none. Raises ``WrongCell``, also for a rounded number."""
     text = cells.text(field)
-    if len(text) > longest or not all(character.isprintable() for character in text):
+    if not text:
+        return ""
+    text = half_width(text)
+    _refuse_rounded(cells, field, text)
+    return _printable(field, text, longest)
+
+
+def words(cells: Cells, field: str, longest: int = 100) -> str:
+    """A cell of printable text; empty if there is none. Raises ``WrongCell``."""
+    return _printable(field, cells.text(field), longest)
+
+
+def _printable(field: str, text: str, longest: int) -> str:
+    if len(text) > longest or not text.isprintable():
         raise WrongCell(field, f"more than {longest} characters, or some that can't be printed")
     return text
 
 
-def time_of(cells: Cells, field: str, latest: datetime) -> datetime | None:
-    """A cell of a time, as UTC; ``None`` if there is none. Without a zone it is Beijing time.
+def _refuse_rounded(cells: Cells, field: str, text: str) -> None:
+    """A number that a spreadsheet has rounded is no identifier, nor is one that it may have rounded."""
+    if _ROUNDED.fullmatch(text):
+        raise WrongCell(field, f"{text[:50]!r} was rounded by a spreadsheet; export again and do not save it there")
+    cell = cells.get(field)
+    if isinstance(cell, int | float) and abs(cell) >= _EXACT_NUMBERS_BELOW:
+        reason = f"{text[:50]!r} is a number of more than 15 digits, of which a spreadsheet keeps 15"
+        raise WrongCell(field, f"{reason}; export again and do not save it there")
+
+
+class SourceTime(NamedTuple):
+    """A time in UTC, as precise as its source: that moment or up to ``within`` seconds later."""
+
+    at: datetime
+    within: int = 0
+
+
+def time_of(cells: Cells, field: str, latest: datetime) -> SourceTime | None:
+    """A cell of a time; ``None`` if there is none. Without a zone it is Beijing time.
 
     One stray character counts as no time. Source: export-cells. Raises ``WrongCell``, also for a time before the
     platform was founded or after ``latest``.
     """
     cell = cells.get(field)
-    if isinstance(cell, datetime):
-        time = cell.replace(tzinfo=BEIJING).astimezone(UTC)
+    if type(cell) is str:
+        time = _parsed(field, cell)
+    elif isinstance(cell, TimeCell):
+        time = SourceTime(_in_utc(cell.at), cell.within)
+    elif isinstance(cell, int | float):
+        time = _from_days(field, cell)
     else:
-        text = stripped(cell)
-        if len(text) <= 1:
-            return None
-        time = _parsed(field, text)
-    if not EARLIEST <= time <= latest:
-        raise WrongCell(field, f"{time.astimezone(BEIJING):%Y-%m-%d %H:%M:%S} can't be: too early or too late")
+        return None
+    if time is not None and not EARLIEST <= time.at <= latest:
+        raise WrongCell(field, f"{time.at.astimezone(BEIJING):%Y-%m-%d %H:%M:%S} can't be: too early or too late")
     return time
 
 
-def _parsed(field: str, text: str) -> datetime:
-    parts = _TIME.fullmatch(text)
+def _parsed(field: str, cell: str) -> SourceTime | None:
+    parts = _TIME.fullmatch(cell)
     if parts is None:
-        raise WrongCell(field, f"{text[:50]!r} is not a time")
-    year, month, day, hour, minute = (int(part) for part in parts.group(1, 2, 3, 4, 5))
+        text = half_width(text_of(cell))
+        if len(text) <= 1:
+            return None
+        parts = _TIME.fullmatch(text)
+        if parts is None:
+            if _DAYS.fullmatch(text):
+                return _from_days(field, float(text))
+            raise WrongCell(field, f"{text[:50]!r} is not a time")
+    year, month, day, hour, minute, second, zone = parts.groups()
     try:
-        time = datetime(year, month, day, hour, minute, int(parts[6] or 0), tzinfo=BEIJING)
-        if parts[7]:
-            time = datetime.fromisoformat(f"{time:%Y-%m-%dT%H:%M:%S}{parts[7]}")
-        return time.astimezone(UTC)
+        at = datetime(
+            int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=BEIJING
+        )
+        if zone:
+            at = datetime.fromisoformat(f"{at:%Y-%m-%dT%H:%M:%S}{zone}")
+        return SourceTime(at.astimezone(UTC), 0 if second else MINUTE if hour else DAY)
     except (ValueError, OverflowError):
-        raise WrongCell(field, f"{text[:50]!r} is not a time") from None
+        raise WrongCell(field, f"{cell.strip()[:50]!r} is not a time") from None
+
+
+def _from_days(field: str, days: float) -> SourceTime:
+    """A time as a spreadsheet holds it: days since 1899-12-30, here rounded to the second."""
+    if not _FIRST_DAY <= days < _LAST_DAY:
+        raise WrongCell(field, f"{days:.20g} is not a time")
+    seconds = round(days * 86_400)
+    at = (_DAY_ZERO + timedelta(seconds=seconds)).astimezone(UTC)
+    return SourceTime(at, 0 if days % 1 else DAY)
+
+
+def _in_utc(naive: datetime) -> datetime:
+    return naive.replace(tzinfo=BEIJING).astimezone(UTC)
 
 
 def amount_fen(cells: Cells, field: str, *, signed: bool = False) -> int | None:
-    """A cell of yuan in plain digits, with at most two decimals, as fen; ``None`` if there is none.
+    """A cell of yuan as people write them, with at most two decimals, as fen; ``None`` if there is none.
 
     Raises ``WrongCell``.
     """
-    text = cells.text(field).replace("¥", "").replace("￥", "").replace(",", "").strip()
+    cell = cells.get(field)
+    if isinstance(cell, float):
+        text = f"{round(cell, 6):.6f}"
+    else:
+        text = cells.text(field)
+        if text and not text.isascii():
+            text = half_width(text).removesuffix("元").replace("¥", "").replace("￥", "").strip()
+        if "," in text and _THOUSANDS.fullmatch(text):
+            text = text.replace(",", "")
     if not text:
         return None
     fen = Decimal(text) * 100 if len(text) < 20 and _YUAN.fullmatch(text) else None
     if fen is None or (fen < 0 and not signed) or abs(fen) > 10**12 or fen != fen.to_integral_value():
-        raise WrongCell(field, f"{text[:50]!r} is not an amount in yuan")
+        raise WrongCell(field, f"{cells.text(field)[:50]!r} is not an amount in yuan")
     return int(fen)
+
+
+def pieces(cells: Cells, field: str) -> int | None:
+    """A cell of a number of pieces as people write them; ``None`` if there is none. Raises ``WrongCell``."""
+    text = cells.text(field)
+    if not text:
+        return None
+    number = half_width(text).removesuffix("件").strip()
+    if "," in number and _THOUSANDS.fullmatch(number):
+        number = number.replace(",", "")
+    whole, point, rest = number.partition(".")
+    if not (whole.isascii() and whole.isdecimal() and len(whole) <= 9 and not rest.strip("0")) or (
+        point and not rest.isdecimal() and rest
+    ):
+        raise WrongCell(field, f"{text[:50]!r} is not a number of pieces from 1 to 1,000,000")
+    if not 1 <= int(whole) <= 1_000_000:
+        raise WrongCell(field, f"{text[:50]!r} is not a number of pieces from 1 to 1,000,000")
+    return int(whole)
+
+
+def without_damage(
+    read: Callable[[Cells, str], str], cells: Cells, field: str, note: Callable[[WrongCell], None]
+) -> str:
+    """A cell's value; empty if it is damaged, which is noted. The other facts of the row count."""
+    try:
+        return read(cells, field)
+    except WrongCell as wrong:
+        note(wrong)
+        return ""

@@ -1,28 +1,55 @@
-"""Rows of cells from an exported file: CSV in UTF-8 or GB18030, or XLSX. The content decides which it is.
+"""Rows of cells from an exported file, whatever tool wrote it. The content decides what it is, never the name.
 
-Rows are read one by one, and the size of each is limited, so memory stays small whatever the file contains.
+A file is a text table (commas, tabs or semicolons; UTF-8, GB18030 or UTF-16), a workbook (XLSX), or either of them
+in a ZIP archive or a gzip file. Rows are read one by one, and the size of each is limited, so memory stays small
+whatever the file contains.
 """
 
+import codecs
 import csv
+import gzip
 import os
+import re
+import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import IO, NamedTuple, Self
+from typing import IO, NamedTuple
 
 import openpyxl
-from openpyxl.utils.exceptions import InvalidFileException
+from openpyxl.cell.read_only import EmptyCell, ReadOnlyCell
+
+from infrastructure.files.workbooks import without_looks
 
 LONGEST_LINE = 1 << 20
 LONGEST_CELL = 1 << 15
 MOST_CELLS = 1_000
 LARGEST_UNPACKED = 4 << 30
 LARGEST_SHARED_TEXT = 512 << 20
+MOST_CONTINUED = 200
+"""How many lines one cell may have."""
+
+IN_MEMORY = 8 << 20
+"""Bytes of an unpacked file that are held in memory; more go to a temporary file."""
 
 csv.field_size_limit(LONGEST_LINE)
 
+MINUTE, DAY = 59, 86_399
+"""The seconds within which a time lies that is given to the minute or to the day."""
+
+
+class TimeCell(NamedTuple):
+    """A time in a workbook's cell, without a zone; it means that moment or up to ``within`` seconds later."""
+
+    at: datetime
+    within: int
+
+
 Cell = object
-"""The value of a cell: text in a CSV; in a workbook also a number, a date or nothing."""
+"""The value of a cell: text in a CSV; in a workbook also a number, a ``TimeCell`` or nothing."""
 
 
 class UnreadableSheet(Exception):
@@ -30,160 +57,390 @@ class UnreadableSheet(Exception):
 
 
 class Line(NamedTuple):
-    """One row of the file: the number of its first line, and its cells, or the reason why it can't be read."""
+    """One row of a sheet: the number of its first line, and its cells, or the reason why it can't be read.
+
+    ``note`` says what was wrong with a row that could be read.
+    """
 
     number: int
     cells: list[Cell]
     damage: str | None = None
+    note: str | None = None
 
 
 class Sheet:
-    """An open file, or an upload: iterate over it once for its lines.
+    """A table in a file: iterate over it once for its lines. ``name`` is ``None`` where a file has only one.
 
-    ``total_bytes`` and ``bytes_read`` are the progress of the reading. A workbook may unpack to ``most_unpacked``
-    bytes.
+    Whoever finds the header sets ``fits``, which says whether the cells of one line look like a whole row. Without
+    it a quotation mark that never closes can't be told from text of several lines.
+    """
+
+    def __init__(self, lines: Iterator[Line], name: str | None = None) -> None:
+        self._lines = lines
+        self.name = name
+        self.fits: Callable[[Sequence[Cell]], bool] = lambda cells: False
+
+    def __iter__(self) -> Iterator[Line]:
+        return self._lines
+
+
+class TableFile:
+    """An open file, or an upload, with its sheets.
+
+    ``total_bytes`` and ``bytes_read`` are the progress of the reading. The file may unpack to ``most_unpacked``
+    bytes. Raises ``UnreadableSheet``.
     """
 
     def __init__(self, source: Path | IO[bytes], most_unpacked: int = LARGEST_UNPACKED) -> None:
         self._most_unpacked = most_unpacked
         self._file = source.open("rb") if isinstance(source, Path) else source
-        self.total_bytes = self._file.seek(0, os.SEEK_END)
+        try:
+            self._is_workbook = self._unpack()
+        except BaseException:
+            self._file.close()
+            raise
         self._file.seek(0)
-        start = self._file.read(8)
-        self._file.seek(0)
-        if start.startswith(b"PK\x03\x04"):
-            self._lines = self._workbook()
-        elif start.startswith(b"\xd0\xcf\x11\xe0"):
-            raise UnreadableSheet("it is an old or encrypted Excel file; save it as .xlsx or .csv")
-        elif not start:
-            raise UnreadableSheet("the file is empty")
-        else:
-            self._lines = self._text()
+
+    @property
+    def total_bytes(self) -> int:
+        return self._size
 
     @property
     def bytes_read(self) -> int:
-        return min(self._file.tell(), self.total_bytes)
+        return min(self._file.tell(), self._size) if not self._file.closed else self._size
 
     def close(self) -> None:
         self._file.close()
 
-    def __iter__(self) -> Iterator[Line]:
-        return self._lines
+    def sheets(self) -> Iterator[Sheet]:
+        """The sheets from the beginning; each must be read before the next one."""
+        self._file.seek(0)
+        if self._is_workbook:
+            yield from self._worksheets()
+        else:
+            yield _text_sheet(self._file)
 
-    def _text(self) -> Iterator[Line]:
-        """The lines of a CSV. The first line with Chinese text, which is the header, decides the encoding."""
-        lines = _PhysicalLines(self._file)
-        reader = csv.reader(lines, strict=False)
-        while True:
-            number = lines.number + 1
-            lines.damage = None
-            try:
-                cells: list[Cell] = [*next(reader)]
-            except StopIteration:
-                return
-            except csv.Error as error:
-                lines.damage = lines.damage or f"not CSV: {error}"
-                cells = []
-                reader = csv.reader(lines, strict=False)
-            damage = lines.damage or _too_much(cells)
-            yield Line(number, [] if damage else cells, damage)
+    # ---- what the file is -------------------------------------------------------------------------------
 
-    def _workbook(self) -> Iterator[Line]:
-        """The lines of a workbook: those of all its sheets, one after another."""
+    def _unpack(self) -> bool:
+        """Bring the table itself to light. Returns whether it is a workbook."""
+        for _ in range(3):  # a workbook in an archive, or a gzip file of text in another encoding
+            self._size = self._file.seek(0, os.SEEK_END)
+            self._file.seek(0)
+            start = self._file.read(4096)
+            self._file.seek(0)
+            if start.startswith(b"PK\x03\x04"):
+                if self._holds_a_workbook():
+                    return True
+                self._replace(self._from_archive())
+            elif start.startswith(b"\x1f\x8b"):
+                self._replace(self._copy_of(gzip.GzipFile(fileobj=self._file), "gzip file"))
+            elif encoding := _utf_16(start):
+                self._replace(self._in_utf_8(encoding))
+            else:
+                _refuse(start)
+                return False
+        raise UnreadableSheet("it is an archive in an archive; unpack it first")
+
+    def _replace(self, unpacked: IO[bytes]) -> None:
+        self._file.close()
+        self._file = unpacked
+
+    def _holds_a_workbook(self) -> bool:
         try:
             with zipfile.ZipFile(self._file) as archive:
                 sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
-            if (
-                sum(sizes.values()) > self._most_unpacked
-                or sizes.get("xl/sharedStrings.xml", 0) > LARGEST_SHARED_TEXT
-            ):
-                raise UnreadableSheet("the workbook unpacks to more than can be read; split it, or save it as .csv")
-            book = openpyxl.load_workbook(self._file, read_only=True, data_only=True)
-        except UnreadableSheet:
-            raise
-        except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, OSError, EOFError) as error:
-            raise UnreadableSheet(f"it looks like an Excel workbook but is not a whole one: {error}") from error
-        except Exception as error:
-            raise UnreadableSheet(f"the workbook can't be opened: {error}") from error
-        return self._rows(book)
+        except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError) as error:
+            raise UnreadableSheet(
+                "it looks like an Excel workbook or an archive but is not a whole one; download or save it again"
+            ) from error
+        if "[Content_Types].xml" not in sizes and not any(name.startswith("xl/") for name in sizes):
+            return False
+        if sum(sizes.values()) > self._most_unpacked or sizes.get("xl/sharedStrings.xml", 0) > LARGEST_SHARED_TEXT:
+            raise UnreadableSheet("the workbook unpacks to more than can be read; split it, or save it as .csv")
+        return True
 
-    def _rows(self, book: openpyxl.Workbook) -> Iterator[Line]:
+    def _from_archive(self) -> IO[bytes]:
+        """The one table of an archive."""
+        with zipfile.ZipFile(self._file) as archive:
+            members = [entry for entry in archive.infolist() if _is_a_table(entry.filename)]
+            if len(members) != 1:
+                what = f"with {len(members)} files" if members else "without a table"
+                raise UnreadableSheet(f"it is an archive {what}; unpack it, and read its tables one by one")
+            (member,) = members
+            if member.flag_bits & 1:
+                raise UnreadableSheet("it is an archive with a password; unpack it first")
+            try:
+                return self._copy_of(archive.open(member), "archive")
+            except NotImplementedError as error:
+                raise UnreadableSheet("it is an archive of an uncommon kind; unpack it first") from error
+
+    def _copy_of(self, packed: IO[bytes] | gzip.GzipFile, kind: str) -> IO[bytes]:
+        """The unpacked bytes. At most ``most_unpacked`` are read."""
+        unpacked: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
+        left = self._most_unpacked
         try:
-            for sheet in book.worksheets:
-                sheet.reset_dimensions()
-                for number, row in enumerate(sheet.iter_rows(values_only=True, max_col=MOST_CELLS), start=1):
-                    cells: list[Cell] = list(row)
-                    damage = _too_much(cells)
-                    yield Line(number, [] if damage else cells, damage)
+            while block := packed.read(1 << 20):
+                left -= len(block)
+                if left < 0:
+                    raise UnreadableSheet(f"the {kind} unpacks to more than can be read; split it")
+                unpacked.write(block)
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
+            unpacked.close()
+            raise UnreadableSheet(f"the {kind} is damaged; download it again") from error
         except UnreadableSheet:
+            unpacked.close()
             raise
-        except Exception as error:
-            raise UnreadableSheet(f"the workbook is damaged: {error}") from error
+        return unpacked
+
+    def _in_utf_8(self, encoding: str) -> IO[bytes]:
+        """A text in another encoding; bytes that are not in it become the mark for that (U+FFFD)."""
+        text: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
+        decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+        while block := self._file.read(1 << 20):
+            text.write(decoder.decode(block).encode("utf-8", errors="replace"))
+        text.write(decoder.decode(b"", final=True).encode("utf-8", errors="replace"))
+        return text
+
+    # ---- workbooks --------------------------------------------------------------------------------------
+
+    def _worksheets(self) -> Iterator[Sheet]:
+        book = self._open_workbook()
+        for sheet in book.worksheets:
+            yield Sheet(_rows(sheet), sheet.title)
+
+    def _open_workbook(self) -> openpyxl.Workbook:
+        """What a workbook looks like does not matter: where its styles can't be read it is opened without them."""
+        try:
+            return openpyxl.load_workbook(self._file, read_only=True, data_only=True)
+        except Exception:
+            try:
+                plain = without_looks(self._file)
+                return openpyxl.load_workbook(plain, read_only=True, data_only=True)
+            except Exception as error:
+                raise UnreadableSheet(
+                    "it looks like an Excel workbook but is not a whole one; save it again as .xlsx or .csv"
+                ) from error
 
 
-class SheetReader:
-    """A base for readers of a sheet's rows: iterate once, in a ``with`` block. Raises ``UnreadableSheet``.
+def _refuse(start: bytes) -> None:
+    """Say what a file is that can't be read."""
+    if not start:
+        raise UnreadableSheet("the file is empty")
+    for beginning, what in _NO_TABLES:
+        if start.startswith(beginning):
+            raise UnreadableSheet(what)
+    if _PAGE.match(start.removeprefix(codecs.BOM_UTF8)):
+        raise UnreadableSheet(
+            "it is a web page that is called a table; open it in a spreadsheet, and save it as .xlsx or .csv"
+        )
 
-    ``bytes_read`` and ``total_bytes`` are the progress of the reading.
-    """
 
-    def __init__(self, source: Path | IO[bytes], most_unpacked: int = LARGEST_UNPACKED) -> None:
-        self._sheet = Sheet(source, most_unpacked)
+_NO_TABLES = (
+    (b"\xd0\xcf\x11\xe0", "it is an old or encrypted Excel file; save it as .xlsx or .csv"),
+    (b"%PDF", "it is a PDF; export the table as .csv or .xlsx"),
+    (b"Rar!", "it is a RAR archive; unpack it first"),
+    (b"7z\xbc\xaf", "it is a 7z archive; unpack it first"),
+    (b"\x89PNG", "it is a picture; export the table as .csv or .xlsx"),
+    (b"\xff\xd8\xff", "it is a picture; export the table as .csv or .xlsx"),
+)
+_PAGE = re.compile(rb"\s*<(!doctype|html|head|meta|body|table|\?xml|style|div)\b", re.IGNORECASE)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._sheet.close()
+def _is_a_table(name: str) -> bool:
+    """Whether a file of an archive may be the table: archives also have folders, and notes of the packing tool."""
+    base = name.rsplit("/", 1)[-1]
+    return bool(base) and not base.startswith(".") and "__MACOSX" not in name
 
-    @property
-    def total_bytes(self) -> int:
-        return self._sheet.total_bytes
 
-    @property
-    def bytes_read(self) -> int:
-        return self._sheet.bytes_read
+def _utf_16(start: bytes) -> str | None:
+    """UTF-16 by its mark; without one by the zeros beside every delimiter and digit."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if len(start) >= 8:
+        even, odd = start[0:200:2].count(0), start[1:200:2].count(0)
+        if max(even, odd) * 10 > len(start[:200]):
+            return "utf-16-be" if even > odd else "utf-16-le"
+    return None
+
+
+# ---- worksheets -----------------------------------------------------------------------------------------
+
+
+def _rows(sheet: object) -> Iterator[Line]:
+    try:
+        sheet.reset_dimensions()  # type: ignore[attr-defined]
+        for number, row in enumerate(sheet.iter_rows(max_col=MOST_CELLS), start=1):  # type: ignore[attr-defined]
+            cells = [_value(cell) for cell in row]
+            damage = _too_much(cells)
+            yield Line(number, [] if damage else cells, damage)
+    except Exception as error:
+        raise UnreadableSheet("the workbook is damaged; save it again as .xlsx or .csv") from error
+
+
+def _value(cell: ReadOnlyCell | EmptyCell) -> Cell:
+    value: Cell = cell.value
+    if isinstance(value, datetime):
+        return _time_cell(value, cell.number_format)
+    if isinstance(value, date):
+        return TimeCell(datetime.combine(value, time()), DAY)
+    if isinstance(value, time | timedelta):
+        return str(value)
+    return value
+
+
+def _time_cell(value: datetime, number_format: str) -> TimeCell:
+    """A time is as precise as its cell shows it, unless it has seconds that the cell does not show."""
+    at = (value + timedelta(microseconds=500_000)).replace(microsecond=0)
+    shown = number_format.lower()
+    if at.second or "s" in shown:
+        return TimeCell(at, 0)
+    if at.hour or at.minute or "h" in shown:
+        return TimeCell(at, MINUTE)
+    return TimeCell(at, DAY)
+
+
+# ---- text -----------------------------------------------------------------------------------------------
+
+
+def _text_sheet(file: IO[bytes]) -> Sheet:
+    source = _PhysicalLines(file)
+    delimiter = _delimiter(file)
+    sheet = Sheet(iter(()))
+    sheet._lines = _text_lines(source, delimiter, lambda cells: sheet.fits(cells))
+    return sheet
+
+
+def _delimiter(file: IO[bytes]) -> str:
+    """The sign that divides one of the first lines into most cells; one of them is the header."""
+    text = [file.readline(LONGEST_LINE) for _ in range(20)]
+    file.seek(0)
+    lines = [line.decode("utf-8", errors="replace") for line in text]
+    return max(",\t;", key=lambda sign: max(len(_split(line, sign)) for line in lines))
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
+def _text_lines(source: "_PhysicalLines", delimiter: str, fits: Callable[[Sequence[Cell]], bool]) -> Iterator[Line]:
+    """The rows of a text. A quotation mark that never closes damages its own row, and no other."""
+    source.is_row = lambda line: fits(_split(line, delimiter))
+    reader = csv.reader(source, delimiter=delimiter)
+    while True:
+        source.begin()
+        note = None
+        try:
+            cells: list[Cell] = [*next(reader)]
+        except StopIteration:
+            return
+        except _NeverClosed:
+            cells = [*csv.reader([source.first], delimiter=delimiter, quoting=csv.QUOTE_NONE).__next__()]
+            note = "a quotation mark that never closes"
+        except csv.Error:
+            source.damage = source.damage or "not a row of a table"
+            cells = []
+        damage = source.damage or _too_much(cells)
+        yield Line(source.row_number, [] if damage else cells, damage, note)
+
+
+class _NeverClosed(Exception):
+    """The row's text goes on without an end, because a quotation mark never closes."""
 
 
 class _PhysicalLines:
-    """The text lines of a CSV file. Each is decoded by itself, so that a bad line damages only its own row."""
+    """The text lines of a CSV file. Each is decoded by itself, so that a bad line damages only its own row.
+
+    The reader takes further lines of one row only while a quotation mark is open. If such a line is a whole row
+    itself, the mark was never meant to be one: the lines behind the first are given again.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._encoding: str | None = None
-        self.number = 0
+        self._number = 0
+        self._again: deque[str] = deque()
+        self._row: list[str] = []
+        self.is_row: Callable[[str], bool] = lambda line: False
+        self.row_number = 0
         self.damage: str | None = None
+
+    def begin(self) -> None:
+        """The next line is the first of a row."""
+        self._row.clear()
+        self.row_number = self._number - len(self._again) + 1
+        self.damage = None
+
+    @property
+    def first(self) -> str:
+        """The first line of the row."""
+        return self._row[0].rstrip("\r\n")
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
+        if self._row:
+            return self._continued()
+        line = self._again.popleft() if self._again else self._read()
+        if line is None:
+            raise StopIteration
+        self._row.append(line)
+        return line
+
+    def _continued(self) -> str:
+        line = self._again.popleft() if self._again else self._read()
+        if line is not None:
+            self._row.append(line)
+            is_long = len(self._row) > MOST_CONTINUED or sum(map(len, self._row)) > LONGEST_LINE
+            if not is_long and (not self.is_row(line) or self._closes()):
+                return line
+        self._again.extendleft(reversed(self._row[1:]))
+        raise _NeverClosed
+
+    def _closes(self) -> bool:
+        """Whether the lines so far are one well-formed row, though the last looks like a row itself."""
+        delimiter = "," if "," in self._row[-1] else "\t" if "\t" in self._row[-1] else ";"
+        try:
+            rows = [*csv.reader(self._row, delimiter=delimiter, strict=True)]
+        except csv.Error:
+            return False
+        return len(rows) == 1
+
+    def _read(self) -> str | None:
         raw = self._file.readline(LONGEST_LINE)
         if not raw:
-            raise StopIteration
-        self.number += 1
+            return None
+        self._number += 1
         if len(raw) == LONGEST_LINE and not raw.endswith(b"\n"):
             self.damage = f"a line is longer than {LONGEST_LINE} bytes"
             while raw and not raw.endswith(b"\n"):
                 raw = self._file.readline(LONGEST_LINE)
             return "\n"
-        if self.number == 1:
-            raw = raw.removeprefix(b"\xef\xbb\xbf")
+        if self._number == 1:
+            raw = raw.removeprefix(codecs.BOM_UTF8)
         if b"\x00" in raw:
             self.damage = "a NUL byte"
             return "\n"
         return self._decode(raw)
 
     def _decode(self, raw: bytes) -> str:
+        """The first line with Chinese text, which is the header, decides the encoding."""
         if self._encoding is None:
             if raw.isascii():
                 return raw.decode("ascii")
             self._encoding = "utf-8" if _is(raw, "utf-8") else "gb18030"
         try:
-            return raw.decode(self._encoding)
+            text = raw.decode(self._encoding)
         except UnicodeDecodeError:
             self.damage = f"bytes that are not {self._encoding.upper()}"
             return "\n"
+        if "\ufffd" in text and self._encoding == "utf-8":
+            self.damage = "bytes that are no text"
+        return text
 
 
 def _is(raw: bytes, encoding: str) -> bool:

@@ -6,23 +6,23 @@ header. A row that makes no sense is rejected with its line and a reason; the ot
 The platform's own template is not known. Source: application-entrance.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
 from infrastructure.files.cells import (
-    HEADER_WITHIN,
     Cells,
+    Columns,
     RejectedRow,
+    TableReader,
     WrongCell,
-    columns_of,
     identifier,
     order_number,
+    text_of,
 )
-from infrastructure.files.sheets import Line, SheetReader, UnreadableSheet
+from infrastructure.files.sheets import Line
 
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "order_sn": ("订单号", "订单编号", "order_sn", "order number"),
+    "order_sn": ("订单号", "订单编号", "商户订单号", "商家订单号", "order_sn", "order number"),
     "sku_id": ("样式ID", "sku_id", "SKU ID", "SKU"),
     "reason": ("缺货原因", "reason"),
 }
@@ -43,6 +43,10 @@ REASONS: Mapping[str, Reason] = {reason: reason for reason in get_args(Reason)} 
 """The reasons of ``request-stockout``, in the API's words and in Chinese."""
 
 
+_ALONE = Columns(["订单号"], COLUMNS)
+"""A column of order numbers without a header."""
+
+
 class Entry(NamedTuple):
     """A row: the line it stands on, the order, and the SKU and reason if it says them."""
 
@@ -52,27 +56,42 @@ class Entry(NamedTuple):
     reason: Reason | None = None
 
 
-class StockoutListReader(SheetReader):
-    """Reads a list as a stream."""
+class StockoutListReader(TableReader):
+    """Reads a list as a stream. ``rows_read`` counts the rows so far."""
+
+    columns = COLUMNS
+
+    def is_header(self, columns: Columns) -> bool:
+        return "order_sn" in columns
+
+    def no_header(self, found: set[str]) -> str:
+        names = "、".join(COLUMNS["order_sn"])
+        return f"no column of order numbers was found; name one of its columns {names}"
+
+    def without_header(self, top: Sequence[Line]) -> Columns | None:
+        """One column, or a column with nothing beside it, holds the order numbers."""
+        if any(len([cell for cell in line.cells if text_of(cell)]) > 1 for line in top):
+            return None
+        return _ALONE if any(line.cells or line.damage for line in top) else None
 
     def __iter__(self) -> Iterator[Entry | RejectedRow]:
-        columns, lines = _after_header(iter(self._sheet))
-        for line in lines:
-            if line.damage:
-                yield RejectedRow(line.number, None, line.damage)
-                continue
-            cells = Cells(columns, line.cells)
-            if any(cells.text(field) for field in columns):
-                yield _entry(line.number, cells)
+        self.rows_read = 0
+        for row in self.table_rows():
+            if isinstance(row, RejectedRow):
+                self.rows_read += 1
+                yield row
+            elif any(row.cells.text(field) for field in row.cells.columns.index):
+                self.rows_read += 1
+                yield _entry(row.line, row.cells, row.sheet)
 
 
 def entries(order_sns: Iterable[str]) -> Iterator[Entry | RejectedRow]:
     """A list that was sent as such; its lines are counted from 1."""
     for number, order_sn in enumerate(order_sns, start=1):
-        yield _entry(number, Cells({"order_sn": 0}, [order_sn]))
+        yield _entry(number, Cells(_ALONE, [order_sn]))
 
 
-def _entry(line: int, cells: Cells) -> Entry | RejectedRow:
+def _entry(line: int, cells: Cells, sheet: str | None = None) -> Entry | RejectedRow:
     try:
         text = cells.text("reason")
         reason = REASONS.get(text.casefold())
@@ -80,18 +99,4 @@ def _entry(line: int, cells: Cells) -> Entry | RejectedRow:
             raise WrongCell("reason", f"{text[:50]!r} is none of {', '.join(get_args(Reason))}")
         return Entry(line, order_number(cells), identifier(cells, "sku_id") or None, reason)
     except WrongCell as wrong:
-        return RejectedRow.of(line, wrong, COLUMNS)
-
-
-def _after_header(lines: Iterator[Line]) -> tuple[dict[str, int], Iterator[Line]]:
-    """The columns, and the lines below the header: all of them where one column has none."""
-    top: list[Line] = []
-    for line in islice(lines, HEADER_WITHIN):
-        columns = columns_of(line.cells, COLUMNS)
-        if "order_sn" in columns:
-            return columns, lines
-        top.append(line)
-    if all(len([cell for cell in line.cells if cell not in (None, "")]) <= 1 for line in top):
-        return {"order_sn": 0}, chain(top, lines)
-    names = "、".join(COLUMNS["order_sn"])
-    raise UnreadableSheet(f"no column of order numbers was found; name one of its columns {names}")
+        return RejectedRow(line, cells.columns.name(wrong.field), wrong.reason, sheet)

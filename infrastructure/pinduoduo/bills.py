@@ -9,32 +9,31 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
 from domain.kernel import CLOCK_SKEW, ViolationKind
 from infrastructure.files.cells import (
     HALF_WIDTH,
-    HEADER_WITHIN,
     NO_BLANKS,
     Cells,
+    Columns,
     RejectedRow,
+    TableReader,
     WrongCell,
     amount_fen,
-    columns_of,
     identifier,
     order_number,
     time_of,
 )
-from infrastructure.files.sheets import LARGEST_UNPACKED, Line, SheetReader, UnreadableSheet
+from infrastructure.files.sheets import LARGEST_UNPACKED
 
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "order_sn": ("商户订单号", "订单号", "订单编号", "orderNo", "order_sn"),
+    "order_sn": ("商户订单号", "商家订单号", "订单号", "订单编号", "orderNo", "order_sn"),
     "at": ("发生时间", "账单时间", "入账时间", "billTime", "occurred_at"),
     "business": ("业务描述", "账务类型", "费用项", "扣款类型", "deductReason", "kind"),
-    "income": ("收入金额(+元)", "收入金额(元)", "收入金额"),
-    "expense": ("支出金额(-元)", "支出金额(元)", "支出金额"),
+    "income": ("收入金额(+元)", "收入金额(元)", "收入金额", "收入(+元)", "收入(元)", "收入"),
+    "expense": ("支出金额(-元)", "支出金额(元)", "支出金额", "支出(-元)", "支出(元)", "支出"),
     "amount": ("金额(元)", "金额", "amount"),
     "line_id": ("流水号", "账单流水号", "业务流水号", "line_id"),
 }
@@ -86,7 +85,7 @@ class _Numbered(NamedTuple):
     order_sn: str
 
 
-class BillReader(SheetReader):
+class BillReader(TableReader):
     """Reads a bill as a stream.
 
     The id of a line without a number comes from its content and from the count of equal lines before it. So the
@@ -97,6 +96,10 @@ class BillReader(SheetReader):
     rejected. Source: bill-layout.
     """
 
+    columns = COLUMNS
+
+    columns = COLUMNS
+
     def __init__(self, source: Path | IO[bytes], *, now: datetime, most_unpacked: int = LARGEST_UNPACKED) -> None:
         super().__init__(source, most_unpacked)
         self._latest = now + CLOCK_SKEW
@@ -104,17 +107,26 @@ class BillReader(SheetReader):
         self._first_charges: dict[str, _Written] = {}
         self._numbered: dict[str, _Numbered] = {}
 
-    def __iter__(self) -> Iterator[BillLine | RejectedRow | Other]:
-        columns, lines = _after_header(iter(self._sheet))
-        for line in lines:
-            if line.damage:
-                yield RejectedRow(line.number, None, line.damage)
-                continue
-            cells = Cells(columns, line.cells)
-            if any(cells.text(field) for field in columns):
-                yield self._read(line.number, cells)
+    def is_header(self, columns: Columns) -> bool:
+        has_amount = "expense" in columns or "income" in columns or "amount" in columns
+        return has_amount and all(field in columns for field in ("order_sn", "at", "business"))
 
-    def _read(self, number: int, cells: Cells) -> BillLine | RejectedRow | Other:
+    def no_header(self, found: set[str]) -> str:
+        required = ("order_sn", "at", "business", "expense")
+        missing = "、".join(COLUMNS[field][0] for field in required if field not in found)
+        return f"no header of a bill was found: {missing} missing"
+
+    def is_row(self, cells: Cells) -> bool:
+        return super().is_row(cells) and bool(cells.text("business"))
+
+    def __iter__(self) -> Iterator[BillLine | RejectedRow | Other]:
+        for row in self.table_rows():
+            if isinstance(row, RejectedRow):
+                yield row
+            elif any(row.cells.text(field) for field in row.cells.columns.index):
+                yield self._read(row.line, row.cells, row.sheet)
+
+    def _read(self, number: int, cells: Cells, sheet: str | None) -> BillLine | RejectedRow | Other:
         business = cells.text("business").translate(NO_BLANKS).translate(HALF_WIDTH)
         if not _BUSINESS.search(business):
             return "other"
@@ -123,13 +135,14 @@ class BillReader(SheetReader):
                 None if _RETURNED in business else next(kind for word, kind in _VIOLATION_WORDS if word in business)
             )
             order_sn = order_number(cells)
-            at = time_of(cells, "at", self._latest)
-            if at is None:
+            time = time_of(cells, "at", self._latest)
+            if time is None:
                 raise WrongCell("at", "the time is missing")
+            at = time.at
             fen = self._amount(number, cells, kind)
             line_id = self._own_id(number, cells, order_sn) or self._derived_id(order_sn, kind, at, fen)
         except WrongCell as wrong:
-            return RejectedRow.of(number, wrong, COLUMNS)
+            return RejectedRow(number, cells.columns.name(wrong.field), wrong.reason, sheet)
         return BillLine(number, order_sn, kind, fen, at, line_id)
 
     def _amount(self, number: int, cells: Cells, kind: ViolationKind | None) -> int:
@@ -174,15 +187,3 @@ def _moves_money(cells: Cells, field: str) -> bool:
         return bool(amount_fen(cells, field, signed=True))
     except WrongCell:
         return False  # people fill an empty cell with all sorts of signs
-
-
-def _after_header(lines: Iterator[Line]) -> tuple[dict[str, int], Iterator[Line]]:
-    best: dict[str, int] = {}
-    for line in islice(lines, HEADER_WITHIN):
-        columns = columns_of(line.cells, COLUMNS)
-        if {"order_sn", "at", "business"} <= set(columns) and {"expense", "income", "amount"} & set(columns):
-            return columns, chain(lines)
-        best = max(best, columns, key=len)
-    required = ("order_sn", "at", "business", "expense")
-    missing = "、".join(COLUMNS[field][0] for field in required if field not in best)
-    raise UnreadableSheet(f"no header of a bill was found: {missing} missing")

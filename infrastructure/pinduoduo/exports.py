@@ -1,10 +1,13 @@
 """Order exports of the merchant back office, in every known layout, as snapshots. Source: export-columns.
 
-The names in the header identify the columns, never their order. Columns about persons are not read. A row that
-makes no sense is rejected with its line, its column and a reason; the other rows count.
+Columns about persons are not read. A row that makes no sense is rejected with its line, its column and a reason;
+the other rows count. Where only one fact of a row is damaged or unknown, the row counts without it, and a note says
+so.
 """
 
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -13,24 +16,30 @@ from msgspec.structs import replace
 
 from domain.kernel import CLOCK_SKEW, FURTHEST_DEADLINE
 from domain.order.events import Line
-from domain.order.snapshot import Phase, Snapshot
+from domain.order.snapshot import UNKNOWN, Phase, Snapshot
 from infrastructure.files.cells import (
     HALF_WIDTH,
-    HEADER_WITHIN,
     NO_BLANKS,
     Cells,
+    Columns,
     RejectedRow,
+    SourceTime,
+    TableReader,
+    TableRow,
     WrongCell,
     amount_fen,
-    columns_of,
+    half_width,
     identifier,
     order_number,
+    pieces,
     time_of,
+    without_damage,
+    words,
 )
-from infrastructure.files.sheets import SheetReader, UnreadableSheet
+from infrastructure.files.sheets import UnreadableSheet
 
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "order_sn": ("订单号",),
+    "order_sn": ("订单号", "订单编号", "商户订单号", "商家订单号"),
     "status": ("订单状态",),
     "name": ("商品", "商品名称"),
     "quantity": ("商品数量(件)", "商品数量"),
@@ -54,50 +63,146 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 REQUIRED = ("order_sn", "status")
 
-_STATUSES: dict[str, tuple[Phase, bool]] = {
-    "待支付": ("pending_payment", False),
-    "已付定金,待付尾款": ("pending_payment", False),
-    "待成团": ("pending_group", False),
-    "拼单中": ("pending_group", False),
-    "待发货": ("awaiting_shipment", False),
-    "已发货,待签收": ("shipped", False),
-    "已发货": ("shipped", False),
-    "已签收": ("received", False),
-    "已收货": ("received", False),
-    "未发货,退款成功": ("awaiting_shipment", True),
-    "已发货,退款成功": ("shipped", True),
-    "已签收,退款成功": ("received", True),
-    "已取消": ("cancelled", False),
-    "已申请缺货": ("stockout_applied", False),
+
+class _Status(NamedTuple):
+    phase: Phase
+    refunded: bool = False
+    is_deposit: bool = False
+    """Whether what was paid is only a part of the price."""
+
+
+_STATUSES: Mapping[str, _Status] = {
+    "待支付": _Status("pending_payment"),
+    "待付款": _Status("pending_payment"),
+    "已付定金,待付尾款": _Status("pending_payment", is_deposit=True),
+    "待成团": _Status("pending_group"),
+    "拼单中": _Status("pending_group"),
+    "待发货": _Status("awaiting_shipment"),
+    "已发货,待签收": _Status("shipped"),
+    "已发货,待收货": _Status("shipped"),
+    "已发货": _Status("shipped"),
+    "待签收": _Status("shipped"),
+    "待收货": _Status("shipped"),
+    "已签收": _Status("received"),
+    "已收货": _Status("received"),
+    "交易成功": _Status("received"),
+    "未成交,退款成功": _Status("pending_group", refunded=True),
+    "未发货,退款成功": _Status("awaiting_shipment", refunded=True),
+    "已取消,退款成功": _Status("awaiting_shipment", refunded=True),
+    "已发货,退款成功": _Status("shipped", refunded=True),
+    "已签收,退款成功": _Status("received", refunded=True),
+    "已收货,退款成功": _Status("received", refunded=True),
+    "已取消": _Status("cancelled"),
+    "已申请缺货": _Status("stockout_applied"),
+    "已申请缺货-处理中": _Status("stockout_applied"),
+    "已申请缺货-已处理": _Status("stockout_applied"),
 }
 """订单状态 -> the phase, and whether the status itself shows a refund. Source: export-statuses."""
 
-_REFUND_PENDING = ("待商家", "处理中", "退款中", "待用户发货", "待买家", "申请退款")
-_REFUND_OVER = ("取消", "关闭", "撤销", "失败", "拒绝")
+_UNKNOWN = _Status("unknown")
+
+_NO_REFUND = {
+    "",
+    "无售后",
+    "无售后或售后取消",
+    "无售后或售后关闭",
+    "售后取消",
+    "售后关闭",
+    "售后已取消",
+    "售后已关闭",
+    "退款关闭",
+    "退款取消",
+    "退款撤销",
+    "退款失败",
+    "买家撤销",
+    "平台拒绝退款,退款关闭",
+    "平台拒绝退款,售后关闭",
+    "驳回退款,待买家处理",
+    "买家逾期,退款失败",
+    "买家逾期未处理,退款失败",
+    "换货成功",
+    "换货失败",
+    "补寄成功",
+    "补寄失败",
+    "维修成功",
+    "维修关闭",
+}
+_REFUNDED = {"退款成功", "全额退款成功"}
+_PART_REFUNDED = {"部分退款成功"}
+_REFUND_PENDING = {
+    "申请退款",
+    "买家申请退款",
+    "退款中",
+    "售后处理中",
+    "处理中",
+    "平台处理中",
+    "待商家处理",
+    "待买家处理",
+    "待用户发货",
+    "退款待处理",
+    "退款,待商家处理",
+    "申请退款,待商家处理",
+    "买家申请退款,待商家处理",
+    "仅退款,待商家处理",
+    "退货退款,待商家处理",
+    "买家申请退货退款,待商家处理",
+    "商家同意退款,退款中",
+    "平台同意退款,退款中",
+    "同意退款,退款中",
+    "同意退货,待用户发货",
+    "商家同意退货,待用户发货",
+    "同意退货退款,待用户发货",
+    "待商家收货",
+    "用户已发货,待商家收货",
+    "同意拒收退款,待用户拒收",
+    "同意召回后退款,待召回",
+}
+"""售后状态, matched whole: a text that only contains one of these may mean anything. Source: after-sales-texts."""
+
+_MAY_BE_REFUNDED: tuple[Phase, ...] = ("stockout_applied", "cancelled")
+"""States that do not say themselves whether all of the money went back. Any other state outweighs 售后状态."""
+
+_SEVERAL = re.compile(r"[\s,，;；、/|]+")
+"""What stands between several tracking numbers in one cell."""
 
 
 class UnreadableExport(Exception):
     """The file is no order export this program knows; the message says what is missing."""
 
 
+class UnknownWord(NamedTuple):
+    """A state that this program does not know, and the file's name of its column."""
+
+    column: str
+    word: str
+
+
 class Row(NamedTuple):
-    """An order as one row or several neighbouring rows show it; ``line`` is that of the first row."""
+    """An order as one row or several show it.
+
+    ``line`` is that of the first row, ``rows`` how many there are. ``notes`` are the facts that did not go in, and
+    ``unknown`` the words that are not known.
+    """
 
     line: int
     snapshot: Snapshot
+    rows: int = 1
+    notes: tuple[RejectedRow, ...] = ()
+    unknown: tuple[UnknownWord, ...] = ()
 
 
-class ExportReader(SheetReader):
+class ExportReader(TableReader):
     """Reads an export as a stream.
 
     ``seen_at`` is when the export was made. Nothing in it can be later than ``now`` (and ten minutes), except a
     deadline. ``rows_read`` counts the rows so far. Raises ``UnreadableExport``.
     """
 
+    columns = COLUMNS
+
     def __init__(self, path: Path, *, seen_at: datetime, now: datetime) -> None:
         self._seen_at = seen_at
         self._latest = now + CLOCK_SKEW
-        self.rows_read = 0
         try:
             super().__init__(path)
         except UnreadableSheet as error:
@@ -105,127 +210,259 @@ class ExportReader(SheetReader):
 
     def __iter__(self) -> Iterator[Row | RejectedRow]:
         try:
-            yield from _orders(self._rows())
+            yield from _orders(self._read(), self._runs())
         except UnreadableSheet as error:
             raise UnreadableExport(str(error)) from error
 
-    def _rows(self) -> Iterator[Row | RejectedRow]:
-        lines = iter(self._sheet)
-        columns = _find_header(lines)
-        for line in lines:
-            if line.damage:
-                self.rows_read += 1
-                yield RejectedRow(line.number, None, line.damage)
+    def is_header(self, columns: Columns) -> bool:
+        return all(field in columns for field in REQUIRED)
+
+    def no_header(self, found: set[str]) -> str:
+        missing = "、".join(COLUMNS[field][0] for field in REQUIRED if field not in found)
+        known = "、".join(COLUMNS[field][0] for field in COLUMNS if field in found) or "none it knows"
+        return f"no header of an order export was found: {missing} missing; found: {known}"
+
+    def is_row(self, cells: Cells) -> bool:
+        return super().is_row(cells) and _plain_word(cells.text("status")) in _STATUSES
+
+    def _runs(self) -> Mapping[int, int]:
+        """How often the rows of an order begin anew in the file, by the hash of its number.
+
+        Orders whose rows are neighbours are not in it, except a few by chance.
+        """
+        seen, again = _Seen(), Counter[int]()
+        last = None
+        for row in self.table_rows():
+            if isinstance(row, RejectedRow):
                 continue
-            cells = Cells(columns, line.cells)
-            if not any(cells.text(field) for field in ("order_sn", "status", "name")):
+            number = row.cells.text("order_sn")
+            if number and number != last:
+                last = number
+                key = hash(half_width(number))
+                if seen.add(key):
+                    again[key] += 1
+        return {key: count + 1 for key, count in again.items()}
+
+    def _read(self) -> Iterator[Row | RejectedRow]:
+        self.rows_read = 0
+        for row in self.table_rows():
+            if isinstance(row, RejectedRow):
+                self.rows_read += 1
+                yield row
+                continue
+            if _is_empty(row.cells):
                 continue
             self.rows_read += 1
             try:
-                yield Row(line.number, self._snapshot(cells))
+                yield self._order(row)
             except WrongCell as wrong:
-                yield RejectedRow.of(line.number, wrong, COLUMNS)
+                yield _at_fault(row, wrong)
 
-    def _snapshot(self, cells: Cells) -> Snapshot:
-        status = cells.text("status").translate(NO_BLANKS).translate(HALF_WIDTH)
-        if status not in _STATUSES:
-            raise WrongCell("status", f"unknown status {status[:50]!r}")
-        phase, refunded = _STATUSES[status]
-        after_sales = cells.text("after_sales")
-        formed_at = self._time(cells, "group_formed_at") or self._time(cells, "confirmed_at")
+    def _order(self, row: TableRow) -> Row:
+        cells = row.cells
+        faults: list[RejectedRow] = []
+        if row.note:
+            faults.append(RejectedRow(row.line, None, row.note, row.sheet))
+
+        def note(wrong: WrongCell) -> None:
+            faults.append(_at_fault(row, wrong))
+
+        unknown: list[UnknownWord] = []
+        snapshot = self._snapshot(cells, note, lambda field: unknown.append(_unknown_word(cells, field)))
+        return Row(row.line, snapshot, 1, tuple(faults), tuple(unknown))
+
+    def _snapshot(
+        self, cells: Cells, note: Callable[[WrongCell], None], not_known: Callable[[str], None]
+    ) -> Snapshot:
+        order_sn = order_number(cells)
+        status = _STATUSES.get(_plain_word(cells.text("status")), _UNKNOWN)
+        if status is _UNKNOWN:
+            not_known("status")
+            note(WrongCell("status", f"unknown status {cells.text('status')[:50]!r}"))
+        after_sales = _plain_word(cells.text("after_sales"))
+        refund_pending = _refund_is_pending(after_sales) if cells.has("after_sales") else None
+        if cells.has("after_sales") and refund_pending is None:
+            not_known("after_sales")
+            note(WrongCell("after_sales", f"unknown state {cells.text('after_sales')[:50]!r}"))
+        confirmed = self._time(cells, "group_formed_at") or self._time(cells, "confirmed_at")
         ship_by = self._time(cells, "ship_by", future=True)
-        if phase == "awaiting_shipment" and formed_at is None and ship_by is None:
+        phase = status.phase
+        if phase == "awaiting_shipment" and confirmed is None and ship_by is None:
             phase = "pending_group"
-        paid_at = self._time(cells, "paid_at")
+        paid_at, shipped_at = self._time(cells, "paid_at"), self._time(cells, "shipped_at")
+        received_at = self._time(cells, "received_at")
         paid_fen = amount_fen(cells, "paid")
+        numbers = _tracking_numbers(cells, note)
+        is_refunded = status.refunded or (after_sales in _REFUNDED and phase in _MAY_BE_REFUNDED)
+        went_back = after_sales in _PART_REFUNDED or after_sales in _REFUNDED
         return Snapshot(
-            order_sn=order_number(cells),
+            order_sn=order_sn,
             seen_at=self._seen_at,
             via="export",
             phase=phase,
-            lines=(_line(cells, paid_fen),),
-            group_id=identifier(cells, "group_id") or None,
-            paid_fen=paid_fen if paid_at else None,
-            paid_at=paid_at,
-            group_formed_at=formed_at,
-            ship_by=ship_by,
-            shipped_at=self._time(cells, "shipped_at"),
-            carrier=identifier(cells, "carrier", 100) or None,
-            tracking_number=identifier(cells, "tracking_number") or None,
-            received_at=self._time(cells, "received_at"),
-            refunded=refunded or "退款成功" in after_sales,
-            refund_pending=_refund_is_pending(after_sales) if cells.has("after_sales") else None,
+            lines=(_line(cells, paid_fen, note),),
+            group_id=without_damage(identifier, cells, "group_id", note) or None,
+            paid_fen=paid_fen if paid_at and not status.is_deposit else None,
+            paid_at=paid_at.at if paid_at else None,
+            paid_within=paid_at.within if paid_at else 0,
+            group_formed_at=confirmed.at if confirmed else None,
+            group_formed_within=confirmed.within if confirmed else 0,
+            ship_by=ship_by.at if ship_by else None,
+            ship_by_within=ship_by.within if ship_by else 0,
+            shipped_at=shipped_at.at if shipped_at else None,
+            shipped_within=shipped_at.within if shipped_at else 0,
+            carrier=words(cells, "carrier") or None,
+            tracking_number=numbers[0] if numbers else None,
+            further_numbers=tuple(numbers[1:]),
+            received_at=received_at.at if received_at else None,
+            received_within=received_at.within if received_at else 0,
+            refunded=is_refunded,
+            part_refunded=went_back and not is_refunded,
+            refund_pending=refund_pending,
             under_review=cells.text("under_review") == "是" if cells.has("under_review") else None,
         )
 
-    def _time(self, cells: Cells, field: str, *, future: bool = False) -> datetime | None:
+    def _time(self, cells: Cells, field: str, *, future: bool = False) -> SourceTime | None:
         return time_of(cells, field, self._latest + FURTHEST_DEADLINE if future else self._latest)
 
 
-def _find_header(lines: Iterator[object]) -> dict[str, int]:
-    """The columns of the header: for each field the index of the column with its most preferred name."""
-    best: set[str] = set()
-    for _, line in zip(range(HEADER_WITHIN), lines, strict=False):
-        cells = getattr(line, "cells", [])
-        columns = columns_of(cells, COLUMNS)
-        if all(field in columns for field in REQUIRED):
-            return columns
-        best = max(best, set(columns), key=len)
-    missing = "、".join(COLUMNS[field][0] for field in REQUIRED if field not in best)
-    known = "、".join(COLUMNS[field][0] for field in COLUMNS if field in best) or "none it knows"
-    raise UnreadableExport(f"no header of an order export was found: {missing} missing; found: {known}")
+def _is_empty(cells: Cells) -> bool:
+    return not any(cells.text(field) for field in ("order_sn", "status", "name"))
 
 
-def _orders(rows: Iterator[Row | RejectedRow]) -> Iterator[Row | RejectedRow]:
-    """Neighbouring rows of one order become its lines. A row that repeats one of them is dropped."""
+def _at_fault(row: TableRow, wrong: WrongCell) -> RejectedRow:
+    return RejectedRow(row.line, row.cells.columns.name(wrong.field), wrong.reason, row.sheet)
+
+
+def _unknown_word(cells: Cells, field: str) -> UnknownWord:
+    return UnknownWord(cells.columns.name(field), cells.text(field)[:50])
+
+
+def _plain_word(text: str) -> str:
+    return text.translate(NO_BLANKS).translate(HALF_WIDTH)
+
+
+class _Seen:
+    """Which keys were seen, in little memory: it may take a new key for a known one, but never the other way."""
+
+    BITS = 24
+
+    def __init__(self) -> None:
+        self._bits = bytearray(1 << self.BITS - 3)
+
+    def add(self, key: int) -> bool:
+        """Add a key. Returns whether it was there, or seemed so."""
+        was_there = True
+        for place in (key & (1 << self.BITS) - 1, key >> self.BITS & (1 << self.BITS) - 1):
+            index, bit = place >> 3, 1 << (place & 7)
+            if not self._bits[index] & bit:
+                was_there = False
+                self._bits[index] |= bit
+        return was_there
+
+
+# ---- orders of several rows -----------------------------------------------------------------------------
+
+
+def _orders(rows: Iterator[Row | RejectedRow], runs: Mapping[int, int]) -> Iterator[Row | RejectedRow]:
+    """The rows of one order become its lines, also where others stand between them.
+
+    ``runs`` says of which orders the rows begin anew, and how often. Such an order waits for its last rows.
+    """
     order: Row | None = None
+    waiting: dict[str, Row] = {}
+    left = dict(runs)
+
+    def ended(order: Row) -> Iterator[Row]:
+        number = order.snapshot.order_sn
+        if earlier := waiting.pop(number, None):
+            order = _joined(earlier, order)
+        key = hash(number)
+        if left.get(key, 1) <= 1:
+            yield order
+        else:
+            left[key] -= 1
+            waiting[number] = order
+
     for row in rows:
         if order is not None and isinstance(row, Row) and row.snapshot.order_sn == order.snapshot.order_sn:
             order = _joined(order, row)
             continue
         if order is not None:
-            yield order
+            yield from ended(order)
             order = None
         if isinstance(row, Row):
             order = row
         else:
             yield row
     if order is not None:
-        yield order
+        yield from ended(order)
+    yield from waiting.values()
 
 
 def _joined(first: Row, second: Row) -> Row:
-    """One order from two rows. Equal payments are that of the order; different ones are summed."""
-    if second.snapshot.lines[0] in first.snapshot.lines:
-        return first
-    one, other = first.snapshot.paid_fen, second.snapshot.paid_fen
-    paid_fen = one if one == other or other is None else other + (one or 0)
-    lines = (*first.snapshot.lines, *second.snapshot.lines)
-    return Row(first.line, replace(first.snapshot, lines=lines, paid_fen=paid_fen))
+    """One order from two rows. A row that repeats a line adds none. Equal payments are that of the order.
+
+    Different payments are summed, and different tracking numbers are several parcels.
+    """
+    one, other = first.snapshot, second.snapshot
+    new = tuple(line for line in other.lines if line not in one.lines)
+    paid_fen = one.paid_fen
+    if new and other.paid_fen is not None and other.paid_fen != paid_fen:
+        paid_fen = other.paid_fen + (paid_fen or 0)
+    numbers = dict.fromkeys(
+        number
+        for snapshot in (one, other)
+        for number in (snapshot.tracking_number, *snapshot.further_numbers)
+        if number
+    )
+    joined = one
+    if new or len(numbers) > 1:
+        joined = replace(
+            one,
+            lines=(*one.lines, *new),
+            paid_fen=paid_fen,
+            tracking_number=next(iter(numbers), None),
+            further_numbers=tuple(numbers)[1:],
+        )
+    return Row(
+        first.line,
+        joined,
+        first.rows + second.rows,
+        (*first.notes, *second.notes),
+        (*first.unknown, *second.unknown),
+    )
 
 
-def _line(cells: Cells, paid_fen: int | None) -> Line:
-    quantity = _quantity(cells)
+# ---- values ---------------------------------------------------------------------------------------------
+
+
+def _line(cells: Cells, paid_fen: int | None, note: Callable[[WrongCell], None]) -> Line:
+    quantity = pieces(cells, "quantity") or 1
     total = amount_fen(cells, "goods_total")
     total = total if total is not None else paid_fen or 0
     return Line(
-        sku_id=identifier(cells, "sku_id") or "unknown",
-        goods_id=identifier(cells, "goods_id") or "unknown",
-        name=identifier(cells, "name", 500) or "unknown",
+        sku_id=without_damage(identifier, cells, "sku_id", note) or UNKNOWN,
+        goods_id=without_damage(identifier, cells, "goods_id", note) or UNKNOWN,
+        name=words(cells, "name", 500) or UNKNOWN,
         quantity=quantity,
         unit_price_fen=total // quantity,
     )
 
 
-def _quantity(cells: Cells) -> int:
-    text = cells.text("quantity") or "1"
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= 1_000_000 or len(text) > 9:
-        raise WrongCell("quantity", f"{text[:50]!r} is not a number of pieces from 1 to 1,000,000")
-    return int(text)
+def _tracking_numbers(cells: Cells, note: Callable[[WrongCell], None]) -> Sequence[str]:
+    """The tracking numbers of a cell; none if it is damaged."""
+    text = cells.text("tracking_number")
+    if text and _SEVERAL.search(text) and len(text) <= 1_000:
+        numbers = [half_width(part) for part in _SEVERAL.split(text) if part]
+        if all(part.isalnum() and part.isascii() and 6 <= len(part) <= 64 for part in numbers):
+            return list(dict.fromkeys(numbers))
+    number = without_damage(identifier, cells, "tracking_number", note)
+    return [number] if number else []
 
 
-def _refund_is_pending(after_sales: str) -> bool:
-    """Whether the after-sales text says that a refund was requested or is in progress; unknown texts do not."""
-    if not after_sales or "退款成功" in after_sales or any(word in after_sales for word in _REFUND_OVER):
+def _refund_is_pending(after_sales: str) -> bool | None:
+    """Whether the after-sales text says that a refund is requested or under way; ``None`` if it is unknown."""
+    if after_sales in _NO_REFUND or after_sales in _REFUNDED or after_sales in _PART_REFUNDED:
         return False
-    return any(word in after_sales for word in _REFUND_PENDING)
+    return True if after_sales in _REFUND_PENDING else None

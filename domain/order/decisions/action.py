@@ -27,9 +27,9 @@ class Action(NamedTuple, Generic[C]):
     it is called only when ``decide`` does not refuse. ``refusals`` are the codes that ``decide`` and ``conditions``
     give, without those that every action can give (``table.COMMON_REFUSALS``). ``example`` is a body.
 
-    ``reports`` says that the action tells what others did already: a carrier, a buyer, the platform. Such a fact may
-    become known late and in any order, so it is judged by what is known now alone. Any other action asks for
-    something, and one for the past must have been possible then, too.
+    ``reports`` says that the action tells what others did already: a carrier, a buyer, the platform. Such a fact
+    may become known late and in any order, so it is judged by what is known now alone. Any other action asks for
+    something. If it says that it was earlier, it must have been possible then, too.
     """
 
     command: type[C]

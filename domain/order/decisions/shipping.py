@@ -40,14 +40,14 @@ def upload_tracking(command: c.UploadTracking, order: Order, rules: RuleSet, at:
     """
     if _is_same_parcel(order.parcel(command.tracking_number), command):
         return ()
-    if command.kind == "order":
+    if command.kind_of_parcel == "order":
         refusal = cannot_ship(order) or _does_not_fit(command, order)
     else:
         refusal = _cannot_send_extra(order) or _is_up_otherwise(command, order)
     if refusal:
         return refusal
     lines = tuple(e.ParcelLine(line.sku_id, line.quantity) for line in command.lines)
-    return (e.TrackingUploaded(command.carrier, command.tracking_number, lines, kind=command.kind),)
+    return (e.TrackingUploaded(command.carrier, command.tracking_number, lines, kind=command.kind_of_parcel),)
 
 
 UPLOAD_TRACKING = Action(
@@ -72,7 +72,7 @@ def _locked(holds: Sequence[Hold]) -> Refusal:
 def _is_same_parcel(parcel: Parcel | None, command: c.UploadTracking) -> bool:
     return (
         parcel is not None
-        and parcel.kind == command.kind
+        and parcel.kind == command.kind_of_parcel
         and parcel.replaced_at is None
         and parcel.carrier == command.carrier
         and [(line.sku_id, line.quantity) for line in parcel.lines]
@@ -219,7 +219,7 @@ RECORD_PICKUP = Action(
 
 
 def record_delivery(command: c.RecordDelivery, order: Order, rules: RuleSet, at: datetime) -> Decision:
-    """It proves that the carrier picked the parcel up, even where no scan is known. The earliest delivery counts."""
+    """It proves that the carrier had the parcel, even where no scan is known. The earliest delivery counts."""
     number = _reported_number(order, command.tracking_number)
     if isinstance(number, Refusal):
         return number

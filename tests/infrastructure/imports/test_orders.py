@@ -15,7 +15,7 @@ from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.preview import Preview
 from infrastructure.database.pool import Pool
 from infrastructure.imports import batches
-from infrastructure.imports.orders import ImportReport, import_orders
+from infrastructure.imports.orders import ImportReport, UnknownWords, import_orders
 from infrastructure.log.log import ORDER, read_head, read_histories
 from infrastructure.pinduoduo.exports import ExportReader
 from infrastructure.runtime import clock
@@ -30,7 +30,7 @@ BOOK = shipped_rules()
 async def imported(path: CommandPath, file: Path, seen_at: datetime = EXPORTED, shop: str = SHOP) -> ImportReport:
     with ExportReader(file, seen_at=seen_at, now=seen_at) as reader:
         report = await import_orders(reader, shop, path.submit, ImportReport())
-        report.rows_read = reader.rows_read
+        report.check(reader.rows_read)
         return report
 
 
@@ -178,7 +178,10 @@ def test_bad_rows_are_reported_and_the_others_go_in(database_url: str, tmp_path:
 
     async def work(pool: Pool, path: CommandPath) -> None:
         report = await imported(path, broken)
-        assert (report.orders_new, report.rows_rejected) == (398, 2)
-        assert [(row.line, row.column) for row in report.rejected] == [(4, "订单状态"), (6, "拼单成功时间")]
+        assert (report.orders_new, report.rows_rejected) == (399, 1)
+        assert [(row.line, row.column) for row in report.rejected] == [(6, "拼单成功时间")]
+        assert [(row.line, row.column) for row in report.notes] == [(4, "订单状态")]
+        assert report.unknown_words == [UnknownWords("订单状态", "飞走了", 1)]
+        assert (report.rows_new, report.rows_accounted_for) == (399, report.rows_read)
 
     on_database(database_url, work)

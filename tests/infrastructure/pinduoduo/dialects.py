@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, Literal
 
 import openpyxl
@@ -335,7 +336,7 @@ def _on_sheets(table: Sequence[Record], dialect: Dialect) -> list[Sequence[Recor
     """The rows of each sheet: about as many on each."""
     count = len(dialect.columns)
     bounds = [len(table) * number // count for number in range(count + 1)]
-    return [table[first:end] for first, end in zip(bounds, bounds[1:], strict=False)]
+    return [table[first:end] for first, end in pairwise(bounds)]
 
 
 def _workbook(table: Sequence[Record], dialect: Dialect, damage: Damage | None) -> bytes:

@@ -364,7 +364,7 @@ RESEND = c.UploadTracking(carrier="SF", tracking_number="SF9", kind="resend")
 @pytest.mark.parametrize("extra", [GIFT, RESEND])
 def test_a_gift_travels_besides_the_order(extra: c.UploadTracking) -> None:
     shipped = given(SHIPPED, picked_up(at=MONDAY_13))
-    sent = shipped.when(extra, at=TUESDAY_9).then(e.TrackingUploaded("SF", "SF9", kind=extra.kind))
+    sent = shipped.when(extra, at=TUESDAY_9).then(e.TrackingUploaded("SF", "SF9", kind=extra.kind_of_parcel))
     later = sent.at(FRIDAY_9).has_no_violations()
     assert [(p["tracking_number"], p["kind"]) for p in later.json["parcels"]] == [
         ("SF1", "order"),
