@@ -52,6 +52,7 @@ _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\xa0\u3000 \t\r\n"
 _WRAPPED = re.compile(r'=?"(.*)"|[\'’`](.*)', re.DOTALL)
 _NOTHING = {"", "-", "--", "---", "—", "——", "–", "－", "/", "\\", "无", "空", "null", "none", "nan", "n/a", "#n/a"}
 NO_BLANKS = str.maketrans("", "", " \t\r\n\u3000\xa0\ufeff")
+_PLAIN_BLANKS = str.maketrans(dict.fromkeys("\u3000\xa0\t\r\n", " "))
 HALF_WIDTH = str.maketrans("（），：", "(),:")
 
 
@@ -308,8 +309,8 @@ def identifier(cells: Cells, field: str, longest: int = 64) -> str:
 
 
 def words(cells: Cells, field: str, longest: int = 100) -> str:
-    """A cell of printable text; empty if there is none. Raises ``WrongCell``."""
-    return _printable(field, cells.text(field), longest)
+    """A cell of printable text, its blanks as plain ones; empty if there is none. Raises ``WrongCell``."""
+    return _printable(field, cells.text(field).translate(_PLAIN_BLANKS), longest)
 
 
 def _printable(field: str, text: str, longest: int) -> str:

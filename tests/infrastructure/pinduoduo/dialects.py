@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import openpyxl
+from openpyxl.cell import WriteOnlyCell
 from hypothesis import strategies as st
 
 from domain.calendar import BEIJING
@@ -327,7 +328,8 @@ def _text(table: Sequence[Record], dialect: Dialect, damage: Damage | None) -> b
         cells = [quoted(_cell(row, column, dialect)) for column in columns]
         if damage is not None and damage.row == index and not isinstance(damage.raw, float):
             raw = damage.raw
-            cells[columns.index(damage.column)] = raw if isinstance(raw, bytes) else raw.encode(encoding)
+            width = 2 if dialect.encoding == "utf-16" else 1  # half a character would shift all that follow
+            cells[columns.index(damage.column)] = raw * width if isinstance(raw, bytes) else raw.encode(encoding)
         put(cells)
     return out.getvalue()
 
@@ -351,11 +353,20 @@ def _workbook(table: Sequence[Record], dialect: Dialect, damage: Damage | None) 
             cells: list[Any] = [_typed_cell(row, column, dialect) for column in columns]
             if damage is not None and damage.row == index and not isinstance(damage.raw, bytes):
                 cells[columns.index(damage.column)] = damage.raw
-            sheet.append(cells)
+            sheet.append([_as_text(sheet, cell) for cell in cells])
             index += 1
     file = io.BytesIO()
     book.save(file)
     return file.getvalue()
+
+
+def _as_text(sheet: Any, value: Any) -> Any:
+    """Text that begins with = is no formula."""
+    if not isinstance(value, str):
+        return value
+    cell = WriteOnlyCell(sheet, value)
+    cell.data_type = "s"
+    return cell
 
 
 def _typed_cell(row: Record, column: str, dialect: Dialect) -> Any:
