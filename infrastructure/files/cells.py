@@ -1,8 +1,8 @@
 """The cells of a table by their meaning. The names in the header identify the columns, never their order.
 
 What a cell means is the same in all files. An empty cell, or one of the signs that people write for nothing, is
-nothing. Wrappings that protect a number from a spreadsheet are taken off. A number that a spreadsheet has rounded is
-damage, never an identifier.
+nothing. Wrappings that protect a number from a spreadsheet are taken off. A number that a spreadsheet has rounded
+is damage, never an identifier.
 """
 
 import re
@@ -38,12 +38,14 @@ _EXACT_NUMBERS_BELOW = 10**15
 """A spreadsheet keeps 15 digits of a number and puts zeros in the place of the others."""
 
 _YUAN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
+_PLAIN_YUAN = re.compile(r"([0-9]{1,9})\.([0-9]{2})")
 _THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?")
 _TIME = re.compile(
     r"(\d{4})(?:[-/.]|年)(\d{1,2})(?:[-/.]|月)(\d{1,2})日?"
     r"(?:[ T]*(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s*(Z|[+-]\d{2}:\d{2})?)?"
 )
 _DAYS = re.compile(r"[3-9][0-9]{4}(?:\.[0-9]+)?")
+_BEIJING_IS_AHEAD = timedelta(hours=8)
 _DAY_ZERO = datetime(1899, 12, 30, tzinfo=BEIJING)
 _FIRST_DAY, _LAST_DAY = 36_526, 109_575
 """Days from 2000 to 2200, as spreadsheets count them."""
@@ -111,7 +113,9 @@ class Columns:
     def repeats(self, cells: "Cells") -> bool:
         """Whether the name of a column stands where a row has the order's number."""
         cell = cells.get("order_sn")
-        return type(cell) is str and len(cell) < 30 and _plain(cell) in self._all_names
+        if type(cell) is not str or cell[:1].isdecimal() or len(cell) > 30:
+            return False
+        return _plain(cell) in self._all_names
 
     def name(self, field: str) -> str:
         """The column's name in this file; where it has none, the name that we prefer."""
@@ -145,26 +149,36 @@ class Cells:
 
 def text_of(cell: Cell) -> str:
     """A cell's text without blanks and wrappings around it; empty if the cell holds nothing."""
-    if type(cell) is str:
-        text = cell.strip(_INVISIBLE)
-    elif cell is None:
-        return ""
-    elif isinstance(cell, TimeCell):
-        return f"{cell.at:%Y-%m-%d %H:%M:%S}"
-    else:
-        if isinstance(cell, float) and cell.is_integer() and abs(cell) < _EXACT_NUMBERS_BELOW:
-            cell = int(cell)
-        return str(cell)
-    if text[:1] in _WRAPPINGS or text[-1:] == '"':
-        for _ in range(3):
-            wrapped = _WRAPPED.fullmatch(text)
-            if wrapped is None:
-                break
-            text = (wrapped[1] if wrapped[1] is not None else wrapped[2]).strip(_INVISIBLE)
+    if type(cell) is not str:
+        return _text_of_value(cell)
+    text = cell.strip()
+    if text and (text[0] in _AROUND or text[-1] in _AROUND):
+        text = _unwrapped(text)
     return "" if len(text) < 5 and text.casefold() in _NOTHING else text
 
 
-_WRAPPINGS = {"=", '"', "'", "’", "`"}
+def _text_of_value(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, TimeCell):
+        return f"{cell.at:%Y-%m-%d %H:%M:%S}"
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < _EXACT_NUMBERS_BELOW:
+        cell = int(cell)
+    return str(cell)
+
+
+def _unwrapped(text: str) -> str:
+    for _ in range(3):
+        text = text.strip(_INVISIBLE)
+        wrapped = _WRAPPED.fullmatch(text)
+        if wrapped is None:
+            break
+        text = wrapped[1] if wrapped[1] is not None else wrapped[2]
+    return text.strip(_INVISIBLE)
+
+
+_AROUND = "=\"'’`" + _INVISIBLE
+"""What a cell begins or ends with that has something around its text."""
 
 
 def plain_name(cell: Cell) -> str:
@@ -291,8 +305,9 @@ class TableReader:
 
 def order_number(cells: Cells) -> str:
     """The cell of ``order_sn``. Raises ``WrongCell``. Source: order-number."""
-    text = half_width(cells.text("order_sn"))
-    _refuse_rounded(cells, "order_sn", text)
+    cell = cells.get("order_sn")
+    text = half_width(text_of(cell))
+    _refuse_rounded("order_sn", cell, text)
     if is_id(text):
         return text
     raise WrongCell("order_sn", f"{text[:70]!r} is not an order number" if text else "the order number is missing")
@@ -300,17 +315,19 @@ def order_number(cells: Cells) -> str:
 
 def identifier(cells: Cells, field: str, longest: int = 64) -> str:
     """A cell of an id that others give; empty if there is none. Raises ``WrongCell``, also for a rounded number."""
-    text = cells.text(field)
+    cell = cells.get(field)
+    text = text_of(cell)
     if not text:
         return ""
     text = half_width(text)
-    _refuse_rounded(cells, field, text)
+    _refuse_rounded(field, cell, text)
     return _printable(field, text, longest)
 
 
 def words(cells: Cells, field: str, longest: int = 100) -> str:
     """A cell of printable text, its blanks as plain ones; empty if there is none. Raises ``WrongCell``."""
-    return _printable(field, cells.text(field).translate(_PLAIN_BLANKS), longest)
+    text = cells.text(field)
+    return _printable(field, text if text.isprintable() else text.translate(_PLAIN_BLANKS), longest)
 
 
 def _printable(field: str, text: str, longest: int) -> str:
@@ -319,12 +336,11 @@ def _printable(field: str, text: str, longest: int) -> str:
     return text
 
 
-def _refuse_rounded(cells: Cells, field: str, text: str) -> None:
+def _refuse_rounded(field: str, cell: Cell, text: str) -> None:
     """A number that a spreadsheet has rounded is no identifier, nor is one that it may have rounded."""
-    if _ROUNDED.fullmatch(text):
+    if ("E" in text or "e" in text) and _ROUNDED.fullmatch(text):
         raise WrongCell(field, f"{text[:50]!r} was rounded by a spreadsheet; export again and do not save it there")
-    cell = cells.get(field)
-    if isinstance(cell, int | float) and abs(cell) >= _EXACT_NUMBERS_BELOW:
+    if type(cell) is not str and isinstance(cell, int | float) and abs(cell) >= _EXACT_NUMBERS_BELOW:
         reason = f"{text[:50]!r} is a number of more than 15 digits, of which a spreadsheet keeps 15"
         raise WrongCell(field, f"{reason}; export again and do not save it there")
 
@@ -357,6 +373,11 @@ def time_of(cells: Cells, field: str, latest: datetime) -> SourceTime | None:
 
 
 def _parsed(field: str, cell: str) -> SourceTime | None:
+    if len(cell) == 19 and cell[13] == cell[16] == ":" and cell[4] == cell[7] == "-":
+        try:  # the platform's own form, which almost all cells have
+            return SourceTime(datetime.fromisoformat(cell).replace(tzinfo=UTC) - _BEIJING_IS_AHEAD)
+        except ValueError:
+            pass
     parts = _TIME.fullmatch(cell)
     if parts is None:
         text = half_width(text_of(cell))
@@ -401,7 +422,9 @@ def amount_fen(cells: Cells, field: str, *, signed: bool = False) -> int | None:
     if isinstance(cell, float):
         text = f"{round(cell, 6):.6f}"
     else:
-        text = cells.text(field)
+        text = text_of(cell)
+        if plain := _PLAIN_YUAN.fullmatch(text):
+            return int(plain[1]) * 100 + int(plain[2])
         if text and not text.isascii():
             text = half_width(text).removesuffix("元").replace("¥", "").replace("￥", "").strip()
         if "," in text and _THOUSANDS.fullmatch(text):

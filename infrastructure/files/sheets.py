@@ -63,7 +63,7 @@ class Line(NamedTuple):
     """
 
     number: int
-    cells: list[Cell]
+    cells: Sequence[Cell]
     damage: str | None = None
     note: str | None = None
 
@@ -334,16 +334,18 @@ def _text_lines(source: "_PhysicalLines", delimiter: str, fits: Callable[[Sequen
         source.begin()
         note = None
         try:
-            cells: list[Cell] = [*next(reader)]
+            cells: Sequence[Cell] = next(reader)
         except StopIteration:
             return
         except _NeverClosed:
-            cells = [*csv.reader([source.first], delimiter=delimiter, quoting=csv.QUOTE_NONE).__next__()]
+            cells = next(csv.reader([source.first], delimiter=delimiter, quoting=csv.QUOTE_NONE))
             note = "a quotation mark that never closes"
         except csv.Error:
             source.damage = source.damage or "not a row of a table"
             cells = []
-        damage = source.damage or _too_much(cells)
+        damage = source.damage
+        if damage is None and (source.is_long or len(cells) > MOST_CELLS):
+            damage = _too_much(cells)
         yield Line(source.row_number, [] if damage else cells, damage, note)
 
 
@@ -373,6 +375,11 @@ class _PhysicalLines:
         self._row.clear()
         self.row_number = self._number - len(self._again) + 1
         self.damage = None
+
+    @property
+    def is_long(self) -> bool:
+        """Whether a cell of the row may be too long."""
+        return len(self._row) > 1 or (bool(self._row) and len(self._row[0]) > LONGEST_CELL)
 
     @property
     def first(self) -> str:

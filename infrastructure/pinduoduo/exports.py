@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -327,7 +328,7 @@ class ExportReader(TableReader):
 
 
 def _is_empty(cells: Cells) -> bool:
-    return not any(cells.text(field) for field in ("order_sn", "status", "name"))
+    return not (cells.text("order_sn") or cells.text("status") or cells.text("name"))
 
 
 def _at_fault(row: TableRow, wrong: WrongCell) -> RejectedRow:
@@ -338,6 +339,7 @@ def _unknown_word(cells: Cells, field: str) -> UnknownWord:
     return UnknownWord(cells.columns.name(field), cells.text(field)[:50])
 
 
+@lru_cache(maxsize=1_000)
 def _plain_word(text: str) -> str:
     return text.translate(NO_BLANKS).translate(HALF_WIDTH)
 

@@ -15,8 +15,8 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import openpyxl
-from openpyxl.cell import WriteOnlyCell
 from hypothesis import strategies as st
+from openpyxl.cell import WriteOnlyCell
 
 from domain.calendar import BEIJING
 from infrastructure.pinduoduo.exports import COLUMNS
