@@ -1,4 +1,4 @@
-"""``import-bill``, ``reconcile`` and ``penalties``: what broken rules cost, and what the platform took."""
+"""``import-bill``, ``reconcile``, ``unmatched-charges``, ``penalties``: what broken rules cost, and what it came to."""
 
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from api.cli.terminal import (
     print_table,
     read_views,
     reading_file,
+    shown,
     with_program,
     yuan,
 )
@@ -39,7 +40,7 @@ from infrastructure.imports.bills import BillReport, import_bill
 from infrastructure.pinduoduo.bills import BillReader
 from infrastructure.queries.paging import every_item
 from infrastructure.queries.penalties import PenaltySum, penalty_sums, penalty_sums_at
-from infrastructure.queries.reconciliation import list_differences
+from infrastructure.queries.reconciliation import UnmatchedCharge, list_differences, list_unmatched
 from infrastructure.runtime import clock
 
 
@@ -71,14 +72,14 @@ def import_bill_file(
             "returns to record" if dry_run else "returns recorded": report.returns,
             "known already": report.known,
             "about something else": report.other,
-            "of orders the shop does not have": report.unmatched,
+            "of no order that the shop has": report.unmatched,
             "rejected": report.rejected,
             "charged, given back": f"{yuan(report.charged_fen)}, {yuan(report.returned_fen)}",
         }
     )
     print_first(
         [f"line {line.line}: {line.order_sn or ''} {line.reason}" for line in report.left_out],
-        report.unmatched + report.rejected,
+        report.rejected,
         "--json lists up to 1,000",
     )
 
@@ -129,6 +130,26 @@ def reconcile(
     )
     summary = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items() if count)
     out.print(f"{summary or 'no differences'}; {yuan(total)} too much in all")
+
+
+def unmatched_charges(shop: ShopArgument, as_json: Json = False) -> None:
+    """Lines of the platform's bills that name no order of the shop's log."""
+
+    async def read(connection: ReadConnection, _: RuleBook) -> list[UnmatchedCharge]:
+        return await every_item(lambda after: list_unmatched(connection, shop, PAGE, after))
+
+    lines = read_views(shop, read)
+    if as_json:
+        print_json({"items": lines})
+        return
+    print_table(
+        lines,
+        ("at", lambda each: shown(each.at)),
+        ("order", lambda each: each.order_sn or "none named"),
+        ("of", lambda each: (each.kind or "given back").replace("_", " ")),
+        ("amount", lambda each: yuan(each.amount_fen)),
+        ("line", lambda each: each.line_id),
+    )
 
 
 def penalties(

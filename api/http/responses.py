@@ -84,7 +84,7 @@ def _response(intent: CommandIntent, outcome: Outcome, book: RuleBook) -> Comman
     order = outcome.order
     if outcome.refusal:
         problem = _order_problem(intent, outcome.refusal, outcome, book)
-        known = order.version > 0
+        known = order.is_placed
         return CommandResponse(
             problem.status,
             msgspec.json.encode(problem),
@@ -111,7 +111,7 @@ def _sku_response(intent: CommandIntent, outcome: SkuOutcome) -> CommandResponse
 def _order_problem(intent: CommandIntent, refusal: Refusal, outcome: OrderOutcome, book: RuleBook) -> Problem:
     problem = _problem(refusal, f"/v1/shops/{intent.shop_id}/orders/{intent.entity_id}")
     order = outcome.order
-    if order.version == 0 or problem.status == 422:
+    if not order.is_placed or problem.status == 422:
         return problem
     rules = book.governing(order)
     at = outcome.shown_at

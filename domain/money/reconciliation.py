@@ -5,6 +5,7 @@ Money given back (申诉补回) names no kind at all: it is compared with what o
 Source: appeal-return.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -16,8 +17,19 @@ from domain.order.violations import Violation, violations
 from domain.rules.ruleset import RuleSet
 
 DifferenceKind = Literal[
-    "charged_not_expected", "expected_not_charged", "amount_differs", "not_returned", "returned_not_expected"
+    "charged_not_expected",
+    "expected_not_charged",
+    "cannot_tell",
+    "amount_differs",
+    "not_returned",
+    "returned_not_expected",
 ]
+
+Unattributed = Mapping[ViolationKind, datetime]
+"""The latest charge of each kind that names no order: it may be for any order that broke that rule before."""
+
+
+NOTHING_UNATTRIBUTED: Unattributed = {}
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -38,8 +50,12 @@ class Difference(msgspec.Struct, frozen=True):
     line_ids: tuple[str, ...]
 
 
-def differences(order: Order, rules: RuleSet, at: datetime) -> tuple[Difference, ...]:
+def differences(
+    order: Order, rules: RuleSet, at: datetime, unattributed: Unattributed = NOTHING_UNATTRIBUTED
+) -> tuple[Difference, ...]:
     """Every difference at a moment, by kind and what was given back last.
+
+    Where charges of a kind name no order, nobody can tell whether a violation of that kind was charged.
 
     A violation whose price isn't known, for want of the payment, is expected at whatever was charged for it.
     One that was overturned may have been charged before; then as much is to come back.
@@ -64,7 +80,7 @@ def differences(order: Order, rules: RuleSet, at: datetime) -> tuple[Difference,
             continue
         by_kind.append(
             Difference(
-                difference="amount_differs" if charged and of_kind else _one_sided(charged),
+                difference=_how(charged, of_kind, unattributed.get(kind)),
                 order_sn=order.order_sn,
                 kind=kind,
                 expected_fen=counting,
@@ -77,8 +93,12 @@ def differences(order: Order, rules: RuleSet, at: datetime) -> tuple[Difference,
     return (*by_kind, *_returns(order, standing, to_return, at))
 
 
-def _one_sided(charged: int) -> DifferenceKind:
-    return "charged_not_expected" if charged else "expected_not_charged"
+def _how(charged: int, of_kind: list[Violation], unattributed_at: datetime | None) -> DifferenceKind:
+    if charged:
+        return "amount_differs" if of_kind else "charged_not_expected"
+    if unattributed_at is not None and any(violation.arose_at <= unattributed_at for violation in of_kind):
+        return "cannot_tell"
+    return "expected_not_charged"
 
 
 def _price(of_kind: list[Violation], *, counting: bool) -> int | None:

@@ -248,8 +248,30 @@ class RecordCharge(Command, frozen=True):
     line_id: Word
 
 
+NO_ORDER = "no-order-"
+"""How the number begins under which a line of a bill stands that names no order."""
+
+
+class RecordBilledCharge(RecordCharge, frozen=True):
+    """``record-charge`` as an imported bill says it, also of an order that is not known yet.
+
+    ``number`` counts equal lines of the bill, where the line has no id of its own. ``within`` is how many seconds
+    later it may have happened, because the bill is coarse.
+    """
+
+    number: int | None = None
+    within: int = 0
+
+
 class RecordReturn(Command, frozen=True):
     """The platform's bill shows money that an appeal brought back (申诉补回)."""
 
     amount_fen: PositiveFen
     line_id: Word
+
+
+class RecordBilledReturn(RecordReturn, frozen=True):
+    """``record-return`` as an imported bill says it, also of an order that is not known yet."""
+
+    number: int | None = None
+    within: int = 0

@@ -67,7 +67,7 @@ def _contradiction(code: str, expected: str, shown: str, snapshot: Snapshot) -> 
 
 def _beginning(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
     """Placed by the earliest time the source carries; the real moment is not in any export."""
-    if order.version == 0:
+    if not order.is_placed:
         times = (snapshot.paid_at, snapshot.group_formed_at, snapshot.shipped_at, snapshot.received_at)
         placed_by = min((at for at in times if at is not None), default=snapshot.seen_at)
         placed = e.OrderPlaced(snapshot.lines, snapshot.goods_type, group_id=snapshot.group_id)
@@ -88,6 +88,8 @@ def _group(order: Order, snapshot: Snapshot, book: RuleBook) -> Iterator[Observa
     An order past the group without that time has formed, but no clock can be started for it. A coarser view of a
     known time is the same time; a finer one makes the known time more precise.
     """
+    if snapshot.phase == "unknown" and snapshot.shipped_at is None:
+        return  # it may have ended, so no clock may run for it
     formed_at, within = snapshot.group_formed_at, snapshot.group_formed_within
     outdated = order.promised_at is not None and snapshot.seen_at < order.promised_at
     promise, promise_within = snapshot.ship_by, snapshot.ship_by_within

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from domain.calendar import can_be_same
 from domain.kernel import GoodsType, ViolationKind
 from domain.order.events import (
     AppealOutcome,
@@ -235,6 +236,11 @@ class Order(msgspec.Struct, gc=False):
     handovers: tuple[Handover, ...] = ()
 
     @property
+    def is_placed(self) -> bool:
+        """Whether the order itself is known. A bill may name an order that the shop's log does not have yet."""
+        return self.placed_at is not None
+
+    @property
     def open_review(self) -> Review | None:
         """The application the platform has not decided yet, unless the order ended otherwise."""
         if not self.reviews or self.reviews[-1].outcome is not None or self.is_closed:
@@ -412,6 +418,16 @@ class Order(msgspec.Struct, gc=False):
 
     def charge(self, line_id: str) -> Charge | None:
         return next((each for each in self.charges if each.line_id == line_id), None)
+
+    def equal_charges(self, kind: ViolationKind | None, amount_fen: int, at: datetime, within: int) -> int:
+        """How many lines of bills are equal to such a one, as far as their times are known."""
+        return sum(
+            1
+            for each in self.charges
+            if each.kind == kind
+            and each.amount_fen == amount_fen
+            and can_be_same(each.at.replace(second=0), 59, at, within)
+        )
 
     def appeal(self, violation_id: str) -> Appeal | None:
         if not self.appeals:

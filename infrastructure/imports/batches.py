@@ -28,6 +28,15 @@ def batches(rows: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
+class MiscountedRows(Exception):
+    """A row of a file became neither new, changed, unchanged nor rejected: this program has a fault."""
+
+    def __init__(self, read: int, accounted_for: int) -> None:
+        super().__init__(
+            f"{read:,} rows were read but {accounted_for:,} are accounted for; please report this fault"
+        )
+
+
 async def outcomes_of(submit: Submit, intents: Sequence[OrderIntent]) -> list[OrderOutcome]:
     """The outcomes of intents in their order. Raises what stopped one of them, such as ``Unavailable``."""
     outcomes: list[OrderOutcome] = []

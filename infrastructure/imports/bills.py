@@ -1,18 +1,20 @@
 """A bill of the platform into a shop's log, through the one door for all writes.
 
-A line of the bill becomes an event of the order that it names, once: a bill may be imported again. The report
-lists lines that name no order of the shop.
+A line of the bill becomes an event of the order that it names, once: a bill may be imported again. A line of an
+order that the log does not have yet waits in the order's own stream. A line that names no order has a stream of its
+own.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec.structs import replace
 
-from domain.order.commands import RecordCharge, RecordReturn
+from domain.order.commands import NO_ORDER, RecordBilledCharge, RecordBilledReturn
 from infrastructure.commands.intents import OrderCommand, OrderOutcome
 from infrastructure.files.cells import RejectedRow
-from infrastructure.imports.batches import MOST_REASONS, Submit, batches, outcomes_of
+from infrastructure.imports.batches import MOST_REASONS, MiscountedRows, Submit, batches, outcomes_of
 from infrastructure.pinduoduo.bills import BillLine, Other
 
 ACTOR = "import-bill"
@@ -30,8 +32,9 @@ class LeftOut(msgspec.Struct, frozen=True):
 class BillReport(msgspec.Struct):
     """What became of a bill's lines, ``other`` being those about something else than penalties.
 
-    ``unmatched`` name no order of the shop, ``rejected`` make no sense or contradict an earlier line;
-    ``left_out`` names the first of both. Amounts are of the lines that are in the log now, in fen.
+    Every line that was read is a charge, a return, known, other, or rejected. ``rejected`` lines make no sense or
+    contradict an earlier line; ``left_out`` names the first of them. ``unmatched`` counts those in the log that
+    name no order that it has. Amounts are of the lines that are in the log now, in fen.
     """
 
     lines_read: int = 0
@@ -47,17 +50,22 @@ class BillReport(msgspec.Struct):
     left_out: list[LeftOut] = msgspec.field(default_factory=list)
 
     def leave_out(self, line: LeftOut) -> None:
-        if line.code == "unknown_order":
-            self.unmatched += 1
-        else:
-            self.rejected += 1
+        self.rejected += 1
         if len(self.left_out) < MOST_REASONS:
             self.left_out.append(line)
+
+    def check(self) -> None:
+        """Raises ``MiscountedRows`` if a line is not accounted for."""
+        accounted_for = self.charges + self.returns + self.known + self.other + self.rejected
+        if accounted_for != self.lines_read:
+            raise MiscountedRows(self.lines_read, accounted_for)
 
     def count(self, line: BillLine, outcome: OrderOutcome) -> None:
         if refusal := outcome.refusal:
             self.leave_out(LeftOut(line.line, line.order_sn, refusal.detail, refusal.code))
             return
+        if not outcome.order.is_placed:
+            self.unmatched += 1
         if not outcome.events:
             self.known += 1
         elif line.kind is None:
@@ -95,17 +103,24 @@ async def import_bill(
                 report.leave_out(LeftOut(line.line, None, line.detail))
             else:
                 report.other += 1
-        intents = [OrderCommand(shop_id, line.order_sn, _command(line), actor) for line in taken]
+        intents = [OrderCommand(shop_id, _order_of(line), _command(line), actor) for line in taken]
         for line, outcome in zip(taken, await outcomes_of(submit, intents), strict=True):
             report.count(line, outcome)
         progress(report)
+    report.check()
     return report
 
 
-def _command(line: BillLine) -> RecordCharge | RecordReturn:
-    command: RecordCharge | RecordReturn
+def _order_of(line: BillLine) -> str:
+    """The order of a line. One that names no order has a number of its own, which no order of the platform has."""
+    return line.order_sn or NO_ORDER + hashlib.sha256(line.line_id.encode()).hexdigest()[:32]
+
+
+def _command(line: BillLine) -> RecordBilledCharge | RecordBilledReturn:
+    command: RecordBilledCharge | RecordBilledReturn
     if line.kind is None:
-        command = RecordReturn(amount_fen=line.amount_fen, line_id=line.line_id)
+        command = RecordBilledReturn(amount_fen=line.amount_fen, line_id=line.line_id)
     else:
-        command = RecordCharge(kind=line.kind, amount_fen=line.amount_fen, line_id=line.line_id)
-    return replace(command, occurred_at=line.at)
+        command = RecordBilledCharge(kind=line.kind, amount_fen=line.amount_fen, line_id=line.line_id)
+    number = line.number and (line.number if line.order_sn else 1)
+    return replace(command, occurred_at=line.at, number=number, within=line.within)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from infrastructure.commands.intents import OrderOutcome, SnapshotIntent
 from infrastructure.files.cells import RejectedRow
-from infrastructure.imports.batches import MOST_REASONS, Submit, batches, outcomes_of
+from infrastructure.imports.batches import MOST_REASONS, MiscountedRows, Submit, batches, outcomes_of
 from infrastructure.pinduoduo.exports import Row
 
 ACTOR = "import"
@@ -94,15 +94,6 @@ class ImportReport(msgspec.Struct):
         self.rows_read = rows_read
         if self.rows_accounted_for != rows_read:
             raise MiscountedRows(rows_read, self.rows_accounted_for)
-
-
-class MiscountedRows(Exception):
-    """A row of a file became neither new, changed, unchanged nor rejected: this program has a fault."""
-
-    def __init__(self, read: int, accounted_for: int) -> None:
-        super().__init__(
-            f"{read:,} rows were read but {accounted_for:,} are accounted for; please report this fault"
-        )
 
 
 async def import_orders(

@@ -172,7 +172,7 @@ def _row_outcomes(application: _Application, outcome: OrderOutcome, book: RuleBo
         application.order_sn,
         refusal.code if refusal else None,
         refusal.detail if refusal else None,
-        order.status if order.version else None,
+        order.status if order.is_placed else None,
         order.version or None,
         window,
         warnings(order, rules, outcome.related_facts) if result == "applied" else (),

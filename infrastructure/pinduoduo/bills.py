@@ -51,14 +51,20 @@ _BUSINESS = re.compile("|".join([*(word for word, _ in _VIOLATION_WORDS), _RETUR
 
 
 class BillLine(NamedTuple):
-    """A line about a penalty. ``kind`` is ``None`` if money was given back."""
+    """A line about a penalty. ``kind`` is ``None`` if money was given back, ``order_sn`` if it names no order.
+
+    ``at`` is as precise as the bill: that moment or up to ``within`` seconds later. ``number`` counts equal lines,
+    where the line has no id of its own.
+    """
 
     line: int
-    order_sn: str
+    order_sn: str | None
     kind: ViolationKind | None
     amount_fen: int
     at: datetime
     line_id: str
+    within: int = 0
+    number: int | None = None
 
 
 Other = Literal["other"]
@@ -82,18 +88,20 @@ class _Numbered(NamedTuple):
     """The first line that has a line id, and the order it belongs to."""
 
     line: int
-    order_sn: str
+    order_sn: str | None
 
 
 class BillReader(TableReader):
     """Reads a bill as a stream.
 
-    The id of a line without a number comes from its content and from the count of equal lines before it. So the
-    same bill gives the same ids when it is read again. No line can be later than ``now`` (and ten minutes).
+    The id of a line without a number comes from its content, to the minute, and from the count of equal lines
+    before it. So the same bill gives the same ids when it is read again, also as a spreadsheet has saved it. No
+    line can be later than ``now`` (and ten minutes).
 
-    Money given back is written without a minus. Money taken is written with or without one, as in the bill's first
-    charge. A line with the other sign reverses an earlier one. How a bill words such a line is unknown, so it is
-    rejected. Source: bill-layout.
+    Money given back is written without a minus, under a word of its own (申诉补回) or under that of the penalty in
+    the column of income. Money taken is written with or without a minus, as in the bill's first charge. Any other
+    line with the other sign reverses an earlier one. How a bill words such a line is unknown, so it is rejected.
+    Source: bill-layout, bill-words.
     """
 
     columns = COLUMNS
@@ -134,16 +142,19 @@ class BillReader(TableReader):
             kind = (
                 None if _RETURNED in business else next(kind for word, kind in _VIOLATION_WORDS if word in business)
             )
-            order_sn = order_number(cells)
+            order_sn = order_number(cells) if cells.text("order_sn") else None
+            if kind is not None and _gives_back(cells):
+                kind = None
             time = time_of(cells, "at", self._latest)
             if time is None:
                 raise WrongCell("at", "the time is missing")
-            at = time.at
             fen = self._amount(number, cells, kind)
-            line_id = self._own_id(number, cells, order_sn) or self._derived_id(order_sn, kind, at, fen)
+            line_id, equal = self._own_id(number, cells, order_sn), None
+            if not line_id:
+                line_id, equal = self._derived_id(order_sn, kind, time.at.replace(second=0), fen)
         except WrongCell as wrong:
             return RejectedRow(number, cells.columns.name(wrong.field), wrong.reason, sheet)
-        return BillLine(number, order_sn, kind, fen, at, line_id)
+        return BillLine(number, order_sn, kind, fen, time.at, line_id, time.within, equal)
 
     def _amount(self, number: int, cells: Cells, kind: ViolationKind | None) -> int:
         """The amount in fen, without its sign. The first charge of a column shows which sign its charges have."""
@@ -166,20 +177,33 @@ class BillReader(TableReader):
             raise WrongCell(field, f"{reason}; the bill writes charges {sign} a minus (line {first.line})")
         return abs(fen)
 
-    def _own_id(self, number: int, cells: Cells, order_sn: str) -> str:
-        """The line's own number; empty if it has none. A number belongs to one line of one order."""
-        line_id = identifier(cells, "line_id", 100)
+    def _own_id(self, number: int, cells: Cells, order_sn: str | None) -> str:
+        """The line's own number; empty if it has none, or a damaged one. It belongs to one line of one order."""
+        try:
+            line_id = identifier(cells, "line_id", 100)
+        except WrongCell:
+            return ""  # the line is known by its content
         if line_id:
             first = self._numbered.setdefault(line_id, _Numbered(number, order_sn))
             if first.order_sn != order_sn:
-                reason = f"{line_id} is of order {first.order_sn} already (line {first.line})"
+                reason = f"{line_id} is of order {first.order_sn or 'nobody'} already (line {first.line})"
                 raise WrongCell("line_id", reason)
         return line_id
 
-    def _derived_id(self, *values: object) -> str:
+    def _derived_id(self, *values: object) -> tuple[str, int]:
+        """An id made of these values and the count of equal lines; and that count."""
         self._equal[values] += 1
         text = "|".join(map(str, values))
-        return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-{self._equal[values]}"
+        return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-{self._equal[values]}", self._equal[values]
+
+
+def _gives_back(cells: Cells) -> bool:
+    """Whether a line about a penalty is about income alone: what was taken is given back under the same name."""
+    try:
+        income = amount_fen(cells, "income", signed=True)
+        return bool(income) and (income or 0) > 0 and not _moves_money(cells, "expense")
+    except WrongCell:
+        return False
 
 
 def _moves_money(cells: Cells, field: str) -> bool:

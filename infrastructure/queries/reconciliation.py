@@ -7,17 +7,24 @@ events (``domain.money.reconciliation``).
 from collections.abc import Sequence
 from datetime import datetime
 
-from domain.money.reconciliation import Difference, DifferenceKind, differences
+import msgspec
+
+from domain.kernel import EARLIEST, ViolationKind
+from domain.money.reconciliation import Difference, DifferenceKind, Unattributed, differences
+from domain.order.commands import NO_ORDER
 from domain.order.fold import fold
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
-from infrastructure.projections.views import CHARGES, VIOLATIONS
+from infrastructure.projections.views import CHARGES, ORDERS, VIOLATIONS
 from infrastructure.queries.paging import OrderKey, Page, page_by_order
 
 VIEWS_READ = (VIOLATIONS, CHARGES)
-"""The views that this query reads."""
+"""The views that the differences are read from."""
+
+UNMATCHED_VIEWS_READ = (CHARGES, ORDERS)
+"""The views that the list of unmatched lines is read from."""
 
 # An order counts with all its charges and violations as soon as one of them lies in the period: a bill comes days
 # after what it is for.
@@ -33,6 +40,23 @@ SELECT order_sn FROM (
 ) AS concerned
 ORDER BY order_sn LIMIT %(limit)s
 """
+
+_UNATTRIBUTED = """
+SELECT kind, max(charged_at) FROM charge_list
+WHERE shop_id = %(shop_id)s AND order_sn >= %(first)s AND order_sn < %(beyond)s
+  AND kind IS NOT NULL AND charged_at <= %(at)s
+GROUP BY kind
+"""
+
+_UNMATCHED = """
+SELECT c.charged_at, c.order_sn, c.number, c.line_id, c.kind, c.amount_fen FROM charge_list c
+WHERE c.shop_id = %(shop_id)s AND (c.charged_at, c.order_sn, c.number) > (%(at)s, %(order_sn)s, %(number)s)
+  AND NOT EXISTS (SELECT FROM order_list o WHERE o.order_sn = c.order_sn AND o.shop_id = c.shop_id)
+ORDER BY c.charged_at, c.order_sn, c.number LIMIT %(limit)s
+"""
+
+UnmatchedKey = tuple[datetime, str, int]
+"""The key of the list of unmatched lines: the time, the order's number, and the line's place in the order."""
 
 
 async def list_differences(
@@ -82,7 +106,46 @@ async def _differences(
     streams = [(shop_id, OF_ORDER.stream(number)) for number in numbers]
     histories = await read_histories(connection, streams)
     by_order = {}
+    unattributed = await _unattributed(connection, shop_id, at)
     for number, stream in zip(numbers, streams, strict=True):
         order = fold(number, histories[stream])
-        by_order[number] = differences(order, book.governing(order), at)
+        found = differences(order, book.governing(order), at, unattributed) if order.is_placed else ()
+        by_order[number] = found
     return by_order
+
+
+async def _unattributed(connection: ReadConnection, shop_id: str, at: datetime) -> Unattributed:
+    cursor = await connection.execute(
+        _UNATTRIBUTED,
+        {"shop_id": shop_id, "at": at, "first": NO_ORDER, "beyond": NO_ORDER[:-1] + chr(ord(NO_ORDER[-1]) + 1)},
+    )
+    return dict(await cursor.fetchall())
+
+
+class UnmatchedCharge(msgspec.Struct, frozen=True):
+    """A line of a bill that names no order of the log. ``order_sn`` is null where it names none at all.
+
+    ``kind`` is null for money that was given back.
+    """
+
+    line_id: str
+    order_sn: str | None
+    kind: ViolationKind | None
+    amount_fen: int
+    at: datetime
+
+
+async def list_unmatched(
+    connection: ReadConnection, shop_id: str, limit: int, after: UnmatchedKey | None = None
+) -> Page[UnmatchedCharge, UnmatchedKey]:
+    """The lines of bills that name no order of the log, by time. One leaves the list when its order is imported."""
+    at, order_sn, number = after or (EARLIEST, "", 0)
+    cursor = await connection.execute(
+        _UNMATCHED, {"shop_id": shop_id, "at": at, "order_sn": order_sn, "number": number, "limit": limit + 1}
+    )
+    found = await cursor.fetchall()
+    items = [
+        UnmatchedCharge(line_id, None if named.startswith(NO_ORDER) else named, kind, amount_fen, charged_at)
+        for charged_at, named, _, line_id, kind, amount_fen in found[:limit]
+    ]
+    return Page(items, found[limit - 1][:3] if len(found) > limit else None)

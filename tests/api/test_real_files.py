@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -206,3 +207,65 @@ def test_a_parcel_besides_the_order_does_not_replace_its_number(api: Api, kind: 
     view = api.get(f"orders/{life['order_sn']}", shop=SHOP, as_of=LATER).json()
     judged = [each["tracking_number"] for each in view["deadlines"] if each["kind"] == "carrier_pickup"]
     assert judged == ["Z204"]
+
+
+def bill(shop: Shop, name: str) -> Any:
+    report = shop("import-bill", FILES / name, "--shop", SHOP)
+    accounted = sum(report[what] for what in ("charges", "returns", "known", "other", "rejected"))
+    assert report["lines_read"] == accounted
+    return report
+
+
+def test_penalties_without_an_order_are_counted(shop: Shop) -> None:
+    imported(shop, "orders_words_of_today.csv")
+    report = bill(shop, "bill_without_order_numbers.csv")
+    assert (report["charges"], report["unmatched"], report["returns"]) == (3, 2, 1)
+    assert (report["charged_fen"], report["returned_fen"], report["rejected"]) == (1100, 500, 0)
+    listed = shop("unmatched-charges", SHOP)["items"]
+    assert [(line["order_sn"], line["kind"], line["amount_fen"], line["at"]) for line in listed] == [
+        (None, "late_shipment", 300, "2026-03-10T02:00:27Z"),
+        (None, "late_shipment", 300, "2026-03-10T02:00:28Z"),
+    ]
+    again = bill(shop, "bill_without_order_numbers.csv")
+    assert (again["charges"], again["returns"], again["known"]) == (0, 0, 4)
+    assert shop("unmatched-charges", SHOP)["items"] == listed
+
+
+def test_a_bill_that_names_no_orders_does_not_say_that_nothing_was_taken(shop: Shop) -> None:
+    imported(shop, "orders_part_refund.csv", "2026-03-03 12:00:00")
+    late = order(shop, 11, as_of="2026-03-05T00:00:00+08:00")
+    assert [violation["kind"] for violation in late["violations"]] == ["late_shipment"]
+    before = shop("reconcile", SHOP)["items"]
+    assert {each["difference"] for each in before} == {"expected_not_charged"}
+    bill(shop, "bill_without_order_numbers.csv")
+    after = {each["kind"]: each["difference"] for each in shop("reconcile", SHOP)["items"]}
+    assert after["late_shipment"] == "cannot_tell"
+    assert after["stockout"] == "expected_not_charged"
+
+
+def test_a_line_finds_its_order_when_it_is_imported_later(shop: Shop) -> None:
+    bill(shop, "bill_other_names.csv")
+    (waiting,) = shop("unmatched-charges", SHOP)["items"]
+    assert (waiting["order_sn"], waiting["amount_fen"]) == ("260302-000000000000002", 500)
+    imported(shop, "orders_words_of_today.csv")
+    assert shop("unmatched-charges", SHOP)["items"] == []
+    (charge,) = order(shop, 2)["charges"]
+    assert (charge["line_id"], charge["amount_fen"]) == (waiting["line_id"], 500)
+    assert bill(shop, "bill_other_names.csv")["known"] == 1
+
+
+def test_a_bill_that_a_spreadsheet_saved_says_nothing_new(shop: Shop, tmp_path: Path) -> None:
+    first = bill(shop, "bill_without_order_numbers.csv")
+    text = (FILES / "bill_without_order_numbers.csv").read_text(encoding="gb18030")
+    copy = tmp_path / "saved.csv"
+    copy.write_text(re.sub(r"2026-03-(\d\d) (\d\d:\d\d):\d\d", r"2026/3/\1 \2", text), encoding="utf-8")
+    again = shop("import-bill", copy, "--shop", SHOP)
+    assert (again["charges"], again["returns"], again["known"]) == (0, 0, 4)
+    assert (again["charged_fen"], again["returned_fen"]) == (first["charged_fen"], first["returned_fen"])
+
+
+@pytest.mark.parametrize("name", ["bill_tabs.txt", "bill_other_names.csv"])
+def test_a_bill_is_read_whatever_its_columns_are_called(shop: Shop, name: str) -> None:
+    report = bill(shop, name)
+    assert report["charges"] + report["returns"] > 0
+    assert report["rejected"] == 0

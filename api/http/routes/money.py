@@ -19,7 +19,7 @@ from infrastructure.queries import penalties as penalty_queries
 from infrastructure.queries import reconciliation as reconciliation_queries
 from infrastructure.queries.paging import OrderKey
 from infrastructure.queries.penalties import PenaltyKey, penalty_sums, penalty_sums_at
-from infrastructure.queries.reconciliation import list_differences
+from infrastructure.queries.reconciliation import UnmatchedKey, list_differences, list_unmatched
 from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
 
@@ -32,6 +32,10 @@ class ReconciliationQuery(Waiting):
     ] = None
     until: Annotated[TimeField | None, Field(alias="to", description="And before this.")] = None
     difference: Annotated[DifferenceKind | None, Field(description="Only differences of this kind.")] = None
+
+
+class UnmatchedQuery(Waiting):
+    pass
 
 
 class PenaltiesQuery(DaysQuery, Waiting):
@@ -68,6 +72,23 @@ async def reconciliation(
             until=query.until,
             difference=query.difference,
         )
+    return page_response(page)
+
+
+@router.get("/v1/shops/{shop_id}/unmatched-charges", responses=openapi.page("UnmatchedCharge", "not_reached"))
+async def unmatched_charges(
+    request: Request, shop_id: ShopId, query: Annotated[UnmatchedQuery, Query()]
+) -> Response:
+    """Lines of the platform's bills that name no order of the shop's log, by time.
+
+    Some penalties are billed without an order number. A line of an order that is not in the log yet leaves the list
+    when the order is imported.
+    """
+    after = decode_cursor(query.cursor, UnmatchedKey)
+    program: Program = request.app.state.program
+    await wait_for(program.pool, shop_id, reconciliation_queries.UNMATCHED_VIEWS_READ, query.min_position)
+    async with program.pool.read() as connection:
+        page = await list_unmatched(connection, shop_id, query.limit, after)
     return page_response(page)
 
 

@@ -14,6 +14,8 @@ from domain.rules.ruleset import RuleSet
 def record_charge(command: c.RecordCharge, order: Order, rules: RuleSet, at: datetime) -> Decision:
     """The bill takes money for a violation. The same line again changes nothing."""
     charge = Charge(command.line_id, command.kind, command.amount_fen, at)
+    if isinstance(command, c.RecordBilledCharge) and _is_recorded(order, command, charge):
+        return ()
     if recorded := order.charge(command.line_id):
         return () if recorded == charge else _line_differs(recorded)
     return (e.PenaltyCharged(command.kind, command.amount_fen, command.line_id),)
@@ -38,6 +40,8 @@ RECORD_CHARGE = Action(
 def record_return(command: c.RecordReturn, order: Order, rules: RuleSet, at: datetime) -> Decision:
     """The bill gives money back. The same line again changes nothing."""
     charge = Charge(command.line_id, None, command.amount_fen, at)
+    if isinstance(command, c.RecordBilledReturn) and _is_recorded(order, command, charge):
+        return ()
     if recorded := order.charge(command.line_id):
         return () if recorded == charge else _line_differs(recorded)
     return (e.PenaltyReturned(command.amount_fen, command.line_id),)
@@ -56,6 +60,16 @@ RECORD_RETURN = Action(
     refusals=("line_already_told",),
     reports=True,
 )
+
+
+def _is_recorded(order: Order, command: c.RecordBilledCharge | c.RecordBilledReturn, charge: Charge) -> bool:
+    """Whether a line without an id of its own is in the log already: as many equal ones as the bill has so far.
+
+    A copy of the bill that a spreadsheet saved has lost seconds, and perhaps the ids. Its lines are the same.
+    """
+    if command.number is None:
+        return False
+    return order.equal_charges(charge.kind, charge.amount_fen, charge.at, command.within) >= command.number
 
 
 def _line_differs(charge: Charge) -> Refusal:

@@ -16,7 +16,7 @@ from domain.rules.ruleset import RuleSet
 
 
 def cannot_place(order: Order) -> Refusal | None:
-    return Refusal("order_exists", "The order was placed already.") if order.version else None
+    return Refusal("order_exists", "The order was placed already.") if order.is_placed else None
 
 
 def place(command: c.Place, order: Order, rules: RuleSet, at: datetime) -> Decision:
@@ -24,7 +24,7 @@ def place(command: c.Place, order: Order, rules: RuleSet, at: datetime) -> Decis
     lines = tuple(
         e.Line(line.sku_id, line.goods_id, line.name, line.quantity, line.unit_price_fen) for line in command.lines
     )
-    if order.version == 0:
+    if not order.is_placed:
         placed = e.OrderPlaced(
             lines,
             command.goods_type,

@@ -7,10 +7,11 @@ from typing import Any
 from domain.calendar import iso_seconds
 from domain.history import Recorded
 from domain.kernel import Command, Refusal, RefusalCode, occurrence
+from domain.order import commands
 from domain.order.commands import Place
 from domain.order.decisions import bills, closing, disputes, holds, placing, shipping, stockout, suppliers
 from domain.order.decisions.action import Action, Decision
-from domain.order.events import HoldReleased, OrderEvent, ReviewCompleted
+from domain.order.events import HoldReleased, OrderEvent, OrderPlaced, ReviewCompleted
 from domain.order.fold import fold
 from domain.order.state import Order
 from domain.order.warnings import NO_RELATED_FACTS, RelatedFacts
@@ -53,7 +54,13 @@ ACTIONS: Mapping[str, Action[Any]] = {
 COMMON_REFUSALS: tuple[RefusalCode, ...] = ("invalid_request", "unknown_order", "history_full")
 """The codes that every action can be refused with; ``place`` alone needs no known order."""
 
-_BY_COMMAND: Mapping[type[Command], Action[Any]] = {action.command: action for action in ACTIONS.values()}
+_BY_COMMAND: Mapping[type[Command], Action[Any]] = {action.command: action for action in ACTIONS.values()} | {
+    commands.RecordBilledCharge: bills.RECORD_CHARGE,
+    commands.RecordBilledReturn: bills.RECORD_RETURN,
+}
+
+_OF_UNKNOWN_ORDERS = (Place, commands.RecordBilledCharge, commands.RecordBilledReturn)
+"""What may come before an order is placed: the platform bills orders that the log does not have yet."""
 
 
 def decide(
@@ -73,7 +80,7 @@ def decide(
     ``related_facts`` are facts of other orders and of SKUs. The conditions of a stockout application depend on
     them. An upload does not: its facts only cause warnings, when the order is shown.
     """
-    if order.version == 0 and not isinstance(command, Place):
+    if not order.is_placed and not isinstance(command, _OF_UNKNOWN_ORDERS):
         return Refusal("unknown_order", f"There is no order {order.order_sn} in this shop."), now
     if order.version >= LONGEST_HISTORY:
         return Refusal("history_full", f"The order has {order.version} events already."), now
@@ -109,7 +116,7 @@ def _decide_back_then(
         order_sn,
         (past for past in history if past.occurred_at <= occurred_at or _may_have_happened_earlier(past)),
     )
-    if order.version == 0:
+    if not order.is_placed:
         return _PLACED_LATER
     decision = action.decide(command, order, book.governing(order), occurred_at)
     if isinstance(decision, Refusal):
@@ -123,8 +130,10 @@ _PLACED_LATER = Refusal("invalid_request", "The order was placed later than that
 
 def _not_before_placed(history: Sequence[Recorded[OrderEvent]], occurred_at: datetime) -> Refusal | None:
     """Nothing happens to an order that does not exist yet."""
-    placed = history[0]
-    return _PLACED_LATER if occurred_at < placed.occurred_at and not placed.metadata.observed else None
+    placed = next((past for past in history if isinstance(past.event, OrderPlaced)), None)
+    if placed is None or placed.metadata.observed or occurred_at >= placed.occurred_at:
+        return None
+    return _PLACED_LATER
 
 
 def _may_have_happened_earlier(past: Recorded[OrderEvent]) -> bool:

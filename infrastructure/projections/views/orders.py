@@ -23,6 +23,8 @@ decode_lock = msgspec.json.Decoder(ShipmentLock).decode
 
 def rows(judged: Judged) -> Iterable[Row]:
     order, rules, running, violations = judged
+    if not order.is_placed:
+        return ()
     upload = running.upload
     due = ship_by(order, rules)
     lines = order.lines

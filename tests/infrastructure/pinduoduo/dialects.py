@@ -92,7 +92,7 @@ def orders(draw: st.DrawFn, number: int) -> list[Record]:
             }
             if status == "已签收":
                 record["received_at"] = shipped_at + timedelta(hours=draw(st.integers(30, 90)))
-    rows = []
+    rows: list[Record] = []
     skus = draw(st.lists(st.integers(1, 999), min_size=1, max_size=3, unique=True))
     for sku in skus:
         quantity = draw(st.sampled_from([1, 2, 3, 12, 1200]))
@@ -164,11 +164,15 @@ TIMES: tuple[Callable[[datetime], str], ...] = (
 TO_THE_MINUTE = TIMES[4:]
 
 
+Form = Literal["csv", "xlsx", "zip", "gz"]
+FORMS: tuple[Form, ...] = ("csv", "csv", "csv", "xlsx", "zip", "gz")
+
+
 @dataclass(frozen=True)
 class Dialect:
     """How a table is written."""
 
-    form: Literal["csv", "xlsx", "zip", "gz"] = "csv"
+    form: Form = "csv"
     encoding: str = "utf-8"
     delimiter: str = ","
     quoting: Literal[0, 1] = csv.QUOTE_MINIMAL
@@ -196,7 +200,7 @@ class Dialect:
 @st.composite
 def dialects(draw: st.DrawFn) -> Dialect:
     """Any dialect that loses nothing but, at times, the seconds."""
-    form = draw(st.sampled_from(["csv", "csv", "csv", "xlsx", "zip", "gz"]))
+    form = draw(st.sampled_from(FORMS))
     sheets = draw(st.integers(1, 3)) if form == "xlsx" else 1
     names = {name: draw(st.sampled_from(aliases)) for name, aliases in COLUMNS.items() if name in KINDS}
     if draw(st.booleans()):

@@ -98,7 +98,7 @@ def test_a_line_number_that_another_order_has_already_is_rejected() -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (LATE.replace("260302-1", ""), "商户订单号: the order number is missing"),
+        (LATE.replace("260302-1", "2.603E+20"), "商户订单号: '2.603E+20' was rounded by a spreadsheet"),
         (LATE.replace("260302-1", "2.60302E+14"), "商户订单号: '2.60302E+14' was rounded by a spreadsheet"),
         (LATE.replace("2026-03-06 03:00:00", ""), "发生时间: the time is missing"),
         (LATE.replace("2026", "2027"), "too early or too late"),
@@ -120,6 +120,27 @@ def test_a_line_that_makes_no_sense_is_rejected_with_its_reason(line: str, reaso
     assert isinstance(good, BillLine)
 
 
+def test_a_line_that_names_no_order_is_read() -> None:
+    (line,) = read(LATE.replace("260302-1", ""))
+    assert isinstance(line, BillLine)
+    assert (line.order_sn, line.kind, line.amount_fen) == (None, "late_shipment", 300)
+
+
+def test_money_given_back_under_the_penaltys_own_name_is_given_back() -> None:
+    taken, returned = read(LATE, LATE.replace(",-3.00", "3.00,0.00"))
+    assert isinstance(taken, BillLine)
+    assert isinstance(returned, BillLine)
+    assert (taken.kind, returned.kind, returned.amount_fen) == ("late_shipment", None, 300)
+
+
+def test_a_copy_without_seconds_has_the_same_ids() -> None:
+    exact = read(LATE, LATE.replace(":00,", ":41,"), LATE)
+    coarse = read(*[LATE.replace("2026-03-06 03:00:00", "2026/3/6 3:00")] * 3)
+    assert [line.line_id for line in exact if isinstance(line, BillLine)] == [
+        line.line_id for line in coarse if isinstance(line, BillLine)
+    ]
+
+
 RETURN = "260302-1,2026-03-06 03:00:00,3.00,,其他,其他收入-申诉补回"
 ONE_COLUMN = "orderNo,billTime,amount,deductReason"
 CHARGE = "260302-1,2026-03-06 03:00,3.0,延迟发货"
@@ -132,7 +153,6 @@ CHARGE = "260302-1,2026-03-06 03:00,3.0,延迟发货"
         (HEADER, RETURN, RETURN.replace("3.00,", ",-3.00"), "支出金额（-元）: '-3.00' goes the other way"),
         (HEADER, LATE, LATE.replace("-3.00", "3.00"), "writes charges with a minus (line 2)"),
         (HEADER, LATE.replace("-3.00", "3.00"), LATE, "writes charges without a minus (line 2)"),
-        (HEADER, LATE, LATE.replace(",-3.00", "3.00,"), "收入金额（+元）: '3.00' goes the other way"),
         (HEADER, LATE, LATE.replace(",-3.00", "3.00,-3.00"), "收入金额（+元）: '3.00' goes the other way"),
         (ONE_COLUMN, CHARGE, CHARGE.replace("3.0", "-3.0"), "amount: '-3.0' goes the other way"),
         (ONE_COLUMN, CHARGE.replace("3.0", "-3.0"), CHARGE, "amount: '3.0' goes the other way"),
