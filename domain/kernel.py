@@ -103,6 +103,7 @@ RefusalCode = Literal[
     "not_paid",
     "not_shippable",
     "not_shipped",
+    "nothing_to_withdraw",
     "order_closed",
     "order_exists",
     "order_locked",

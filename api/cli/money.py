@@ -1,4 +1,4 @@
-"""``import-bill``, ``reconcile``, ``unmatched-charges``, ``penalties``: what broken rules cost, and what it came to."""
+"""``import-bill``, ``reconcile``, ``unmatched-charges``, ``penalties``: what broken rules cost by rule and bill."""
 
 from datetime import datetime
 from pathlib import Path

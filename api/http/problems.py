@@ -133,6 +133,11 @@ PROBLEMS: dict[ProblemCode, ProblemKind] = {
         "The order can't be shipped",
         "Its group has not formed yet, or it is closed: refunded, cancelled, or out of stock.",
     ),
+    "nothing_to_withdraw": ProblemKind(
+        409,
+        "No import has closed or locked the order",
+        "Only what imports brought can be taken back; read the order's events.",
+    ),
     "not_shipped": ProblemKind(409, "The order is not shipped yet", "Upload a tracking number first."),
     "no_open_review": ProblemKind(
         409, "No stockout application is under review", "There is nothing to decide; it may be decided already."

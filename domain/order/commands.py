@@ -248,6 +248,13 @@ class RecordCharge(Command, frozen=True):
     line_id: Word
 
 
+class WithdrawFact(Command, frozen=True):
+    """Take back what a mistaken import brought: the event of the order with this version."""
+
+    version: Annotated[int, Meta(ge=1, le=5_000)]
+    reason: Word
+
+
 NO_ORDER = "no-order-"
 """How the number begins under which a line of a bill stands that names no order."""
 

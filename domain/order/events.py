@@ -285,6 +285,18 @@ class PenaltyReturned(Event, frozen=True):
 
 
 @final
+class FactWithdrawn(Event, frozen=True):
+    """What a mistaken import brought never was: the event of the order with this ``version`` counts no longer.
+
+    ``seen_at`` is when the platform was looked at, where a later view showed the mistake.
+    """
+
+    version: int
+    reason: str
+    seen_at: datetime | None = None
+
+
+@final
 class ContradictionObserved(Event, frozen=True):
     """The platform reported what this history does not allow. It is recorded as an anomaly, never dropped.
 
@@ -324,5 +336,6 @@ OrderEvent = (
     | TakenBackFromSupplier
     | PenaltyCharged
     | PenaltyReturned
+    | FactWithdrawn
     | ContradictionObserved
 )

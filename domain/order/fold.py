@@ -11,6 +11,7 @@ from domain.order.events import (
     AppealDecided,
     BuyerContacted,
     ContradictionObserved,
+    FactWithdrawn,
     GroupFailed,
     GroupFormed,
     HandedToSupplier,
@@ -102,16 +103,21 @@ def _apply(order: Order, recorded: Recorded[OrderEvent]) -> None:
     elif type(event) is ReceiptConfirmed:
         order.received_at = at
     elif type(event) is OrderRefunded:
-        refund = Refund(at, time_known, event.initiated_by, event.reason, event.amount_fen, event.part)
+        reason, version = event.reason, recorded.version
+        refund = Refund(at, time_known, event.initiated_by, reason, event.amount_fen, event.part, version)
         order.refunds += (refund,)
+        _note_import(order, recorded)
     elif type(event) is StockoutRequested:
         _open_review(order, event, recorded)
+        _note_import(order, recorded)
     elif type(event) is ReviewCompleted:
-        _complete_review(order, event, at, time_known)
+        _complete_review(order, event, at, time_known, recorded.version)
+        _note_import(order, recorded)
     elif type(event) is BuyerContacted:
         order.contacts += (at,)
     elif type(event) is OrderCancelled:
-        order.cancellation = Cancellation(at, time_known, event.reason)
+        order.cancellation = Cancellation(at, time_known, event.reason, recorded.version)
+        _note_import(order, recorded)
     elif type(event) is GroupFailed:
         order.group_failed_at = at
     elif type(event) is ShipByChanged:
@@ -136,6 +142,9 @@ def _apply(order: Order, recorded: Recorded[OrderEvent]) -> None:
         order.charges += (Charge(event.line_id, None, event.amount_fen, at),)
     elif type(event) is ContradictionObserved:
         order.anomalies += (Anomaly(event.code, event.expected, event.seen, at),)
+    elif type(event) is FactWithdrawn:
+        withdraw(order, event.version)
+        order.withdrawn_by = event.seen_at or order.withdrawn_by
     elif type(event) is HandedToSupplier:
         order.handovers += (Handover(event.supplier_id, at, event.expected_tracking_at),)
     elif type(event) is SupplierOutOfStock:
@@ -276,10 +285,16 @@ def _open_review(order: Order, event: StockoutRequested, recorded: Recorded[Orde
     _change_lock(order, recorded.occurred_at)
 
 
-def _complete_review(order: Order, event: ReviewCompleted, at: datetime, time_known: bool) -> None:
+def _complete_review(order: Order, event: ReviewCompleted, at: datetime, time_known: bool, version: int) -> None:
     if order.reviews:
         *earlier, last = order.reviews
-        decided = replace(last, outcome=event.outcome, decided_at=at, decision_time_known=time_known)
+        decided = replace(
+            last,
+            outcome=event.outcome,
+            decided_at=at,
+            decision_time_known=time_known,
+            decided_version=version,
+        )
         order.reviews = (*earlier, decided)
         _change_lock(order, at)
 
@@ -298,6 +313,30 @@ def _release_hold(order: Order, event: HoldReleased, at: datetime) -> None:
 def _change_lock(order: Order, at: datetime) -> None:
     if order.lock_changed_at is None or at >= order.lock_changed_at:
         order.lock_changed_at = at
+
+
+# ---- mistaken imports -------------------------------------------------------------------------------
+
+
+def _note_import(order: Order, recorded: Recorded[OrderEvent]) -> None:
+    if recorded.metadata.via != "command":
+        order.imported += (recorded.version,)
+
+
+def withdraw(order: Order, version: int) -> None:
+    """Undo what the event with this version did, if it was a closing or a lock."""
+    order.refunds = tuple([refund for refund in order.refunds if refund.version != version])
+    if order.cancellation and order.cancellation.version == version:
+        order.cancellation = None
+    order.reviews = tuple([_undecided(each, version) for each in order.reviews if each.version != version])
+    order.imported = tuple([each for each in order.imported if each != version])
+    order.withdrawn += (version,)
+
+
+def _undecided(review: Review, version: int) -> Review:
+    if review.decided_version != version:
+        return review
+    return replace(review, outcome=None, decided_at=None, decision_time_known=True, decided_version=0)
 
 
 # ---- disputes ---------------------------------------------------------------------------------------

@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from domain.calendar import can_be_same, iso_seconds
 from domain.order import events as e
 from domain.order.deadlines import ship_by, ship_by_within
+from domain.order.fold import withdraw
 from domain.order.snapshot import UNKNOWN, Snapshot
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
@@ -36,7 +38,13 @@ class Observation(msgspec.Struct, frozen=True):
 
 def observe(order: Order, snapshot: Snapshot, book: RuleBook) -> tuple[Observation, ...]:
     """The events that bring ``order`` up to ``snapshot``, in the order of an order's life; none if it is known."""
+    withdrawn = _mistaken_closings(order, snapshot)
+    if withdrawn:
+        order = replace(order)
+        for version, _ in withdrawn:
+            withdraw(order, version)
     missing = [
+        *(_withdrawal(version, at, snapshot) for version, at in withdrawn),
         *_beginning(order, snapshot),
         *_group(order, snapshot, book),
         *_contradictions(order, snapshot),
@@ -117,12 +125,40 @@ def _group(order: Order, snapshot: Snapshot, book: RuleBook) -> Iterator[Observa
         yield _at(e.ShipByChanged(promise, "platform", promise_within), None, snapshot)
 
 
+def _mistaken_closings(order: Order, snapshot: Snapshot) -> list[tuple[int, datetime]]:
+    """The closings of an order that a later view shows alive, where only imports have closed it: all mistakes.
+
+    Their versions, and when they are said to have happened.
+    """
+    if not order.is_closed or not order.imported or not _shows_alive(order, snapshot):
+        return []
+    closings = [(refund.version, refund.at) for refund in order.refunds if not refund.part]
+    if order.cancellation:
+        closings.append((order.cancellation.version, order.cancellation.at))
+    all_imported = all(version in order.imported for version, _ in closings)
+    return closings if all_imported and order.group_failed_at is None else []
+
+
+def _withdrawal(version: int, at: datetime, snapshot: Snapshot) -> Observation:
+    reason = "a later view of the platform shows the order alive"
+    return Observation(e.FactWithdrawn(version, reason, snapshot.seen_at), at, observed=True)
+
+
+def _shows_alive(order: Order, snapshot: Snapshot) -> bool:
+    """Whether a later view than all that is known shows a closed order as open."""
+    if order.last_occurred_at is None or snapshot.seen_at <= order.last_occurred_at:
+        return False
+    if snapshot.refunded or snapshot.phase in ("cancelled", "unknown"):
+        return False
+    return order.status != "refunded" or snapshot.phase not in ("received", "stockout_applied")
+
+
 def _contradictions(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
     """What the platform shows no more, or not yet, although this history has it; an older view proves nothing."""
     if order.last_occurred_at is None or snapshot.seen_at <= order.last_occurred_at:
         return
     if order.is_closed and not snapshot.refunded and snapshot.phase not in ("cancelled", "unknown"):
-        if order.status != "refunded" or snapshot.phase not in ("received", "stockout_applied"):
+        if _shows_alive(order, snapshot):
             yield _contradiction("closed_order_alive", order.status, snapshot.phase, snapshot)
     elif order.parcels and snapshot.phase in ("pending_payment", "pending_group", "awaiting_shipment"):
         yield _contradiction("shipment_not_seen", order.status, snapshot.phase, snapshot)
@@ -241,6 +277,8 @@ def _shipped_in_spite(order: Order, snapshot: Snapshot) -> Iterator[Observation]
 
 
 def _end(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
+    if order.withdrawn_by is not None and snapshot.seen_at <= order.withdrawn_by:
+        return  # a later view has shown already that the order is not closed
     if snapshot.refunded and not order.full_refund:
         yield _at(e.OrderRefunded("unknown", "unknown"), None, snapshot)
     elif snapshot.part_refunded and not order.refunds:

@@ -77,7 +77,8 @@ _NO_SCANS = Scans()
 class Review(msgspec.Struct, frozen=True):
     """A stockout application and what became of it. Open while ``outcome`` is ``None``.
 
-    ``version`` and ``position`` are its places in the order's history and in the shop's log.
+    ``version`` and ``position`` are its places in the order's history and in the shop's log, ``decided_version`` is
+    that of the decision.
     """
 
     requested_at: datetime
@@ -89,6 +90,7 @@ class Review(msgspec.Struct, frozen=True):
     decision_time_known: bool = True
     within: int = 0
     version: int = 0
+    decided_version: int = 0
     position: int = 0
 
 
@@ -108,12 +110,14 @@ class Refund(msgspec.Struct, frozen=True):
     reason: str
     amount_fen: int | None
     part: bool = False
+    version: int = 0
 
 
 class Cancellation(msgspec.Struct, frozen=True):
     at: datetime
     time_known: bool
     reason: str
+    version: int = 0
 
 
 class Complaint(msgspec.Struct, frozen=True):
@@ -192,10 +196,12 @@ class Ending(msgspec.Struct, frozen=True):
 class Order(msgspec.Struct, gc=False):
     """An order. ``version`` 0 means nothing is known of it.
 
-    It is not frozen, so that ``fold`` need not copy it for every event; nothing else changes one.
-    ``extra_parcels`` are gifts and what was sent again: they are shown but never judged. ``early_scans`` are those
-    of numbers that are not up yet. A time that its source gives without seconds is the earliest that it can mean;
-    ``…_within`` says how many seconds later it may be.
+    It is not frozen, so that ``fold`` need not copy it for every event; nothing else changes one. A time that its
+    source gives without seconds is the earliest that it can mean; ``…_within`` says how many seconds later it may
+    be. ``extra_parcels`` are gifts and what was sent again: they are shown but never judged. ``early_scans`` are
+    those of numbers that are not up yet. ``imported`` are the versions of the closings and locks that the
+    platform's files or answers brought and that nobody has withdrawn; ``withdrawn_by`` is the latest view that
+    showed such a mistake.
     """
 
     order_sn: str
@@ -233,6 +239,9 @@ class Order(msgspec.Struct, gc=False):
     appeals: tuple[Appeal, ...] = ()
     charges: tuple[Charge, ...] = ()
     anomalies: tuple[Anomaly, ...] = ()
+    imported: tuple[int, ...] = ()
+    withdrawn: tuple[int, ...] = ()
+    withdrawn_by: datetime | None = None
     handovers: tuple[Handover, ...] = ()
 
     @property

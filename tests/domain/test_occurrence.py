@@ -62,6 +62,6 @@ def test_a_deadline_lies_two_years_ahead_at_most() -> None:
 def test_an_order_takes_five_thousand_events() -> None:
     command = ContactBuyer(channel="chat", message="Sorry.")
     for version, taken in ((4_999, True), (5_000, False)):
-        order = Order(ORDER_SN, version=version, group_formed_at=MONDAY_9)
+        order = Order(ORDER_SN, version=version, placed_at=MONDAY_9, group_formed_at=MONDAY_9)
         decision, _ = decide((), order, command, BOOK, MONDAY_10)
         assert isinstance(decision, Refusal) is not taken

@@ -551,6 +551,7 @@ A_COMMAND_FOR: dict[str, Command] = {
     "decide-appeal": c.DecideAppeal(violation_id=violation_id("late_shipment"), outcome="upheld"),
     "record-charge": c.RecordCharge(kind="late_shipment", amount_fen=300, line_id="bill-1"),
     "record-return": c.RecordReturn(amount_fen=300, line_id="bill-2"),
+    "withdraw-fact": c.WithdrawFact(version=3, reason="the export was another shop's"),
 }
 """A command for every action, which some order would take."""
 

@@ -9,7 +9,17 @@ from domain.history import Recorded
 from domain.kernel import Command, Refusal, RefusalCode, occurrence
 from domain.order import commands
 from domain.order.commands import Place
-from domain.order.decisions import bills, closing, disputes, holds, placing, shipping, stockout, suppliers
+from domain.order.decisions import (
+    bills,
+    closing,
+    disputes,
+    holds,
+    mistakes,
+    placing,
+    shipping,
+    stockout,
+    suppliers,
+)
 from domain.order.decisions.action import Action, Decision
 from domain.order.events import HoldReleased, OrderEvent, OrderPlaced, ReviewCompleted
 from domain.order.fold import fold
@@ -48,6 +58,7 @@ ACTIONS: Mapping[str, Action[Any]] = {
     "take-back-from-supplier": suppliers.TAKE_BACK_FROM_SUPPLIER,
     "record-charge": bills.RECORD_CHARGE,
     "record-return": bills.RECORD_RETURN,
+    "withdraw-fact": mistakes.WITHDRAW_FACT,
 }
 """By the name in the contract. ``Any`` stands for the action's own command: no two of them have the same."""
 

@@ -9,7 +9,7 @@ from tests.domain.vocabulary import A_COMMAND_FOR, MONDAY_12
 
 def test_every_action_of_the_contract_is_there() -> None:
     assert set(A_COMMAND_FOR) == set(ACTIONS)
-    assert len(ACTIONS) == 27
+    assert len(ACTIONS) == 28
     assert {name: ACTIONS[name].command for name in ACTIONS} == {
         name: type(command) for name, command in A_COMMAND_FOR.items()
     }

@@ -39,6 +39,7 @@ from tests.domain.vocabulary import (
 
 EVERY_KIND: tuple[Fact, ...] = (
     placed(),
+    Fact(e.FactWithdrawn(1, "the export was another shop's"), MONDAY_9),
     paid(at=MONDAY_9),
     group_formed(at=MONDAY_9),
     group_failed(at=MONDAY_9),

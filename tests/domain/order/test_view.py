@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from domain.history import Metadata
 from domain.kernel import Refusal
+from domain.order import events as e
 from domain.order.decisions.table import ACTIONS
 from tests.domain.order.test_fold import EVERY_KIND
 from tests.domain.vocabulary import (
@@ -74,6 +76,7 @@ ACTIONS_OF_THE_CONTRACT = [
     "take-back-from-supplier",
     "record-charge",
     "record-return",
+    "withdraw-fact",
 ]
 
 A_WHOLE_LIFE = (
@@ -213,6 +216,10 @@ def test_every_action_is_answered_each_no_with_its_reason() -> None:
 LATE = given(awaiting_shipment(), tracking_uploaded("SF1", at=THURSDAY_9))
 
 STORIES: dict[str, Story] = {
+    "refunded in an export": given(
+        awaiting_shipment(),
+        Fact(e.OrderRefunded("unknown", "unknown"), TUESDAY_9, Metadata(via="export", observed=True)),
+    ),
     "placed": given(placed(paid_fen=None)),
     "paid": given(placed()),
     "awaiting shipment": given(awaiting_shipment()),

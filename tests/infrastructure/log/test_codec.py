@@ -51,6 +51,7 @@ EVENTS: list[e.OrderEvent] = [
     e.SupplierOutOfStock("S-17", "sold out"),
     e.TakenBackFromSupplier("S-17", "too slow"),
     e.ContradictionObserved("paid_differs", "1 fen", "2 fen"),
+    e.FactWithdrawn(4, "the export was another shop's", MOMENT),
 ]
 
 SKU_EVENTS: list[sku.SkuEvent] = [

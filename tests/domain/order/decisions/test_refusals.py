@@ -142,7 +142,7 @@ def test_an_action_declares_every_code_it_gives_and_no_other(name: str) -> None:
 
 def test_the_common_codes_are_those_that_every_action_gives() -> None:
     assert written(decide) == set(COMMON_REFUSALS)  # type: ignore[arg-type]
-    full = Order(ORDER_SN, version=LONGEST_HISTORY)
+    full = Order(ORDER_SN, version=LONGEST_HISTORY, placed_at=MONDAY_8)
     for name, command in A_COMMAND_FOR.items():
         too_old = replace(command, occurred_at=EARLIEST - hours(1))
         refused = [
