@@ -10,8 +10,8 @@ from rich.progress import TextColumn
 from api.cli.terminal import (
     Json,
     identifier,
-    moment,
     out,
+    past_moment,
     print_facts,
     print_first,
     print_json,
@@ -33,7 +33,7 @@ def import_file(
     shop: Annotated[str, typer.Option("--shop", metavar="SHOP", parser=identifier, help="The shop's id.")],
     exported_at: Annotated[
         datetime | None,
-        typer.Option(parser=moment, metavar="TIME", help="When the export was made (default: now)."),
+        typer.Option(parser=past_moment, metavar="TIME", help="When the export was made (default: now)."),
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Say what would happen and append nothing.")] = False,
     as_json: Json = False,

@@ -14,8 +14,8 @@ from api.cli.terminal import (
     CommandFailed,
     Json,
     identifier,
-    moment,
     out,
+    past_moment,
     print_facts,
     print_first,
     print_json,
@@ -74,7 +74,7 @@ def request_stockouts_of(
     ] = None,
     occurred_at: Annotated[
         datetime | None,
-        typer.Option(parser=moment, metavar="TIME", help="When it was applied for (default: now)."),
+        typer.Option(parser=past_moment, metavar="TIME", help="When it was applied for (default: now)."),
     ] = None,
     results: Annotated[
         Path | None,

@@ -26,7 +26,7 @@ from rich.text import Text
 
 from api.program import Program, database
 from domain.calendar import BEIJING
-from domain.kernel import ID_IN_WORDS, is_id
+from domain.kernel import CLOCK_SKEW, EARLIEST, ID_IN_WORDS, is_id
 from domain.money.period import BadPeriod, DayRange
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection, WriteConnection
@@ -36,6 +36,7 @@ from infrastructure.pinduoduo.exports import UnreadableExport
 from infrastructure.projections.worker import Worker
 from infrastructure.queries.errors import QueryError, UnknownCase, UnknownSku
 from infrastructure.queries.moments import parse_day, parse_moment
+from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import rule_book
 from infrastructure.runtime.settings import Settings
 
@@ -92,6 +93,14 @@ def moment(given: str) -> datetime:
         return parse_moment(aware.isoformat())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def past_moment(given: str) -> datetime:
+    """A time at which something happened: since the platform was founded, and at most ten minutes from now."""
+    at = moment(given)
+    if not EARLIEST <= at <= clock.now() + CLOCK_SKEW:
+        raise typer.BadParameter(f"{given!r} must lie between 2015-01-01 and ten minutes from now")
+    return at
 
 
 def day(given: str) -> date:

@@ -114,7 +114,11 @@ async def _intent(scope: Scope, receive: Receive, target: Target, action: str) -
     """The command of a request, with everything that its path and its headers say of it."""
     shop_id = identifier(scope["path_params"]["shop_id"], "shop_id")
     entity_id = target.identifier(scope["path_params"][target.id_name])
-    headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _READ_HEADERS}
+    headers: dict[bytes, str] = {}
+    for name, value in scope["headers"]:
+        if name in _READ_HEADERS:
+            text = value.decode("latin-1")
+            headers[name] = f"{headers[name]}, {text}" if name == b"if-match" and name in headers else text
     body = await read_body(receive, headers.get(b"content-length"), MAX_COMMAND_BYTES)
     command = decode(body or b"{}", target.actions[action].command)
     return target.intent(

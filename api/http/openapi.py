@@ -37,6 +37,7 @@ from infrastructure.queries.event_json import StoredEventView
 from infrastructure.queries.lists import ListedDeadline, ListedViolation, OrderSummary
 from infrastructure.queries.penalties import PenaltySum
 from infrastructure.queries.projections import Projection
+from infrastructure.queries.reconciliation import UnmatchedCharge
 from infrastructure.queries.suppliers import OpenHandover, SupplierRecord
 
 CSV = "text/csv"
@@ -311,6 +312,7 @@ _BODIES: tuple[type[msgspec.Struct], ...] = (
     ConsistencyProof,
     DailyReport,
     Difference,
+    UnmatchedCharge,
     DoubtfulShipment,
     FilledMessage,
     InclusionProof,

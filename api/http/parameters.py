@@ -8,7 +8,7 @@ from fastapi import Header, Path
 from pydantic import BeforeValidator, Field
 
 from api.http.paging import Paged
-from api.http.requests import Parameters
+from api.http.requests import SLASH_OF_ID, Parameters
 from domain.kernel import ID_PATTERN, IDENTIFIER, PRINTABLE_CHARACTER, ViolationKind
 from domain.order.deadlines import DeadlineKind, DeadlineState
 from domain.order.diff import By
@@ -45,10 +45,17 @@ OrderSn = Annotated[
     str,
     Path(pattern=ID_PATTERN, examples=["180831-481803633911509"], description="The platform's order number."),
 ]
-SkuId = Annotated[str, _id_of_others("52000301", "The SKU's id.")]
-SupplierId = Annotated[str, _id_of_others("S-17", "The supplier's id.")]
+_WITH_SLASHES = BeforeValidator(lambda given: given.replace(SLASH_OF_ID, "/"))
+
+SkuId = Annotated[
+    str,
+    _WITH_SLASHES,
+    _id_of_others("52000301", "The SKU's id; a slash in it is written %2F."),
+]
+SupplierId = Annotated[str, _WITH_SLASHES, _id_of_others("S-17", "The supplier's id.")]
 CaseId = Annotated[
     str,
+    _WITH_SLASHES,
     Path(
         max_length=100,
         pattern=f"^{IDENTIFIER}:[0-9]{{1,18}}$",

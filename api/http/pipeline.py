@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from urllib.parse import unquote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,6 +15,7 @@ from starlette.websockets import WebSocketClose
 
 from api.http import metering, problems
 from api.http.problems import Problem
+from api.http.requests import SLASH_OF_ID
 
 CLIENT_CLOSED_REQUEST = 499
 """What metrics show for a client that went away before its request was whole. HTTP has no status for it."""
@@ -60,6 +62,8 @@ class Pipeline:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         has_started = False
+        if b"%2" in scope.get("raw_path", b""):
+            scope = _with_slashes_of_ids(scope)
 
         async def measured(message: Message) -> None:
             nonlocal has_started
@@ -79,7 +83,8 @@ class Pipeline:
         except Exception as error:
             if has_started:
                 raise  # the server ends the connection: the client sees that the response is not whole
-            await problems.answer_to(error, scope["method"], scope["path"])(scope, receive, measured)
+            path = scope["path"].replace(SLASH_OF_ID, "/")
+            await problems.answer_to(error, scope["method"], path)(scope, receive, measured)
 
     def _route(self, scope: Scope) -> ASGIApp:
         if scope["method"] == "POST":
@@ -89,6 +94,15 @@ class Pipeline:
                     scope["path_params"] = match.groupdict()
                     return route.app
         return self.framework
+
+
+def _with_slashes_of_ids(scope: Scope) -> Scope:
+    """The scope of a request whose path has an encoded slash: it belongs to an id and divides nothing.
+
+    So a SKU whose id ends like a route (``A/events``) can be read. ``SLASH_OF_ID`` stands for it in the path.
+    """
+    segments = scope["raw_path"].partition(b"?")[0].decode("latin-1").split("/")
+    return {**scope, "path": "/".join([unquote(segment).replace("/", SLASH_OF_ID) for segment in segments])}
 
 
 def _route_of(scope: Scope) -> str:

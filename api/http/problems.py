@@ -44,6 +44,7 @@ MEDIA_TYPE = "application/problem+json"
 ProblemCode = (
     RefusalCode
     | Literal[
+        "beyond_head",
         "internal_error",
         "log_differs",
         "method_not_allowed",
@@ -253,6 +254,11 @@ PROBLEMS: dict[ProblemCode, ProblemKind] = {
     ),
     "overloaded": ProblemKind(
         503, "Too much is waiting", "Nothing was changed. Try again after `Retry-After` seconds.", 1
+    ),
+    "beyond_head": ProblemKind(
+        409,
+        "The log does not reach that position",
+        "You read another log, or this one before it was restored. Read it anew, from a position that it has.",
     ),
     "not_reached": ProblemKind(
         503,

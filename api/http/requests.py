@@ -92,8 +92,13 @@ def identifier(given: str, name: str) -> str:
     raise wrong(name, ID_IN_WORDS, "path")
 
 
+SLASH_OF_ID = "\x1f"
+"""What stands in a path for a slash that belongs to an id. No id has this character itself."""
+
+
 def sku_identifier(given: str) -> str:
     """A SKU's id from the path: merchants make up their own."""
+    given = given.replace(SLASH_OF_ID, "/")
     if is_identifier(given):
         return given
     raise wrong("sku_id", "1 to 64 characters, none of them control characters", "path")
@@ -120,12 +125,20 @@ def idempotency_key(header: str | None, of: str, action: str, command: Command) 
     return IdempotencyKey(key, fingerprint(of, action, command))
 
 
-def if_match(header: str | None) -> int | None:
-    """The version of an ``If-Match`` header; a tag that is none of ours matches no version.
+def if_match(header: str | None) -> int | frozenset[int] | None:
+    """The versions of an ``If-Match`` header; a tag that is none of ours matches no version.
 
     ``*`` means any version of an existing order. Every command but ``place`` needs an existing order anyway.
     """
-    if header is None or header.strip() == "*":
+    if header is None:
         return None
-    tag = header.strip().removeprefix("W/").strip('"')
-    return int(tag) if tag.isdecimal() and len(tag) < 10 else -1
+    tags = entity_tags(header)
+    if "*" in tags:
+        return None
+    versions = [int(tag) if tag.isdecimal() and len(tag) < 10 else -1 for tag in tags]
+    return versions[0] if len(versions) == 1 else frozenset(versions)
+
+
+def entity_tags(header: str) -> list[str]:
+    """The tags of ``If-Match`` or ``If-None-Match`` without quotes; ``*`` as it is. RFC 9110, 8.8.3."""
+    return [tag.strip().removeprefix("W/").strip('"') for tag in header.split(",") if tag.strip()]

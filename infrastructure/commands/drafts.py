@@ -41,8 +41,10 @@ class Draft(Generic[S, E]):
             self.drafted.append(recorded)
             self.state = self.kind.evolve(self.state, recorded)
 
-    def refusal_if_stale(self, if_match: int | None) -> Refusal | None:
+    def refusal_if_stale(self, if_match: int | frozenset[int] | None) -> Refusal | None:
         if if_match is None or if_match == self.state.version:
+            return None
+        if isinstance(if_match, frozenset) and self.state.version in if_match:
             return None
         return Refusal("stale_version", f"The {self.kind.word} is at version {self.state.version} by now.")
 

@@ -27,12 +27,12 @@ class _AddressedCommand(msgspec.Struct, frozen=True):
     entity_id: str
     command: Command
     actor: str
-    if_match: int | None = None
+    if_match: int | frozenset[int] | None = None
     idempotency: IdempotencyKey | None = None
 
 
 class OrderCommand(_AddressedCommand, frozen=True):
-    """A command to the order ``entity_id``. ``if_match`` is the version that the caller expects."""
+    """A command to the order ``entity_id``. ``if_match`` is the version that the caller expects, or several."""
 
     @property
     def order_sn(self) -> str:
@@ -44,7 +44,7 @@ class OrderCommand(_AddressedCommand, frozen=True):
 
 
 class SkuCommand(_AddressedCommand, frozen=True):
-    """A command to the SKU ``entity_id``. ``if_match`` is the version that the caller expects."""
+    """A command to the SKU ``entity_id``. ``if_match`` is the version that the caller expects, or several."""
 
     @property
     def sku_id(self) -> str:

@@ -228,3 +228,12 @@ def test_a_report_of_invalid_days_is_status_2(shiplock: Shiplock) -> None:
         assert refused.returncode == 2, period
         assert "2026-03-0" in refused.stderr
         assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("exported_at", ["2015-01-01 00:00:00+09:00", "2090-01-01 00:00:00"])
+def test_an_export_is_made_neither_before_the_platform_nor_later_than_now(
+    shiplock: Shiplock, exported_at: str
+) -> None:
+    done = shiplock("import", str(SAMPLE), "--shop", SHOP, "--exported-at", exported_at)
+    assert done.returncode == 2
+    assert "between 2015" in done.stderr

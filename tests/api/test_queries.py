@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import httpx2 as httpx
+import psycopg
+import pytest
 from openapi_spec_validator import validate
 
 from api.http.problems import PROBLEMS
@@ -326,3 +328,64 @@ def test_the_documentation_page_brings_its_own_scripts(api: Api) -> None:
         assert source.startswith("http://testserver/"), source
         assert api.http.get(source).status_code == 200
     assert api.http.get("/").url.path == "/docs"
+
+
+def test_if_match_takes_a_list_of_versions(api: Api) -> None:
+    order_sn = "260302-000000000000901"
+    version = api.placed(order_sn)["version"]
+
+    def contact(*tags: str) -> int:
+        headers = httpx.Headers([("If-Match", tag) for tag in tags])
+        body = {"channel": "chat", "message": "您好"}
+        sent = api.http.post(f"/v1/shops/{SHOP}/orders/{order_sn}/contact-buyer", json=body, headers=headers)
+        return sent.status_code
+
+    assert contact('"98", "99"') == 412
+    assert contact(f'"98", W/"{version}"') == 200
+    assert contact('"98"', f'"{version + 1}"') == 200
+    assert contact('"98", *') == 200
+
+
+def test_if_none_match_takes_a_list_of_versions(api: Api) -> None:
+    order_sn = "260302-000000000000902"
+    version = api.placed(order_sn)["version"]
+
+    def read(*tags: str) -> int:
+        headers = httpx.Headers([("If-None-Match", tag) for tag in tags])
+        return api.http.get(f"/v1/shops/{SHOP}/orders/{order_sn}", headers=headers).status_code
+
+    assert read('"98", "99"') == 200
+    assert read(f'"98", W/"{version}"') == 304
+    assert read('"98"', f'"{version}"') == 304
+    assert read("*") == 304
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+def test_a_feed_beyond_the_head_is_told_so(api: Api, accept: str) -> None:
+    head = api.placed("260302-000000000000903")["position"]
+    beyond = api.http.get(f"/v1/shops/{SHOP}/events", params={"after": head + 1}, headers={"Accept": accept})
+    assert (beyond.status_code, beyond.json()["code"]) == (409, "beyond_head")
+    assert str(head) in beyond.json()["detail"]
+    assert api.get("events", after=head).json()["items"] == []
+
+
+@pytest.mark.parametrize("sku_id", ["A/events", "A/at-risk", "A/count-stock", "A/B"])
+def test_a_sku_whose_id_ends_like_a_route_is_told_and_read(api: Api, sku_id: str) -> None:
+    path = f"/v1/shops/{SHOP}/skus/{sku_id.replace('/', '%2F')}"
+    counted = api.http.post(f"{path}/count-stock", json={"on_hand": 7})
+    assert counted.status_code == 200, counted.text
+    read = api.http.get(path)
+    assert (read.status_code, read.json()["sku_id"], read.json()["on_hand"]) == (200, sku_id, 7)
+    (event,) = api.http.get(f"{path}/events").json()["items"]
+    assert event["type"] == "StockCounted"
+    unknown = api.http.get(f"/v1/shops/{SHOP}/skus/nothing%2Fevents")
+    assert (unknown.status_code, unknown.json()["instance"]) == (404, f"/v1/shops/{SHOP}/skus/nothing/events")
+
+
+def test_the_service_is_ready_when_every_list_is_built(api: Api, database_url: str) -> None:
+    assert api.http.get("/readyz").status_code == 200
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DELETE FROM projection WHERE name = 'orders'")
+    waiting = api.http.get("/readyz")
+    assert waiting.status_code == 503
+    assert "orders" in waiting.json()["detail"]

@@ -11,9 +11,10 @@ from fastapi.sse import format_sse_event
 
 from api.http import openapi
 from api.http.parameters import FeedQuery, ShopId
-from api.http.problems import wrong
+from api.http.problems import Refused, wrong
 from api.http.responses import json_response
 from api.program import Program
+from infrastructure.log.log import read_head
 from infrastructure.queries.event_json import StoredEventView, feed
 
 router = APIRouter(tags=["queries"])
@@ -31,18 +32,24 @@ class EventsPage(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-@router.get("/v1/shops/{shop_id}/events", responses=openapi.page("StoredEventView"))
+@router.get("/v1/shops/{shop_id}/events", responses=openapi.page("StoredEventView", "beyond_head"))
 async def events(request: Request, shop_id: ShopId, query: Annotated[FeedQuery, Query()]) -> Response:
     """The shop's events behind a position, gapless and in order.
 
     With `Accept: text/event-stream` a live stream that begins there, or behind `Last-Event-ID`, and
-    goes on with what is recorded from then on. When a page looks for some types only, it may hold
-    fewer events than asked for and still have a next one.
+    goes on with what is recorded from then on. A position that the log has not reached is a problem:
+    who has it read another log, or this one before it was restored. When a page looks for some types
+    only, it may hold fewer events than asked for and still have a next one.
     """
     program: Program = request.app.state.program
     types = query.types.split(",") if query.types else None
-    if EVENT_STREAM in request.headers.get("accept", ""):
-        after = _last_event_id(request) or query.after
+    is_live = EVENT_STREAM in request.headers.get("accept", "")
+    after = (_last_event_id(request) if is_live else None) or query.after
+    async with program.pool.read() as connection:
+        head = await read_head(connection, shop_id)
+    if after > head:
+        raise Refused("beyond_head", f"The log ends at position {head}; there is no {after} yet.")
+    if is_live:
         stream = live(program, shop_id, after, types)
         return StreamingResponse(stream, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
     async with program.pool.read() as connection:

@@ -21,6 +21,7 @@ from api.http.parameters import (
     ViolationsQuery,
 )
 from api.http.problems import wrong
+from api.http.requests import entity_tags
 from api.http.responses import json_response
 from api.program import Program
 from domain.order.filters import DeadlineFilter, OrderFilter, ViolationFilter
@@ -63,7 +64,8 @@ async def order(
         shown = await find_order(connection, shop_id, order_sn, program.book, moment.viewpoint, clock.now())
     tag = f'"{shown.version}"'
     headers = {"ETag": tag, "Shiplock-Position": str(shown.position)}
-    if tag in _tags(request.headers.get("if-none-match", "")):
+    tags = entity_tags(", ".join(request.headers.getlist("if-none-match")))
+    if tag.strip('"') in tags or "*" in tags:
         return Response(status_code=304, headers=headers)
     return json_response(shown, headers=headers)
 
@@ -163,7 +165,3 @@ async def _page_now(
     await wait_for(program.pool, shop_id, [view], query.min_position)
     async with program.pool.read() as connection:
         return page_response(await read(connection, shop_id, clock.now(), filter, query.limit, after))
-
-
-def _tags(header: str) -> set[str]:
-    return {tag.strip().removeprefix("W/") for tag in header.split(",")}

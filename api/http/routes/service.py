@@ -12,6 +12,7 @@ from api.http import openapi
 from api.http.problems import Refused, kind_of
 from api.http.responses import json_response
 from api.program import Program
+from infrastructure.projections.builds import missing
 
 router = APIRouter(tags=["service"])
 
@@ -29,13 +30,16 @@ async def healthz() -> Response:
 
 @router.get("/readyz", responses=openapi.problem_responses("unavailable"))
 async def readyz(request: Request) -> Response:
-    """The database answers, so requests can be served."""
+    """The database answers and every list has its rows, so requests can be served."""
     program: Program = request.app.state.program
     try:
         async with program.pool.read() as connection:
-            await connection.execute("SELECT 1")
+            unbuilt = await missing(connection, program.book)
     except (psycopg.Error, PoolTimeout) as error:
         raise Refused("unavailable") from error
+    if unbuilt:
+        names = ", ".join(view.name for view in unbuilt)
+        raise Refused("unavailable", f"These lists are still being built: {names}.")
     return json_response({"status": "ready"})
 
 
