@@ -53,15 +53,17 @@ def test_a_bill_is_previewed_first_and_its_unusual_lines_are_reported(
     report = body(shiplock(*arguments))
     for outcome in (preview, report):
         counts = {name: outcome[name] for name in ("lines_read", "charges", "other", "unmatched", "rejected")}
-        assert counts == {"lines_read": 6, "charges": 2, "other": 1, "unmatched": 1, "rejected": 2}
-        assert outcome["charged_fen"] == 600
+        assert counts == {"lines_read": 6, "charges": 3, "other": 1, "unmatched": 1, "rejected": 2}
+        assert outcome["charged_fen"] == 900
         reasons = {line["line"]: line["reason"] for line in outcome["left_out"]}
-        assert f"no order {ORDER}9" in reasons[4]
         assert "'someday' is not a time" in reasons[5]
         assert "amount is missing" in reasons[6]
     again = body(shiplock(*arguments))
-    assert (again["charges"], again["known"]) == (0, 2)
+    assert (again["charges"], again["known"]) == (0, 3)
     assert len(api.order(ORDER + "1")["charges"]) == 2
+    (waiting,) = api.get("unmatched-charges", min_position=again["position"] or report["position"]).json()["items"]
+    assert waiting["order_sn"] == ORDER + "9"
+    assert api.get(f"orders/{ORDER}9").status_code == 404
 
 
 BILL_HEADER = "商户订单号,发生时间,收入金额（+元）,支出金额（-元）,业务描述,流水号"
@@ -96,8 +98,8 @@ def test_a_bill_sent_over_http_is_answered_as_the_command_line_does(
     assert report | {"position": 0} == preview.json()
     assert answer.headers["shiplock-position"] == str(report["position"])
     names = ("lines_read", "charges", "known", "other", "unmatched", "rejected")
-    assert [report[name] for name in names] == [5, 1, 1, 1, 1, 1]
-    assert {line["line"]: line["code"] for line in report["left_out"]} == {4: "unknown_order", 5: None}
+    assert [report[name] for name in names] == [5, 2, 1, 1, 1, 1]
+    assert {line["line"]: line["code"] for line in report["left_out"]} == {5: None}
     events = api.get(f"orders/{ORDER}1/events").json()["items"]
     assert (events[-1]["type"], events[-1]["actor"]) == ("PenaltyCharged", "anna")
     file = tmp_path / "bill.csv"
@@ -105,7 +107,7 @@ def test_a_bill_sent_over_http_is_answered_as_the_command_line_does(
     by_command_line = body(shiplock("import-bill", str(file), "--shop", SHOP, "--json"))
     again = api.http.post(path, content=bill, headers=AS_CSV).json()
     assert again == by_command_line
-    assert (again["charges"], again["known"]) == (0, 2)
+    assert (again["charges"], again["known"]) == (0, 3)
 
 
 def test_a_bill_sent_as_a_workbook_is_read_like_one_sent_as_csv(api: Api) -> None:

@@ -27,6 +27,7 @@ from infrastructure.projections.views import (
 from infrastructure.projections.views.deadlines import LANES
 from tests.domain.sku_vocabulary import SkuFact, capacity, counted, delisted, relisted, sku_after
 from tests.domain.vocabulary import (
+    BOOK,
     DEEMED,
     FORMED,
     FRIDAY_9,
@@ -126,8 +127,14 @@ def test_an_order_that_waits_for_its_shipment() -> None:
 
 
 def test_what_is_not_known_sorts_last() -> None:
-    nothing = row_of(ORDERS, given(paid(at=MONDAY_9)))
-    assert (nothing["placed_at"], nothing["ship_by"], nothing["ship_by_key"]) == (FAR_FUTURE, None, FAR_FUTURE)
+    nothing = row_of(ORDERS, given(placed(at=MONDAY_9)))
+    assert (nothing["ship_by"], nothing["ship_by_key"]) == (None, FAR_FUTURE)
+
+
+def test_an_order_that_only_a_bill_names_is_in_no_list_but_that_of_charges() -> None:
+    judged = Judged.by(BOOK, given(charged("late_shipment", 300, at=MONDAY_9)).order)
+    lists = {view.name: len(list(view.rows(judged))) for view in VIEWS if isinstance(view, ViewOfOrders)}
+    assert {name for name, count in lists.items() if count} == {"charges"}
 
 
 def test_an_order_whose_ship_by_was_paused_sorts_by_what_is_due_now() -> None:
