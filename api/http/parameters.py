@@ -114,11 +114,34 @@ class OrdersQuery(InThePast):
     violation: Annotated[
         ViolationKind | None, Field(description="Only orders on which such a violation stands.")
     ] = None
+    order_sn: Annotated[
+        list[Annotated[str, Field(pattern=ID_PATTERN)]] | None,
+        Field(max_length=100, description="Only orders with one of these numbers; may be repeated."),
+    ] = None
+    tracking_number: Annotated[
+        str | None,
+        BeforeValidator(_plain),
+        Field(min_length=1, max_length=64, description="Only the orders of which a parcel has this number."),
+    ] = None
+    supplier_id: Annotated[
+        str | None,
+        BeforeValidator(_plain),
+        Field(min_length=1, max_length=64, description="Only orders that this supplier has or had."),
+    ] = None
+    goods_id: Annotated[
+        str | None,
+        BeforeValidator(_plain),
+        Field(min_length=1, max_length=64, description="Only orders with these goods."),
+    ] = None
     sort: OrderSort = "ship_by"
 
     @property
     def filter(self) -> OrderFilter:
         return OrderFilter(
+            order_sns=frozenset(self.order_sn) if self.order_sn is not None else None,
+            tracking_number=self.tracking_number,
+            supplier_id=self.supplier_id,
+            goods_id=self.goods_id,
             status=self.status,
             locked=self.locked,
             sku_id=self.sku_id,

@@ -7,8 +7,9 @@ import msgspec
 from domain.kernel import ViolationKind
 from domain.order.deadlines import Deadline, DeadlineKind, DeadlineState, ship_by
 from domain.order.judged import Judged
-from domain.order.state import Status
+from domain.order.state import Order, Status
 from domain.order.violations import AppealState, Violation
+from domain.order.warnings import plain_number
 
 WAITING: tuple[Status, ...] = ("awaiting_shipment", "stockout_review")
 """The statuses of orders that still need a tracking number; the second is locked always."""
@@ -18,7 +19,8 @@ class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Orders of a ``status``, whose shipping is ``locked`` or is not, with a SKU among their lines.
 
     ``due_before`` finds orders that still wait for a tracking number and must have one before then; ``violation``
-    those on which such a violation stands and counts.
+    those on which such a violation stands and counts. ``order_sns`` are their numbers, ``tracking_number``
+    is that of any of their parcels, ``goods_id`` is among their lines, and ``supplier_id`` had them at some time.
     """
 
     status: Status | None = None
@@ -26,11 +28,19 @@ class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
     sku_id: str | None = None
     due_before: datetime | None = None
     violation: ViolationKind | None = None
+    order_sns: frozenset[str] | None = None
+    tracking_number: str | None = None
+    supplier_id: str | None = None
+    goods_id: str | None = None
 
     def matches(self, judged: Judged, at: datetime) -> bool:
         order = judged.order
         return (
             self.status in (None, order.status)
+            and (self.order_sns is None or order.order_sn in self.order_sns)
+            and (self.tracking_number is None or self._has_parcel(order))
+            and (self.supplier_id is None or any(each.supplier_id == self.supplier_id for each in order.handovers))
+            and (self.goods_id is None or any(line.goods_id == self.goods_id for line in order.lines))
             and self.locked in (None, bool(order.holds))
             and (self.sku_id is None or any(line.sku_id == self.sku_id for line in order.lines))
             and (self.due_before is None or _is_due_before(judged, self.due_before))
@@ -42,6 +52,11 @@ class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
                 )
             )
         )
+
+    def _has_parcel(self, order: Order) -> bool:
+        wanted = plain_number(self.tracking_number or "")
+        parcels = (*order.parcels, *order.extra_parcels)
+        return any(plain_number(parcel.tracking_number) == wanted for parcel in parcels)
 
 
 def _is_due_before(judged: Judged, limit: datetime) -> bool:

@@ -20,6 +20,7 @@ from domain.order.events import Line
 from domain.order.filters import WAITING, DeadlineFilter, OrderFilter, ViolationFilter
 from domain.order.state import Status
 from domain.order.view import UNLOCKED, DeadlineView, ShipmentLock, ViolationView
+from domain.order.warnings import plain_number
 from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.view import FAR_FUTURE
 from infrastructure.projections.views.deadlines import DEADLINE_KINDS, ENDS, LANES
@@ -97,6 +98,14 @@ async def list_orders(
         where.append(sql.SQL("o.locked") if filter.locked else sql.SQL("NOT o.locked"))
     if filter.sku_id is not None:
         where.append(sql.SQL("o.sku_ids @> ARRAY[%(sku_id)s::text]"))
+    if filter.goods_id is not None:
+        where.append(sql.SQL("o.goods_ids @> ARRAY[%(goods_id)s::text]"))
+    if filter.order_sns is not None:
+        where.append(sql.SQL("o.order_sn = ANY(%(order_sns)s)"))
+    if filter.tracking_number is not None:
+        where.append(_HAS_PARCEL)
+    if filter.supplier_id is not None:
+        where.append(_WAS_HANDED_OVER)
     if filter.due_before is not None:
         where.append(sql.SQL("o.ship_by_key < %(due_before)s"))
     if filter.violation is not None:
@@ -108,6 +117,10 @@ async def list_orders(
         "shop_id": shop_id,
         "statuses": statuses,
         "sku_id": filter.sku_id,
+        "goods_id": filter.goods_id,
+        "order_sns": list(filter.order_sns or ()),
+        "tracking_number": plain_number(filter.tracking_number or ""),
+        "supplier_id": filter.supplier_id,
         "due_before": filter.due_before,
         "at": at,
     }
@@ -126,6 +139,14 @@ async def list_orders(
         lanes=sql.SQL("unnest(%(statuses)s::text[]) AS l(status)"),
     )
 
+
+_HAS_PARCEL = sql.SQL("""o.order_sn IN (
+    SELECT p.order_sn FROM parcel_list p WHERE p.shop_id = %(shop_id)s AND p.tracking_number = %(tracking_number)s
+)""")
+
+_WAS_HANDED_OVER = sql.SQL("""o.order_sn IN (
+    SELECT h.order_sn FROM handover_list h WHERE h.shop_id = %(shop_id)s AND h.supplier_id = %(supplier_id)s
+)""")
 
 _SUMMARY_COLUMNS = (
     "status",

@@ -389,3 +389,26 @@ def test_the_service_is_ready_when_every_list_is_built(api: Api, database_url: s
     waiting = api.http.get("/readyz")
     assert waiting.status_code == 503
     assert "orders" in waiting.json()["detail"]
+
+
+def test_orders_are_found_by_what_people_have_in_their_hands(api: Api) -> None:
+    first, second = "260302-000000000000911", "260302-000000000000912"
+    for order_sn in (first, second):
+        api.formed(order_sn)
+    api.done(first, "upload-tracking", carrier="SF", tracking_number="SF9110001")
+    position = api.done(second, "hand-to-supplier", supplier_id="S-911")["position"]
+
+    def found(**conditions: Any) -> list[str]:
+        now = api.get("orders", min_position=position, **conditions).json()["items"]
+        then = api.get("orders", as_of=ago(0), **conditions).json()["items"]
+        assert {order["order_sn"] for order in now} == {order["order_sn"] for order in then}
+        return [order["order_sn"] for order in now]
+
+    assert found(tracking_number="sf9110001") == [first]
+    assert found(supplier_id="S-911") == [second]
+    assert set(found(goods_id=LINE["goods_id"])) == {first, second}
+    assert found(goods_id="nothing") == []
+    assert set(found(order_sn=[first, second, "260302-9"])) == {first, second}
+    assert found(order_sn=[first, second], status="shipped") == [first]
+    too_many = api.get("orders", order_sn=[f"260302-{number}" for number in range(101)])
+    assert too_many.status_code == 422

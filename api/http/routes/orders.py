@@ -1,6 +1,6 @@
 """Reading orders: one at any moment, its history, what changed between two moments, and lists."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, TypeVar
@@ -29,7 +29,7 @@ from domain.rules.ruleset import RuleBook
 from domain.viewpoint import Viewpoint
 from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.view import View
-from infrastructure.projections.views import DEADLINES, ORDERS, VIOLATIONS
+from infrastructure.projections.views import DEADLINES, HANDOVERS, ORDERS, PARCELS, VIOLATIONS
 from infrastructure.queries.as_of import deadlines_at, orders_at, violations_at
 from infrastructure.queries.event_json import VersionKey
 from infrastructure.queries.lists import (
@@ -46,6 +46,9 @@ from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
 
 router = APIRouter(tags=["queries"])
+
+FILTERED_BY = (ORDERS, PARCELS, HANDOVERS)
+"""The views that a list of orders is read from."""
 
 F = TypeVar("F", OrderFilter, DeadlineFilter, ViolationFilter)
 
@@ -108,7 +111,7 @@ async def orders(request: Request, shop_id: ShopId, query: Annotated[OrdersQuery
             raise wrong("sort", "at another moment than now orders come by order number")
         return await _page_at(request, shop_id, query, query.filter, orders_at)
     read = partial(list_orders, sort=query.sort)
-    return await _page_now(request, shop_id, query, query.filter, ORDERS, OrderListKey, read)
+    return await _page_now(request, shop_id, query, query.filter, FILTERED_BY, OrderListKey, read)
 
 
 @router.get("/v1/shops/{shop_id}/deadlines", responses=openapi.page("ListedDeadline", "not_reached"))
@@ -116,7 +119,7 @@ async def deadlines(request: Request, shop_id: ShopId, query: Annotated[Deadline
     """The shop's deadlines by when they are due, each with its state now; at another moment by order number."""
     if not query.viewpoint.is_now:
         return await _page_at(request, shop_id, query, query.filter, deadlines_at)
-    return await _page_now(request, shop_id, query, query.filter, DEADLINES, DeadlineKey, list_deadlines)
+    return await _page_now(request, shop_id, query, query.filter, [DEADLINES], DeadlineKey, list_deadlines)
 
 
 @router.get("/v1/shops/{shop_id}/violations", responses=openapi.page("ListedViolation", "not_reached"))
@@ -128,7 +131,7 @@ async def violations(request: Request, shop_id: ShopId, query: Annotated[Violati
     """
     if not query.viewpoint.is_now:
         return await _page_at(request, shop_id, query, query.filter, violations_at)
-    return await _page_now(request, shop_id, query, query.filter, VIOLATIONS, ViolationKey, list_violations)
+    return await _page_now(request, shop_id, query, query.filter, [VIOLATIONS], ViolationKey, list_violations)
 
 
 async def _page_at(
@@ -155,13 +158,13 @@ async def _page_now(
     shop_id: str,
     query: InThePast,
     filter: F,
-    view: View,
+    views: Sequence[View],
     key: Any,
     read: Callable[[ReadConnection, str, datetime, F, int, Any], Awaitable[Page[Any, Any]]],
 ) -> Response:
-    """A page of a view, once that has reached the position that the client waits for."""
+    """A page of a view, once those that it is read from have reached the position that the client waits for."""
     after = decode_cursor(query.cursor, key)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, [view], query.min_position)
+    await wait_for(program.pool, shop_id, views, query.min_position)
     async with program.pool.read() as connection:
         return page_response(await read(connection, shop_id, clock.now(), filter, query.limit, after))

@@ -36,6 +36,7 @@ def rows(judged: Judged) -> Iterable[Row]:
             order.status,
             bool(holds),
             [lines[0].sku_id] if len(lines) == 1 else sorted({line.sku_id for line in lines}),
+            [lines[0].goods_id] if len(lines) == 1 else sorted({line.goods_id for line in lines}),
             _encode(lines),
             order.paid_fen,
             order.placed_at or FAR_FUTURE,
@@ -72,6 +73,7 @@ ORDERS = ViewOfOrders(
         Column("status", "text"),
         Column("locked", "boolean"),
         Column("sku_ids", "text[]"),
+        Column("goods_ids", "text[]"),
         Column("lines", "json"),
         Column("paid_fen", "bigint", optional=True),
         Column("placed_at", "timestamptz"),
@@ -97,6 +99,7 @@ ORDERS = ViewOfOrders(
             for name, key in (("ship_by", "ship_by_key"), ("placed", "placed_at"))
         ),
         Index("by_sku", "USING gin (sku_ids)"),
+        Index("by_goods", "USING gin (goods_ids)"),
         Index("by_day", "(shop_id, group_formed_at)"),
     ),
     rows=rows,

@@ -15,6 +15,7 @@ from tests.domain.vocabulary import (
     MONDAY_10,
     MONDAY_12,
     NEXT_MONDAY_9,
+    ORDER_SN,
     SHIP_BY,
     THURSDAY_9,
     TUESDAY_9,
@@ -27,10 +28,12 @@ from tests.domain.vocabulary import (
     book_where,
     given,
     group_formed,
+    handed_to_supplier,
     hold_placed,
     placed,
     review_completed,
     stockout_requested,
+    tracking_replaced,
     tracking_uploaded,
 )
 
@@ -63,6 +66,33 @@ def test_orders_that_are_locked_or_are_not() -> None:
 
 def test_orders_with_a_sku_among_their_lines() -> None:
     assert [matches(WAITING, sku_id=sku_id) for sku_id in ("SKU-1", "SKU-2", "SKU-9")] == [True, True, False]
+
+
+def test_orders_by_their_numbers() -> None:
+    assert matches(WAITING, order_sns=frozenset({ORDER_SN, "260302-1"}))
+    assert not matches(WAITING, order_sns=frozenset({"260302-1"}))
+    assert not matches(WAITING, order_sns=frozenset())
+
+
+def test_orders_by_a_tracking_number_however_it_is_typed() -> None:
+    assert [matches(SHIPPED, tracking_number=number) for number in ("SF1", " sf1", "SF2")] == [True, True, False]
+    replaced = SHIPPED.and_(tracking_replaced("SF1", "SF2", at=MONDAY_12))
+    gift = SHIPPED.and_(tracking_uploaded("SF9", at=MONDAY_12, kind="gift"))
+    assert matches(replaced, tracking_number="SF1")
+    assert matches(gift, tracking_number="SF9")
+
+
+def test_orders_by_their_supplier() -> None:
+    handed = WAITING.and_(handed_to_supplier(at=MONDAY_12))
+    supplier = handed.order.handovers[0].supplier_id
+    assert matches(handed, supplier_id=supplier)
+    assert not matches(handed, supplier_id="nobody")
+    assert not matches(WAITING, supplier_id=supplier)
+
+
+def test_orders_by_their_goods() -> None:
+    assert matches(WAITING, goods_id=TWO_SKUS[1].goods_id)
+    assert not matches(WAITING, goods_id="nothing")
 
 
 def test_orders_that_must_be_shipped_before_a_moment_and_are_not() -> None:

@@ -73,8 +73,10 @@ class Filters(NamedTuple):
     violations: st.SearchStrategy[ViolationFilter]
 
     @classmethod
-    def bounded_by(cls, moments: st.SearchStrategy[datetime]) -> Self:
-        bounds = st.one_of(st.none(), moments)
+    def of(cls, shop: "Shop") -> Self:
+        bounds = st.one_of(st.none(), shop.moments)
+        numbers = [judged.order.order_sn for judged in shop.judged]
+        goods = sorted({line.goods_id for judged in shop.judged for line in judged.order.lines})
         return cls(
             st.builds(
                 OrderFilter,
@@ -83,6 +85,10 @@ class Filters(NamedTuple):
                 sku_id=st.sampled_from([None, "SKU-1", "SKU-2", "SKU-9"]),
                 due_before=bounds,
                 violation=maybe(ViolationKind),
+                order_sns=st.none() | st.frozensets(st.sampled_from(numbers), max_size=3),
+                tracking_number=st.sampled_from([None, None, "SF1", " sf1", "SF2", "SF9"]),
+                supplier_id=st.sampled_from([None, None, "S-17", "S-18"]),
+                goods_id=st.sampled_from([None, None, *goods, "nothing"]),
             ),
             st.builds(DeadlineFilter, kind=maybe(DeadlineKind), due_before=bounds, state=maybe(DeadlineState)),
             st.builds(
@@ -191,7 +197,7 @@ def test_a_filter_means_in_sql_what_it_means_in_the_domain(
 ) -> None:
     async def work(pool: Pool, path: CommandPath) -> None:
         shop = await a_shop(pool, lives, shelf)
-        filters = Filters.bounded_by(shop.moments)
+        filters = Filters.of(shop)
         async with pool.read() as connection:
             for _ in range(12):
                 at = data.draw(shop.moments)
