@@ -18,6 +18,8 @@ def cannot_change_closed(order: Order) -> Refusal | None:
 
 
 def cannot_cancel(order: Order) -> Refusal | None:
+    if order.cancellation:
+        return Refusal("order_closed", f"The order was cancelled already, for {order.cancellation.reason!r}.")
     if order.parcels:
         return Refusal("already_shipped", "A shipped order can be refunded, not cancelled.")
     if order.is_stocked_out:
@@ -30,7 +32,7 @@ def cancel(command: c.Cancel, order: Order, rules: RuleSet, at: datetime) -> Dec
 
     Source: merchant-refund.
     """
-    if order.cancellation:
+    if order.cancellation and order.cancellation.reason == command.reason:
         return ()
     return cannot_cancel(order) or (e.OrderCancelled(command.reason),)
 
@@ -48,8 +50,9 @@ CANCEL = Action(
 
 
 def cannot_refund(order: Order) -> Refusal | None:
-    if order.full_refund:
-        return Refusal("order_closed", "Everything was refunded already.")
+    if done := order.full_refund:
+        by = "nobody knows whom" if done.initiated_by == "unknown" else f"the {done.initiated_by}"
+        return Refusal("order_closed", f"Everything was refunded already, by {by} for {done.reason!r}.")
     return _nothing_paid(order)
 
 
@@ -58,9 +61,14 @@ def refund(command: c.Refund, order: Order, rules: RuleSet, at: datetime) -> Dec
 
     Source: merchant-refund.
     """
-    if order.full_refund:
+    done = order.full_refund
+    if done and (done.initiated_by, done.reason, done.amount_fen) == (
+        command.initiated_by,
+        command.reason,
+        command.amount_fen,
+    ):
         return ()
-    if refusal := _nothing_paid(order):
+    if refusal := cannot_refund(order):
         return refusal
     left = None if order.paid_fen is None else order.paid_fen - (order.refunded_fen or 0)
     if command.amount_fen is not None and left is not None and command.amount_fen > left:
@@ -80,5 +88,5 @@ REFUND = Action(
     by_order(cannot_refund),
     summary="Money goes back, all of it or `amount_fen`.",
     example={"initiated_by": "buyer", "reason": "changed_mind", "amount_fen": 12900},
-    refusals=("not_paid",),
+    refusals=("not_paid", "order_closed"),
 )

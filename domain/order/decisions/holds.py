@@ -12,8 +12,11 @@ from domain.rules.ruleset import RuleSet
 
 
 def place_hold(command: c.PlaceHold, order: Order, rules: RuleSet, at: datetime) -> Decision:
-    if any(hold.hold == command.hold for hold in order.placed_holds):
+    held = next((hold for hold in order.placed_holds if hold.hold == command.hold), None)
+    if held and held.reason == command.reason:
         return ()
+    if held:
+        return Refusal("order_locked", f"A {command.hold} hold is in force already, for {held.reason!r}.")
     if refusal := cannot_change_closed(order):
         return refusal
     last_placed_at = order.last_held.get(command.hold)
@@ -28,7 +31,7 @@ PLACE_HOLD = Action(
     by_order(cannot_change_closed),
     summary="Lock shipping.",
     example={"hold": "manual", "reason": "address looks wrong"},
-    refusals=("order_closed",),
+    refusals=("order_closed", "order_locked"),
 )
 
 

@@ -126,8 +126,11 @@ def replace_tracking(command: c.ReplaceTracking, order: Order, rules: RuleSet, a
 
     Source: newest-number.
     """
-    if any(p.tracking_number == command.tracking_number for p in order.current_parcels):
-        return ()
+    up = next((p for p in order.current_parcels if p.tracking_number == command.tracking_number), None)
+    if up is not None:
+        if up.carrier == command.carrier:
+            return ()
+        return Refusal("already_shipped", f"{up.tracking_number} is up already, with {up.carrier}.")
     if refusal := cannot_replace_tracking(order):
         return refusal
     if order.parcel(command.tracking_number):
@@ -158,6 +161,7 @@ REPLACE_TRACKING = Action(
         "unknown_parcel",
         "already_delivered",
         "already_replaced",
+        "already_shipped",
         "order_closed",
     ),
 )

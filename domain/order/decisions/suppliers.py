@@ -102,7 +102,8 @@ def record_supplier_stockout(
     command: c.RecordSupplierStockout, order: Order, rules: RuleSet, at: datetime
 ) -> Decision:
     """The order is the merchant's again: to hand to another supplier, or to apply for stockout of."""
-    if order.handovers and order.handovers[-1].out_of_stock_at:
+    last = order.handovers[-1] if order.handovers else None
+    if last and last.out_of_stock_at and last.reason == command.reason:
         return ()
     held = _handover_to_end(order, at)
     return held if isinstance(held, Refusal) else (e.SupplierOutOfStock(held.supplier_id, command.reason),)
@@ -122,7 +123,8 @@ RECORD_SUPPLIER_STOCKOUT = Action(
 def take_back_from_supplier(
     command: c.TakeBackFromSupplier, order: Order, rules: RuleSet, at: datetime
 ) -> Decision:
-    if order.handovers and order.handovers[-1].taken_back_at:
+    last = order.handovers[-1] if order.handovers else None
+    if last and last.taken_back_at and last.reason == command.reason:
         return ()
     held = _handover_to_end(order, at)
     return held if isinstance(held, Refusal) else (e.TakenBackFromSupplier(held.supplier_id, command.reason),)

@@ -32,8 +32,14 @@ def test_refund_all_closes_the_order() -> None:
 
 def test_refund_again_changes_nothing() -> None:
     given(awaiting_shipment(), refunded(at=MONDAY_12)).when(
-        c.Refund(initiated_by="merchant", reason="out_of_stock"), at=MONDAY_13
+        c.Refund(initiated_by="buyer", reason="changed_mind"), at=MONDAY_13
     ).then_nothing()
+
+
+def test_another_refund_of_what_was_refunded_is_refused_with_what_stands() -> None:
+    given(awaiting_shipment(), refunded(at=MONDAY_12)).when(
+        c.Refund(initiated_by="merchant", reason="out_of_stock"), at=MONDAY_13
+    ).rejects("order_closed", because="by the buyer for 'changed_mind'")
 
 
 def test_part_refunds_close_the_order_when_they_add_up() -> None:
@@ -94,7 +100,9 @@ def test_cancel() -> None:
 
 
 def test_cancel_again_changes_nothing() -> None:
-    given(placed(), cancelled(at=MONDAY_9)).when(c.Cancel(reason="other"), at=MONDAY_10).then_nothing()
+    cancelled_order = given(placed(), cancelled(at=MONDAY_9))
+    cancelled_order.when(c.Cancel(reason="changed_mind"), at=MONDAY_10).then_nothing()
+    cancelled_order.when(c.Cancel(reason="other"), at=MONDAY_10).rejects("order_closed", because="'changed_mind'")
 
 
 def test_a_shipped_order_is_refunded_not_cancelled() -> None:

@@ -1,5 +1,6 @@
 """Holds lock an order."""
 
+from domain.order import commands as c
 from domain.order import events as e
 from tests.domain.vocabulary import (
     MONDAY_9,
@@ -30,7 +31,11 @@ def test_place_and_release_a_hold() -> None:
 
 
 def test_place_a_hold_that_is_in_force_changes_nothing() -> None:
-    given(awaiting_shipment(), hold_placed(at=MONDAY_10)).when(PLACE_HOLD, at=MONDAY_11).then_nothing()
+    held = given(awaiting_shipment(), hold_placed(at=MONDAY_10))
+    held.when(PLACE_HOLD, at=MONDAY_11).then_nothing()
+    held.when(c.PlaceHold(hold="manual", reason="fraud"), at=MONDAY_11).rejects(
+        "order_locked", because="address looks wrong"
+    )
 
 
 def test_place_a_hold_on_a_closed_order_is_refused() -> None:

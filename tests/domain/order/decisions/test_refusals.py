@@ -66,6 +66,7 @@ COMMANDS: tuple[Command, ...] = (
     APPROVE,
     c.Refund(initiated_by="buyer", reason="changed_mind", amount_fen=100),
     c.HandToSupplier(supplier_id="S-18"),
+    c.PlaceHold(hold="manual", reason="fraud"),
     c.AppealViolation(violation_id=violation_id("stockout")),
     c.DecideComplaint(outcome="dismissed"),
     c.RecordCharge(kind="stockout", amount_fen=400, line_id="bill-1"),

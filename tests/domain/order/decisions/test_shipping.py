@@ -215,7 +215,9 @@ def test_replace_tracking() -> None:
 
 
 def test_replace_with_the_number_that_is_up_changes_nothing() -> None:
-    given(SHIPPED).when(replace_with("SF1"), at=MONDAY_14).then_nothing()
+    same = c.ReplaceTracking(carrier="SF", tracking_number="SF1", reason="label was torn")
+    given(SHIPPED).when(same, at=MONDAY_14).then_nothing()
+    given(SHIPPED).when(replace_with("SF1"), at=MONDAY_14).rejects("already_shipped", because="with SF")
 
 
 def test_a_replaced_number_cannot_come_back() -> None:
