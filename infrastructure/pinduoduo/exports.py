@@ -182,7 +182,7 @@ class Row(NamedTuple):
     """An order as one row or several show it.
 
     ``line`` is that of the first row, ``rows`` how many there are. ``notes`` are the facts that did not go in, and
-    ``unknown`` the words that are not known.
+    ``unknown`` the words that are not known. ``payments`` are what the rows of its lines say was paid.
     """
 
     line: int
@@ -190,6 +190,7 @@ class Row(NamedTuple):
     rows: int = 1
     notes: tuple[RejectedRow, ...] = ()
     unknown: tuple[UnknownWord, ...] = ()
+    payments: tuple[int, ...] = ()
 
 
 class ExportReader(TableReader):
@@ -270,7 +271,8 @@ class ExportReader(TableReader):
 
         unknown: list[UnknownWord] = []
         snapshot = self._snapshot(cells, note, lambda field: unknown.append(_unknown_word(cells, field)))
-        return Row(row.line, snapshot, 1, tuple(faults), tuple(unknown))
+        payments = () if snapshot.paid_fen is None else (snapshot.paid_fen,)
+        return Row(row.line, snapshot, 1, tuple(faults), tuple(unknown), payments)
 
     def _snapshot(
         self, cells: Cells, note: Callable[[WrongCell], None], not_known: Callable[[str], None]
@@ -409,9 +411,10 @@ def _joined(first: Row, second: Row) -> Row:
     """
     one, other = first.snapshot, second.snapshot
     new = tuple(line for line in other.lines if line not in one.lines)
-    paid_fen = one.paid_fen
-    if new and other.paid_fen is not None and other.paid_fen != paid_fen:
-        paid_fen = other.paid_fen + (paid_fen or 0)
+    payments = (*first.payments, *second.payments) if new else first.payments
+    paid_fen = None
+    if payments:
+        paid_fen = payments[0] if len(set(payments)) == 1 else sum(payments)
     numbers = dict.fromkeys(
         number
         for snapshot in (one, other)
@@ -433,6 +436,7 @@ def _joined(first: Row, second: Row) -> Row:
         first.rows + second.rows,
         (*first.notes, *second.notes),
         (*first.unknown, *second.unknown),
+        payments,
     )
 
 
