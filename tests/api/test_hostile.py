@@ -2,10 +2,12 @@
 
 import itertools
 import json
+import socket
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 
 from api.http.paging import encode_cursor
@@ -215,3 +217,25 @@ def test_a_time_with_a_plus_that_was_not_encoded_is_understood(api: Api) -> None
     late = api.http.get(f"/v1/shops/{SHOP}/orders/{ORDER}?as_of=2026-03-02T09:00:00+08:00")
     assert late.status_code == 404
     assert "by then" in late.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["orders/260302-9/place", "commands", "bills"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_client_that_is_still_sending_a_body_too_large_gets_its_answer(
+    live: httpx.Client, chunked: bool, path: str
+) -> None:
+    url = live.base_url
+    block = b"x" * 65_536
+    length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(block) * 512}"
+    head = (
+        f"POST /v1/shops/{SHOP}/{path} HTTP/1.1\r\nHost: {url.host}\r\nContent-Type: text/csv\r\n{length}\r\n\r\n"
+    )
+    with socket.create_connection((url.host, url.port or 80), timeout=30) as client:
+        client.sendall(head.encode())
+        for _ in range(512):
+            client.sendall(b"10000\r\n" + block + b"\r\n" if chunked else block)
+        if chunked:
+            client.sendall(b"0\r\n\r\n")
+        answer = client.recv(65_536)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"too_large" in answer
