@@ -297,6 +297,7 @@ class TableReader:
 
     def _watch(self, sheet: Sheet, columns: Columns) -> None:
         """Tell the sheet what a whole row looks like."""
+        sheet.width = columns.width
         sheet.fits = lambda cells: len(cells) == columns.width > 2 or self.is_row(Cells(columns, cells))
 
 

@@ -13,7 +13,7 @@ import re
 import tempfile
 import zipfile
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -71,13 +71,15 @@ class Line(NamedTuple):
 class Sheet:
     """A table in a file: iterate over it once for its lines. ``name`` is ``None`` where a file has only one.
 
-    Whoever finds the header sets ``fits``, which says whether the cells of one line look like a whole row. Without
-    it a quotation mark that never closes can't be told from text of several lines.
+    Whoever finds the header sets ``width``, the cells of a row, and ``fits``, which says whether the cells of one
+    line look like a whole row. Without them a quotation mark that never closes can't be told from text of several
+    lines.
     """
 
     def __init__(self, lines: Iterator[Line], name: str | None = None) -> None:
         self._lines = lines
         self.name = name
+        self.width = 0
         self.fits: Callable[[Sequence[Cell]], bool] = lambda cells: False
 
     def __iter__(self) -> Iterator[Line]:
@@ -134,9 +136,11 @@ class TableFile:
                     return True
                 self._replace(self._from_archive())
             elif start.startswith(b"\x1f\x8b"):
-                self._replace(self._copy_of(gzip.GzipFile(fileobj=self._file), "gzip file"))
+                self._replace(self._copy_of(gzip.GzipFile(fileobj=self._file, mode="rb"), "gzip file"))
             elif encoding := _utf_16(start):
                 self._replace(self._in_utf_8(encoding))
+            elif b"\r" in start and b"\n" not in start:
+                self._replace(self._with_line_feeds())
             else:
                 _refuse(start)
                 return False
@@ -202,6 +206,13 @@ class TableFile:
         text.write(decoder.decode(b"", final=True).encode("utf-8", errors="replace"))
         return text
 
+    def _with_line_feeds(self) -> IO[bytes]:
+        """A text whose lines end with carriage returns alone, as old tools write them."""
+        text: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
+        while block := self._file.read(1 << 20):
+            text.write(block.replace(b"\r", b"\n"))
+        return text
+
     # ---- workbooks --------------------------------------------------------------------------------------
 
     def _worksheets(self) -> Iterator[Sheet]:
@@ -259,7 +270,7 @@ def _utf_16(start: bytes) -> str | None:
         return "utf-16"
     if len(start) >= 8:
         even, odd = start[0:200:2].count(0), start[1:200:2].count(0)
-        if max(even, odd) * 10 > len(start[:200]):
+        if max(even, odd) * 10 > len(start[:200]) and min(even, odd) * 10 < max(even, odd):
             return "utf-16-be" if even > odd else "utf-16-le"
     return None
 
@@ -307,16 +318,21 @@ def _text_sheet(file: IO[bytes]) -> Sheet:
     source = _PhysicalLines(file)
     delimiter = _delimiter(file)
     sheet = Sheet(iter(()))
-    sheet._lines = _text_lines(source, delimiter, lambda cells: sheet.fits(cells))
+    sheet._lines = _text_lines(source, delimiter, sheet)
     return sheet
 
 
 def _delimiter(file: IO[bytes]) -> str:
-    """The sign that divides one of the first lines into most cells; one of them is the header."""
+    """The sign that divides most of the first lines into the same number of cells, and of those the most cells."""
     text = [file.readline(LONGEST_LINE) for _ in range(20)]
     file.seek(0)
     lines = [line.decode("utf-8", errors="replace") for line in text]
-    return max(",\t;", key=lambda sign: max(len(_split(line, sign)) for line in lines))
+
+    def evenness(sign: str) -> tuple[int, int]:
+        counts = Counter(count for line in lines if (count := len(_split(line, sign))) > 1)
+        return max(((lines_with, cells) for cells, lines_with in counts.items()), default=(0, 0))
+
+    return max(",\t;", key=evenness)
 
 
 def _split(line: str, delimiter: str) -> list[str]:
@@ -326,9 +342,10 @@ def _split(line: str, delimiter: str) -> list[str]:
         return []
 
 
-def _text_lines(source: "_PhysicalLines", delimiter: str, fits: Callable[[Sequence[Cell]], bool]) -> Iterator[Line]:
+def _text_lines(source: "_PhysicalLines", delimiter: str, sheet: Sheet) -> Iterator[Line]:
     """The rows of a text. A quotation mark that never closes damages its own row, and no other."""
-    source.is_row = lambda line: fits(_split(line, delimiter))
+    source.is_row = lambda line: sheet.fits(_split(line, delimiter))
+    source.is_whole = lambda lines: _is_whole(lines, delimiter, sheet.width)
     reader = csv.reader(source, delimiter=delimiter)
     while True:
         source.begin()
@@ -349,6 +366,15 @@ def _text_lines(source: "_PhysicalLines", delimiter: str, fits: Callable[[Sequen
         yield Line(source.row_number, [] if damage else cells, damage, note)
 
 
+def _is_whole(lines: Sequence[str], delimiter: str, width: int) -> bool | None:
+    """Whether the lines are one well-formed row of so many cells; ``None`` while a quotation mark is open."""
+    try:
+        rows = [*csv.reader(lines, delimiter=delimiter, strict=True)]
+    except csv.Error as error:
+        return None if "unexpected end" in str(error) else False
+    return len(rows) == 1 and len(rows[0]) == width
+
+
 class _NeverClosed(Exception):
     """The row's text goes on without an end, because a quotation mark never closes."""
 
@@ -356,8 +382,9 @@ class _NeverClosed(Exception):
 class _PhysicalLines:
     """The text lines of a CSV file. Each is decoded by itself, so that a bad line damages only its own row.
 
-    The reader takes further lines of one row only while a quotation mark is open. If such a line is a whole row
-    itself, the mark was never meant to be one: the lines behind the first are given again.
+    The reader takes further lines of one row only while a quotation mark is open. If such a line looks like a row
+    itself, and what follows does not close the mark as it should be closed, the mark was never meant to be one: the
+    lines behind the first are given again. Text that was quoted well stays text, whatever it looks like.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -366,13 +393,16 @@ class _PhysicalLines:
         self._number = 0
         self._again: deque[str] = deque()
         self._row: list[str] = []
+        self._is_well_quoted = False
         self.is_row: Callable[[str], bool] = lambda line: False
+        self.is_whole: Callable[[Sequence[str]], bool | None] = lambda lines: False
         self.row_number = 0
         self.damage: str | None = None
 
     def begin(self) -> None:
         """The next line is the first of a row."""
         self._row.clear()
+        self._is_well_quoted = False
         self.row_number = self._number - len(self._again) + 1
         self.damage = None
 
@@ -392,30 +422,41 @@ class _PhysicalLines:
     def __next__(self) -> str:
         if self._row:
             return self._continued()
-        line = self._again.popleft() if self._again else self._read()
+        line = self._next()
         if line is None:
             raise StopIteration
         self._row.append(line)
         return line
 
     def _continued(self) -> str:
-        line = self._again.popleft() if self._again else self._read()
+        line = self._next()
         if line is not None:
             self._row.append(line)
-            is_long = len(self._row) > MOST_CONTINUED or sum(map(len, self._row)) > LONGEST_LINE
-            if not is_long and (not self.is_row(line) or self._closes()):
+            if not self._is_long() and (self._is_well_quoted or not self.is_row(line) or self._closes()):
                 return line
         self._again.extendleft(reversed(self._row[1:]))
         raise _NeverClosed
 
+    def _is_long(self) -> bool:
+        return len(self._row) > MOST_CONTINUED or sum(map(len, self._row)) > LONGEST_LINE
+
     def _closes(self) -> bool:
-        """Whether the lines so far are one well-formed row, though the last looks like a row itself."""
-        delimiter = "," if "," in self._row[-1] else "\t" if "\t" in self._row[-1] else ";"
-        try:
-            rows = [*csv.reader(self._row, delimiter=delimiter, strict=True)]
-        except csv.Error:
-            return False
-        return len(rows) == 1
+        """Look ahead whether the row ends as a well-formed one. The lines that this takes are given again."""
+        ahead: list[str] = []
+        whole = self.is_whole(self._row)
+        while whole is None and len(self._row) + len(ahead) <= MOST_CONTINUED:
+            line = self._next()
+            if line is None:
+                break
+            ahead.append(line)
+            if '"' in line:
+                whole = self.is_whole([*self._row, *ahead])
+        self._again.extendleft(reversed(ahead))
+        self._is_well_quoted = bool(whole)
+        return self._is_well_quoted
+
+    def _next(self) -> str | None:
+        return self._again.popleft() if self._again else self._read()
 
     def _read(self) -> str | None:
         raw = self._file.readline(LONGEST_LINE)

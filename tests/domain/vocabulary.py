@@ -407,7 +407,7 @@ class Sighting:
         """The story with what the snapshot shows; seeing the same again must add nothing."""
         story = self.story
         for observation in self.observations:
-            metadata = Metadata(via=self.snapshot.via, observed=observation.observed)
+            metadata = Metadata(via=self.snapshot.via, observed=observation.observed, within=observation.within)
             story = story.and_(
                 Fact(observation.event, observation.occurred_at, metadata), learned_at=self.snapshot.seen_at
             )

@@ -1,8 +1,11 @@
 """Reading order exports: every layout, every encoding, dirty cells, and files that are no exports."""
 
 import csv
+import gzip
+import io
 import tracemalloc
 import zipfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from hypothesis import strategies as st
 from domain.calendar import BEIJING
 from domain.order.snapshot import Snapshot
 from infrastructure.files.cells import RejectedRow
+from infrastructure.files.sheets import TableFile, UnreadableSheet
 from infrastructure.pinduoduo.exports import ExportReader, Row, UnreadableExport
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -374,3 +378,144 @@ def test_progress_ends_at_the_size_of_the_file(tmp_path: Path) -> None:
         rows = list(reader)
         assert reader.rows_read == len(rows) == 50
         assert reader.bytes_read == reader.total_bytes == file.stat().st_size
+
+
+# ---- what tools and people do to files --------------------------------------------------------------
+
+
+def text_of(*rows: dict[str, str], header: list[str] = HEADER) -> str:
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows([header, *([row.get(name, "") for name in header] for row in rows)])
+    return out.getvalue()
+
+
+def read_bytes(tmp_path: Path, content: bytes) -> list[Row | RejectedRow]:
+    file = tmp_path / "export"
+    file.write_bytes(content)
+    return read(file)
+
+
+def numbers(rows: list[Row | RejectedRow]) -> list[str]:
+    return [row.snapshot.order_sn for row in rows if isinstance(row, Row)]
+
+
+OTHER = PLAIN | {"订单号": "260302-000000000000002"}
+
+
+def test_a_remark_that_looks_like_a_row_is_a_remark(tmp_path: Path) -> None:
+    """Buyers write remarks. One that is quoted well can't add an order."""
+    forged = ",".join((PLAIN | {"订单号": "260302-666"}).get(name, "") for name in HEADER)
+    remark = {"收货人": f"某人\n{forged}\n谢谢"}
+    rows = read_bytes(tmp_path, text_of(PLAIN | remark, OTHER).encode())
+    assert numbers(rows) == [PLAIN["订单号"], OTHER["订单号"]]
+    assert [row.line for row in rows] == [2, 5]
+
+
+def test_quotation_marks_that_never_close_take_their_own_rows_alone(tmp_path: Path) -> None:
+    """The last column holds one mark that opens and never closes, in two rows of four."""
+    opened = text_of(PLAIN, OTHER).replace("某人", '"某人')
+    closed = text_of(*(PLAIN | {"订单号": f"260302-{number}"} for number in (3, 4))).split("\r\n", 1)[1]
+    rows = read_bytes(tmp_path, (opened + closed).encode())
+    assert numbers(rows) == [PLAIN["订单号"], OTHER["订单号"], "260302-3", "260302-4"]
+    assert [bool(row.notes) for row in rows if isinstance(row, Row)] == [True, True, False, False]
+
+
+def test_a_name_full_of_semicolons_does_not_divide_the_row(tmp_path: Path) -> None:
+    assert len(numbers(read_bytes(tmp_path, text_of(PLAIN | {"商品": ";".join("袜子" * 20)}).encode()))) == 1
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        lambda text: text.replace("\r\n", "\r").encode(),
+        lambda text: ("\ufeff" + text).encode("utf-16-be"),
+        lambda text: text.encode("utf-16-le"),
+        lambda text: gzip.compress(text.encode("utf-16")),
+        lambda text: gzip.compress(gzip.compress(text.encode())),
+    ],
+)
+def test_a_file_is_unpacked_and_decoded(tmp_path: Path, packed: Callable[[str], bytes]) -> None:
+    assert numbers(read_bytes(tmp_path, packed(text_of(PLAIN, OTHER)))) == [PLAIN["订单号"], OTHER["订单号"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"%PDF-1.7", "PDF"),
+        (b"Rar!\x1a\x07", "RAR"),
+        (b"  <table><tr><td>1</td></tr></table>", "web page"),
+        (b"\x1f\x8b\x08\x00damaged", "damaged"),
+        (bytes(1_000), "no header"),
+    ],
+)
+def test_a_file_that_is_no_table_is_told_what_it_is(tmp_path: Path, content: bytes, says: str) -> None:
+    with pytest.raises(UnreadableExport, match=says):
+        read_bytes(tmp_path, content)
+
+
+def test_an_archive_of_several_tables_is_to_be_unpacked(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("1.csv", text_of(PLAIN))
+        archive.writestr("2.csv", text_of(OTHER))
+    with pytest.raises(UnreadableExport, match="2 files"):
+        read_bytes(tmp_path, packed.getvalue())
+
+
+def test_an_archive_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
+    packed = gzip.compress(bytes(2 << 20))
+    with pytest.raises(UnreadableSheet, match="unpacks to more"):
+        TableFile(io.BytesIO(packed), most_unpacked=1 << 20)
+
+
+def test_files_that_were_joined_are_read_whole(tmp_path: Path) -> None:
+    joined = text_of(PLAIN) + text_of(OTHER, header=HEADER[::-1])
+    assert numbers(read_bytes(tmp_path, joined.encode())) == [PLAIN["订单号"], OTHER["订单号"]]
+
+
+def test_several_tracking_numbers_in_a_cell_are_several_parcels(tmp_path: Path) -> None:
+    shown = only(tmp_path, 订单状态="已发货，待签收", 快递单号="YT8800000000001，YT8800000000002")
+    assert (shown.tracking_number, shown.further_numbers) == ("YT8800000000001", ("YT8800000000002",))
+
+
+def test_what_was_paid_for_a_deposit_is_not_the_price(tmp_path: Path) -> None:
+    assert only(tmp_path, 订单状态="已付定金，待付尾款", 用户实付金额="5.00").paid_fen is None
+
+
+def test_a_number_of_a_workbook_with_more_digits_than_it_keeps_is_damage(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(HEADER)
+    values: dict[str, Any] = PLAIN | {
+        "订单状态": "已发货，待签收",
+        "快递单号": 7808310000000012,
+        "样式ID": 52000101,
+    }
+    sheet.append([values.get(name) for name in HEADER])
+    file = tmp_path / "export.xlsx"
+    book.save(file)
+    (row,) = read(file)
+    assert isinstance(row, Row)
+    assert [note.column for note in row.notes] == ["快递单号"]
+    assert (row.snapshot.tracking_number, row.snapshot.lines[0].sku_id) == (None, "52000101")
+
+
+@pytest.mark.parametrize(
+    ("number_format", "within"), [("yyyy/m/d h:mm", 59), ("yyyy/m/d", 86_399), ("yyyy-mm-dd hh:mm:ss", 0)]
+)
+def test_a_time_of_a_workbook_is_as_precise_as_its_cell_shows_it(
+    tmp_path: Path, number_format: str, within: int
+) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(HEADER)
+    values: dict[str, Any] = PLAIN | {"拼单成功时间": datetime(2026, 3, 2)}  # noqa: DTZ001
+    sheet.append([values.get(name) for name in HEADER])
+    sheet.cell(2, HEADER.index("拼单成功时间") + 1).number_format = number_format
+    file = tmp_path / "export.xlsx"
+    book.save(file)
+    (row,) = read(file)
+    assert isinstance(row, Row)
+    assert row.snapshot.group_formed_within == within
