@@ -219,7 +219,8 @@ class TableReader:
     rows_read = 0
 
     def __init__(self, source: Path | IO[bytes], most_unpacked: int = LARGEST_UNPACKED) -> None:
-        self._file = TableFile(source, most_unpacked)
+        names = {_plain(alias) for aliases in self.columns.values() for alias in aliases}
+        self._file = TableFile(source, most_unpacked, lambda cell: plain_name(cell) in names)
 
     def __enter__(self) -> Self:
         return self
@@ -322,6 +323,8 @@ def identifier(cells: Cells, field: str, longest: int = 64) -> str:
         return ""
     text = half_width(text)
     _refuse_rounded(field, cell, text)
+    if '"' in text:
+        raise WrongCell(field, f"{text[:50]!r} has a quotation mark in it")
     return _printable(field, text, longest)
 
 

@@ -90,11 +90,18 @@ class TableFile:
     """An open file, or an upload, with its sheets.
 
     ``total_bytes`` and ``bytes_read`` are the progress of the reading. The file may unpack to ``most_unpacked``
-    bytes. Raises ``UnreadableSheet``.
+    bytes. ``is_name`` says whether a cell is the name of a column that the caller knows. Raises
+    ``UnreadableSheet``.
     """
 
-    def __init__(self, source: Path | IO[bytes], most_unpacked: int = LARGEST_UNPACKED) -> None:
+    def __init__(
+        self,
+        source: Path | IO[bytes],
+        most_unpacked: int = LARGEST_UNPACKED,
+        is_name: Callable[[Cell], bool] = lambda cell: False,
+    ) -> None:
         self._most_unpacked = most_unpacked
+        self._is_name = is_name
         self._file = source.open("rb") if isinstance(source, Path) else source
         try:
             self._is_workbook = self._unpack()
@@ -120,7 +127,7 @@ class TableFile:
         if self._is_workbook:
             yield from self._worksheets()
         else:
-            yield _text_sheet(self._file)
+            yield _text_sheet(self._file, self._is_name)
 
     # ---- what the file is -------------------------------------------------------------------------------
 
@@ -314,25 +321,31 @@ def _time_cell(value: datetime, number_format: str) -> TimeCell:
 # ---- text -----------------------------------------------------------------------------------------------
 
 
-def _text_sheet(file: IO[bytes]) -> Sheet:
+def _text_sheet(file: IO[bytes], is_name: Callable[[Cell], bool]) -> Sheet:
     source = _PhysicalLines(file)
-    delimiter = _delimiter(file)
+    delimiter = _delimiter(file, is_name)
     sheet = Sheet(iter(()))
     sheet._lines = _text_lines(source, delimiter, sheet)
     return sheet
 
 
-def _delimiter(file: IO[bytes]) -> str:
-    """The sign that divides most of the first lines into the same number of cells, and of those the most cells."""
+def _delimiter(file: IO[bytes], is_name: Callable[[Cell], bool]) -> str:
+    """The sign that divides one of the first lines into most names of columns.
+
+    Where no line has any, it is the one that divides most lines into the same number of cells.
+    """
     text = [file.readline(LONGEST_LINE) for _ in range(20)]
     file.seek(0)
-    lines = [line.decode("utf-8", errors="replace") for line in text]
+    encoding = "utf-8" if all(_is(line, "utf-8") for line in text) else "gb18030"
+    lines = [line.decode(encoding, errors="replace") for line in text]
 
-    def evenness(sign: str) -> tuple[int, int]:
-        counts = Counter(count for line in lines if (count := len(_split(line, sign))) > 1)
-        return max(((lines_with, cells) for cells, lines_with in counts.items()), default=(0, 0))
+    def fitness(sign: str) -> tuple[int, int]:
+        rows = [_split(line, sign) for line in lines]
+        names = max(sum(map(is_name, row)) for row in rows)
+        counts = Counter(len(row) for row in rows if len(row) > 1)
+        return names, max((cells * alike for cells, alike in counts.items()), default=0)
 
-    return max(",\t;", key=evenness)
+    return max(",\t;", key=fitness)
 
 
 def _split(line: str, delimiter: str) -> list[str]:
@@ -346,7 +359,7 @@ def _text_lines(source: "_PhysicalLines", delimiter: str, sheet: Sheet) -> Itera
     """The rows of a text. A quotation mark that never closes damages its own row, and no other."""
     source.is_row = lambda line: sheet.fits(_split(line, delimiter))
     source.is_whole = lambda lines: _is_whole(lines, delimiter, sheet.width)
-    reader = csv.reader(source, delimiter=delimiter)
+    reader = csv.reader(source, delimiter=delimiter, strict=True)
     while True:
         source.begin()
         note = None
@@ -354,15 +367,17 @@ def _text_lines(source: "_PhysicalLines", delimiter: str, sheet: Sheet) -> Itera
             cells: Sequence[Cell] = next(reader)
         except StopIteration:
             return
-        except _NeverClosed:
-            cells = next(csv.reader([source.first], delimiter=delimiter, quoting=csv.QUOTE_NONE))
-            note = "a quotation mark that never closes"
-        except csv.Error:
-            source.damage = source.damage or "not a row of a table"
-            cells = []
+        except (csv.Error, _NeverClosed):
+            # Some quotation mark is not one: the line alone is the row, and what follows is read anew.
+            cells = _badly_quoted(source.first_alone(), delimiter, sheet.width)
+            note = "a quotation mark that never closes, or closes in the wrong place"
+        if note is None and len(cells) < sheet.width and source.has_quotation_marks:
+            note = "fewer cells than the header has; a quotation mark may close in the wrong place"
         damage = source.damage
         if damage is None and (source.is_long or len(cells) > MOST_CELLS):
             damage = _too_much(cells)
+        if note and not cells:
+            damage = damage or note
         yield Line(source.row_number, [] if damage else cells, damage, note)
 
 
@@ -375,8 +390,43 @@ def _is_whole(lines: Sequence[str], delimiter: str, width: int) -> bool | None:
     return len(rows) == 1 and len(rows[0]) == width
 
 
+def _badly_quoted(line: str, delimiter: str, width: int) -> Sequence[Cell]:
+    """The cells of a line of which a quotation mark is not one; none if they can't be told.
+
+    Either none of its marks is meant as such, or all but one that begins a cell.
+    """
+    try:
+        cells = next(csv.reader([line], delimiter=delimiter, quoting=csv.QUOTE_NONE), [])
+    except csv.Error:
+        return []
+    if len(cells) == width:
+        return cells
+    begins = [
+        place for place, sign in enumerate(line) if sign == '"' and (place == 0 or line[place - 1] == delimiter)
+    ]
+    for place in begins[:MOST_TRIED]:
+        tried = line[:place] + _LITERAL + line[place + 1 :]
+        if _is_whole([tried], delimiter, width):
+            return [cell.replace(_LITERAL, '"') for cell in next(csv.reader([tried], delimiter=delimiter))]
+    return []
+
+
+MOST_TRIED = 50
+"""Quotation marks of a line that are tried to be none."""
+
+_LITERAL = "\ue000"
+"""What stands for a quotation mark that is not one; a character that no text has."""
+
+
 class _NeverClosed(Exception):
     """The row's text goes on without an end, because a quotation mark never closes."""
+
+
+class _TextLine(NamedTuple):
+    """A line of a text file, or an empty one and what is wrong with it."""
+
+    text: str
+    damage: str | None = None
 
 
 class _PhysicalLines:
@@ -391,30 +441,40 @@ class _PhysicalLines:
         self._file = file
         self._encoding: str | None = None
         self._number = 0
-        self._again: deque[str] = deque()
-        self._row: list[str] = []
+        self._again: deque[_TextLine] = deque()
+        self._row: list[_TextLine] = []
         self._is_well_quoted = False
         self.is_row: Callable[[str], bool] = lambda line: False
         self.is_whole: Callable[[Sequence[str]], bool | None] = lambda lines: False
         self.row_number = 0
-        self.damage: str | None = None
 
     def begin(self) -> None:
         """The next line is the first of a row."""
         self._row.clear()
         self._is_well_quoted = False
         self.row_number = self._number - len(self._again) + 1
-        self.damage = None
+
+    @property
+    def damage(self) -> str | None:
+        """What is wrong with a line of the row."""
+        if len(self._row) == 1:
+            return self._row[0].damage
+        return next((line.damage for line in self._row if line.damage), None)
 
     @property
     def is_long(self) -> bool:
         """Whether a cell of the row may be too long."""
-        return len(self._row) > 1 or (bool(self._row) and len(self._row[0]) > LONGEST_CELL)
+        return len(self._row) > 1 or (bool(self._row) and len(self._row[0].text) > LONGEST_CELL)
 
     @property
-    def first(self) -> str:
-        """The first line of the row."""
-        return self._row[0].rstrip("\r\n")
+    def has_quotation_marks(self) -> bool:
+        return any('"' in line.text for line in self._row)
+
+    def first_alone(self) -> str:
+        """The first line of the row. Those that were taken behind it are given again."""
+        self._again.extendleft(reversed(self._row[1:]))
+        del self._row[1:]
+        return self._row[0].text.rstrip("\r\n")
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -426,69 +486,66 @@ class _PhysicalLines:
         if line is None:
             raise StopIteration
         self._row.append(line)
-        return line
+        return line.text
 
     def _continued(self) -> str:
         line = self._next()
         if line is not None:
             self._row.append(line)
-            if not self._is_long() and (self._is_well_quoted or not self.is_row(line) or self._closes()):
-                return line
-        self._again.extendleft(reversed(self._row[1:]))
+            if not self._has_too_much() and (self._is_well_quoted or not self.is_row(line.text) or self._closes()):
+                return line.text
         raise _NeverClosed
 
-    def _is_long(self) -> bool:
-        return len(self._row) > MOST_CONTINUED or sum(map(len, self._row)) > LONGEST_LINE
+    def _has_too_much(self) -> bool:
+        return len(self._row) > MOST_CONTINUED or sum(len(line.text) for line in self._row) > LONGEST_LINE
 
     def _closes(self) -> bool:
         """Look ahead whether the row ends as a well-formed one. The lines that this takes are given again."""
-        ahead: list[str] = []
-        whole = self.is_whole(self._row)
-        while whole is None and len(self._row) + len(ahead) <= MOST_CONTINUED:
+        texts = [line.text for line in self._row]
+        ahead: list[_TextLine] = []
+        whole = self.is_whole(texts)
+        while whole is None and len(texts) <= MOST_CONTINUED:
             line = self._next()
             if line is None:
                 break
             ahead.append(line)
-            if '"' in line:
-                whole = self.is_whole([*self._row, *ahead])
+            texts.append(line.text)
+            if '"' in line.text:
+                whole = self.is_whole(texts)
         self._again.extendleft(reversed(ahead))
         self._is_well_quoted = bool(whole)
         return self._is_well_quoted
 
-    def _next(self) -> str | None:
+    def _next(self) -> _TextLine | None:
         return self._again.popleft() if self._again else self._read()
 
-    def _read(self) -> str | None:
+    def _read(self) -> _TextLine | None:
         raw = self._file.readline(LONGEST_LINE)
         if not raw:
             return None
         self._number += 1
         if len(raw) == LONGEST_LINE and not raw.endswith(b"\n"):
-            self.damage = f"a line is longer than {LONGEST_LINE} bytes"
             while raw and not raw.endswith(b"\n"):
                 raw = self._file.readline(LONGEST_LINE)
-            return "\n"
+            return _TextLine("\n", f"a line is longer than {LONGEST_LINE} bytes")
         if self._number == 1:
             raw = raw.removeprefix(codecs.BOM_UTF8)
         if b"\x00" in raw:
-            self.damage = "a NUL byte"
-            return "\n"
+            return _TextLine("\n", "a NUL byte")
         return self._decode(raw)
 
-    def _decode(self, raw: bytes) -> str:
+    def _decode(self, raw: bytes) -> _TextLine:
         """The first line with Chinese text, which is the header, decides the encoding."""
         if self._encoding is None:
             if raw.isascii():
-                return raw.decode("ascii")
+                return _TextLine(raw.decode("ascii"))
             self._encoding = "utf-8" if _is(raw, "utf-8") else "gb18030"
         try:
             text = raw.decode(self._encoding)
         except UnicodeDecodeError:
-            self.damage = f"bytes that are not {self._encoding.upper()}"
-            return "\n"
-        if "\ufffd" in text and self._encoding == "utf-8":
-            self.damage = "bytes that are no text"
-        return text
+            return _TextLine("\n", f"bytes that are not {self._encoding.upper()}")
+        is_garbled = "\ufffd" in text and self._encoding == "utf-8"
+        return _TextLine(text, "bytes that are no text" if is_garbled else None)
 
 
 def _is(raw: bytes, encoding: str) -> bool:

@@ -5,6 +5,7 @@ An order whose application is under review is left as it is: a list may be sent 
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -23,6 +24,9 @@ from infrastructure.imports.stockout_lists import Entry, Reason
 
 MOST_ROWS = 10_000
 """Rows that a report holds; the rest are only counted, and handed on as they are done."""
+
+MOST_HELD = 50_000
+"""Rows of a list among which those of one order are looked for."""
 
 MOST_SKUS = 200
 """How many SKUs one application may name, as in the command."""
@@ -122,9 +126,9 @@ async def request_stockouts(
 
 
 def _applications(rows: Iterator[Entry | RejectedRow], request: Request) -> Iterator[_Application | RejectedRow]:
-    """Neighbouring rows that name SKUs of one order are one application for these."""
+    """Rows that name SKUs of one order are one application for these, also where others stand between them."""
     held: list[Entry] = []
-    for row in rows:
+    for row in _by_order(rows):
         if isinstance(row, Entry) and row.reason is None and request.reason is None:
             row = RejectedRow(row.line, None, "no reason: the row has none, and none was given for all")
         joins = isinstance(row, Entry) and held and _same(held[-1], row) and len(held) < MOST_SKUS
@@ -137,6 +141,17 @@ def _applications(rows: Iterator[Entry | RejectedRow], request: Request) -> Iter
             yield row
     if held:
         yield _application(held, request)
+
+
+def _by_order(rows: Iterator[Entry | RejectedRow]) -> Iterator[Entry | RejectedRow]:
+    """The rows, those of one order together, where the first of them stands. Of a long list each part by itself."""
+    while part := [*islice(rows, MOST_HELD)]:
+        together: dict[object, list[Entry | RejectedRow]] = {}
+        for place, row in enumerate(part):
+            key = (row.order_sn, row.reason) if isinstance(row, Entry) and row.sku_id is not None else place
+            together.setdefault(key, []).append(row)
+        for same in together.values():
+            yield from same
 
 
 def _same(one: Entry, other: Entry) -> bool:

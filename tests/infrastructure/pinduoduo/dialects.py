@@ -270,11 +270,11 @@ def damages(draw: st.DrawFn, table: Sequence[Record]) -> Damage:
 # --- files ------------------------------------------------------------------------------------------------------
 
 
-def write(table: Sequence[Record], dialect: Dialect, damage: Damage | None = None) -> bytes:
+def write(table: Sequence[Record], dialect: Dialect, damaged: Sequence[Damage] = ()) -> bytes:
     """The file of a table in a dialect."""
     if dialect.form == "xlsx":
-        return _workbook(table, dialect, damage)
-    text = _text(table, dialect, damage)
+        return _workbook(table, dialect, damaged)
+    text = _text(table, dialect, damaged)
     if dialect.form == "gz":
         return gzip.compress(text)
     if dialect.form == "zip":
@@ -309,7 +309,7 @@ def _cell(row: Record, column: str, dialect: Dialect) -> str:
     return dialect.wrap(value) if KINDS[column] == "id" else value
 
 
-def _text(table: Sequence[Record], dialect: Dialect, damage: Damage | None) -> bytes:
+def _text(table: Sequence[Record], dialect: Dialect, damaged: Sequence[Damage]) -> bytes:
     (columns,) = dialect.columns
     out = io.BytesIO()
     encoding = {"utf-16": "utf-16-le", "utf-8-sig": "utf-8"}.get(dialect.encoding, dialect.encoding)
@@ -330,8 +330,10 @@ def _text(table: Sequence[Record], dialect: Dialect, damage: Damage | None) -> b
     put([quoted(name) for name in _header(columns, dialect)])
     for index, row in enumerate(table):
         cells = [quoted(_cell(row, column, dialect)) for column in columns]
-        if damage is not None and damage.row == index and not isinstance(damage.raw, float):
+        for damage in damaged:
             raw = damage.raw
+            if damage.row != index or isinstance(raw, float):
+                continue
             width = 2 if dialect.encoding == "utf-16" else 1  # half a character would shift all that follow
             cells[columns.index(damage.column)] = raw * width if isinstance(raw, bytes) else raw.encode(encoding)
         put(cells)
@@ -345,7 +347,7 @@ def _on_sheets(table: Sequence[Record], dialect: Dialect) -> list[Sequence[Recor
     return [table[first:end] for first, end in pairwise(bounds)]
 
 
-def _workbook(table: Sequence[Record], dialect: Dialect, damage: Damage | None) -> bytes:
+def _workbook(table: Sequence[Record], dialect: Dialect, damaged: Sequence[Damage]) -> bytes:
     book = openpyxl.Workbook(write_only=True)
     index = 0
     for columns, rows in zip(dialect.columns, _on_sheets(table, dialect), strict=True):
@@ -355,8 +357,9 @@ def _workbook(table: Sequence[Record], dialect: Dialect, damage: Damage | None) 
         sheet.append(_header(columns, dialect))
         for row in rows:
             cells: list[Any] = [_typed_cell(row, column, dialect) for column in columns]
-            if damage is not None and damage.row == index and not isinstance(damage.raw, bytes):
-                cells[columns.index(damage.column)] = damage.raw
+            for damage in damaged:
+                if damage.row == index and not isinstance(damage.raw, bytes):
+                    cells[columns.index(damage.column)] = damage.raw
             sheet.append([_as_text(sheet, cell) for cell in cells])
             index += 1
     file = io.BytesIO()

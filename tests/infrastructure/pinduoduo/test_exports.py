@@ -519,3 +519,12 @@ def test_a_time_of_a_workbook_is_as_precise_as_its_cell_shows_it(
     (row,) = read(file)
     assert isinstance(row, Row)
     assert row.snapshot.group_formed_within == within
+
+
+def test_a_damaged_line_behind_an_open_quotation_mark_is_told_by_its_own_number(tmp_path: Path) -> None:
+    opened, damaged, last = (text_of(PLAIN | {"订单号": f"260302-{number}"}) for number in (1, 2, 3))
+    header, first = opened.replace("某人", '"某人').split("\r\n", 1)
+    rest = damaged.split("\r\n", 1)[1].replace("某人", "\x00") + last.split("\r\n", 1)[1]
+    rows = read_bytes(tmp_path, f"{header}\r\n{first}{rest}".encode())
+    assert numbers(rows) == ["260302-1", "260302-3"]
+    assert [(row.line, row.reason) for row in rows if isinstance(row, RejectedRow)] == [(3, "a NUL byte")]

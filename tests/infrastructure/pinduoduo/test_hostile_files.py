@@ -155,11 +155,18 @@ def test_rows_of_one_order_need_not_be_neighbours(
     }
 
 
+damaged_tables = tables().flatmap(
+    lambda table: st.tuples(st.just(table), dialects(), st.lists(damages(table), min_size=1, max_size=3))
+)
+
+
 @settings(max_examples=300, deadline=None)
-@given(tables().flatmap(lambda table: st.tuples(st.just(table), dialects(), damages(table))))
-def test_what_is_damaged_is_told_and_the_rest_comes_out(case: tuple[Sequence[Record], Dialect, Damage]) -> None:
-    table, dialect, damage = case
-    clean, after = read(write(table, PLAIN)), read(write(table, dialect, damage))
+@given(damaged_tables)
+def test_what_is_damaged_is_told_and_the_rest_comes_out(
+    case: tuple[Sequence[Record], Dialect, list[Damage]],
+) -> None:
+    table, dialect, damaged = case
+    clean, after = read(write(table, PLAIN)), read(write(table, dialect, damaged))
     lines = lines_of_rows(table, dialect)
     for number, order in clean.orders.items():
         rows = {line for line, row in zip(lines, table, strict=True) if row["order_sn"] == number}
