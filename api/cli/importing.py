@@ -72,12 +72,12 @@ def print_report(report: ImportReport, *, dry_run: bool = False) -> None:
             "orders unchanged": report.orders_unchanged,
             "events to append" if dry_run else "events appended": report.events_appended,
             "rows rejected": report.rows_rejected,
-            "facts left out": report.rows_noted,
+            "noted": report.rows_noted,
         }
     )
     print_first([f"{row.place}: {row.detail}" for row in report.rejected], report.rows_rejected, MORE)
     if report.notes:
-        out.print("Left out, although the rest of the row counts:")
+        out.print("Noted, while the rest of each row counts:")
         print_first([f"{row.place}: {row.detail}" for row in report.notes], report.rows_noted, MORE)
     for unknown in report.unknown_words:
         rows = "row" if unknown.rows == 1 else "rows"
