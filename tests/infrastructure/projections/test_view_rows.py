@@ -149,6 +149,8 @@ def test_an_order_is_found_by_every_sku_of_its_lines_once() -> None:
     twice = (TWO_SKUS[1], TWO_SKUS[0], TWO_SKUS[1])
     row = row_of(ORDERS, given(placed(lines=twice)))
     assert row["sku_ids"] == ["SKU-1", "SKU-2"]
+    assert row["goods_ids"] == sorted({line.goods_id for line in TWO_SKUS})
+    assert row_of(ORDERS, given(placed()))["goods_ids"] == ["GOODS-1"]
     assert msgspec.json.decode(row["lines"], type=tuple[Line, ...]) == twice
 
 
