@@ -18,6 +18,7 @@ from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.projections.views import CHARGES, ORDERS, VIOLATIONS
+from infrastructure.projections.views.orders import NOT_PLACED
 from infrastructure.queries.paging import OrderKey, Page, page_by_order
 
 VIEWS_READ = (VIOLATIONS, CHARGES)
@@ -51,7 +52,8 @@ GROUP BY kind
 _UNMATCHED = """
 SELECT c.charged_at, c.order_sn, c.number, c.line_id, c.kind, c.amount_fen FROM charge_list c
 WHERE c.shop_id = %(shop_id)s AND (c.charged_at, c.order_sn, c.number) > (%(at)s, %(order_sn)s, %(number)s)
-  AND NOT EXISTS (SELECT FROM order_list o WHERE o.order_sn = c.order_sn AND o.shop_id = c.shop_id)
+  AND EXISTS (SELECT FROM order_list o
+              WHERE o.order_sn = c.order_sn AND o.shop_id = c.shop_id AND o.status = %(not_placed)s)
 ORDER BY c.charged_at, c.order_sn, c.number LIMIT %(limit)s
 """
 
@@ -141,7 +143,15 @@ async def list_unmatched(
     """The lines of bills that name no order of the log, by time. One leaves the list when its order is imported."""
     at, order_sn, number = after or (EARLIEST, "", 0)
     cursor = await connection.execute(
-        _UNMATCHED, {"shop_id": shop_id, "at": at, "order_sn": order_sn, "number": number, "limit": limit + 1}
+        _UNMATCHED,
+        {
+            "shop_id": shop_id,
+            "at": at,
+            "order_sn": order_sn,
+            "number": number,
+            "not_placed": NOT_PLACED,
+            "limit": limit + 1,
+        },
     )
     found = await cursor.fetchall()
     items = [

@@ -269,3 +269,14 @@ def test_a_bill_is_read_whatever_its_columns_are_called(shop: Shop, name: str) -
     report = bill(shop, name)
     assert report["charges"] + report["returns"] > 0
     assert report["rejected"] == 0
+
+
+def test_the_views_are_rebuilt_also_with_lines_of_orders_that_nobody_knows(
+    shop: Shop, shiplock: Callable[..., "subprocess.CompletedProcess[str]"]
+) -> None:
+    imported(shop, "orders_words_of_today.csv")
+    bill(shop, "bill_without_order_numbers.csv")
+    listed = shop("unmatched-charges", SHOP)["items"]
+    rebuilt = shiplock("projections", "rebuild", "--all", "--activate")
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert shop("unmatched-charges", SHOP)["items"] == listed

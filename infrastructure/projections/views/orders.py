@@ -13,6 +13,9 @@ from domain.order.view import ShipmentLock, shipment_lock
 from domain.order.violations import Violation
 from infrastructure.projections.view import FAR_FUTURE, Column, Index, Row, ViewOfOrders
 
+NOT_PLACED = "not_placed"
+"""The status in this view of an order that only a bill names. No list has it: it is no status of an order."""
+
 _NO_VIOLATIONS = (None,) * len(VIOLATION_KINDS)
 
 _encode = msgspec.json.Encoder().encode
@@ -23,8 +26,6 @@ decode_lock = msgspec.json.Decoder(ShipmentLock).decode
 
 def rows(judged: Judged) -> Iterable[Row]:
     order, rules, running, violations = judged
-    if not order.is_placed:
-        return ()
     upload = running.upload
     due = ship_by(order, rules)
     lines = order.lines
@@ -33,7 +34,7 @@ def rows(judged: Judged) -> Iterable[Row]:
         (
             order.version,
             order.position,
-            order.status,
+            order.status if order.is_placed else NOT_PLACED,
             bool(holds),
             [lines[0].sku_id] if len(lines) == 1 else sorted({line.sku_id for line in lines}),
             [lines[0].goods_id] if len(lines) == 1 else sorted({line.goods_id for line in lines}),

@@ -10,6 +10,7 @@ import pytest
 from domain.order.deadlines import DeadlineKind, DeadlineState
 from domain.order.events import Line, ParcelLine, TrackingUploaded
 from domain.order.judged import Judged
+from domain.order.state import Status
 from infrastructure.projections.view import FAR_FUTURE, ViewOfOrders, ViewOfSkus
 from infrastructure.projections.views import (
     APPLICATIONS,
@@ -131,10 +132,14 @@ def test_what_is_not_known_sorts_last() -> None:
     assert (nothing["ship_by"], nothing["ship_by_key"]) == (None, FAR_FUTURE)
 
 
-def test_an_order_that_only_a_bill_names_is_in_no_list_but_that_of_charges() -> None:
-    judged = Judged.by(BOOK, given(charged("late_shipment", 300, at=MONDAY_9)).order)
+def test_an_order_that_only_a_bill_names_has_no_status_by_which_a_list_finds_it() -> None:
+    story = given(charged("late_shipment", 300, at=MONDAY_9))
+    judged = Judged.by(BOOK, story.order)
     lists = {view.name: len(list(view.rows(judged))) for view in VIEWS if isinstance(view, ViewOfOrders)}
-    assert {name for name, count in lists.items() if count} == {"charges"}
+    assert {name for name, count in lists.items() if count} == {"charges", "orders"}
+    status = row_of(ORDERS, story)["status"]
+    assert status == "not_placed"
+    assert status not in get_args(Status)
 
 
 def test_an_order_whose_ship_by_was_paused_sorts_by_what_is_due_now() -> None:
