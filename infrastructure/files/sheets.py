@@ -11,6 +11,7 @@ import gzip
 import os
 import re
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections import Counter, deque
@@ -36,6 +37,9 @@ IN_MEMORY = 8 << 20
 """Bytes of an unpacked file that are held in memory; more go to a temporary file."""
 
 csv.field_size_limit(LONGEST_LINE)
+
+# What a workbook looks like does not matter to those who import it.
+warnings.filterwarnings("ignore", module="openpyxl")
 
 MINUTE, DAY = 59, 86_399
 """The seconds within which a time lies that is given to the minute or to the day."""

@@ -1,6 +1,7 @@
 """Applying for stockout of many orders, over HTTP and from the command line."""
 
 import csv
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -110,3 +111,11 @@ def test_the_command_line_reports_a_failure_in_one_sentence(shiplock: Shiplock, 
     failed = shiplock("request-stockouts", str(file), "--shop", SHOP, "--reason", "other", "--results", nowhere)
     assert (failed.returncode, "Traceback" in failed.stderr) == (1, False)
     assert shiplock("request-stockouts", str(file), "--shop", SHOP, "--reason", "hunger").returncode == 2
+
+
+def test_a_list_that_unpacks_without_end_is_refused(api: Api) -> None:
+    bomb = gzip.compress(b"260302-1\n" * 4_000_000)
+    assert len(bomb) < 1 << 20
+    answer = api.http.post(PATH, params={"reason": "oversold"}, content=bomb, headers={"Content-Type": "text/csv"})
+    assert answer.status_code == 422
+    assert "unpacks to more" in answer.json()["detail"]

@@ -24,6 +24,9 @@ from infrastructure.imports.stockout_applications import (
 )
 from infrastructure.imports.stockout_lists import Entry, Reason, StockoutListReader, entries
 
+MOST_UNPACKED = 16 << 20
+"""Bytes to which a packed list may unpack."""
+
 router = APIRouter(tags=["commands"])
 
 MAX_BYTES = 1 << 20
@@ -86,7 +89,7 @@ def _rows(body: bytes) -> list[Entry | RejectedRow]:
     rows: list[Entry | RejectedRow] = []
     if body.startswith(b"PK"):
         raise UnreadableSheet("it is a workbook; save it as CSV, or use the command line")
-    with StockoutListReader(BytesIO(body)) as reader:
+    with StockoutListReader(BytesIO(body), MOST_UNPACKED) as reader:
         for row in reader:
             if len(rows) == MOST_ORDERS:
                 raise UnreadableSheet(f"it has more than {MOST_ORDERS:,} rows; send it in parts")
