@@ -5,11 +5,22 @@ from typing import Annotated
 
 import typer
 
-from api.cli.terminal import PAGE, CommandFailed, Json, ShopArgument, moment, print_items, read_views, shown
+from api.cli.terminal import (
+    At,
+    CommandFailed,
+    Json,
+    Limit,
+    ShopArgument,
+    moment,
+    page_or_all,
+    print_page,
+    read_views,
+    shown,
+)
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection
 from infrastructure.queries.doubtful import DoubtfulShipment, list_doubtful, period
-from infrastructure.queries.paging import every_item
+from infrastructure.queries.paging import OrderKey, Page
 from infrastructure.runtime import clock
 
 
@@ -23,6 +34,8 @@ def doubtful(
         datetime | None,
         typer.Option("--to", parser=moment, metavar="TIME", help="Only numbers that went up before this."),
     ] = None,
+    limit: Limit = None,
+    cursor: At = None,
     as_json: Json = False,
 ) -> None:
     """Orders whose tracking number another order had shortly before, or whose numbers were replaced often.
@@ -33,10 +46,15 @@ def doubtful(
     if begin >= end:
         raise CommandFailed("--from must lie before --to.")
 
-    async def read(connection: ReadConnection, book: RuleBook) -> list[DoubtfulShipment]:
-        return await every_item(lambda after: list_doubtful(connection, shop, book, begin, end, PAGE, after))
+    async def read(connection: ReadConnection, book: RuleBook) -> Page[DoubtfulShipment, OrderKey]:
+        return await page_or_all(
+            lambda size, start: list_doubtful(connection, shop, book, begin, end, size, start),
+            OrderKey,
+            limit,
+            cursor,
+        )
 
-    print_items(
+    print_page(
         read_views(shop, read),
         ("order", lambda shipment: shipment.order_sn),
         ("status", lambda shipment: shipment.status),

@@ -7,13 +7,15 @@ from typing import Annotated, TypeVar
 import typer
 
 from api.cli.terminal import (
+    At,
     CommandFailed,
     Json,
     connected,
     err,
+    page_or_all,
     print_facts,
-    print_items,
     print_json,
+    print_page,
     settings,
     shown,
 )
@@ -36,11 +38,19 @@ def list_jobs(
     state: Annotated[jobs.JobState | None, typer.Option(help="Only jobs in this state.")] = None,
     kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only jobs of this kind.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="So many at most.")] = 50,
+    cursor: At = None,
     as_json: Json = False,
 ) -> None:
     """The latest jobs, the last requested first."""
-    print_items(
-        _on_database(lambda connection: jobs.list_jobs(connection, limit, state=state, kind=kind)),
+    print_page(
+        _on_database(
+            lambda connection: page_or_all(
+                lambda size, start: jobs.list_jobs(connection, size, start, state=state, kind=kind),
+                jobs.JobKey,
+                limit,
+                cursor,
+            )
+        ),
         ("job", lambda job: str(job.id)),
         ("kind", lambda job: job.kind),
         ("of", lambda job: job.key),

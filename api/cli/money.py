@@ -10,19 +10,23 @@ import typer
 from api.cli.terminal import (
     PAGE,
     AsOf,
+    At,
     FirstDay,
     Json,
     KnownAt,
     LastDay,
+    Limit,
     ShopArgument,
     folding,
     identifier,
     moment,
     out,
+    page_or_all,
     period_of,
     print_facts,
     print_first,
     print_json,
+    print_page,
     print_table,
     read_views,
     reading_file,
@@ -38,9 +42,9 @@ from domain.viewpoint import Viewpoint
 from infrastructure.database.pool import ReadConnection
 from infrastructure.imports.bills import BillReport, import_bill
 from infrastructure.pinduoduo.bills import BillReader
-from infrastructure.queries.paging import every_item
+from infrastructure.queries.paging import Page, every_item
 from infrastructure.queries.penalties import PenaltySum, penalty_sums, penalty_sums_at
-from infrastructure.queries.reconciliation import UnmatchedCharge, list_differences, list_unmatched
+from infrastructure.queries.reconciliation import UnmatchedCharge, UnmatchedKey, list_differences, list_unmatched
 from infrastructure.runtime import clock
 
 
@@ -132,23 +136,22 @@ def reconcile(
     out.print(f"{summary or 'no differences'}; {yuan(total)} too much in all")
 
 
-def unmatched_charges(shop: ShopArgument, as_json: Json = False) -> None:
+def unmatched_charges(shop: ShopArgument, limit: Limit = None, cursor: At = None, as_json: Json = False) -> None:
     """Lines of the platform's bills that name no order of the shop's log."""
 
-    async def read(connection: ReadConnection, _: RuleBook) -> list[UnmatchedCharge]:
-        return await every_item(lambda after: list_unmatched(connection, shop, PAGE, after))
+    async def read(connection: ReadConnection, _: RuleBook) -> Page[UnmatchedCharge, UnmatchedKey]:
+        return await page_or_all(
+            lambda size, start: list_unmatched(connection, shop, size, start), UnmatchedKey, limit, cursor
+        )
 
-    lines = read_views(shop, read)
-    if as_json:
-        print_json({"items": lines})
-        return
-    print_table(
-        lines,
+    print_page(
+        read_views(shop, read),
         ("at", lambda each: shown(each.at)),
         ("order", lambda each: each.order_sn or "none named"),
         ("of", lambda each: (each.kind or "given back").replace("_", " ")),
         ("amount", lambda each: yuan(each.amount_fen)),
         ("line", lambda each: each.line_id),
+        as_json=as_json,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -12,8 +13,10 @@ from rich.table import Table
 
 from api.cli.exporting import declared, export
 from api.cli.terminal import (
+    At,
     CommandFailed,
     Json,
+    Limit,
     ShopArgument,
     bar,
     book,
@@ -22,8 +25,9 @@ from api.cli.terminal import (
     identifier,
     moment,
     out,
-    print_items,
+    page_or_all,
     print_json,
+    print_page,
     settings,
     shown,
 )
@@ -34,7 +38,8 @@ from infrastructure.projections import builds, parking, rebuild
 from infrastructure.projections.builds import Build
 from infrastructure.projections.verification import SAMPLE, Verification, verify
 from infrastructure.projections.views import VIEWS
-from infrastructure.queries.projections import Projection, overview
+from infrastructure.queries.paging import Page
+from infrastructure.queries.projections import Parked, ParkedKey, Projection, list_parked, overview
 from infrastructure.runtime import clock
 
 app = typer.Typer(help="The views of the log: rebuild them, activate, go back.", no_args_is_help=True)
@@ -228,22 +233,16 @@ ParkedArgument = Annotated[str, typer.Argument(metavar="ID", help="The order's n
 
 
 @app.command("parked")
-def parked(name: Name, as_json: Json = False) -> None:
+def parked(name: Name, limit: Limit = None, cursor: At = None, as_json: Json = False) -> None:
     """Orders and SKUs with an event that can't be applied; views show them as they were before it."""
     declared(name)
 
-    async def read(pool: Pool, url: str) -> list[parking.Parked]:
-        entries: list[parking.Parked] = []
+    async def read(pool: Pool, url: str) -> Page[Parked, ParkedKey]:
         async with pool.read() as connection:
-            while page := await parking.list_parked(
-                connection, 500, (entries[-1].shop_id, entries[-1].stream) if entries else ("", "")
-            ):
-                entries += page
-        return entries
+            return await page_or_all(partial(list_parked, connection), ParkedKey, limit, cursor)
 
-    entries = _with_pool(read)
-    print_items(
-        entries,
+    print_page(
+        _with_pool(read),
         ("shop", lambda parked: parked.shop_id),
         ("order or SKU", lambda parked: parked.order_sn or parked.sku_id or parked.stream),
         ("from position", lambda parked: str(parked.position)),

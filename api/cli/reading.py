@@ -1,6 +1,6 @@
 """``order``, ``history``, ``violations`` and ``report``: reading what the API serves, from the command line."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -8,20 +8,22 @@ from rich.table import Table
 from rich.text import Text
 
 from api.cli.terminal import (
-    PAGE,
     AsOf,
+    At,
     FirstDay,
     Json,
     KnownAt,
     LastDay,
+    Limit,
     OrderArgument,
     ShopArgument,
     folding,
     moment,
     out,
+    page_or_all,
     period_of,
     print_json,
-    print_table,
+    print_page,
     read_log,
     read_views,
     shown,
@@ -39,9 +41,9 @@ from domain.viewpoint import Viewpoint
 from infrastructure.database.pool import ReadConnection
 from infrastructure.queries.as_of import violations_at
 from infrastructure.queries.event_json import StoredEventView
-from infrastructure.queries.lists import ListedViolation, list_violations
+from infrastructure.queries.lists import ListedViolation, ViolationKey, list_violations
 from infrastructure.queries.orders import DiffRequest, find_order, order_diff, order_history
-from infrastructure.queries.paging import every_item
+from infrastructure.queries.paging import OrderKey, Page
 from infrastructure.queries.reports import daily_report, daily_report_at
 from infrastructure.runtime import clock
 
@@ -144,36 +146,47 @@ def violations(
     ] = None,
     as_of: AsOf = None,
     known_at: KnownAt = None,
+    limit: Limit = None,
+    cursor: At = None,
     as_json: Json = False,
 ) -> None:
     """The violations of a shop that stand now, or stood at a moment."""
     viewpoint, filter = Viewpoint(as_of, known_at), ViolationFilter(appeal=appeal)
 
-    async def read_now(connection: ReadConnection, _: RuleBook) -> list[ListedViolation]:
-        now = clock.now()
-        return await every_item(lambda after: list_violations(connection, shop, now, filter, PAGE, after))
+    now = clock.now()
 
-    async def read_at(connection: ReadConnection, book: RuleBook) -> list[ListedViolation]:
-        now = clock.now()
-        return await every_item(
-            lambda after: violations_at(connection, shop, book, viewpoint, now, filter, PAGE, after)
+    async def read_now(connection: ReadConnection, _: RuleBook) -> Page[ListedViolation, Any]:
+        return await page_or_all(
+            lambda size, start: list_violations(connection, shop, now, filter, size, start),
+            ViolationKey,
+            limit,
+            cursor,
         )
 
-    listed = read_views(shop, read_now) if viewpoint.is_now else read_log(read_at)
-    if as_json:
-        print_json({"items": listed})
-        return
-    print_table(
-        listed,
+    async def read_at(connection: ReadConnection, book: RuleBook) -> Page[ListedViolation, Any]:
+        return await page_or_all(
+            lambda size, start: violations_at(connection, shop, book, viewpoint, now, filter, size, start),
+            OrderKey,
+            limit,
+            cursor,
+        )
+
+    page = read_views(shop, read_now) if viewpoint.is_now else read_log(read_at)
+    print_page(
+        page,
         ("order", lambda violation: violation.order_sn),
         ("violation", lambda violation: violation.kind),
         ("cause", lambda violation: violation.cause or "-"),
         ("arose", lambda violation: shown(violation.arose_at)),
         ("penalty", lambda violation: yuan(violation.penalty_fen)),
         ("appeal", _dispute),
+        as_json=as_json,
     )
-    total = sum(v.penalty_fen or 0 for v in listed if v.appeal is None or v.appeal.outcome != "overturned")
-    out.print(f"{len(listed)} violations, {yuan(total)}")
+    if as_json:
+        return
+    total = sum(v.penalty_fen or 0 for v in page.items if v.appeal is None or v.appeal.outcome != "overturned")
+    where = "" if page.next is page.previous is None else " on this page"
+    out.print(f"{len(page.items)} violations{where}, {yuan(total)}")
 
 
 def _dispute(violation: ViolationView) -> str:

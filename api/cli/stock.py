@@ -7,11 +7,14 @@ from rich.text import Text
 
 from api.cli.terminal import (
     PAGE,
+    At,
     Json,
+    Limit,
     ShopArgument,
     out,
-    print_items,
+    page_or_all,
     print_json,
+    print_page,
     print_table,
     read_views,
     shown,
@@ -22,9 +25,9 @@ from domain.stock.view import SkuView
 from domain.stockout.case_view import CaseView, OrderInCase, case_view
 from domain.stockout.messages import FilledMessage
 from infrastructure.database.pool import ReadConnection
-from infrastructure.queries.paging import every_item
-from infrastructure.queries.stock import find_sku, list_skus
-from infrastructure.queries.stockout_cases import find_case, list_cases, messages_of, orders_of
+from infrastructure.queries.paging import Page, every_item
+from infrastructure.queries.stock import SkuKey, find_sku, list_skus
+from infrastructure.queries.stockout_cases import CaseKey, find_case, list_cases, messages_of, orders_of
 from infrastructure.runtime import clock
 from infrastructure.runtime.message_templates import shipped_messages
 
@@ -38,18 +41,24 @@ def skus(
         bool | None, typer.Option("--oversold/--not-oversold", help="Only SKUs sold beyond what can be shipped.")
     ] = None,
     listed: Annotated[bool | None, typer.Option("--listed/--delisted", help="Only SKUs that are for sale.")] = None,
+    limit: Limit = None,
+    cursor: At = None,
     as_json: Json = False,
 ) -> None:
     """The stock board: what is on hand, what is reserved, and what may still be sold."""
 
-    async def read(connection: ReadConnection, book: RuleBook) -> list[SkuView]:
-        return await every_item(
-            lambda after: list_skus(
-                connection, shop, book, clock.now(), PAGE, after, oversold=oversold, listed=listed
-            )
+    async def read(connection: ReadConnection, book: RuleBook) -> Page[SkuView, SkuKey]:
+        now = clock.now()
+        return await page_or_all(
+            lambda size, start: list_skus(
+                connection, shop, book, now, size, start, oversold=oversold, listed=listed
+            ),
+            SkuKey,
+            limit,
+            cursor,
         )
 
-    print_items(
+    print_page(
         read_views(shop, read),
         ("SKU", lambda sku: sku.sku_id),
         ("on hand", lambda sku: _pieces(sku.on_hand)),
@@ -92,17 +101,23 @@ def sku(shop: ShopArgument, sku_id: SkuArgument, as_json: Json = False) -> None:
 def cases(
     shop: ShopArgument,
     only_open: Annotated[bool, typer.Option("--open", help="Only cases that are open.")] = False,
+    limit: Limit = None,
+    cursor: At = None,
     as_json: Json = False,
 ) -> None:
     """The stockout cases of a shop, those that are open first."""
     state: Literal["open"] | None = "open" if only_open else None
 
-    async def read(connection: ReadConnection, book: RuleBook) -> list[CaseView]:
-        return await every_item(
-            lambda after: list_cases(connection, shop, book, clock.now(), PAGE, after, state=state)
+    async def read(connection: ReadConnection, book: RuleBook) -> Page[CaseView, CaseKey]:
+        now = clock.now()
+        return await page_or_all(
+            lambda size, start: list_cases(connection, shop, book, now, size, start, state=state),
+            CaseKey,
+            limit,
+            cursor,
         )
 
-    print_items(
+    print_page(
         read_views(shop, read),
         ("case", lambda case: case.case_id),
         ("state", lambda case: case.state),

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from api.cli.terminal import PAGE, Json, ShopArgument, moment, print_items, read_views
+from api.cli.terminal import At, Json, Limit, ShopArgument, moment, page_or_all, print_page, read_views
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection
-from infrastructure.queries.paging import every_item
-from infrastructure.queries.suppliers import SupplierRecord, list_suppliers
+from infrastructure.queries.paging import Page
+from infrastructure.queries.suppliers import SupplierKey, SupplierRecord, list_suppliers
 from infrastructure.runtime import clock
 
 
@@ -23,16 +23,22 @@ def suppliers(
         datetime | None,
         typer.Option("--to", parser=moment, metavar="TIME", help="Only orders handed over before this."),
     ] = None,
+    limit: Limit = None,
+    cursor: At = None,
     as_json: Json = False,
 ) -> None:
     """The suppliers of a shop: orders handed over, numbers in time, stockouts, and what is open."""
 
-    async def read(connection: ReadConnection, _: RuleBook) -> list[SupplierRecord]:
-        return await every_item(
-            lambda after: list_suppliers(connection, shop, clock.now(), PAGE, after, since=since, until=until)
+    async def read(connection: ReadConnection, _: RuleBook) -> Page[SupplierRecord, SupplierKey]:
+        now = clock.now()
+        return await page_or_all(
+            lambda size, start: list_suppliers(connection, shop, now, size, start, since=since, until=until),
+            SupplierKey,
+            limit,
+            cursor,
         )
 
-    print_items(
+    print_page(
         read_views(shop, read),
         ("supplier", lambda supplier: supplier.supplier_id),
         ("handed over", lambda supplier: str(supplier.handovers)),

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -36,6 +37,7 @@ from infrastructure.pinduoduo.exports import UnreadableExport
 from infrastructure.projections.worker import Worker
 from infrastructure.queries.errors import QueryError, UnknownCase, UnknownSku
 from infrastructure.queries.moments import parse_day, parse_moment
+from infrastructure.queries.paging import Cursor, Page, decode_cursor, encode_cursor, every_item
 from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import rule_book
 from infrastructure.runtime.settings import Settings
@@ -62,7 +64,11 @@ err = Plain(stderr=True)
 PAGE = 500
 """Items of a list that are read at once."""
 
+USUAL_PAGE = 50
+"""Items of a page that is asked for without saying how many."""
+
 T = TypeVar("T")
+K = TypeVar("K", bound=tuple[Any, ...])
 R = TypeVar("R", bound=TableReader)
 
 OnProgress = Callable[[int, int], None]
@@ -250,8 +256,42 @@ SHOWN = 20
 """So many lines of a report are printed; the rest is where the report says."""
 
 
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, max=PAGE, help="A page of so many (default: the whole list)."),
+]
+At = Annotated[
+    str | None, typer.Option("--cursor", metavar="CURSOR", help="Where the page begins, as another page told it.")
+]
+
+
+async def page_or_all(
+    read: Callable[[int, Cursor[K] | None], Awaitable[Page[T, K]]], key: Any, limit: int | None, at: str | None
+) -> Page[T, K]:
+    """One page of a list with keys of a type, or all of it where no page is asked for."""
+    if limit is None and at is None:
+        return Page(await every_item(partial(read, PAGE)), None)
+    try:
+        cursor = decode_cursor(at, key)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--cursor") from error
+    return await read(limit or USUAL_PAGE, cursor)
+
+
 Column = tuple[str, Callable[[T], str]]
 """A column of a table: its head, and what an item has in it."""
+
+
+def print_page(page: Page[T, Any], *columns: Column[T], as_json: bool) -> None:
+    """A page of a list, as JSON or as a table, with the cursors of those behind and before it, if there are any."""
+    places = {"next_cursor": encode_cursor(page.next), "previous_cursor": encode_cursor(page.previous)}
+    cursors = {name: cursor for name, cursor in places.items() if cursor}
+    if as_json:
+        print_json({"items": page.items} | cursors)
+        return
+    print_table(page.items, *columns)
+    for name, cursor in cursors.items():
+        out.print(f"{name.partition('_')[0]} page: --cursor {cursor}", soft_wrap=True)
 
 
 def print_items(items: Sequence[T], *columns: Column[T], as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """The OpenAPI document: schemas of the program's own structs, and an example of each command and each problem."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -30,13 +31,12 @@ from infrastructure.imports.bills import BillReport
 from infrastructure.imports.stockout_applications import ApplicationReport
 from infrastructure.jobs.backtests import BacktestJob
 from infrastructure.jobs.job import Job
-from infrastructure.projections.parking import Parked
 from infrastructure.projections.rebuild import Progress
 from infrastructure.queries.doubtful import DoubtfulShipment
 from infrastructure.queries.event_json import StoredEventView
 from infrastructure.queries.lists import ListedDeadline, ListedViolation, OrderSummary
 from infrastructure.queries.penalties import PenaltySum
-from infrastructure.queries.projections import Projection
+from infrastructure.queries.projections import Parked, Projection
 from infrastructure.queries.reconciliation import UnmatchedCharge
 from infrastructure.queries.suppliers import OpenHandover, SupplierRecord
 
@@ -270,13 +270,22 @@ def text(description: str, *codes: ProblemCode) -> dict[int | str, dict[str, Any
 
 
 def page(schema: str, *codes: ProblemCode) -> dict[int | str, dict[str, Any]]:
-    """The responses of a list."""
+    """The responses of a list, which goes both ways."""
+    return _page(schema, ("next_cursor", "previous_cursor"), *codes)
+
+
+def feed(schema: str, *codes: ProblemCode) -> dict[int | str, dict[str, Any]]:
+    """The responses of a list that only goes on."""
+    return _page(schema, ("next_cursor",), *codes)
+
+
+def _page(schema: str, cursors: Sequence[str], *codes: ProblemCode) -> dict[int | str, dict[str, Any]]:
     items = {"type": "array", "items": {"$ref": _REF.format(name=schema)}}
     cursor = {"anyOf": [{"type": "string"}, {"type": "null"}]}
     body = {
         "type": "object",
-        "required": ["items", "next_cursor"],
-        "properties": {"items": items, "next_cursor": cursor},
+        "required": ["items", *cursors],
+        "properties": {"items": items} | dict.fromkeys(cursors, cursor),
     }
     response = {"description": "A page.", "content": {"application/json": {"schema": body}}}
     return {200: response} | problem_responses("invalid_request", *codes, *_ANY)

@@ -32,11 +32,12 @@ class ReportedDay(msgspec.Struct, frozen=True):
 
 
 class DailyReport(msgspec.Struct, frozen=True):
-    """A shop's days, each of the period, oldest first. There is never a next page."""
+    """A shop's days, each of the period, oldest first. It is one page, always."""
 
     items: tuple[ReportedDay, ...]
     unknown_penalties: int
     next_cursor: None = None
+    previous_cursor: None = None
 
     @classmethod
     def of(cls, days: Iterable[ReportedDay]) -> "DailyReport":

@@ -10,9 +10,11 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from infrastructure.database.pool import ReadConnection, WriteConnection
+from infrastructure.queries.paging import Cursor, Keyset, Page, page_of
 from infrastructure.runtime import clock
 
 JobState = Literal["waiting", "running", "done", "failed", "cancelled"]
+JobKey = tuple[int]
 
 KEPT_DAYS = 30
 """Finished jobs are kept so long."""
@@ -78,10 +80,10 @@ _LIST = sql.SQL(
     """
 SELECT {} FROM job
 WHERE (%(state)s::text IS NULL OR state = %(state)s) AND (%(kind)s::text IS NULL OR kind = %(kind)s)
-AND id < %(before)s
-ORDER BY id DESC LIMIT %(limit)s
+AND {}
+ORDER BY {} LIMIT %(limit)s
 """
-).format(COLUMNS)
+)
 
 # Bounded, so that forgetting many never holds anything up for long.
 _FORGET = """
@@ -127,15 +129,19 @@ async def find(connection: ReadConnection, job_id: int) -> Job | None:
 async def list_jobs(
     connection: ReadConnection,
     limit: int,
+    cursor: Cursor[JobKey] | None = None,
     *,
-    before: int | None = None,
     state: JobState | None = None,
     kind: str | None = None,
-) -> list[Job]:
-    """The latest jobs first, those with a lower id than ``before``."""
-    cursor = connection.cursor(row_factory=class_row(Job))
-    await cursor.execute(_LIST, {"state": state, "kind": kind, "before": before or 2**31 - 1, "limit": limit})
-    return await cursor.fetchall()
+) -> Page[Job, JobKey]:
+    """The latest jobs first."""
+    keyset = Keyset([sql.Identifier("id")], cursor, descending=True)
+    found = connection.cursor(row_factory=class_row(Job))
+    await found.execute(
+        _LIST.format(COLUMNS, keyset.condition, keyset.order),
+        {"state": state, "kind": kind, "limit": limit + 1, **keyset.parameters},
+    )
+    return page_of(await found.fetchall(), limit, cursor, lambda job: (job.id,))
 
 
 async def refusal(connection: ReadConnection, job_id: int, what: str) -> NotPossible:

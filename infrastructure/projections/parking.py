@@ -8,9 +8,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-import msgspec
-from psycopg.rows import class_row
-
 from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.log.columns import Texts
 from infrastructure.log.streams import STREAM_KINDS
@@ -20,39 +17,6 @@ ParkedState = Literal["retrying", "parked", "discarded"]
 BACK_OFF = (1.0, 4.0, 15.0, 60.0)
 """Seconds before each retry. After the last one the order is left to people."""
 
-
-class Parked(msgspec.Struct, frozen=True):
-    """A parked order or SKU: the position of the event that can't be applied, and the error.
-
-    ``events`` is the number of waiting events.
-    """
-
-    shop_id: str
-    stream: str
-    order_sn: str | None
-    sku_id: str | None
-    position: int
-    events: int
-    state: ParkedState
-    attempts: int
-    error: str
-    parked_at: datetime
-    retry_at: datetime | None
-
-
-_LIST = """
-SELECT shop_id, stream,
-       CASE WHEN stream LIKE 'order:%%' THEN substr(stream, 7) END AS order_sn,
-       CASE WHEN stream LIKE 'sku:%%' THEN substr(stream, 5) END AS sku_id,
-       p.position,
-       (SELECT count(*) FROM event e WHERE e.shop_id = p.shop_id AND e.stream = p.stream
-                                     AND e.position >= p.position) AS events,
-       state, attempts, error, parked_at,
-       CASE WHEN state = 'retrying' THEN retry_at END AS retry_at
-FROM parked p
-WHERE (shop_id, stream) > (%(shop_id)s, %(stream)s)
-ORDER BY shop_id, stream LIMIT %(limit)s
-"""
 
 _PARK = """
 INSERT INTO parked (shop_id, stream, position, error, state, attempts, retry_at, parked_at)
@@ -124,14 +88,6 @@ async def settle(
             "now": now,
         }
         await connection.execute(_PARK, parameters)
-
-
-async def list_parked(connection: ReadConnection, limit: int, after: tuple[str, str] = ("", "")) -> list[Parked]:
-    """A page of parked orders and SKUs, sorted by shop and stream, after the pair ``after``."""
-    cursor = connection.cursor(row_factory=class_row(Parked))
-    parameters = {"shop_id": after[0], "stream": after[1], "limit": limit}
-    await cursor.execute(_LIST, parameters)
-    return await cursor.fetchall()
 
 
 async def retry(connection: WriteConnection, shop_id: str, of: str, now: datetime) -> bool:

@@ -25,13 +25,13 @@ from infrastructure.log.replay import Task, partitions, replay
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.projections.views import ORDERS
 from infrastructure.queries.lists import ListedDeadline, ListedViolation, OrderSummary, summary_of
-from infrastructure.queries.paging import OrderKey, Page, page_by_order
+from infrastructure.queries.paging import Cursor, OrderKey, Page, directed, page_by_order
 
 # From the log itself: a view may be behind, and the log may hear of an order long after what happened to it.
 _NUMBERS = """
 SELECT stream FROM event
-WHERE shop_id = %(shop_id)s AND stream >= %(first)s AND stream < %(beyond)s AND version = 1
-ORDER BY stream LIMIT %(limit)s
+WHERE shop_id = %(shop_id)s AND stream {from_first} AND stream >= %(prefix)s AND stream < %(beyond)s AND version = 1
+ORDER BY stream {direction} LIMIT %(limit)s
 """
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ async def orders_at(
     now: datetime,
     filter: OrderFilter,
     limit: int,
-    after: OrderKey | None = None,
+    cursor: Cursor[OrderKey] | None = None,
 ) -> Page[OrderSummary, OrderKey]:
     """What ``lists.list_orders`` shows, at a viewpoint; by order number."""
     columns = [column.name for column in ORDERS.columns]
@@ -64,7 +64,7 @@ async def orders_at(
         (row,) = ORDERS.rows(order_then.judged)
         return [summary_of(order_then.judged.order.order_sn, dict(zip(columns, row, strict=True)))]
 
-    return await _page(connection, shop_id, book, viewpoint, now, limit, after, items_of)
+    return await _page(connection, shop_id, book, viewpoint, now, limit, cursor, items_of)
 
 
 async def deadlines_at(
@@ -75,7 +75,7 @@ async def deadlines_at(
     now: datetime,
     filter: DeadlineFilter,
     limit: int,
-    after: OrderKey | None = None,
+    cursor: Cursor[OrderKey] | None = None,
 ) -> Page[ListedDeadline, OrderKey]:
     """What ``lists.list_deadlines`` shows, at a viewpoint; by order number, an order's in the order of its life."""
 
@@ -87,7 +87,7 @@ async def deadlines_at(
             if filter.matches(each, order_then.at)
         ]
 
-    return await _page(connection, shop_id, book, viewpoint, now, limit, after, items_of)
+    return await _page(connection, shop_id, book, viewpoint, now, limit, cursor, items_of)
 
 
 async def violations_at(
@@ -98,7 +98,7 @@ async def violations_at(
     now: datetime,
     filter: ViolationFilter,
     limit: int,
-    after: OrderKey | None = None,
+    cursor: Cursor[OrderKey] | None = None,
 ) -> Page[ListedViolation, OrderKey]:
     """What ``lists.list_violations`` shows, at a viewpoint; by order number, an order's as they arose."""
 
@@ -109,7 +109,7 @@ async def violations_at(
             if filter.matches(each, order_then.at)
         ]
 
-    return await _page(connection, shop_id, book, viewpoint, now, limit, after, items_of)
+    return await _page(connection, shop_id, book, viewpoint, now, limit, cursor, items_of)
 
 
 OnProgress = Callable[[int, int], None]
@@ -146,23 +146,24 @@ async def _page(
     viewpoint: Viewpoint,
     now: datetime,
     limit: int,
-    after: OrderKey | None,
+    cursor: Cursor[OrderKey] | None,
     items_of: Callable[[_OrderThen], Sequence[T]],
 ) -> Page[T, OrderKey]:
     at = viewpoint.judged_at(now)
 
-    async def orders_from(first: str, count: int) -> list[str]:
+    async def orders_from(first: str, count: int, backwards: bool) -> list[str]:
         prefix = OF_ORDER.prefix
-        cursor = await connection.execute(
-            _NUMBERS,
+        found = await connection.execute(
+            directed(_NUMBERS, backwards=backwards),
             {
                 "shop_id": shop_id,
                 "first": prefix + first,
+                "prefix": prefix,
                 "beyond": prefix[:-1] + chr(ord(prefix[-1]) + 1),
                 "limit": count,
             },
         )
-        return [OF_ORDER.id_of(stream) for (stream,) in await cursor.fetchall()]
+        return [OF_ORDER.id_of(stream) for (stream,) in await found.fetchall()]
 
     async def items_by_order(numbers: Sequence[str]) -> dict[str, Sequence[T]]:
         items: dict[str, Sequence[T]] = {}
@@ -172,4 +173,4 @@ async def _page(
             items[number] = items_of(order_then) if order.is_placed else ()
         return items
 
-    return await page_by_order(limit, after, orders_from, items_by_order)
+    return await page_by_order(limit, cursor, orders_from, items_by_order)

@@ -16,7 +16,7 @@ from infrastructure.database.pool import ReadConnection
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.projections.views import PARCELS
-from infrastructure.queries.paging import OrderKey, Page, page_by_order
+from infrastructure.queries.paging import Cursor, OrderKey, Page, directed, page_by_order
 from infrastructure.queries.related_facts import read_related_facts, related_facts_request
 
 VIEWS_READ = (PARCELS,)
@@ -27,11 +27,11 @@ USUAL_PERIOD = timedelta(days=31)
 _ORDERS = """
 SELECT DISTINCT p.order_sn FROM parcel_list p
 WHERE p.shop_id = %(shop_id)s AND p.uploaded_at >= %(since)s AND p.uploaded_at < %(until)s
-  AND p.order_sn >= %(first)s
+  AND p.order_sn {from_first}
   AND (p.number > 1 OR EXISTS (
       SELECT FROM parcel_list o
       WHERE o.shop_id = %(shop_id)s AND o.tracking_number = p.tracking_number AND o.order_sn <> p.order_sn))
-ORDER BY p.order_sn LIMIT %(limit)s
+ORDER BY p.order_sn {direction} LIMIT %(limit)s
 """
 
 
@@ -57,18 +57,19 @@ async def list_doubtful(
     since: datetime,
     until: datetime,
     limit: int,
-    after: OrderKey | None = None,
+    cursor: Cursor[OrderKey] | None = None,
 ) -> Page[DoubtfulShipment, OrderKey]:
     """Orders with a doubtful number among those that went up from ``since`` till ``until``, by order number.
 
     A page may hold fewer than ``limit`` and still have a next one: the work of one page is bounded.
     """
 
-    async def orders_from(first: str, count: int) -> list[str]:
-        cursor = await connection.execute(
-            _ORDERS, {"shop_id": shop_id, "since": since, "until": until, "first": first, "limit": count}
+    async def orders_from(first: str, count: int, backwards: bool) -> list[str]:
+        found = await connection.execute(
+            directed(_ORDERS, backwards=backwards),
+            {"shop_id": shop_id, "since": since, "until": until, "first": first, "limit": count},
         )
-        return [number for (number,) in await cursor.fetchall()]
+        return [number for (number,) in await found.fetchall()]
 
     async def items_of(numbers: Sequence[str]) -> dict[str, list[DoubtfulShipment]]:
         streams = [(shop_id, OF_ORDER.stream(number)) for number in numbers]
@@ -84,4 +85,4 @@ async def list_doubtful(
             shipments[order.order_sn] = [shown] if warned else []
         return shipments
 
-    return await page_by_order(limit, after, orders_from, items_of)
+    return await page_by_order(limit, cursor, orders_from, items_of)

@@ -10,10 +10,10 @@ from infrastructure.database.pool import ReadConnection
 from infrastructure.log.codec import decode_metadata
 from infrastructure.log.log import StoredEvent, read_feed
 from infrastructure.log.streams import ORDER, SKU
-from infrastructure.queries.paging import Page
+from infrastructure.queries.paging import Cursor, Page, page_of_sorted
 
 VersionKey = tuple[int]
-"""The key of a history: the last version that was shown."""
+"""The key of a history: an event's version."""
 
 
 class StoredEventView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,13 +55,11 @@ class StoredEventView(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def page_of_history(
-    history: Sequence[StoredEvent], limit: int | None, after: VersionKey | None
+    history: Sequence[StoredEvent], limit: int | None, cursor: Cursor[VersionKey] | None
 ) -> Page[StoredEventView, VersionKey]:
-    """Some events of an order or SKU behind a version; without a limit all of them."""
-    rest = [event for event in history if after is None or event.version > after[0]]
-    shown = rest[:limit]
-    last = (shown[-1].version,) if len(rest) > len(shown) else None
-    return Page([StoredEventView.of(event) for event in shown], last)
+    """Some events of an order or SKU behind a cursor; without a limit all of them."""
+    page = page_of_sorted(history, limit, cursor, lambda event: (event.version,))
+    return page.of([StoredEventView.of(event) for event in page.items])
 
 
 class FeedPage(NamedTuple):

@@ -1,6 +1,6 @@
 """The lists of a shop as they are now: orders, deadlines and violations, read from the views.
 
-Pages are bounded and go by key, never by offset: each begins behind the last row's sorting key. A view does not
+Pages are bounded and go by key, never by offset: each begins at the sorting key of a row. A view does not
 depend on the moment, so a deadline's state and a violation's standing are compared here. ``domain.order.filters``
 defines which rows a filter means. The SQL repeats it, so that an index can serve it.
 
@@ -26,7 +26,7 @@ from infrastructure.projections.view import FAR_FUTURE
 from infrastructure.projections.views.deadlines import DEADLINE_KINDS, ENDS, LANES
 from infrastructure.projections.views.orders import decode_lines, decode_lock, decode_numbers
 from infrastructure.projections.views.violations import decode_appeal
-from infrastructure.queries.paging import Page
+from infrastructure.queries.paging import Cursor, Keyset, Page, page_of
 
 OrderSort = Literal["ship_by", "-placed_at"]
 OrderListKey = tuple[datetime, str]
@@ -82,7 +82,7 @@ async def list_orders(
     at: datetime,
     filter: OrderFilter,
     limit: int,
-    after: OrderListKey | None = None,
+    cursor: Cursor[OrderListKey] | None = None,
     *,
     sort: OrderSort = "ship_by",
 ) -> Page[OrderSummary, OrderListKey]:
@@ -133,7 +133,7 @@ async def list_orders(
         key,
         parameters,
         limit,
-        after,
+        cursor,
         _listed_order,
         descending=descending,
         lanes=sql.SQL("unnest(%(statuses)s::text[]) AS l(status)"),
@@ -194,7 +194,7 @@ async def list_deadlines(
     at: datetime,
     filter: DeadlineFilter,
     limit: int,
-    after: DeadlineKey | None = None,
+    cursor: Cursor[DeadlineKey] | None = None,
 ) -> Page[ListedDeadline, DeadlineKey]:
     """Deadlines of a shop by when they are due, with their state at ``at``; those of unknown time last."""
     lanes = [
@@ -237,7 +237,7 @@ async def list_deadlines(
             "delisted": list(delisted),
         },
         limit,
-        after,
+        cursor,
         listed,
         lanes=sql.SQL(
             """unnest(%(lanes)s::smallint[], %(since)s::timestamptz[], %(until)s::timestamptz[],
@@ -277,7 +277,7 @@ async def list_violations(
     at: datetime,
     filter: ViolationFilter,
     limit: int,
-    after: ViolationKey | None = None,
+    cursor: Cursor[ViolationKey] | None = None,
 ) -> Page[ListedViolation, ViolationKey]:
     """Violations of a shop that stand at ``at``, by when they arose."""
     where: list[sql.Composable] = [
@@ -319,7 +319,7 @@ async def list_violations(
         ("arose_at", "violation_id"),
         {"shop_id": shop_id, "kind": filter.kind, "since": filter.since, "until": filter.until, "at": at},
         limit,
-        after,
+        cursor,
         listed,
     )
 
@@ -333,40 +333,25 @@ async def _page(
     sorted_by: tuple[str, ...],
     parameters: dict[str, Any],
     limit: int,
-    after: K | None,
+    cursor: Cursor[K] | None,
     item: Callable[[TupleRow], T],
     *,
     descending: bool = False,
     lanes: sql.SQL | None = None,
 ) -> Page[T, K]:
-    """One page of a table in the order of a key, which must be unique; one row more tells if there is a next.
+    """One page of a table in the order of a key, which must be unique.
 
     With ``lanes`` a page of each lane is read by index, and the page is made of those.
     """
-    key = [sql.Identifier(alias, column) for column in sorted_by]
-    conditions: list[sql.Composable] = [*where]
-    if after is not None:
-        names = [f"key_{n}" for n in range(len(key))]
-        parameters |= dict(zip(names, after, strict=True))
-        conditions.append(
-            sql.SQL("({}) {} ({})").format(
-                sql.SQL(", ").join(key),
-                sql.SQL("<" if descending else ">"),
-                sql.SQL(", ").join(sql.Placeholder(name) for name in names),
-            )
-        )
-    direction = sql.SQL(" DESC") if descending else sql.SQL("")
-    order = sql.SQL(", ").join(column + direction for column in key)
+    keyset = Keyset([sql.Identifier(alias, column) for column in sorted_by], cursor, descending=descending)
     rows = sql.SQL("{} {} WHERE {}").format(
-        sql.Identifier(table), sql.Identifier(alias), sql.SQL(" AND ").join(conditions)
+        sql.Identifier(table), sql.Identifier(alias), sql.SQL(" AND ").join([*where, keyset.condition])
     )
-    first = sql.SQL("ORDER BY {} LIMIT {}").format(order, sql.Literal(limit + 1))
+    first = sql.SQL("ORDER BY {} LIMIT {}").format(keyset.order, sql.Literal(limit + 1))
     if lanes is not None:
         rows = sql.SQL("{}, LATERAL (SELECT * FROM {} {}) {}").format(lanes, rows, first, sql.Identifier(alias))
-    query = sql.SQL("SELECT {}, {} FROM {} {}").format(columns, sql.SQL(", ").join(key), rows, first)
-    cursor = connection.cursor(binary=True)
-    await cursor.execute(query, parameters)
-    fetched = await cursor.fetchall()
-    shown = fetched[:limit]
-    next_key = cast(K, tuple(shown[-1][-len(key) :])) if len(fetched) > limit else None
-    return Page([item(row) for row in shown], next_key)
+    query = sql.SQL("SELECT {}, {} FROM {} {}").format(columns, keyset.columns, rows, first)
+    found = connection.cursor(binary=True)
+    await found.execute(query, {**parameters, **keyset.parameters})
+    page = page_of(await found.fetchall(), limit, cursor, lambda row: cast(K, tuple(row[-len(sorted_by) :])))
+    return page.of([item(row) for row in page.items])

@@ -19,7 +19,7 @@ from infrastructure.log.streams import OF_ORDER
 from infrastructure.queries.errors import NoSuchVersion, UnknownOrder, WrongParameter
 from infrastructure.queries.event_json import StoredEventView, VersionKey, page_of_history
 from infrastructure.queries.moments import parse_moment
-from infrastructure.queries.paging import Page
+from infrastructure.queries.paging import Cursor, Page
 from infrastructure.queries.related_facts import (
     RelatedFactsIndex,
     read_related_facts,
@@ -49,13 +49,13 @@ async def order_history(
     shop_id: str,
     order_sn: str,
     limit: int | None = None,
-    after: VersionKey | None = None,
+    cursor: Cursor[VersionKey] | None = None,
 ) -> Page[StoredEventView, VersionKey]:
     """What happened to an order, event by event. Raises ``UnknownOrder``."""
     history = await read_stream(connection, shop_id, OF_ORDER.stream(order_sn))
     if not history:
         raise UnknownOrder(order_sn)
-    return page_of_history(history, limit, after)
+    return page_of_history(history, limit, cursor)
 
 
 class DiffRequest(msgspec.Struct, frozen=True, kw_only=True):

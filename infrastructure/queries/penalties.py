@@ -4,12 +4,13 @@
 rows of the views.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from heapq import nsmallest
+from heapq import nlargest, nsmallest
 
 import msgspec
+from psycopg import sql
 
 from domain.calendar import BEIJING
 from domain.money.attribution import By, Count, sum_penalties
@@ -21,7 +22,7 @@ from domain.viewpoint import Viewpoint
 from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.views import ORDERS, VIOLATIONS
 from infrastructure.queries.as_of import OnProgress, every_order_at
-from infrastructure.queries.paging import Page
+from infrastructure.queries.paging import Cursor, Keyset, Page, is_behind, page_of, page_of_sorted
 from infrastructure.queries.reports import COUNTS
 
 PenaltyKey = tuple[str]
@@ -68,7 +69,7 @@ WITH broken AS ({broken})
 SELECT key, count(DISTINCT violation_id), coalesce(sum(penalty_fen), 0)::bigint,
        count(DISTINCT violation_id) FILTER (WHERE penalty_fen IS NULL)
 FROM ({attributed}) AS attributed(key, violation_id, penalty_fen)
-WHERE key > %(after)s GROUP BY key ORDER BY key LIMIT %(limit)s
+WHERE {condition} GROUP BY key ORDER BY {order} LIMIT %(limit)s
 """
 
 
@@ -92,46 +93,48 @@ async def penalty_sums(
     period: DayRange,
     at: datetime,
     limit: int,
-    after: PenaltyKey | None = None,
+    cursor: Cursor[PenaltyKey] | None = None,
 ) -> Page[PenaltySum, PenaltyKey]:
     """Sums over a period as they stand at a moment, by key."""
-    query = _SUMMED.format(broken=_BROKEN, attributed=_ATTRIBUTED[by])
-    cursor = connection.cursor(binary=True)
-    await cursor.execute(
-        query,
+    keyset = Keyset([sql.Identifier("key")], cursor)
+    query = sql.SQL(_SUMMED.format(broken=_BROKEN, attributed=_ATTRIBUTED[by], condition="{}", order="{}"))
+    found = connection.cursor(binary=True)
+    await found.execute(
+        query.format(keyset.condition, keyset.order),
         {
+            **keyset.parameters,
             "shop_id": shop_id,
             "at": at,
             "beijing": BEIJING.utcoffset(None),
             "since": period.since,
             "until": period.until,
-            "after": after[0] if after else "",
             "limit": limit + 1,
         },
     )
-    return _page([PenaltySum(*row) for row in await cursor.fetchall()], limit)
+    return page_of([PenaltySum(*row) for row in await found.fetchall()], limit, cursor, _key)
 
 
 @dataclass(frozen=True, slots=True)
 class _SumPenalties:
-    """Sums up the orders of a part of a shop, in any process, behind the key ``after``.
+    """Sums up the orders of a part of a shop, in any process, behind a cursor.
 
-    An order is in one part alone, so only the first ``most`` orders of each part can be among the first of all.
+    An order is in one part alone, so only the next ``most`` orders of each part can be among the next of all.
     """
 
     book: RuleBook
     by: By
     period: DayRange
     at: datetime
-    after: str
+    cursor: Cursor[PenaltyKey] | None
     most: int | None
 
     def __call__(self, orders: Iterable[Order]) -> dict[str, Count]:
         judged = (Judged.by(self.book, order) for order in orders)
         sums = sum_penalties(judged, self.by, self.period, self.at)
-        keys = [key for key in sums if key > self.after]
+        keys = [key for key in sums if is_behind((key,), self.cursor)]
         if self.by == "order" and self.most is not None:
-            keys = nsmallest(self.most, keys)
+            backwards = self.cursor is not None and self.cursor.backwards
+            keys = (nlargest if backwards else nsmallest)(self.most, keys)
         return {key: sums[key] for key in keys}
 
 
@@ -144,7 +147,7 @@ async def penalty_sums_at(
     viewpoint: Viewpoint,
     now: datetime,
     limit: int | None = None,
-    after: PenaltyKey | None = None,
+    cursor: Cursor[PenaltyKey] | None = None,
     *,
     on_progress: OnProgress = lambda done, total: None,
 ) -> Page[PenaltySum, PenaltyKey]:
@@ -153,15 +156,14 @@ async def penalty_sums_at(
     The whole shop is folded, for every page of them. Raises ``ReplayFailed``.
     """
     most = None if limit is None else limit + 1
-    task = _SumPenalties(book, by, period, viewpoint.judged_at(now), after[0] if after else "", most)
+    task = _SumPenalties(book, by, period, viewpoint.judged_at(now), cursor, most)
     sums: dict[str, Count] = {}
     async for part in every_order_at(url, shop_id, viewpoint, task, on_progress):
         for key, counts in part.items():
             sums.setdefault(key, Count()).add(counts)
-    return _page([PenaltySum(key, **msgspec.structs.asdict(sums[key])) for key in sorted(sums)], limit)
+    summed = [PenaltySum(key, **msgspec.structs.asdict(sums[key])) for key in sorted(sums)]
+    return page_of_sorted(summed, limit, cursor, _key)
 
 
-def _page(sums: Sequence[PenaltySum], limit: int | None) -> Page[PenaltySum, PenaltyKey]:
-    if limit is None or len(sums) <= limit:
-        return Page(list(sums), None)
-    return Page(list(sums[:limit]), (sums[limit - 1].key,))
+def _key(summed: PenaltySum) -> PenaltyKey:
+    return (summed.key,)

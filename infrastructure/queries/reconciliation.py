@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
+from psycopg import sql
 
-from domain.kernel import EARLIEST, ViolationKind
+from domain.kernel import ViolationKind
 from domain.money.reconciliation import Difference, DifferenceKind, Unattributed, differences
 from domain.order.commands import NO_ORDER
 from domain.order.fold import fold
@@ -19,7 +20,7 @@ from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.projections.views import CHARGES, ORDERS, VIOLATIONS
 from infrastructure.projections.views.orders import NOT_PLACED
-from infrastructure.queries.paging import OrderKey, Page, page_by_order
+from infrastructure.queries.paging import Cursor, Keyset, OrderKey, Page, directed, page_by_order, page_of
 
 VIEWS_READ = (VIOLATIONS, CHARGES)
 """The views that the differences are read from."""
@@ -32,14 +33,14 @@ UNMATCHED_VIEWS_READ = (CHARGES, ORDERS)
 _ORDERS = """
 SELECT order_sn FROM (
     SELECT v.order_sn FROM violation_list v
-    WHERE v.shop_id = %(shop_id)s AND v.order_sn >= %(first)s AND v.stands_from <= %(at)s
+    WHERE v.shop_id = %(shop_id)s AND v.order_sn {from_first} AND v.stands_from <= %(at)s
       AND v.arose_at >= %(since)s::timestamptz AND v.arose_at < %(until)s::timestamptz
     UNION
     SELECT c.order_sn FROM charge_list c
-    WHERE c.shop_id = %(shop_id)s AND c.order_sn >= %(first)s
+    WHERE c.shop_id = %(shop_id)s AND c.order_sn {from_first}
       AND c.charged_at >= %(since)s::timestamptz AND c.charged_at < %(until)s::timestamptz
 ) AS concerned
-ORDER BY order_sn LIMIT %(limit)s
+ORDER BY order_sn {direction} LIMIT %(limit)s
 """
 
 _UNATTRIBUTED = """
@@ -49,13 +50,15 @@ WHERE shop_id = %(shop_id)s AND order_sn >= %(first)s AND order_sn < %(beyond)s
 GROUP BY kind
 """
 
-_UNMATCHED = """
+_UNMATCHED = sql.SQL(
+    """
 SELECT c.charged_at, c.order_sn, c.number, c.line_id, c.kind, c.amount_fen FROM charge_list c
-WHERE c.shop_id = %(shop_id)s AND (c.charged_at, c.order_sn, c.number) > (%(at)s, %(order_sn)s, %(number)s)
+WHERE c.shop_id = %(shop_id)s AND {}
   AND EXISTS (SELECT FROM order_list o
               WHERE o.order_sn = c.order_sn AND o.shop_id = c.shop_id AND o.status = %(not_placed)s)
-ORDER BY c.charged_at, c.order_sn, c.number LIMIT %(limit)s
+ORDER BY {} LIMIT %(limit)s
 """
+)
 
 UnmatchedKey = tuple[datetime, str, int]
 """The key of the list of unmatched lines: the time, the order's number, and the line's place in the order."""
@@ -67,7 +70,7 @@ async def list_differences(
     book: RuleBook,
     at: datetime,
     limit: int,
-    after: OrderKey | None = None,
+    cursor: Cursor[OrderKey] | None = None,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -78,9 +81,9 @@ async def list_differences(
     A page may hold fewer than ``limit`` and still have a next one: the work of one page is bounded.
     """
 
-    async def orders_from(first: str, count: int) -> list[str]:
-        cursor = await connection.execute(
-            _ORDERS,
+    async def orders_from(first: str, count: int, backwards: bool) -> list[str]:
+        found = await connection.execute(
+            directed(_ORDERS, backwards=backwards),
             {
                 "shop_id": shop_id,
                 "first": first,
@@ -90,7 +93,7 @@ async def list_differences(
                 "limit": count,
             },
         )
-        return [number for (number,) in await cursor.fetchall()]
+        return [number for (number,) in await found.fetchall()]
 
     async def items_of(numbers: Sequence[str]) -> dict[str, list[Difference]]:
         by_order = await _differences(connection, shop_id, book, at, numbers)
@@ -99,7 +102,7 @@ async def list_differences(
             for number, of_order in by_order.items()
         }
 
-    return await page_by_order(limit, after, orders_from, items_of)
+    return await page_by_order(limit, cursor, orders_from, items_of)
 
 
 async def _differences(
@@ -138,24 +141,18 @@ class UnmatchedCharge(msgspec.Struct, frozen=True):
 
 
 async def list_unmatched(
-    connection: ReadConnection, shop_id: str, limit: int, after: UnmatchedKey | None = None
+    connection: ReadConnection, shop_id: str, limit: int, cursor: Cursor[UnmatchedKey] | None = None
 ) -> Page[UnmatchedCharge, UnmatchedKey]:
     """The lines of bills that name no order of the log, by time. One leaves the list when its order is imported."""
-    at, order_sn, number = after or (EARLIEST, "", 0)
-    cursor = await connection.execute(
-        _UNMATCHED,
-        {
-            "shop_id": shop_id,
-            "at": at,
-            "order_sn": order_sn,
-            "number": number,
-            "not_placed": NOT_PLACED,
-            "limit": limit + 1,
-        },
+    keyset = Keyset([sql.Identifier("c", column) for column in ("charged_at", "order_sn", "number")], cursor)
+    found = await connection.execute(
+        _UNMATCHED.format(keyset.condition, keyset.order),
+        {"shop_id": shop_id, "not_placed": NOT_PLACED, "limit": limit + 1, **keyset.parameters},
     )
-    found = await cursor.fetchall()
-    items = [
-        UnmatchedCharge(line_id, None if named.startswith(NO_ORDER) else named, kind, amount_fen, charged_at)
-        for charged_at, named, _, line_id, kind, amount_fen in found[:limit]
-    ]
-    return Page(items, found[limit - 1][:3] if len(found) > limit else None)
+    page = page_of(await found.fetchall(), limit, cursor, lambda row: row[:3])
+    return page.of(
+        [
+            UnmatchedCharge(line_id, None if named.startswith(NO_ORDER) else named, kind, amount_fen, charged_at)
+            for charged_at, named, _, line_id, kind, amount_fen in page.items
+        ]
+    )

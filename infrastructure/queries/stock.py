@@ -21,35 +21,24 @@ from infrastructure.projections.view import FAR_FUTURE
 from infrastructure.projections.views import APPLICATIONS, RESERVATIONS, SKUS
 from infrastructure.queries.errors import UnknownSku
 from infrastructure.queries.event_json import StoredEventView, VersionKey, page_of_history
-from infrastructure.queries.paging import Page
+from infrastructure.queries.names import NameKey, NamesIn, read_names
+from infrastructure.queries.paging import Cursor, Page
 from infrastructure.queries.stockout_cases import UrgencyKey, at_risk, cases_of
 
 VIEWS_READ = (RESERVATIONS, APPLICATIONS, SKUS)
 """The views that the board and the cases are read from."""
 
-SkuKey = tuple[str]
+SkuKey = NameKey
 
 MOST_ROUNDS = 4
 """How many pages of SKUs one filtered page looks through at most before it answers with what it has."""
 
-# From SKU to SKU by index, whatever many rows each has.
-_NAMES = """
-WITH RECURSIVE named(sku_id) AS (
-    SELECT {next} UNION ALL SELECT {next_of_named} FROM named WHERE named.sku_id IS NOT NULL
+_NAMED = (
+    NamesIn(RESERVATIONS.table, "sku_id", "ended_at IS NULL"),
+    NamesIn(RESERVATIONS.table, "sku_id", "ended_at IS NOT NULL"),
+    NamesIn(SKUS.table, "sku_id"),
 )
-SELECT sku_id FROM named WHERE sku_id IS NOT NULL LIMIT %(limit)s
-"""
-
-_NEXT = """least(
-    (SELECT r.sku_id FROM reservation_list r WHERE r.shop_id = %(shop_id)s AND r.sku_id > {after}
-     AND r.ended_at IS NULL ORDER BY r.sku_id LIMIT 1),
-    (SELECT r.sku_id FROM reservation_list r WHERE r.shop_id = %(shop_id)s AND r.sku_id > {after}
-     AND r.ended_at IS NOT NULL ORDER BY r.sku_id LIMIT 1),
-    (SELECT k.sku_id FROM sku_list k WHERE k.shop_id = %(shop_id)s AND k.sku_id > {after}
-     ORDER BY k.sku_id LIMIT 1)
-)"""
-
-_NAMES = _NAMES.format(next=_NEXT.format(after="%(after)s::text"), next_of_named=_NEXT.format(after="named.sku_id"))
+"""Where SKUs are named. Each part of the reservations has an index of its own."""
 
 _SKUS = """
 SELECT w.sku_id, k.version, k.position, k.delisted_at, k.on_hand, k.counted_at,
@@ -89,7 +78,7 @@ async def list_skus(
     book: RuleBook,
     now: datetime,
     limit: int,
-    after: SkuKey | None = None,
+    cursor: Cursor[SkuKey] | None = None,
     *,
     oversold: bool | None = None,
     listed: bool | None = None,
@@ -98,25 +87,28 @@ async def list_skus(
 
     With a filter a page may hold fewer than ``limit`` and still have a next one: the work of one is bounded.
     """
+    backwards = cursor is not None and cursor.backwards
     shown: list[_Stock] = []
-    (last,) = after or ("",)
-    next_key = None
+    further = cursor
     for _ in range(MOST_ROUNDS):
-        cursor = await connection.execute(_NAMES, {"shop_id": shop_id, "after": last, "limit": limit + 1})
-        names = [name for (name,) in await cursor.fetchall()]
+        names = await read_names(connection, shop_id, _NAMED, limit + 1, further)
         skus = await _read_skus(connection, shop_id, names[:limit])
+        last = skus[-1].sku_id if skus else None
         for stock in await _stock(connection, shop_id, book, now, skus):
-            last = stock.sku.sku_id
             over = oversold is not None and view(stock.sku, stock.demand, (), book, now).oversold_by > 0
             if over == bool(oversold) and listed in (None, stock.sku.listed):
                 shown.append(stock)
                 if len(shown) == limit:
+                    last = stock.sku.sku_id
                     break
-        more = len(names) > limit or (bool(names) and last != names[-1])
-        next_key = (last,) if more else None
-        if len(shown) == limit or not more:
+        further = None
+        if last is not None and last != names[-1]:
+            further = Cursor((last,), before=backwards, backwards=backwards)
+        if len(shown) == limit or further is None:
             break
-    return Page(await _views(connection, shop_id, book, now, shown), next_key)
+    start = cursor.turned if cursor else None
+    views = await _views(connection, shop_id, book, now, shown)
+    return Page(views[::-1], start, further) if backwards else Page(views, further, start)
 
 
 async def find_sku(connection: ReadConnection, shop_id: str, book: RuleBook, now: datetime, sku_id: str) -> SkuView:
@@ -137,13 +129,13 @@ async def sku_history(
     book: RuleBook,
     now: datetime,
     limit: int,
-    after: VersionKey | None = None,
+    cursor: Cursor[VersionKey] | None = None,
 ) -> Page[StoredEventView, VersionKey]:
     """The SKU's history, event by event; empty for one that is only known from orders. Raises ``UnknownSku``."""
     history = await read_stream(connection, shop_id, OF_SKU.stream(sku_id))
     if not history:
         await find_sku(connection, shop_id, book, now, sku_id)
-    return page_of_history(history, limit, after)
+    return page_of_history(history, limit, cursor)
 
 
 async def orders_at_risk(
@@ -153,11 +145,11 @@ async def orders_at_risk(
     now: datetime,
     sku_id: str,
     limit: int,
-    after: UrgencyKey | None = None,
+    cursor: Cursor[UrgencyKey] | None = None,
 ) -> Page[OrderInCase, UrgencyKey]:
     """The open orders of the SKU's open case that have not applied. Raises ``UnknownSku``."""
     await find_sku(connection, shop_id, book, now, sku_id)
-    return await at_risk(connection, shop_id, book, now, sku_id, limit, after)
+    return await at_risk(connection, shop_id, book, now, sku_id, limit, cursor)
 
 
 class _Stock(NamedTuple):

@@ -21,8 +21,10 @@ from infrastructure.log.columns import Texts, Times
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER, OF_SKU
 from infrastructure.projections.view import FAR_FUTURE
+from infrastructure.projections.views import APPLICATIONS
 from infrastructure.queries.errors import UnknownCase
-from infrastructure.queries.paging import Page
+from infrastructure.queries.names import NameKey, NamesIn, read_names
+from infrastructure.queries.paging import Cursor, Page, is_behind, page_of_sorted
 from infrastructure.queries.related_facts import related_facts_of_applications
 
 SKUS_AT_ONCE = 200
@@ -45,19 +47,7 @@ CaseOrderKey = tuple[datetime, str]
 
 _LAST_NUMBER = 2**62
 
-# From SKU to SKU by index, whatever many applications each has.
-_APPLIED_FOR = """
-WITH RECURSIVE named(sku_id) AS (
-    (SELECT a.sku_id FROM application_list a WHERE a.shop_id = %(shop_id)s AND a.sku_id >= %(first)s
-     ORDER BY a.sku_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT a.sku_id FROM application_list a WHERE a.shop_id = %(shop_id)s AND a.sku_id > named.sku_id
-            ORDER BY a.sku_id LIMIT 1)
-    FROM named WHERE named.sku_id IS NOT NULL
-)
-SELECT sku_id FROM named WHERE sku_id IS NOT NULL LIMIT %(limit)s
-"""
-
+_APPLIED_FOR = (NamesIn(APPLICATIONS.table, "sku_id"),)
 
 _APPLICATIONS = """
 SELECT a.sku_id, a.order_sn, a.position, a.requested_at, a.time_known, a.outcome
@@ -86,7 +76,7 @@ async def list_cases(
     book: RuleBook,
     now: datetime,
     limit: int,
-    after: CaseKey | None = None,
+    cursor: Cursor[CaseKey] | None = None,
     *,
     state: CaseState | None = None,
 ) -> Page[CaseView, CaseKey]:
@@ -94,30 +84,44 @@ async def list_cases(
 
     A page may hold fewer than ``limit`` and still have a next one: the work of one page is bounded.
     """
-    shown_cases: list[tuple[CaseKey, StockoutCase]] = []
-    phase, first, number = after or (state or "open", "", _LAST_NUMBER)
+    backwards = cursor is not None and cursor.backwards
+    phase, first, _ = cursor.key if cursor else (state or "open", "", 0)
+    at_first: Cursor[NameKey] | None = Cursor((first,), before=not backwards, backwards=backwards)
+    shown: list[CaseView] = []
+
+    def page(end: CaseKey | None, *, before: bool = False) -> Page[CaseView, CaseKey]:
+        further = None if end is None else Cursor(end, before, backwards)
+        start = cursor.turned if cursor else None
+        return Page(shown[::-1], start, further) if backwards else Page(shown, further, start)
+
+    def is_shown(case: StockoutCase) -> bool:
+        if (case.closed_at is None) != (phase == "open"):
+            return False
+        if cursor is None or cursor.key[:2] != (phase, case.sku_id):
+            return True
+        return is_behind((-case.number,), Cursor((-cursor.key[2],), cursor.before, backwards))
+
+    last: CaseKey | None = None
     for _ in range(MOST_ROUNDS):
-        cursor = await connection.execute(
-            _APPLIED_FOR, {"shop_id": shop_id, "first": first, "limit": SKUS_AT_ONCE + 1}
-        )
-        names = [name for (name,) in await cursor.fetchall()]
+        names = await read_names(connection, shop_id, _APPLIED_FOR, SKUS_AT_ONCE + 1, at_first, from_end=backwards)
         of_skus = await cases_of(connection, shop_id, names[:SKUS_AT_ONCE])
         for sku_id in names[:SKUS_AT_ONCE]:
-            for case in reversed(of_skus.get(sku_id, [])):
-                if (case.closed_at is None) != (phase == "open"):
-                    continue
-                if sku_id == first and case.number >= number:
-                    continue
-                if len(shown_cases) == limit:
-                    return Page([case_view(each, book, now) for _, each in shown_cases], shown_cases[-1][0])
-                shown_cases.append(((phase, sku_id, case.number), case))
+            of_sku = of_skus.get(sku_id, [])
+            by_number = sorted(of_sku, key=lambda case: case.number, reverse=not backwards)
+            for case in filter(is_shown, by_number):
+                if len(shown) == limit:
+                    return page(last, before=backwards)
+                shown.append(case_view(case, book, now))
+                last = phase, sku_id, case.number
         if len(names) > SKUS_AT_ONCE:
-            first, number = names[SKUS_AT_ONCE], _LAST_NUMBER
-        elif phase == "open" and state is None:
-            phase, first, number = "closed", "", _LAST_NUMBER
+            at_first = Cursor((names[SKUS_AT_ONCE],), before=not backwards, backwards=backwards)
+        elif state is None and phase == ("closed" if backwards else "open"):
+            phase, at_first = ("open" if backwards else "closed"), None
         else:
-            return Page([case_view(each, book, now) for _, each in shown_cases], None)
-    return Page([case_view(each, book, now) for _, each in shown_cases], (phase, first, number))
+            return page(None)
+    if at_first is None:  # where the open cases end and the closed ones begin
+        return page(("closed", "", _LAST_NUMBER))
+    return page((phase, at_first.key[0], 0 if backwards else _LAST_NUMBER))
 
 
 async def cases_of(
@@ -175,18 +179,16 @@ async def at_risk(
     now: datetime,
     sku_id: str,
     limit: int,
-    after: UrgencyKey | None = None,
+    cursor: Cursor[UrgencyKey] | None = None,
 ) -> Page[OrderInCase, UrgencyKey]:
     """The open orders of the SKU's open case that have not applied: the dearest first, then the most urgent."""
     of_sku = (await cases_of(connection, shop_id, [sku_id])).get(sku_id)
     if not of_sku or of_sku[-1].closed_at is not None:
         return Page([], None)
     case = of_sku[-1]
-    orders = sorted((_urgency(order), order) for order in case.orders if order.standing == "at_risk")
-    left = [order for key, order in orders if after is None or key > tuple(after)]
-    shown = left[:limit]
-    items = await _orders(connection, shop_id, book, now, case, shown)
-    return Page(items, _urgency(shown[-1]) if len(left) > limit else None)
+    orders = sorted((order for order in case.orders if order.standing == "at_risk"), key=_urgency)
+    page = page_of_sorted(orders, limit, cursor, _urgency)
+    return page.of(await _orders(connection, shop_id, book, now, case, page.items))
 
 
 def _urgency(order: CaseMember) -> UrgencyKey:
@@ -201,11 +203,11 @@ async def orders_of(
     now: datetime,
     case: StockoutCase,
     limit: int,
-    after: CaseOrderKey | None = None,
+    cursor: Cursor[CaseOrderKey] | None = None,
 ) -> Page[OrderInCase, CaseOrderKey]:
     """The orders of a case, by when they fell into it."""
-    shown, next_key = _page_of(case, limit, after)
-    return Page(await _orders(connection, shop_id, book, now, case, shown), next_key)
+    page = page_of_sorted(case.orders, limit, cursor, _place)
+    return page.of(await _orders(connection, shop_id, book, now, case, page.items))
 
 
 async def messages_of(
@@ -215,29 +217,24 @@ async def messages_of(
     case: StockoutCase,
     messages: Sequence[Message],
     limit: int,
-    after: CaseOrderKey | None = None,
+    cursor: Cursor[CaseOrderKey] | None = None,
 ) -> Page[FilledMessage, CaseOrderKey]:
     """Messages to the buyers of a case, order by order: those that fit how each order stands."""
-    shown, next_key = _page_of(case, limit, after)
-    orders = await _folded(connection, shop_id, shown)
-    return Page(
+    page = page_of_sorted(case.orders, limit, cursor, _place)
+    orders = await _folded(connection, shop_id, page.items)
+    return page.of(
         [
             message
-            for each, order in zip(shown, orders, strict=True)
+            for each, order in zip(page.items, orders, strict=True)
             for message in fitting(
                 messages, each.standing, order, case.sku_id, ship_by(order, book.governing(order))
             )
-        ],
-        next_key,
+        ]
     )
 
 
-def _page_of(
-    case: StockoutCase, limit: int, after: CaseOrderKey | None
-) -> tuple[list[CaseMember], CaseOrderKey | None]:
-    left = [order for order in case.orders if after is None or (order.since, order.order_sn) > tuple(after)]
-    shown = left[:limit]
-    return shown, (shown[-1].since, shown[-1].order_sn) if len(left) > limit else None
+def _place(order: CaseMember) -> CaseOrderKey:
+    return order.since, order.order_sn
 
 
 async def _orders(

@@ -3,26 +3,17 @@
 from datetime import datetime
 
 import msgspec
+from psycopg import sql
 
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.columns import Texts
 from infrastructure.projections.view import FAR_FUTURE
 from infrastructure.projections.views import HANDOVERS
 from infrastructure.queries.errors import UnknownSupplier
-from infrastructure.queries.paging import Page
+from infrastructure.queries.names import NamesIn, read_names
+from infrastructure.queries.paging import Cursor, Keyset, Page, page_of
 
-# From supplier to supplier by index, whatever many orders each has.
-_NAMES = """
-WITH RECURSIVE named(supplier_id) AS (
-    SELECT (SELECT h.supplier_id FROM handover_list h
-            WHERE h.shop_id = %(shop_id)s AND h.supplier_id > %(after)s ORDER BY h.supplier_id LIMIT 1)
-    UNION ALL
-    SELECT (SELECT h.supplier_id FROM handover_list h
-            WHERE h.shop_id = %(shop_id)s AND h.supplier_id > named.supplier_id ORDER BY h.supplier_id LIMIT 1)
-    FROM named WHERE named.supplier_id IS NOT NULL
-)
-SELECT supplier_id FROM named WHERE supplier_id IS NOT NULL LIMIT %(limit)s
-"""
+_SUPPLIERS = (NamesIn(HANDOVERS.table, "supplier_id"),)
 
 _COUNTS = """
 SELECT w.supplier_id, h.* FROM unnest(%(supplier_ids)b) WITH ORDINALITY AS w(supplier_id, n)
@@ -43,12 +34,13 @@ CROSS JOIN LATERAL (
 ORDER BY w.n
 """
 
-_OPEN = """
+_OPEN = sql.SQL(
+    """
 SELECT order_sn, number, handed_at, due_key FROM handover_list
-WHERE shop_id = %(shop_id)b AND supplier_id = %(supplier_id)b AND ended IS NULL
-  AND (due_key, order_sn, number) > (%(due)b, %(order_sn)b, %(number)b)
-ORDER BY due_key, order_sn, number LIMIT %(limit)b
+WHERE shop_id = %(shop_id)s AND supplier_id = %(supplier_id)s AND ended IS NULL AND {}
+ORDER BY {} LIMIT %(limit)s
 """
+)
 
 _IS_KNOWN = "SELECT EXISTS (SELECT FROM handover_list WHERE shop_id = %b AND supplier_id = %b)"
 
@@ -100,28 +92,26 @@ async def list_suppliers(
     shop_id: str,
     now: datetime,
     limit: int,
-    after: SupplierKey | None = None,
+    cursor: Cursor[SupplierKey] | None = None,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> Page[SupplierRecord, SupplierKey]:
     """The suppliers of a shop by id, and what became of the orders handed over from ``since`` till ``until``."""
-    (last,) = after or ("",)
-    cursor = await connection.execute(_NAMES, {"shop_id": shop_id, "after": last, "limit": limit + 1})
-    names = [name for (name,) in await cursor.fetchall()]
-    cursor = connection.cursor(binary=True)
-    await cursor.execute(
+    names = await read_names(connection, shop_id, _SUPPLIERS, limit + 1, cursor)
+    page = page_of(names, limit, cursor, lambda name: (name,))
+    found = connection.cursor(binary=True)
+    await found.execute(
         _COUNTS,
         {
             "shop_id": shop_id,
-            "supplier_ids": Texts(names[:limit]),
+            "supplier_ids": Texts(page.items),
             "now": now,
             "since": since or _LONG_AGO,
             "until": until or FAR_FUTURE,
         },
     )
-    records = [_record(*row) for row in await cursor.fetchall()]
-    return Page(records, (names[limit - 1],) if len(names) > limit else None)
+    return page.of([_record(*row) for row in await found.fetchall()])
 
 
 async def _check_known(connection: ReadConnection, shop_id: str, supplier_id: str) -> None:
@@ -162,33 +152,26 @@ async def open_handovers(
     supplier_id: str,
     now: datetime,
     limit: int,
-    after: OpenKey | None = None,
+    cursor: Cursor[OpenKey] | None = None,
 ) -> Page[OpenHandover, OpenKey]:
     """The orders whose numbers a supplier owes, by when they are expected; those without a time last.
 
     Raises ``UnknownSupplier``.
     """
     await _check_known(connection, shop_id, supplier_id)
-    due, order_sn, number = after or (_LONG_AGO, "", 0)
-    cursor = connection.cursor(binary=True)
-    await cursor.execute(
-        _OPEN,
-        {
-            "shop_id": shop_id,
-            "supplier_id": supplier_id,
-            "due": due,
-            "order_sn": order_sn,
-            "number": number,
-            "limit": limit + 1,
-        },
+    keyset = Keyset([sql.Identifier(column) for column in ("due_key", "order_sn", "number")], cursor)
+    found = connection.cursor(binary=True)
+    await found.execute(
+        _OPEN.format(keyset.condition, keyset.order),
+        {"shop_id": shop_id, "supplier_id": supplier_id, "limit": limit + 1, **keyset.parameters},
     )
-    rows = await cursor.fetchall()
-    shown = [
-        OpenHandover(order_sn, handed_at, None if due == FAR_FUTURE else due, due < now)
-        for order_sn, _, handed_at, due in rows[:limit]
-    ]
-    last_row = rows[limit - 1] if len(rows) > limit else None
-    return Page(shown, (last_row[3], last_row[0], last_row[1]) if last_row else None)
+    page = page_of(await found.fetchall(), limit, cursor, lambda row: (row[3], row[0], row[1]))
+    return page.of(
+        [
+            OpenHandover(order_sn, handed_at, None if due == FAR_FUTURE else due, due < now)
+            for order_sn, _, handed_at, due in page.items
+        ]
+    )
 
 
 def _record(

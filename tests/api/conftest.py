@@ -50,6 +50,30 @@ class Api:
         }
         return self.http.get(f"/v1/shops/{shop}/{path}", params=sent)
 
+    def every(self, path: str, *, running: str = "", **parameters: Any) -> list[Any]:
+        """The items of all pages of a list, which are the same when it is read back from its last page.
+
+        The field that is ``running`` with the clock may differ.
+        """
+        last = page = self.page(path, **parameters)
+        assert page["previous_cursor"] is None
+        items = list(page["items"])
+        while page["next_cursor"] is not None:
+            last = page = self.page(path, **parameters, cursor=page["next_cursor"])
+            items += page["items"]
+        back = list(last["items"])
+        while last["previous_cursor"] is not None:
+            last = self.page(path, **parameters, cursor=last["previous_cursor"])
+            back = last["items"] + back
+        for item, again in zip(items, back, strict=True):
+            assert item | {running: None} == again | {running: None}
+        return items
+
+    def page(self, path: str, **parameters: Any) -> Any:
+        answer = self.get(path, **parameters)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
     def order(self, order_sn: str, **parameters: Any) -> Any:
         answer = self.get(f"orders/{order_sn}", **parameters)
         assert answer.status_code == 200, answer.text

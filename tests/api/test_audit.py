@@ -73,7 +73,7 @@ def test_before_the_first_checkpoint_there_is_none(api: Api) -> None:
     for path, query in requests:
         answer = api.get(f"audit/{path}", **query)
         assert (answer.status_code, answer.json()["code"]) == (404, "no_checkpoint"), path
-    assert api.get("audit/keys").json() == {"items": [], "next_cursor": None}
+    assert api.get("audit/keys").json() == {"items": [], "next_cursor": None, "previous_cursor": None}
 
 
 def test_a_client_checks_an_event_of_an_orders_history_by_itself(api: Api, settings: Settings) -> None:

@@ -26,14 +26,7 @@ def sku_command(api: Api, sku_id: str, action: str, **body: Any) -> Any:
 def every(api: Api, path: str, **parameters: Any) -> list[Any]:
     """All pages of a list, one item at a time."""
     head = api.get("events", limit=500).json()["items"][-1]["position"]
-    items: list[Any] = []
-    cursor: dict[str, str] = {}
-    while True:
-        page = api.get(path, limit=1, min_position=head, **parameters, **cursor).json()
-        items += page["items"]
-        if page["next_cursor"] is None:
-            return items
-        cursor = {"cursor": page["next_cursor"]}
+    return api.every(path, limit=1, min_position=head, **parameters)
 
 
 def test_cases_are_listed_page_by_page_open_ones_first(api: Api) -> None:

@@ -69,6 +69,25 @@ def test_now_without_a_worker_running_violations_are_current(shiplock: Shiplock)
     assert str(len(violations)) in shiplock("violations", SHOP).stdout.splitlines()[-1]
 
 
+def test_a_list_is_read_page_by_page_on_and_back(shiplock: Shiplock) -> None:
+    body(shiplock("import", str(SAMPLE), "--shop", SHOP, "--json"))
+    for moment in ([], ["--as-of", "2026-03-20T18:00:00+08:00"]):
+        command = ["violations", SHOP, *moment, "--json"]
+        whole = body(shiplock(*command))
+        assert list(whole) == ["items"]
+        first = body(shiplock(*command, "--limit", "2"))
+        second = body(shiplock(*command, "--limit", "2", "--cursor", first["next_cursor"]))
+        assert first["items"] + second["items"] == whole["items"][:4]
+        assert "previous_cursor" not in first
+        assert body(shiplock(*command, "--limit", "2", "--cursor", second["previous_cursor"])) == first
+    printed = shiplock("violations", SHOP, "--limit", "2").stdout
+    assert "2 violations on this page" in printed
+    assert "next page: --cursor " in printed
+    wrong = shiplock("violations", SHOP, "--cursor", "nonsense")
+    assert wrong.returncode == 2
+    assert "not a cursor of this list" in wrong.stderr
+
+
 def test_something_unknown_is_status_1_and_a_wrong_argument_is_status_2(shiplock: Shiplock, tmp_path: Path) -> None:
     nothing = shiplock("order", SHOP, "260302-404")
     assert (nothing.returncode, nothing.stdout) == (1, "")

@@ -152,15 +152,7 @@ def test_a_file_that_is_no_bill_is_refused_whole(api: Api) -> None:
 
 def differences(api: Api, **parameters: Any) -> list[Any]:
     """Every difference, page by page."""
-    items: list[Any] = []
-    cursor = None
-    while True:
-        page = api.get("reconciliation", **parameters, **({"cursor": cursor} if cursor else {}))
-        assert page.status_code == 200, page.text
-        items += page.json()["items"]
-        cursor = page.json()["next_cursor"]
-        if cursor is None:
-            return items
+    return api.every("reconciliation", **parameters)
 
 
 def test_pages_of_any_size_show_every_difference_once(api: Api) -> None:

@@ -122,31 +122,9 @@ def test_the_history_pages_by_version(api: Api) -> None:
     api.formed(ORDER)
     for n in range(5):
         api.done(ORDER, "contact-buyer", channel="chat", message=str(n))
-    versions: list[int] = []
-    cursor = None
-    while True:
-        page = api.get(f"orders/{ORDER}/events", limit=3, **({"cursor": cursor} if cursor else {})).json()
-        versions += [event["version"] for event in page["items"]]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            break
+    versions = [event["version"] for event in api.every(f"orders/{ORDER}/events", limit=3)]
     assert versions == list(range(1, 8))
     assert api.get("orders/260302-404/events").status_code == 404
-
-
-def pages(api: Api, path: str, **parameters: Any) -> list[Any]:
-    """Every item of a list, page by page."""
-    items: list[Any] = []
-    cursor: dict[str, str] = {}
-    for _ in range(100):
-        answer = api.get(path, **parameters, **cursor)
-        assert answer.status_code == 200, answer.text
-        body = answer.json()
-        items += body["items"]
-        if body["next_cursor"] is None:
-            return items
-        cursor = {"cursor": body["next_cursor"]}
-    raise AssertionError("the list does not end")
 
 
 def test_lists_filter_sort_and_page(api: Api) -> None:
@@ -157,16 +135,16 @@ def test_lists_filter_sort_and_page(api: Api) -> None:
     api.done(number(1), "request-stockout", reason="oversold")
     position = caught_up(api)
 
-    by_ship_by = pages(api, "orders", limit=3, min_position=position)
+    by_ship_by = api.every("orders", limit=3, min_position=position)
     assert [order["order_sn"] for order in by_ship_by] == [number(n) for n in range(8)]
-    newest = pages(api, "orders", limit=3, sort="-placed_at")
+    newest = api.every("orders", limit=3, sort="-placed_at")
     assert [order["order_sn"] for order in newest] == [number(n) for n in (7, 6, 5, 4, 3, 2, 1, 0)]
-    assert [o["order_sn"] for o in pages(api, "orders", status="shipped")] == [number(0)]
-    assert [o["order_sn"] for o in pages(api, "orders", locked="true")] == [number(1)]
-    assert len(pages(api, "orders", locked="false", limit=2)) == 7
-    assert len(pages(api, "orders", sku_id=LINE["sku_id"], limit=2)) == 8
-    assert pages(api, "orders", sku_id="404") == []
-    due = pages(api, "orders", due_before=ago(40) + timedelta(hours=48 + 2.5), limit=1)
+    assert [o["order_sn"] for o in api.every("orders", status="shipped")] == [number(0)]
+    assert [o["order_sn"] for o in api.every("orders", locked="true")] == [number(1)]
+    assert len(api.every("orders", locked="false", limit=2)) == 7
+    assert len(api.every("orders", sku_id=LINE["sku_id"], limit=2)) == 8
+    assert api.every("orders", sku_id="404") == []
+    due = api.every("orders", due_before=ago(40) + timedelta(hours=48 + 2.5), limit=1)
     assert [order["order_sn"] for order in due] == [number(1), number(2)]
     assert by_ship_by[1]["status"] == "stockout_review"
     assert by_ship_by[1]["shipment_lock"]["locked"] is True
@@ -180,7 +158,7 @@ def test_deadlines_list_by_kind_state_and_due(api: Api) -> None:
     position = caught_up(api)
 
     def orders(**parameters: Any) -> list[str]:
-        deadlines = pages(api, "deadlines", kind="tracking_upload", limit=1, **parameters)
+        deadlines = api.every("deadlines", kind="tracking_upload", limit=1, **parameters)
         return [deadline["order_sn"] for deadline in deadlines]
 
     assert orders(min_position=position) == [number(1), number(2), number(3)]
@@ -188,7 +166,7 @@ def test_deadlines_list_by_kind_state_and_due(api: Api) -> None:
     assert orders(state="pending") == [number(2)]
     assert orders(state="met") == [number(3)]
     assert orders(due_before=ago(0)) == [number(1)]
-    kinds = {deadline["kind"] for deadline in pages(api, "deadlines")}
+    kinds = {deadline["kind"] for deadline in api.every("deadlines")}
     assert kinds == {"tracking_upload", "deemed_stockout", "carrier_pickup"}
 
 
@@ -200,7 +178,7 @@ def test_violations_list_now_and_as_they_stood(api: Api) -> None:
     position = caught_up(api)
 
     def violations(**parameters: Any) -> list[tuple[str, str]]:
-        return [(v["order_sn"], v["kind"]) for v in pages(api, "violations", limit=1, **parameters)]
+        return [(v["order_sn"], v["kind"]) for v in api.every("violations", limit=1, **parameters)]
 
     assert violations(min_position=position) == [
         (number(1), "late_shipment"),
@@ -215,7 +193,7 @@ def test_violations_list_now_and_as_they_stood(api: Api) -> None:
     in_sixty_hours = violations(as_of=ago(-60))
     assert (number(3), "late_shipment") in in_sixty_hours
     assert (number(2), "false_shipment") in in_sixty_hours
-    assert [o["order_sn"] for o in pages(api, "orders", violation="stockout")] == [number(1)]
+    assert [o["order_sn"] for o in api.every("orders", violation="stockout")] == [number(1)]
 
 
 def test_a_list_that_can_not_reach_a_position_is_a_problem(api: Api, monkeypatch: Any) -> None:

@@ -120,7 +120,7 @@ def test_a_sku_is_known_as_soon_as_an_order_names_it(api: Api) -> None:
     assert board["pending"] == 1
     assert [step["step"] for step in board["because"]] == ["not_counted"]
     assert [warning["code"] for warning in board["warnings"]] == ["not_counted"]
-    assert api.get(f"skus/{SKU}/events").json() == {"items": [], "next_cursor": None}
+    assert api.get(f"skus/{SKU}/events").json() == {"items": [], "next_cursor": None, "previous_cursor": None}
     (listed,) = api.get("skus").json()["items"]
     assert listed["sku_id"] == SKU
 
@@ -159,14 +159,10 @@ def test_the_board_is_paged_by_id_and_filtered(api: Api) -> None:
     position = head(api)
 
     def names(**parameters: Any) -> list[str]:
-        ids: list[str] = []
-        cursor: dict[str, str] = {}
-        while True:
-            page = api.get("skus", min_position=position, limit=1, **parameters, **cursor).json()
-            ids += [item["sku_id"] for item in page["items"]]
-            if page["next_cursor"] is None:
-                return ids
-            cursor = {"cursor": page["next_cursor"]}
+        return [
+            item["sku_id"]
+            for item in api.every("skus", running="ship_by", min_position=position, limit=1, **parameters)
+        ]
 
     assert names() == [SKU, "a", "b", "c", "d"]
     assert names(oversold=True) == ["a", "b", "d"]
@@ -174,7 +170,7 @@ def test_the_board_is_paged_by_id_and_filtered(api: Api) -> None:
     assert names(listed=False) == ["d"]
     assert names(listed=True, oversold=True) == ["a", "b"]
     assert api.get("skus", cursor="nonsense").status_code == 422
-    assert api.get("skus", shop="another").json() == {"items": [], "next_cursor": None}
+    assert api.get("skus", shop="another").json() == {"items": [], "next_cursor": None, "previous_cursor": None}
 
 
 def test_another_shops_orders_do_not_count(api: Api) -> None:

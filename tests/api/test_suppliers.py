@@ -76,7 +76,7 @@ def test_suppliers_and_their_open_orders_are_listed(api: Api) -> None:
 
 def test_an_unknown_supplier_or_an_invalid_request_is_a_problem(api: Api) -> None:
     assert api.get("suppliers/S-17").json()["code"] == "unknown_supplier"
-    assert api.get("suppliers").json() == {"items": [], "next_cursor": None}
+    assert api.get("suppliers").json() == {"items": [], "next_cursor": None, "previous_cursor": None}
     assert api.get("suppliers/S-17/handovers").json()["code"] == "unknown_supplier"
     assert api.get("suppliers", form="2026-03-01").status_code == 422
     assert api.get("suppliers", cursor="x").status_code == 422

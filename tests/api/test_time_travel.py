@@ -145,15 +145,7 @@ def as_json(value: Any) -> Any:
 
 def items(api: Api, shop: str, path: str, moment: Times, **parameters: Any) -> list[Any]:
     """Every page of a list."""
-    every: list[Any] = []
-    cursor: dict[str, str] = {}
-    while True:
-        answer = api.get(path, shop=shop, **moment.parameters, **parameters, **cursor)
-        assert answer.status_code == 200, answer.text
-        every += answer.json()["items"]
-        if answer.json()["next_cursor"] is None:
-            return every
-        cursor = {"cursor": answer.json()["next_cursor"]}
+    return api.every(path, shop=shop, **moment.parameters, **parameters)
 
 
 def new_shop(database_url: str, events: Sequence[StreamEvent]) -> str:

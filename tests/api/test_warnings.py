@@ -176,14 +176,8 @@ def test_an_order_replaced_again_and_again_is_listed_and_pages_hold_each_once(ap
             )
             position = order["position"]
         assert codes(order) == (["frequent_replacements"] if n else [])
-    numbers: list[str] = []
-    parameters: dict[str, Any] = {"limit": 2, "min_position": position}
-    while True:
-        page = api.get("doubtful-shipments", **parameters).json()
-        numbers += [each["order_sn"] for each in page["items"]]
-        if page["next_cursor"] is None:
-            break
-        parameters["cursor"] = page["next_cursor"]
+    listed = api.every("doubtful-shipments", limit=2, min_position=position)
+    numbers = [each["order_sn"] for each in listed]
     assert numbers == [order_sn(1), order_sn(2), order_sn(3)]
 
 

@@ -25,12 +25,12 @@ async def doubtful(request: Request, shop_id: ShopId, query: Annotated[DoubtfulQ
     Looked at are numbers that went up from `from` till `to` (default: the last 31 days), by order number. A page
     may hold fewer than asked for and still have a next one.
     """
-    after = decode_cursor(query.cursor, OrderKey)
+    cursor = decode_cursor(query.cursor, OrderKey)
     program: Program = request.app.state.program
     since, until = period(query.since, query.until, clock.now())
     if not since < until <= since + USUAL_PERIOD:
         raise wrong("from", "`from` must lie before `to`, by 31 days at most")
     await wait_for(program.pool, shop_id, VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
-        page = await list_doubtful(connection, shop_id, program.book, since, until, query.limit, after)
+        page = await list_doubtful(connection, shop_id, program.book, since, until, query.limit, cursor)
     return page_response(page)

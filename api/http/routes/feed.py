@@ -32,7 +32,7 @@ class EventsPage(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-@router.get("/v1/shops/{shop_id}/events", responses=openapi.page("StoredEventView", "beyond_head"))
+@router.get("/v1/shops/{shop_id}/events", responses=openapi.feed("StoredEventView", "beyond_head"))
 async def events(request: Request, shop_id: ShopId, query: Annotated[FeedQuery, Query()]) -> Response:
     """The shop's events behind a position, gapless and in order.
 

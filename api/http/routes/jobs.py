@@ -6,12 +6,12 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
-from api.http.paging import decode_cursor, listed
+from api.http.paging import decode_cursor, page_response
 from api.http.parameters import JobsQuery
 from api.http.problems import Refused
 from api.http.responses import json_response
 from api.program import Program
-from infrastructure.jobs.job import find, list_jobs
+from infrastructure.jobs.job import JobKey, find, list_jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -21,18 +21,11 @@ JobId = Annotated[int, Path(ge=1, le=2**31 - 1, description="The job's number.")
 @router.get("", responses=openapi.page("Job"))
 async def jobs(request: Request, query: Annotated[JobsQuery, Query()]) -> Response:
     """Background work, the last requested first: rebuilds, backtests, and what runs every so often."""
-    after = decode_cursor(query.cursor, tuple[int])
+    cursor = decode_cursor(query.cursor, JobKey)
     program: Program = request.app.state.program
     async with program.pool.read() as connection:
-        entries = await list_jobs(
-            connection,
-            query.limit + 1,
-            before=after[0] if after else None,
-            state=query.state,
-            kind=query.kind,
-        )
-    shown = entries[: query.limit]
-    return listed(shown, (shown[-1].id,) if len(entries) > len(shown) else None)
+        page = await list_jobs(connection, query.limit, cursor, state=query.state, kind=query.kind)
+    return page_response(page)
 
 
 @router.get("/{job_id}", responses=openapi.ok("Job", "unknown_job"))

@@ -57,7 +57,7 @@ async def reconciliation(
     An order is in the period with all its charges and violations as soon as one of them is: a bill comes days after
     what it is for. A page may hold fewer items than asked for and still have a next one.
     """
-    after = decode_cursor(query.cursor, OrderKey)
+    cursor = decode_cursor(query.cursor, OrderKey)
     program: Program = request.app.state.program
     await wait_for(program.pool, shop_id, reconciliation_queries.VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
@@ -67,7 +67,7 @@ async def reconciliation(
             program.book,
             clock.now(),
             query.limit,
-            after,
+            cursor,
             since=query.since,
             until=query.until,
             difference=query.difference,
@@ -84,11 +84,11 @@ async def unmatched_charges(
     Some penalties are billed without an order number. A line of an order that is not in the log yet leaves the list
     when the order is imported.
     """
-    after = decode_cursor(query.cursor, UnmatchedKey)
+    cursor = decode_cursor(query.cursor, UnmatchedKey)
     program: Program = request.app.state.program
     await wait_for(program.pool, shop_id, reconciliation_queries.UNMATCHED_VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
-        page = await list_unmatched(connection, shop_id, query.limit, after)
+        page = await list_unmatched(connection, shop_id, query.limit, cursor)
     return page_response(page)
 
 
@@ -100,7 +100,7 @@ async def penalties(request: Request, shop_id: ShopId, query: Annotated[Penaltie
     bears its part by value. At another moment the whole shop is folded from the events that may be seen from it;
     of a large shop the command line does that.
     """
-    after = decode_cursor(query.cursor, PenaltyKey)
+    cursor = decode_cursor(query.cursor, PenaltyKey)
     program: Program = request.app.state.program
     now, viewpoint = clock.now(), query.viewpoint
     period = DayRange.of(query.since, query.until, viewpoint.judged_at(now))
@@ -115,10 +115,10 @@ async def penalties(request: Request, shop_id: ShopId, query: Annotated[Penaltie
             viewpoint,
             now,
             query.limit,
-            after,
+            cursor,
         )
         return page_response(await program.whole_shops.run(program.pool, shop_id, "penalties", fold))
     await wait_for(program.pool, shop_id, penalty_queries.VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
-        page = await penalty_sums(connection, shop_id, query.by, period, now, query.limit, after)
+        page = await penalty_sums(connection, shop_id, query.by, period, now, query.limit, cursor)
     return page_response(page)

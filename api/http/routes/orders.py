@@ -41,7 +41,7 @@ from infrastructure.queries.lists import (
     list_violations,
 )
 from infrastructure.queries.orders import find_order, order_diff, order_history
-from infrastructure.queries.paging import OrderKey, Page
+from infrastructure.queries.paging import Cursor, OrderKey, Page
 from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
 
@@ -81,10 +81,10 @@ async def history(
     request: Request, shop_id: ShopId, order_sn: OrderSn, paged: Annotated[Paged, Query()]
 ) -> Response:
     """The order's history, event by event."""
-    after = decode_cursor(paged.cursor, VersionKey)
+    cursor = decode_cursor(paged.cursor, VersionKey)
     program: Program = request.app.state.program
     async with program.pool.read() as connection:
-        return page_response(await order_history(connection, shop_id, order_sn, paged.limit, after))
+        return page_response(await order_history(connection, shop_id, order_sn, paged.limit, cursor))
 
 
 @router.get("/v1/shops/{shop_id}/orders/{order_sn}/diff", responses=openapi.ok("OrderDiff", "unknown_order"))
@@ -140,16 +140,16 @@ async def _page_at(
     query: InThePast,
     filter: F,
     read: Callable[
-        [ReadConnection, str, RuleBook, Viewpoint, datetime, F, int, OrderKey | None],
+        [ReadConnection, str, RuleBook, Viewpoint, datetime, F, int, Cursor[OrderKey] | None],
         Awaitable[Page[Any, OrderKey]],
     ],
 ) -> Response:
     """A page at a viewpoint. It comes from the log, which is never behind, so there is nothing to wait for."""
-    after = decode_cursor(query.cursor, OrderKey)
+    cursor = decode_cursor(query.cursor, OrderKey)
     program: Program = request.app.state.program
     async with program.pool.read() as connection:
         return page_response(
-            await read(connection, shop_id, program.book, query.viewpoint, clock.now(), filter, query.limit, after)
+            await read(connection, shop_id, program.book, query.viewpoint, clock.now(), filter, query.limit, cursor)
         )
 
 
@@ -163,8 +163,8 @@ async def _page_now(
     read: Callable[[ReadConnection, str, datetime, F, int, Any], Awaitable[Page[Any, Any]]],
 ) -> Response:
     """A page of a view, once those that it is read from have reached the position that the client waits for."""
-    after = decode_cursor(query.cursor, key)
+    cursor = decode_cursor(query.cursor, key)
     program: Program = request.app.state.program
     await wait_for(program.pool, shop_id, views, query.min_position)
     async with program.pool.read() as connection:
-        return page_response(await read(connection, shop_id, clock.now(), filter, query.limit, after))
+        return page_response(await read(connection, shop_id, clock.now(), filter, query.limit, cursor))

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
-from api.http.paging import Paged, decode_cursor, listed
+from api.http.paging import Paged, decode_cursor, listed, page_response
 from api.http.parameters import ShopId, SkuId
 from api.http.problems import Refused
 from api.http.request_schemas import RebuildRequest
@@ -20,7 +20,7 @@ from infrastructure.projections import builds, parking, rebuild
 from infrastructure.projections.rebuild import Progress
 from infrastructure.projections.view import View
 from infrastructure.projections.views import BY_NAME
-from infrastructure.queries.projections import overview
+from infrastructure.queries.projections import ParkedKey, list_parked, overview
 from infrastructure.runtime import clock
 
 router = APIRouter(prefix="/v1/projections", tags=["projections"])
@@ -137,13 +137,10 @@ async def parked(request: Request, name: Name, paged: Annotated[Paged, Query()])
     An event that can't be applied holds its order or SKU up in every projection, so the list is the same for each.
     """
     _view(name)
-    after = decode_cursor(paged.cursor, tuple[str, str]) or ("", "")
+    cursor = decode_cursor(paged.cursor, ParkedKey)
     program: Program = request.app.state.program
     async with program.pool.read() as connection:
-        entries = await parking.list_parked(connection, paged.limit + 1, after)
-    shown = entries[: paged.limit]
-    last = shown[-1] if len(entries) > len(shown) else None
-    return listed(shown, (last.shop_id, last.stream) if last else None)
+        return page_response(await list_parked(connection, paged.limit, cursor))
 
 
 @router.post(

@@ -27,7 +27,7 @@ async def skus(request: Request, shop_id: ShopId, query: Annotated[SkusQuery, Qu
     A SKU is on it as soon as an order names it. With a filter a page may hold fewer SKUs than asked for and
     still have a next one.
     """
-    after = decode_cursor(query.cursor, SkuKey)
+    cursor = decode_cursor(query.cursor, SkuKey)
     program: Program = request.app.state.program
     await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
@@ -37,7 +37,7 @@ async def skus(request: Request, shop_id: ShopId, query: Annotated[SkusQuery, Qu
             program.book,
             clock.now(),
             query.limit,
-            after,
+            cursor,
             oversold=query.oversold,
             listed=query.listed,
         )
@@ -49,10 +49,10 @@ async def skus(request: Request, shop_id: ShopId, query: Annotated[SkusQuery, Qu
 )
 async def history(request: Request, shop_id: ShopId, sku_id: SkuId, paged: Annotated[Paged, Query()]) -> Response:
     """The SKU's history, event by event; empty for one that is only known from orders."""
-    after = decode_cursor(paged.cursor, VersionKey)
+    cursor = decode_cursor(paged.cursor, VersionKey)
     program: Program = request.app.state.program
     async with program.pool.read() as connection:
-        page = await sku_history(connection, shop_id, sku_id, program.book, clock.now(), paged.limit, after)
+        page = await sku_history(connection, shop_id, sku_id, program.book, clock.now(), paged.limit, cursor)
     return page_response(page)
 
 
@@ -67,12 +67,12 @@ async def orders_at_risk(
 
     Each with the ways out of it and their prices. Empty while no case is open.
     """
-    after = decode_cursor(query.cursor, UrgencyKey)
+    cursor = decode_cursor(query.cursor, UrgencyKey)
     program: Program = request.app.state.program
     await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         page = await stock.orders_at_risk(
-            connection, shop_id, program.book, clock.now(), sku_id, query.limit, after
+            connection, shop_id, program.book, clock.now(), sku_id, query.limit, cursor
         )
     return page_response(page)
 

@@ -33,12 +33,12 @@ async def cases(request: Request, shop_id: ShopId, query: Annotated[CasesQuery, 
 
     A page may hold fewer cases than asked for and still have a next one.
     """
-    after = decode_cursor(query.cursor, CaseKey)
+    cursor = decode_cursor(query.cursor, CaseKey)
     program: Program = request.app.state.program
     await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         page = await list_cases(
-            connection, shop_id, program.book, clock.now(), query.limit, after, state=query.state
+            connection, shop_id, program.book, clock.now(), query.limit, cursor, state=query.state
         )
     return page_response(page)
 
@@ -51,12 +51,12 @@ async def orders(
     request: Request, shop_id: ShopId, case_id: CaseId, query: Annotated[Waiting, Query()]
 ) -> Response:
     """The orders of a case, by when they fell into it: how each stands, and until when to speak to its buyer."""
-    after = decode_cursor(query.cursor, CaseOrderKey)
+    cursor = decode_cursor(query.cursor, CaseOrderKey)
     program: Program = request.app.state.program
     await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         stockout_case = await find_case(connection, shop_id, case_id)
-        page = await orders_of(connection, shop_id, program.book, clock.now(), stockout_case, query.limit, after)
+        page = await orders_of(connection, shop_id, program.book, clock.now(), stockout_case, query.limit, cursor)
     return page_response(page)
 
 
@@ -71,13 +71,13 @@ async def messages(
 
     `limit` counts orders; an order may have several messages, or none.
     """
-    after = decode_cursor(query.cursor, CaseOrderKey)
+    cursor = decode_cursor(query.cursor, CaseOrderKey)
     program: Program = request.app.state.program
     await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         stockout_case = await find_case(connection, shop_id, case_id)
         page = await messages_of(
-            connection, shop_id, program.book, stockout_case, shipped_messages(), query.limit, after
+            connection, shop_id, program.book, stockout_case, shipped_messages(), query.limit, cursor
         )
     return page_response(page)
 

@@ -27,12 +27,12 @@ router = APIRouter(tags=["suppliers"])
 @router.get("/v1/shops/{shop_id}/suppliers", responses=openapi.page("SupplierRecord", "not_reached"))
 async def suppliers(request: Request, shop_id: ShopId, query: Annotated[SuppliersQuery, Query()]) -> Response:
     """The shop's suppliers by id: how many orders they were handed, and what became of them."""
-    after = decode_cursor(query.cursor, SupplierKey)
+    cursor = decode_cursor(query.cursor, SupplierKey)
     program: Program = request.app.state.program
     await wait_for(program.pool, shop_id, VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
         page = await list_suppliers(
-            connection, shop_id, clock.now(), query.limit, after, since=query.since, until=query.until
+            connection, shop_id, clock.now(), query.limit, cursor, since=query.since, until=query.until
         )
     return page_response(page)
 
@@ -45,11 +45,11 @@ async def handovers(
     request: Request, shop_id: ShopId, supplier_id: SupplierId, query: Annotated[Waiting, Query()]
 ) -> Response:
     """The orders that a supplier is waited for, by when a number is expected; those without a time last."""
-    after = decode_cursor(query.cursor, OpenKey)
+    cursor = decode_cursor(query.cursor, OpenKey)
     program: Program = request.app.state.program
     await wait_for(program.pool, shop_id, VIEWS_READ, query.min_position)
     async with program.pool.read() as connection:
-        page = await open_handovers(connection, shop_id, supplier_id, clock.now(), query.limit, after)
+        page = await open_handovers(connection, shop_id, supplier_id, clock.now(), query.limit, cursor)
     return page_response(page)
 
 

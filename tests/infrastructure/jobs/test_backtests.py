@@ -65,7 +65,7 @@ def job_of(url: str, job_id: int, shop: str = SHOP) -> Job:
     """The job that runs a backtest."""
 
     async def find(jobs: Jobs) -> Job:
-        (job,) = [job for job in await list_jobs(jobs.connection, 100) if job.key == f"{shop}/{job_id}"]
+        (job,) = [job for job in (await list_jobs(jobs.connection, 100)).items if job.key == f"{shop}/{job_id}"]
         return job
 
     return with_jobs(url, find)
@@ -78,7 +78,7 @@ def worked_off(url: str, runners: int = 1) -> None:
         async with AsyncExitStack() as stack:
             for _ in range(runners):
                 await stack.enter_async_context(jobs.run_by(BACKTEST))
-            for job in await list_jobs(jobs.connection, 100, kind="backtest"):
+            for job in (await list_jobs(jobs.connection, 100, kind="backtest")).items:
                 await jobs.until_finished(job)
 
     with_jobs(url, work)
@@ -188,7 +188,7 @@ def test_a_backtest_that_an_earlier_program_left_without_a_job_runs(url: str) ->
     async def work(jobs: Jobs) -> None:
         async with jobs.run_by(BACKTEST), asyncio.timeout(60):
             while True:
-                done = await list_jobs(jobs.connection, 10, state="done")
+                done = (await list_jobs(jobs.connection, 10, state="done")).items
                 if {job.shop_id for job in done} == {SHOP, "other"}:
                     return
                 await asyncio.sleep(0.05)

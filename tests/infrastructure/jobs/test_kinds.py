@@ -200,7 +200,7 @@ def test_a_changed_log_is_named_and_does_not_stop_the_others(url: str, tmp_path:
 async def listed(jobs: Jobs) -> list[Job]:
     async with asyncio.timeout(60):
         while True:
-            if rows := await list_jobs(jobs.connection, 10):
+            if rows := (await list_jobs(jobs.connection, 10)).items:
                 return rows
             await asyncio.sleep(0.02)
 

@@ -85,7 +85,7 @@ def test_a_job_of_a_rolled_back_transaction_does_not_exist(database_url: str) ->
         scripted = Scripted()
         async with jobs.connection.transaction(force_rollback=True):
             await scripted.enqueue(jobs)
-        assert await list_jobs(jobs.connection, 10) == []
+        assert (await list_jobs(jobs.connection, 10)).items == []
 
     with_jobs(database_url, work)
 
@@ -291,9 +291,9 @@ def test_a_periodic_job_runs_repeatedly_and_is_one_row_for_all_runners(database_
         every = [Schedule("scripted", 1, "so often")]
         async with jobs.run_by(scripted.kind, schedules=every), jobs.run_by(scripted.kind, schedules=every):
             await until(lambda: len(scripted.begun) == 4)
-            (job,) = await list_jobs(jobs.connection, 10)
+            (job,) = (await list_jobs(jobs.connection, 10)).items
             await jobs.until(job, lambda current: current.state == "waiting" and current.attempts == 0)
-        (job,) = await list_jobs(jobs.connection, 10)
+        (job,) = (await list_jobs(jobs.connection, 10)).items
         assert (job.state, job.every_seconds, job.finished_at, job.error) == ("waiting", 1, None, None)
         assert job.outcome
         assert scripted.most_at_once == 1
@@ -306,7 +306,7 @@ def test_a_failed_periodic_job_shows_its_error_and_is_tried_when_it_is_due(datab
         scripted = Scripted(None, *[JobFailed("the log differs")] * 2)
         async with jobs.run_by(scripted.kind, schedules=[Schedule("scripted", 1)]):
             await until(lambda: len(scripted.begun) == 3)
-            (job,) = await list_jobs(jobs.connection, 10)
+            (job,) = (await list_jobs(jobs.connection, 10)).items
             failing = await jobs.until(job, lambda current: current.state == "waiting")
         assert (failing.error, failing.outcome) == ("the log differs", {"attempt": 1})
 
@@ -317,7 +317,7 @@ def test_a_schedule_that_changes_changes_the_job(database_url: str) -> None:
     async def work(jobs: Jobs) -> None:
         for seconds in (600, 60, 3600):
             await schedule(jobs.connection, "scripted", "", seconds)
-        (job,) = await list_jobs(jobs.connection, 10)
+        (job,) = (await list_jobs(jobs.connection, 10)).items
         assert job.every_seconds == 3600
         assert job.due_at < clock.now() + timedelta(seconds=61)
 
@@ -335,7 +335,7 @@ def test_jobs_that_finished_long_ago_and_schedules_that_nobody_runs_are_deleted(
         )
         await jobs.connection.execute("UPDATE job SET due_at = now() - '8 days'::interval WHERE key <> 'old'")
         assert await forget_jobs(jobs.connection, clock.now()) == 2
-        assert [job.id for job in await list_jobs(jobs.connection, 10)] == [waiting.id, new.id]
+        assert [job.id for job in (await list_jobs(jobs.connection, 10)).items] == [waiting.id, new.id]
 
     with_jobs(database_url, work)
 

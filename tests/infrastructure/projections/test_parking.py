@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -18,12 +19,12 @@ from infrastructure.log.log import ORDER, Append, NewEvent, append, new_event, r
 from infrastructure.log.streams import SKU
 from infrastructure.projections import builds, parking, rebuild
 from infrastructure.projections.builds import CannotDo
-from infrastructure.projections.parking import Parked, list_parked
 from infrastructure.projections.slices import Poison
 from infrastructure.projections.verification import verify
 from infrastructure.projections.view import Row
 from infrastructure.projections.views import BY_NAME, ORDERS, VIEWS
 from infrastructure.projections.worker import Worker
+from infrastructure.queries.projections import Parked, list_parked
 from infrastructure.runtime import clock
 from tests.infrastructure.projections.built import (
     BOOK,
@@ -36,6 +37,7 @@ from tests.infrastructure.projections.built import (
     rows,
     rows_of,
 )
+from tests.infrastructure.queries.both_ways import every_item_both_ways
 from tests.orders import (
     MONDAY_9,
     SHOP,
@@ -109,7 +111,7 @@ async def append_unknown_event(connection: WriteConnection, shop: str, number: s
 
 
 async def parked_orders(connection: WriteConnection) -> list[Parked]:
-    return await list_parked(connection, 100)
+    return (await list_parked(connection, 100)).items
 
 
 async def versions(connection: WriteConnection, shop: str = SHOP) -> dict[str, int]:
@@ -467,11 +469,8 @@ def test_parked_orders_are_listed_page_by_page(database_url: str) -> None:
                 await append_unknown_event(connection, shop, stream.removeprefix(ORDER), 0)
             for shop in ("a", "b"):
                 await Worker(pool, BOOK).catch_up(shop)
-            listed: list[tuple[str, str]] = []
-            while page := await list_parked(connection, 2, listed[-1] if listed else ("", "")):
-                assert len(page) <= 2
-                listed += [(parked.shop_id, parked.stream) for parked in page]
-            assert listed == expected
+            listed = await every_item_both_ways(partial(list_parked, connection, 2), 2)
+            assert [(parked.shop_id, parked.stream) for parked in listed] == expected
 
     on_database(database_url, work)
 

@@ -14,8 +14,8 @@ from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.log.log import read_head
 from infrastructure.projections import worker as worker_module
 from infrastructure.projections.builds import reached
-from infrastructure.projections.parking import list_parked
 from infrastructure.projections.worker import CATCH_UP_BATCH, Worker, share_out
+from infrastructure.queries.projections import list_parked
 from infrastructure.runtime.rule_sets import shipped_rules
 from tests.infrastructure.projections.built import NO_ROWS, equal_to_the_log, rows
 from tests.orders import SHOP, done, on_database, order_command, order_sn, placed_and_formed
@@ -91,7 +91,7 @@ def test_events_that_are_applied_twice_change_nothing(database_url: str) -> None
             await connection.execute("UPDATE checkpoint SET position = 0")
             await worker.catch_up(SHOP)
             assert await rows(connection) == once
-            assert await list_parked(connection, 10) == []
+            assert (await list_parked(connection, 10)).items == []
 
     on_database(database_url, work)
 

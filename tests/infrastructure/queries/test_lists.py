@@ -14,9 +14,9 @@ from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool, WriteConnection
 from infrastructure.projections.worker import Worker
 from infrastructure.queries.lists import OrderSort, list_deadlines, list_orders
-from infrastructure.queries.paging import every_item
 from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import shipped_rules
+from tests.infrastructure.queries.both_ways import every_item_both_ways
 from tests.orders import MONDAY_9, SHOP, done, on_database, order_command, order_sn, placed_and_formed
 
 BOOK = shipped_rules()
@@ -119,7 +119,9 @@ async def every_row(connection: WriteConnection, table: str) -> list[dict[str, A
 
 async def every_page(connection: WriteConnection, at: datetime, sort: OrderSort, **filters: Any) -> list[str]:
     filter = OrderFilter(**filters)
-    orders = await every_item(lambda after: list_orders(connection, SHOP, at, filter, 4, after, sort=sort))
+    orders = await every_item_both_ways(
+        lambda start: list_orders(connection, SHOP, at, filter, 4, start, sort=sort), 4
+    )
     return [order.order_sn for order in orders]
 
 
@@ -142,7 +144,7 @@ def test_deadlines_are_found_by_kind_state_and_due_time(database_url: str) -> No
                     and (due_before is None or row["due_key"] < due_before)
                 ]
                 filter = DeadlineFilter(kind=kind, state=state, due_before=due_before)  # type: ignore[arg-type]
-                every = await every_item(partial(list_deadlines, connection, SHOP, at, filter, 7))
+                every = await every_item_both_ways(partial(list_deadlines, connection, SHOP, at, filter, 7), 7)
                 deadlines = [(item.kind, item.order_sn) for item in every]
                 by_key = {(row["due_key"], row["order_sn"], row["number"]): row["kind"] for row in rows}
                 assert deadlines == [(by_key[key], key[1]) for key in sorted(want)], (kind, state, due_before)

@@ -181,7 +181,7 @@ async def standing(pool: Pool, shop: str, period: DayRange, at: datetime) -> lis
             until=datetime.combine(period.last + timedelta(days=1), time(), BEIJING),
         )
         page = await list_violations(connection, shop, at, filter, 500)
-    assert page.next_key is None
+    assert page.next is None
     return [v for v in page.items if v.appeal is None or v.appeal.outcome != "overturned"]
 
 

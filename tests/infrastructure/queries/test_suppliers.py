@@ -12,9 +12,9 @@ from infrastructure.commands.committer import CommandPath
 from infrastructure.database.pool import Pool
 from infrastructure.projections.worker import Worker
 from infrastructure.queries.errors import UnknownSupplier
-from infrastructure.queries.paging import every_item
 from infrastructure.queries.suppliers import SupplierRecord, find_supplier, list_suppliers, open_handovers
 from tests.infrastructure.projections.built import BOOK
+from tests.infrastructure.queries.both_ways import every_item_both_ways
 from tests.orders import MONDAY_9, SHOP, done, on_database, order_command, order_sn, placed_and_formed
 
 DUE = MONDAY_9 + timedelta(hours=24)
@@ -72,7 +72,7 @@ def test_suppliers_are_counted_by_what_became_of_each_order(database_url: str) -
         await lived(pool, path)
         async with pool.connection() as connection:
             page = await list_suppliers(connection, SHOP, LATER, 50)
-            assert page.next_key is None
+            assert page.next is None
             assert page.items == [
                 SupplierRecord(
                     "S-17",
@@ -135,8 +135,8 @@ def test_pages_hold_every_supplier_and_every_open_order_once(database_url: str) 
         lives = [(hand(f"S-{n % 3}", due=after(30 + n % 2)),) for n in range(9)]
         await lived(pool, path, lives)
         async with pool.connection() as connection:
-            every = await every_item(partial(list_suppliers, connection, SHOP, LATER, 2))
-            owed = await every_item(partial(open_handovers, connection, SHOP, "S-0", LATER, 1))
+            every = await every_item_both_ways(partial(list_suppliers, connection, SHOP, LATER, 2), 2)
+            owed = await every_item_both_ways(partial(open_handovers, connection, SHOP, "S-0", LATER, 1), 1)
         assert [each.supplier_id for each in every] == ["S-0", "S-1", "S-2"]
         assert [each.order_sn for each in owed] == [order_sn(0), order_sn(6), order_sn(3)]
 
