@@ -19,16 +19,14 @@ import msgspec
 from domain.calendar import BEIJING
 from domain.kernel import EARLIEST, is_id
 from infrastructure.files.sheets import (
-    DAY,
     LARGEST_UNPACKED,
-    MINUTE,
     Cell,
     Line,
     Sheet,
     TableFile,
-    TimeCell,
     UnreadableSheet,
 )
+from infrastructure.files.workbooks import DAY, MINUTE, TimeCell
 
 HEADER_WITHIN = 20
 """The header must be among so many first lines; some people put a title above it."""

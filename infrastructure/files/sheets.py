@@ -11,19 +11,14 @@ import gzip
 import os
 import re
 import tempfile
-import warnings
 import zipfile
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import openpyxl
-from openpyxl.cell.read_only import EmptyCell, ReadOnlyCell
-
-from infrastructure.files.workbooks import without_looks
+from infrastructure.files.workbooks import UnreadableWorkbook, WorkbookRow, worksheets
 
 LONGEST_LINE = 1 << 20
 LONGEST_CELL = 1 << 15
@@ -37,20 +32,6 @@ IN_MEMORY = 8 << 20
 """Bytes of an unpacked file that are held in memory; more go to a temporary file."""
 
 csv.field_size_limit(LONGEST_LINE)
-
-# What a workbook looks like does not matter to those who import it.
-warnings.filterwarnings("ignore", module="openpyxl")
-
-MINUTE, DAY = 59, 86_399
-"""The seconds within which a time lies that is given to the minute or to the day."""
-
-
-class TimeCell(NamedTuple):
-    """A time in a workbook's cell, without a zone; it means that moment or up to ``within`` seconds later."""
-
-    at: datetime
-    within: int
-
 
 Cell = object
 """The value of a cell: text in a CSV; in a workbook also a number, a ``TimeCell`` or nothing."""
@@ -227,22 +208,13 @@ class TableFile:
     # ---- workbooks --------------------------------------------------------------------------------------
 
     def _worksheets(self) -> Iterator[Sheet]:
-        book = self._open_workbook()
-        for sheet in book.worksheets:
-            yield Sheet(_rows(sheet), sheet.title)
-
-    def _open_workbook(self) -> openpyxl.Workbook:
-        """What a workbook looks like does not matter: where its styles can't be read it is opened without them."""
         try:
-            return openpyxl.load_workbook(self._file, read_only=True, data_only=True)
-        except Exception:
-            try:
-                plain = without_looks(self._file)
-                return openpyxl.load_workbook(plain, read_only=True, data_only=True)
-            except Exception as error:
-                raise UnreadableSheet(
-                    "it looks like an Excel workbook but is not a whole one; save it again as .xlsx or .csv"
-                ) from error
+            for sheet in worksheets(self._file, MOST_CELLS):
+                yield Sheet(_workbook_lines(sheet.rows), sheet.name)
+        except UnreadableWorkbook as error:
+            raise UnreadableSheet(
+                "it looks like an Excel workbook but is not a whole one; save it again as .xlsx or .csv"
+            ) from error
 
 
 def _refuse(start: bytes) -> None:
@@ -289,37 +261,15 @@ def _utf_16(start: bytes) -> str | None:
 # ---- worksheets -----------------------------------------------------------------------------------------
 
 
-def _rows(sheet: object) -> Iterator[Line]:
+def _workbook_lines(rows: Iterator[WorkbookRow]) -> Iterator[Line]:
     try:
-        sheet.reset_dimensions()  # type: ignore[attr-defined]
-        for number, row in enumerate(sheet.iter_rows(max_col=MOST_CELLS), start=1):  # type: ignore[attr-defined]
-            cells = [_value(cell) for cell in row]
-            damage = _too_much(cells)
-            yield Line(number, [] if damage else cells, damage)
-    except Exception as error:
+        for number, cells in rows:
+            damage = (
+                f"a cell that can't be read, or more than {MOST_CELLS} cells" if cells is None else _too_much(cells)
+            )
+            yield Line(number, [] if damage or cells is None else cells, damage)
+    except UnreadableWorkbook as error:
         raise UnreadableSheet("the workbook is damaged; save it again as .xlsx or .csv") from error
-
-
-def _value(cell: ReadOnlyCell | EmptyCell) -> Cell:
-    value: Cell = cell.value
-    if isinstance(value, datetime):
-        return _time_cell(value, cell.number_format)
-    if isinstance(value, date):
-        return TimeCell(datetime.combine(value, time()), DAY)
-    if isinstance(value, time | timedelta):
-        return str(value)
-    return value
-
-
-def _time_cell(value: datetime, number_format: str) -> TimeCell:
-    """A time is as precise as its cell shows it, unless it has seconds that the cell does not show."""
-    at = (value + timedelta(microseconds=500_000)).replace(microsecond=0)
-    shown = number_format.lower()
-    if at.second or "s" in shown:
-        return TimeCell(at, 0)
-    if at.hour or at.minute or "h" in shown:
-        return TimeCell(at, MINUTE)
-    return TimeCell(at, DAY)
 
 
 # ---- text -----------------------------------------------------------------------------------------------
