@@ -121,12 +121,14 @@ class TableFile:
         for _ in range(3):  # a workbook in an archive, or a gzip file of text in another encoding
             self._size = self._file.seek(0, os.SEEK_END)
             self._file.seek(0)
-            start = self._file.read(4096)
+            start = self._file.read(_LOOKED_AT)
             self._file.seek(0)
             if start.startswith(b"PK\x03\x04"):
                 if self._holds_a_workbook():
                     return True
                 self._replace(self._from_archive())
+            elif start.startswith((b"PK\x05\x06", b"PK\x07\x08")):
+                raise UnreadableSheet("it is an empty archive, or a part of one")
             elif start.startswith(b"\x1f\x8b"):
                 self._replace(self._copy_of(gzip.GzipFile(fileobj=self._file, mode="rb"), "gzip file"))
             elif encoding := _utf_16(start):
@@ -150,6 +152,9 @@ class TableFile:
             raise UnreadableSheet(
                 "it looks like an Excel workbook or an archive but is not a whole one; download or save it again"
             ) from error
+        for name, what in _OTHER_WORKBOOKS.items():
+            if name in sizes:
+                raise UnreadableSheet(what)
         if "[Content_Types].xml" not in sizes and not any(name.startswith("xl/") for name in sizes):
             return False
         if sum(sizes.values()) > self._most_unpacked or sizes.get("xl/sharedStrings.xml", 0) > LARGEST_SHARED_TEXT:
@@ -219,26 +224,46 @@ class TableFile:
 
 def _refuse(start: bytes) -> None:
     """Say what a file is that can't be read."""
-    if not start:
+    text = start.removeprefix(codecs.BOM_UTF8)
+    if len(start) < _LOOKED_AT and not text.strip():
         raise UnreadableSheet("the file is empty")
     for beginning, what in _NO_TABLES:
         if start.startswith(beginning):
             raise UnreadableSheet(what)
-    if _PAGE.match(start.removeprefix(codecs.BOM_UTF8)):
+    if _XML_WORKBOOK.search(text):
+        raise UnreadableSheet("it is a workbook in XML, as old tools write them; save it as .xlsx or .csv")
+    if _PAGE.match(text):
         raise UnreadableSheet(
             "it is a web page that is called a table; open it in a spreadsheet, and save it as .xlsx or .csv"
         )
 
 
+_LOOKED_AT = 4096
+"""Bytes at the beginning of a file that show what it is."""
+
+_OLD_EXCEL = "it is an old or encrypted Excel file; save it as .xlsx or .csv"
 _NO_TABLES = (
-    (b"\xd0\xcf\x11\xe0", "it is an old or encrypted Excel file; save it as .xlsx or .csv"),
+    (b"\xd0\xcf\x11\xe0", _OLD_EXCEL),
+    (b"\x09\x08\x10\x00", _OLD_EXCEL),
+    (b"\x09\x04\x06\x00", _OLD_EXCEL),
     (b"%PDF", "it is a PDF; export the table as .csv or .xlsx"),
+    (b"{", "it is JSON; export the table as .csv or .xlsx"),
+    (b"[{", "it is JSON; export the table as .csv or .xlsx"),
     (b"Rar!", "it is a RAR archive; unpack it first"),
     (b"7z\xbc\xaf", "it is a 7z archive; unpack it first"),
     (b"\x89PNG", "it is a picture; export the table as .csv or .xlsx"),
     (b"\xff\xd8\xff", "it is a picture; export the table as .csv or .xlsx"),
 )
-_PAGE = re.compile(rb"\s*<(!doctype|html|head|meta|body|table|\?xml|style|div)\b", re.IGNORECASE)
+_XML_WORKBOOK = re.compile(rb"\A\s*<\?xml.*urn:schemas-microsoft-com:office:spreadsheet", re.DOTALL)
+_PAGE = re.compile(
+    rb"\s*<(!doctype|html|head|meta|body|table|tr|td|\?xml|style|div|script)\b|\s*<!--", re.IGNORECASE
+)
+_OTHER_WORKBOOKS = {
+    "content.xml": "it is an OpenDocument file; save it as .xlsx or .csv",
+    "Index/Document.iwa": "it is a Numbers file; export it as .xlsx or .csv",
+    "xl/workbook.bin": "it is a binary workbook (.xlsb); save it as .xlsx or .csv",
+    "word/document.xml": "it is a text document; save the table as .xlsx or .csv",
+}
 
 
 def _is_a_table(name: str) -> bool:
@@ -277,14 +302,14 @@ def _workbook_lines(rows: Iterator[WorkbookRow]) -> Iterator[Line]:
 
 def _text_sheet(file: IO[bytes], is_name: Callable[[Cell], bool]) -> Sheet:
     source = _PhysicalLines(file)
-    delimiter = _delimiter(file, is_name)
+    delimiter, usual = _delimiter(file, is_name)
     sheet = Sheet(iter(()))
-    sheet._lines = _text_lines(source, delimiter, sheet)
+    sheet._lines = _text_lines(source, delimiter, usual, sheet)
     return sheet
 
 
-def _delimiter(file: IO[bytes], is_name: Callable[[Cell], bool]) -> str:
-    """The sign that divides one of the first lines into most names of columns.
+def _delimiter(file: IO[bytes], is_name: Callable[[Cell], bool]) -> tuple[str, int]:
+    """The sign that divides one of the first lines into most names of columns, and how many cells most lines have.
 
     Where no line has any, it is the one that divides most lines into the same number of cells.
     """
@@ -299,7 +324,9 @@ def _delimiter(file: IO[bytes], is_name: Callable[[Cell], bool]) -> str:
         counts = Counter(len(row) for row in rows if len(row) > 1)
         return names, max((cells * alike for cells, alike in counts.items()), default=0)
 
-    return max(",\t;", key=fitness)
+    sign = max(",\t;|", key=fitness)
+    widths = Counter(width for line in lines if (width := len(_split(line, sign))) > 1)
+    return sign, widths.most_common(1)[0][0] if widths else 1
 
 
 def _split(line: str, delimiter: str) -> list[str]:
@@ -309,8 +336,12 @@ def _split(line: str, delimiter: str) -> list[str]:
         return []
 
 
-def _text_lines(source: "_PhysicalLines", delimiter: str, sheet: Sheet) -> Iterator[Line]:
-    """The rows of a text. A quotation mark that never closes damages its own row, and no other."""
+def _text_lines(source: "_PhysicalLines", delimiter: str, usual: int, sheet: Sheet) -> Iterator[Line]:
+    """The rows of a text, which usually have ``usual`` cells.
+
+    A quotation mark that never closes, or one that is missing around a cell, damages its own row and no other.
+    """
+    some_are_whole = some_are_short = False
     source.is_row = lambda line: sheet.fits(_split(line, delimiter))
     source.is_whole = lambda lines: _is_whole(lines, delimiter, sheet.width)
     reader = csv.reader(source, delimiter=delimiter, strict=True)
@@ -328,11 +359,56 @@ def _text_lines(source: "_PhysicalLines", delimiter: str, sheet: Sheet) -> Itera
         if note is None and len(cells) < sheet.width and source.has_quotation_marks:
             note = "fewer cells than the header has; a quotation mark may close in the wrong place"
         damage = source.damage
+        if note is None and damage is None and sheet.width:
+            if len(cells) > max(sheet.width, usual):
+                damage = _MOVED.format(len(cells), sheet.width)
+            elif len(cells) == sheet.width:
+                some_are_whole = True
+            elif len(cells) > 1 and sheet.fits(cells):
+                if together := _broken_row(source, cells, delimiter, sheet.width):
+                    cells, note = together, "a cell of several lines has no quotation marks around it"
+                elif source.ends_without_line_end:
+                    note, damage = _CUT_OFF, _CUT_OFF if some_are_whole and not some_are_short else None
+                some_are_short = True
         if damage is None and (source.is_long or len(cells) > MOST_CELLS):
             damage = _too_much(cells)
         if note and not cells:
             damage = damage or note
         yield Line(source.row_number, [] if damage else cells, damage, note)
+
+
+_MOVED = (
+    "{} cells where the header has {}; a delimiter within a cell has moved those behind it. "
+    "Put the cell into quotation marks, or export again"
+)
+_CUT_OFF = "the file ends in the midst of this row; download it again"
+
+_WIDE = 8
+"""In a table of fewer columns, lines below it may add up to a row by chance."""
+
+_MOST_BROKEN = 20
+"""Into how many lines a cell without quotation marks may be broken."""
+
+
+def _broken_row(source: "_PhysicalLines", cells: Sequence[Cell], delimiter: str, width: int) -> list[Cell] | None:
+    """The row with the lines behind it that are no rows, if together they are exactly one row."""
+    if width <= _WIDE:
+        return None
+    together = [*map(str, cells)]
+    taken: list[_TextLine] = []
+    while len(taken) < _MOST_BROKEN and (line := source.take()) is not None:
+        taken.append(line)
+        if line.damage or source.is_row(line.text):
+            break
+        first, *rest = _split(line.text, delimiter) or [""]
+        together[-1] += "\n" + first
+        together += rest
+        if len(together) >= width:
+            break
+    if len(together) == width:
+        return [*together]
+    source.give_back(taken)
+    return None
 
 
 def _is_whole(lines: Sequence[str], delimiter: str, width: int) -> bool | None:
@@ -424,9 +500,22 @@ class _PhysicalLines:
     def has_quotation_marks(self) -> bool:
         return any('"' in line.text for line in self._row)
 
+    @property
+    def ends_without_line_end(self) -> bool:
+        """Whether the file ends with this row, and not with the end of a line."""
+        return not self._row[-1].text.endswith("\n")
+
+    def take(self) -> _TextLine | None:
+        """The line behind the row."""
+        return self._next()
+
+    def give_back(self, lines: Sequence[_TextLine]) -> None:
+        """Let lines be read anew."""
+        self._again.extendleft(reversed(lines))
+
     def first_alone(self) -> str:
         """The first line of the row. Those that were taken behind it are given again."""
-        self._again.extendleft(reversed(self._row[1:]))
+        self.give_back(self._row[1:])
         del self._row[1:]
         return self._row[0].text.rstrip("\r\n")
 
@@ -466,7 +555,7 @@ class _PhysicalLines:
             texts.append(line.text)
             if '"' in line.text:
                 whole = self.is_whole(texts)
-        self._again.extendleft(reversed(ahead))
+        self.give_back(ahead)
         self._is_well_quoted = bool(whole)
         return self._is_well_quoted
 
