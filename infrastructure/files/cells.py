@@ -1,8 +1,8 @@
 """The cells of a table by their meaning. The names in the header identify the columns, never their order.
 
 What a cell means is the same in all files. An empty cell, or one of the signs that people write for nothing, is
-nothing. Wrappings that protect a number from a spreadsheet are taken off. A number that a spreadsheet has rounded
-is damage, never an identifier.
+nothing. Wrappings that protect a number from a spreadsheet are taken off. A number that a spreadsheet has rounded,
+a formula without its value and a spreadsheet's sign for an error are damage, never a fact.
 """
 
 import re
@@ -35,12 +35,24 @@ _ROUNDED = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?[Ee]\+?[0-9]+")
 _EXACT_NUMBERS_BELOW = 10**15
 """A spreadsheet keeps 15 digits of a number and puts zeros in the place of the others."""
 
-_YUAN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
+_ERROR = re.compile(
+    r"#+|#(?:REF|VALUE|NAME|NUM|NULL|DIV/0|SPILL|CALC|FIELD|BLOCKED|CONNECT|UNKNOWN)[!?]?", re.IGNORECASE
+)
+"""What a spreadsheet shows in place of a value: an error, or a column that is too narrow for it."""
+
+_SEVERAL = re.compile(r"[,;、|\r\n]")
+"""What stands between several ids in one cell."""
+
+_YUAN = re.compile(
+    r"([+-]?) ?(?:¥|RMB|CNY|人民币)? ?([+-]?)((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+) ?"
+    r"(?:元|RMB|CNY)?",
+    re.IGNORECASE,
+)
 _PLAIN_YUAN = re.compile(r"([0-9]{1,9})\.([0-9]{2})")
-_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?")
+_PIECES = re.compile(r"([0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.0*)? ?[件个]?")
 _TIME = re.compile(
     r"(\d{4})(?:[-/.]|年)(\d{1,2})(?:[-/.]|月)(\d{1,2})日?"
-    r"(?:[ T]*(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s*(Z|[+-]\d{2}:\d{2})?)?"
+    r"(?:[ T]*(\d{1,2})[:时点](\d{2})(?:[:分](\d{2})(?:\.\d+)?秒?|分)?\s*(Z|[+-]\d{2}:\d{2})?)?"
 )
 _DAYS = re.compile(r"[3-9][0-9]{4}(?:\.[0-9]+)?")
 _BEIJING_IS_AHEAD = timedelta(hours=8)
@@ -50,7 +62,25 @@ _FIRST_DAY, _LAST_DAY = 36_526, 109_575
 
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\xa0\u3000 \t\r\n"
 _WRAPPED = re.compile(r'=?"(.*)"|[\'’`](.*)', re.DOTALL)
-_NOTHING = {"", "-", "--", "---", "—", "——", "–", "－", "/", "\\", "无", "空", "null", "none", "nan", "n/a", "#n/a"}
+_NOTHING = {
+    "",
+    "/",
+    "\\",
+    "无",
+    "空",
+    "暂无",
+    "没有",
+    "空白",
+    "(空)",
+    "（空）",
+    "null",
+    "none",
+    "nan",
+    "n/a",
+    "#n/a",
+}
+_DASHES = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\uff0d_"
+_MINUS = str.maketrans("\u2212\u2013", "--")
 NO_BLANKS = str.maketrans("", "", " \t\r\n\u3000\xa0\ufeff")
 _PLAIN_BLANKS = str.maketrans(dict.fromkeys("\u3000\xa0\t\r\n", " "))
 HALF_WIDTH = str.maketrans("（），：", "(),:")
@@ -152,7 +182,9 @@ def text_of(cell: Cell) -> str:
     text = cell.strip()
     if text and (text[0] in _AROUND or text[-1] in _AROUND):
         text = _unwrapped(text)
-    return "" if len(text) < 5 and text.casefold() in _NOTHING else text
+    if len(text) < 5 and text.casefold() in _NOTHING:
+        return ""
+    return text if text[-1] not in _DASHES or text.strip(_DASHES) else ""
 
 
 def _text_of_value(cell: Cell) -> str:
@@ -186,6 +218,11 @@ def plain_name(cell: Cell) -> str:
 
 def _plain(name: str) -> str:
     return name.translate(HALF_WIDTH).translate(NO_BLANKS).casefold()
+
+
+def is_rounded(text: str) -> bool:
+    """Whether a text is a number as a spreadsheet shortens it."""
+    return ("E" in text or "e" in text) and _ROUNDED.fullmatch(text) is not None
 
 
 def half_width(text: str) -> str:
@@ -307,28 +344,36 @@ def order_number(cells: Cells) -> str:
     """The cell of ``order_sn``. Raises ``WrongCell``. Source: order-number."""
     cell = cells.get("order_sn")
     text = half_width(text_of(cell))
-    _refuse_rounded("order_sn", cell, text)
+    if is_id(text) and type(cell) is str and not is_rounded(text):
+        return text
+    if not text:
+        raise WrongCell("order_sn", "the order number is missing")
+    _refuse_damaged("order_sn", cell, text)
     if is_id(text):
         return text
-    raise WrongCell("order_sn", f"{text[:70]!r} is not an order number" if text else "the order number is missing")
+    raise WrongCell("order_sn", f"{text[:70]!r} is not an order number")
 
 
 def identifier(cells: Cells, field: str, longest: int = 64) -> str:
-    """A cell of an id that others give; empty if there is none. Raises ``WrongCell``, also for a rounded number."""
+    """A cell of an id that others give; empty if there is none. Raises ``WrongCell``, also for a damaged one."""
     cell = cells.get(field)
     text = text_of(cell)
     if not text:
         return ""
     text = half_width(text)
-    _refuse_rounded(field, cell, text)
-    if '"' in text:
-        raise WrongCell(field, f"{text[:50]!r} has a quotation mark in it")
+    if type(cell) is str and text.isascii() and text.isdecimal():
+        return _printable(field, text, longest)
+    _refuse_damaged(field, cell, text)
+    if _SEVERAL.search(text):
+        raise WrongCell(field, f"{text[:50]!r} is more than one; give each a row of its own")
     return _printable(field, text, longest)
 
 
 def words(cells: Cells, field: str, longest: int = 100) -> str:
     """A cell of printable text, its blanks as plain ones; empty if there is none. Raises ``WrongCell``."""
     text = cells.text(field)
+    if text and text[0] in "=#":
+        _refuse_no_value(field, text)
     return _printable(field, text if text.isprintable() else text.translate(_PLAIN_BLANKS), longest)
 
 
@@ -338,13 +383,32 @@ def _printable(field: str, text: str, longest: int) -> str:
     return text
 
 
-def _refuse_rounded(field: str, cell: Cell, text: str) -> None:
-    """A number that a spreadsheet has rounded is no identifier, nor is one that it may have rounded."""
-    if ("E" in text or "e" in text) and _ROUNDED.fullmatch(text):
-        raise WrongCell(field, f"{text[:50]!r} was rounded by a spreadsheet; export again and do not save it there")
-    if type(cell) is not str and isinstance(cell, int | float) and abs(cell) >= _EXACT_NUMBERS_BELOW:
+def _refuse_damaged(field: str, cell: Cell, text: str) -> None:
+    """What a spreadsheet has rounded, or may have rounded, or made something else of, is no identifier."""
+    _refuse_no_value(field, text)
+    if is_rounded(text):
+        raise WrongCell(field, f"{text[:50]!r} was rounded by a spreadsheet; {_AGAIN}")
+    if isinstance(cell, bool | TimeCell):
+        raise WrongCell(field, f"{text[:50]!r} is what a spreadsheet made of a number; {_AGAIN}")
+    if isinstance(cell, int | float) and abs(cell) >= _EXACT_NUMBERS_BELOW:
         reason = f"{text[:50]!r} is a number of more than 15 digits, of which a spreadsheet keeps 15"
-        raise WrongCell(field, f"{reason}; export again and do not save it there")
+        raise WrongCell(field, f"{reason}; {_AGAIN}")
+    if '"' in text:
+        raise WrongCell(field, f"{text[:50]!r} has a quotation mark in it")
+    if not any(map(str.isalnum, text)):
+        raise WrongCell(field, f"{text[:50]!r} has neither a letter nor a digit")
+
+
+def _refuse_no_value(field: str, text: str) -> None:
+    if text.startswith("="):
+        raise WrongCell(
+            field, f"{text[:50]!r} is a formula without its value; open the file in a spreadsheet and save it"
+        )
+    if _ERROR.fullmatch(text):
+        raise WrongCell(field, f"{text[:50]!r} stands where a spreadsheet could not show the value; {_AGAIN}")
+
+
+_AGAIN = "export again and do not save it there"
 
 
 class SourceTime(NamedTuple):
@@ -388,7 +452,7 @@ def _parsed(field: str, cell: str) -> SourceTime | None:
         parts = _TIME.fullmatch(text)
         if parts is None:
             if _DAYS.fullmatch(text):
-                return _from_days(field, float(text))
+                return _from_text_of_days(field, text)
             raise WrongCell(field, f"{text[:50]!r} is not a time")
     year, month, day, hour, minute, second, zone = parts.groups()
     try:
@@ -411,6 +475,17 @@ def _from_days(field: str, days: float) -> SourceTime:
     return SourceTime(at, 0 if days % 1 else DAY)
 
 
+def _from_text_of_days(field: str, text: str) -> SourceTime:
+    """Days as a text. One with few decimals may have been rounded, unless it tells a whole minute, or hour."""
+    time = _from_days(field, float(text))
+    _, _, decimals = text.partition(".")
+    is_round = not time.at.second and (len(decimals) > 2 or not time.at.minute)
+    if time.within or len(decimals) > 4 or is_round:
+        return time
+    step = 86_400 / 10 ** len(decimals)
+    return SourceTime(time.at - timedelta(seconds=step // 2), int(step))
+
+
 def _in_utc(naive: datetime) -> datetime:
     return naive.replace(tzinfo=BEIJING).astimezone(UTC)
 
@@ -427,14 +502,14 @@ def amount_fen(cells: Cells, field: str, *, signed: bool = False) -> int | None:
         text = text_of(cell)
         if plain := _PLAIN_YUAN.fullmatch(text):
             return int(plain[1]) * 100 + int(plain[2])
-        if text and not text.isascii():
-            text = half_width(text).removesuffix("元").replace("¥", "").replace("￥", "").strip()
-        if "," in text and _THOUSANDS.fullmatch(text):
-            text = text.replace(",", "")
+        text = half_width(text).translate(_MINUS)
     if not text:
         return None
-    fen = Decimal(text) * 100 if len(text) < 20 and _YUAN.fullmatch(text) else None
-    if fen is None or (fen < 0 and not signed) or abs(fen) > 10**12 or fen != fen.to_integral_value():
+    yuan = _YUAN.fullmatch(text)
+    if yuan is None or len(text) > 30 or (yuan[1] and yuan[2]):
+        raise WrongCell(field, f"{cells.text(field)[:50]!r} is not an amount in yuan")
+    fen = Decimal(f"{yuan[1]}{yuan[2]}{yuan[3].replace(',', '')}") * 100
+    if (fen < 0 and not signed) or abs(fen) > 10**12 or fen != fen.to_integral_value():
         raise WrongCell(field, f"{cells.text(field)[:50]!r} is not an amount in yuan")
     return int(fen)
 
@@ -444,17 +519,11 @@ def pieces(cells: Cells, field: str) -> int | None:
     text = cells.text(field)
     if not text:
         return None
-    number = half_width(text).removesuffix("件").strip()
-    if "," in number and _THOUSANDS.fullmatch(number):
-        number = number.replace(",", "")
-    whole, point, rest = number.partition(".")
-    if not (whole.isascii() and whole.isdecimal() and len(whole) <= 9 and not rest.strip("0")) or (
-        point and not rest.isdecimal() and rest
-    ):
+    number = _PIECES.fullmatch(half_width(text)) if len(text) < 20 else None
+    count = int(number[1].replace(",", "")) if number else 0
+    if not 1 <= count <= 1_000_000:
         raise WrongCell(field, f"{text[:50]!r} is not a number of pieces from 1 to 1,000,000")
-    if not 1 <= int(whole) <= 1_000_000:
-        raise WrongCell(field, f"{text[:50]!r} is not a number of pieces from 1 to 1,000,000")
-    return int(whole)
+    return count
 
 
 def without_damage(

@@ -31,8 +31,10 @@ from infrastructure.files.cells import (
     amount_fen,
     half_width,
     identifier,
+    is_rounded,
     order_number,
     pieces,
+    text_of,
     time_of,
     without_damage,
     words,
@@ -163,8 +165,11 @@ _REFUND_PENDING = {
 _MAY_BE_REFUNDED: tuple[Phase, ...] = ("stockout_applied", "cancelled")
 """States that do not say themselves whether all of the money went back. Any other state outweighs 售后状态."""
 
-_SEVERAL = re.compile(r"[\s,，;；、/|]+")
+_BETWEEN = re.compile(r"[,;、|/\s]+")
 """What stands between several tracking numbers in one cell."""
+
+_SURELY_BETWEEN = re.compile(r"[,;、|\r\n]")
+_NUMBER = re.compile(r"(?=.*[0-9])[0-9A-Za-z-]{6,64}")
 
 
 class UnreadableExport(Exception):
@@ -314,7 +319,7 @@ class ExportReader(TableReader):
             ship_by_within=ship_by.within if ship_by else 0,
             shipped_at=shipped_at.at if shipped_at else None,
             shipped_within=shipped_at.within if shipped_at else 0,
-            carrier=words(cells, "carrier") or None,
+            carrier=without_damage(words, cells, "carrier", note) or None,
             tracking_number=numbers[0] if numbers else None,
             further_numbers=tuple(numbers[1:]),
             received_at=received_at.at if received_at else None,
@@ -330,7 +335,7 @@ class ExportReader(TableReader):
 
 
 def _is_empty(cells: Cells) -> bool:
-    return not (cells.text("order_sn") or cells.text("status") or cells.text("name"))
+    return not (cells.text("order_sn") or any(cells.text(field) for field in cells.columns.index))
 
 
 def _at_fault(row: TableRow, wrong: WrongCell) -> RejectedRow:
@@ -374,6 +379,7 @@ def _orders(rows: Iterator[Row | RejectedRow], runs: Mapping[int, int]) -> Itera
     ``runs`` says of which orders the rows begin anew, and how often. Such an order waits for its last rows.
     """
     order: Row | None = None
+    behind: list[RejectedRow] = []
     waiting: dict[str, Row] = {}
     left = dict(runs)
 
@@ -389,19 +395,28 @@ def _orders(rows: Iterator[Row | RejectedRow], runs: Mapping[int, int]) -> Itera
             waiting[number] = order
 
     for row in rows:
-        if order is not None and isinstance(row, Row) and row.snapshot.order_sn == order.snapshot.order_sn:
+        if isinstance(row, RejectedRow):
+            behind.append(row)  # the rows of the order may go on
+            if order is None or len(behind) == _MOST_HELD_BACK:
+                yield from behind
+                behind.clear()
+            continue
+        if order is not None and row.snapshot.order_sn == order.snapshot.order_sn:
             order = _joined(order, row)
             continue
         if order is not None:
             yield from ended(order)
-            order = None
-        if isinstance(row, Row):
-            order = row
-        else:
-            yield row
+        yield from behind
+        behind.clear()
+        order = row
     if order is not None:
         yield from ended(order)
+    yield from behind
     yield from waiting.values()
+
+
+_MOST_HELD_BACK = 1_000
+"""Rejected rows that wait for the end of the order before them."""
 
 
 def _joined(first: Row, second: Row) -> Row:
@@ -457,14 +472,21 @@ def _line(cells: Cells, paid_fen: int | None, note: Callable[[WrongCell], None])
 
 
 def _tracking_numbers(cells: Cells, note: Callable[[WrongCell], None]) -> Sequence[str]:
-    """The tracking numbers of a cell; none if it is damaged."""
-    text = cells.text("tracking_number")
-    if text and _SEVERAL.search(text) and len(text) <= 1_000:
-        numbers = [half_width(part) for part in _SEVERAL.split(text) if part]
-        if all(part.isalnum() and part.isascii() and 6 <= len(part) <= 64 for part in numbers):
-            return list(dict.fromkeys(numbers))
+    """The tracking numbers of a cell; without those that are damaged."""
+    text = half_width(cells.text("tracking_number"))
+    if not text.isalnum() and len(text) <= 1_000:
+        numbers = [number for part in _BETWEEN.split(text) if (number := text_of(part))]
+        damaged = [number for number in numbers if not _is_tracking_number(number)]
+        if len(numbers) > 1 and (not damaged or _SURELY_BETWEEN.search(text)):
+            for number in damaged:
+                note(WrongCell("tracking_number", f"{number[:50]!r}, one of several, is no tracking number"))
+            return [*dict.fromkeys(number for number in numbers if number not in damaged)]
     number = without_damage(identifier, cells, "tracking_number", note)
     return [number] if number else []
+
+
+def _is_tracking_number(text: str) -> bool:
+    return _NUMBER.fullmatch(text) is not None and not is_rounded(text)
 
 
 def _refund_is_pending(after_sales: str) -> bool | None:

@@ -528,3 +528,59 @@ def test_a_damaged_line_behind_an_open_quotation_mark_is_told_by_its_own_number(
     rows = read_bytes(tmp_path, f"{header}\r\n{first}{rest}".encode())
     assert numbers(rows) == ["260302-1", "260302-3"]
     assert [(row.line, row.reason) for row in rows if isinstance(row, RejectedRow)] == [(3, "a NUL byte")]
+
+
+def test_a_row_that_is_rejected_does_not_divide_the_order_around_it(tmp_path: Path) -> None:
+    """In two parts the second would be seen as a change of the first."""
+    skus = [PLAIN | {"样式ID": f"5200010{number}", "商品总价(元)": f"{number}.00"} for number in (1, 2, 3)]
+    rows = read(written(tmp_path, skus[0], skus[1] | {"支付时间": "昨天"}, skus[2], PLAIN | {"订单号": "2"}))
+    assert [(type(row).__name__, row.line) for row in rows] == [("Row", 2), ("RejectedRow", 3), ("Row", 5)]
+    assert isinstance(rows[0], Row)
+    assert [line.sku_id for line in rows[0].snapshot.lines] == ["52000101", "52000103"]
+
+
+def test_rejected_rows_are_not_heaped_up_behind_an_order(tmp_path: Path) -> None:
+    file = written(tmp_path, PLAIN, *[PLAIN | {"订单号": ""}] * 1_500)
+    with ExportReader(file, seen_at=NOW, now=NOW) as reader:
+        rows = iter(reader)
+        first = next(rows)
+        assert isinstance(first, RejectedRow)
+        assert reader.rows_read < 1_500
+        assert sum(1 for _ in rows) == 1_500
+
+
+def test_one_damaged_number_of_several_is_told_and_the_others_are_parcels(tmp_path: Path) -> None:
+    (row,) = read(written(tmp_path, PLAIN | {"快递单号": "YT8800000000001，7.80831E+14、圆通:731200000000031"}))
+    assert isinstance(row, Row)
+    assert (row.snapshot.tracking_number, row.snapshot.further_numbers) == ("YT8800000000001", ())
+    assert [(note.line, note.column) for note in row.notes] == [(2, "快递单号")] * 2
+    assert "7.80831E+14" in row.notes[0].reason
+
+
+@pytest.mark.parametrize(
+    "cell", ["JDVA00001-1-2-/JDVA00001-2-2-", "JDVA00001-1-2-\nJDVA00001-2-2-", "JDVA00001-1-2- JDVA00001-2-2-"]
+)
+def test_numbers_with_dashes_are_several_parcels_too(tmp_path: Path, cell: str) -> None:
+    snapshot = only(tmp_path, 快递单号=cell)
+    assert (snapshot.tracking_number, snapshot.further_numbers) == ("JDVA00001-1-2-", ("JDVA00001-2-2-",))
+
+
+def test_a_number_with_a_blank_in_it_is_one_number(tmp_path: Path) -> None:
+    assert only(tmp_path, 快递单号="YT 8800000000001").tracking_number == "YT 8800000000001"
+
+
+@pytest.mark.parametrize("sign", ["#REF!", "=VLOOKUP(A2,B:C,2)", "####"])
+def test_a_carrier_that_a_spreadsheet_could_not_show_is_told(tmp_path: Path, sign: str) -> None:
+    (row,) = read(written(tmp_path, PLAIN | {"快递公司": sign}))
+    assert isinstance(row, Row)
+    assert row.snapshot.carrier is None
+    assert [(note.line, note.column) for note in row.notes] == [(2, "快递公司")]
+
+
+def test_a_row_without_number_state_and_name_does_not_vanish(tmp_path: Path) -> None:
+    row = rejected(tmp_path, 订单号="-", 订单状态="", 商品="")
+    assert (row.line, row.reason) == (2, "the order number is missing")
+
+
+def test_a_line_with_nothing_that_is_read_is_no_row(tmp_path: Path) -> None:
+    assert read(written(tmp_path, {"收货人": "合计"})) == []
