@@ -82,10 +82,17 @@ def import_bill_file(
         }
     )
     print_first(
-        [f"line {line.line}: {line.order_sn or ''} {line.reason}" for line in report.left_out],
+        [f"{line.place}: {line.order_sn or ''} {line.reason}" for line in report.left_out],
         report.rejected,
         "--json lists up to 1,000",
     )
+    if report.notes:
+        out.print("Recorded, although something was wrong with the line:")
+        print_first(
+            [f"{line.place}: {line.order_sn or ''} {line.reason}" for line in report.notes],
+            report.lines_noted,
+            "--json lists up to 1,000",
+        )
 
 
 async def _imported(program: Program, file: Path, shop: str, *, dry_run: bool) -> BillReport:

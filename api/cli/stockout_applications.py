@@ -43,6 +43,8 @@ _RESULT_COLUMNS = (
     "decision_earliest",
     "decision_latest",
     "warnings",
+    "sheet",
+    "note",
 )
 
 
@@ -135,6 +137,8 @@ def _cells(row: RowOutcome) -> tuple[object, ...]:
         shown(window.earliest) if window else None,
         shown(window.latest) if window else None,
         " ".join(warning.detail for warning in row.warnings),
+        row.sheet,
+        row.note,
     )
 
 

@@ -251,6 +251,7 @@ def json_or_csv(schema: str, example: dict[str, Any], lines: str) -> dict[str, A
         "schema": {"type": "string"},
         "examples": {"request": {"value": lines}},
     }
+    request["requestBody"]["content"][XLSX] = {"schema": {"type": "string", "format": "binary"}}
     return request
 
 

@@ -21,20 +21,30 @@ ACTOR = "import-bill"
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """A line that did not go in: where it stands, the order it names, why not, and a code if it was refused."""
+    """A line that did not go in: where it stands, the order it names, why not, and a code if it was refused.
+
+    ``sheet`` is the sheet's name in a workbook.
+    """
 
     line: int
     order_sn: str | None
     reason: str
     code: str | None = None
+    sheet: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Where the line stands, for people."""
+        return f"{self.sheet}, line {self.line}" if self.sheet else f"line {self.line}"
 
 
 class BillReport(msgspec.Struct):
     """What became of a bill's lines, ``other`` being those about something else than penalties.
 
     Every line that was read is a charge, a return, known, other, or rejected. ``rejected`` lines make no sense or
-    contradict an earlier line; ``left_out`` names the first of them. ``unmatched`` counts those in the log that
-    name no order that it has. Amounts are of the lines that are in the log now, in fen.
+    contradict an earlier line; ``left_out`` names the first of them. ``notes`` names the first lines that went in
+    although something was wrong with them, and ``lines_noted`` counts all. ``unmatched`` counts those in the log
+    that name no order that it has. Amounts are of the lines that are in the log now, in fen.
     """
 
     lines_read: int = 0
@@ -47,7 +57,9 @@ class BillReport(msgspec.Struct):
     charged_fen: int = 0
     returned_fen: int = 0
     position: int = 0
+    lines_noted: int = 0
     left_out: list[LeftOut] = msgspec.field(default_factory=list)
+    notes: list[LeftOut] = msgspec.field(default_factory=list)
 
     def leave_out(self, line: LeftOut) -> None:
         self.rejected += 1
@@ -62,8 +74,12 @@ class BillReport(msgspec.Struct):
 
     def count(self, line: BillLine, outcome: OrderOutcome) -> None:
         if refusal := outcome.refusal:
-            self.leave_out(LeftOut(line.line, line.order_sn, refusal.detail, refusal.code))
+            self.leave_out(LeftOut(line.line, line.order_sn, refusal.detail, refusal.code, line.sheet))
             return
+        if line.note:
+            self.lines_noted += 1
+            if len(self.notes) < MOST_REASONS:
+                self.notes.append(LeftOut(line.line, line.order_sn, line.note, sheet=line.sheet))
         if not outcome.order.is_placed:
             self.unmatched += 1
         if not outcome.events:
@@ -100,7 +116,7 @@ async def import_bill(
             if isinstance(line, BillLine):
                 taken.append(line)
             elif isinstance(line, RejectedRow):
-                report.leave_out(LeftOut(line.line, None, line.detail))
+                report.leave_out(LeftOut(line.line, None, line.detail, sheet=line.sheet))
             else:
                 report.other += 1
         intents = [OrderCommand(shop_id, _order_of(line), _command(line), actor) for line in taken]

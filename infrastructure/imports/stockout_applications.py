@@ -19,7 +19,7 @@ from domain.order.warnings import OrderWarning, warnings
 from domain.rules.ruleset import RuleBook
 from infrastructure.commands.intents import OrderCommand, OrderOutcome
 from infrastructure.files.cells import RejectedRow
-from infrastructure.imports.batches import Submit, batches, outcomes_of
+from infrastructure.imports.batches import MiscountedRows, Submit, batches, outcomes_of
 from infrastructure.imports.stockout_lists import Entry, Reason
 
 MOST_ROWS = 10_000
@@ -48,7 +48,8 @@ class RowOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of a row: ``refused`` by the order's state, ``rejected`` because the row makes no sense.
 
     ``expected_decision`` is the window in which the platform's decision can be expected, ``warnings`` are the
-    conditions of the platform that the application misses.
+    conditions of the platform that the application misses. ``sheet`` is the sheet's name in a workbook; ``note``
+    says what was wrong with the row, though it could be read.
     """
 
     line: int
@@ -60,10 +61,15 @@ class RowOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int | None = None
     expected_decision: ExpectedDecision | None = None
     warnings: tuple[OrderWarning, ...] = ()
+    sheet: str | None = None
+    note: str | None = None
 
 
 class ApplicationReport(msgspec.Struct):
-    """Counts of rows, the last position reached, and the first rows one by one."""
+    """Counts of rows, the last position reached, and the first rows one by one.
+
+    Every row that was read is applied for, under review already, refused or rejected.
+    """
 
     rows_read: int = 0
     applied: int = 0
@@ -75,16 +81,27 @@ class ApplicationReport(msgspec.Struct):
 
     def add(self, rows: Iterable[RowOutcome]) -> None:
         for row in rows:
-            self.rows_read += 1
             setattr(self, row.outcome, getattr(self, row.outcome) + 1)
             if len(self.rows) < MOST_ROWS:
                 self.rows.append(row)
 
+    def counted(self, rows: Iterable[Entry | RejectedRow]) -> Iterator[Entry | RejectedRow]:
+        """Count rows as they are read."""
+        for row in rows:
+            self.rows_read += 1
+            yield row
+
+    def check(self) -> None:
+        """Raises ``MiscountedRows`` if a row is not accounted for."""
+        accounted_for = self.applied + self.already_under_review + self.refused + self.rejected
+        if accounted_for != self.rows_read:
+            raise MiscountedRows(self.rows_read, accounted_for)
+
 
 class _Application(NamedTuple):
-    """One command, and the lines it was made of."""
+    """One command, and the rows it was made of."""
 
-    lines: Sequence[int]
+    rows: Sequence[Entry]
     order_sn: str
     command: RequestStockout
 
@@ -105,7 +122,7 @@ async def request_stockouts(
     Raises what stops the command path, such as ``Unavailable``. What was applied for by then stays, and the list
     can be sent again.
     """
-    for batch in batches(_applications(iter(rows), request)):
+    for batch in batches(_applications(report.counted(rows), request)):
         intents = [
             OrderCommand(request.shop_id, each.order_sn, each.command, request.actor)
             for each in batch
@@ -115,13 +132,15 @@ async def request_stockouts(
         done: list[RowOutcome] = []
         for each in batch:
             if isinstance(each, RejectedRow):
-                done.append(RowOutcome(each.line, "rejected", code="invalid_request", detail=each.detail))
+                rejected = RowOutcome(each.line, "rejected", code="invalid_request", detail=each.detail)
+                done.append(replace(rejected, sheet=each.sheet))
             else:
                 outcome = next(outcomes)
                 report.position = max(report.position, outcome.position)
                 done += _row_outcomes(each, outcome, book)
         report.add(done)
         on_batch(done)
+    report.check()
     return report
 
 
@@ -130,7 +149,7 @@ def _applications(rows: Iterator[Entry | RejectedRow], request: Request) -> Iter
     held: list[Entry] = []
     for row in _by_order(rows):
         if isinstance(row, Entry) and row.reason is None and request.reason is None:
-            row = RejectedRow(row.line, None, "no reason: the row has none, and none was given for all")
+            row = RejectedRow(row.line, None, "no reason: the row has none, and none was given for all", row.sheet)
         joins = isinstance(row, Entry) and held and _same(held[-1], row) and len(held) < MOST_SKUS
         if held and not joins:
             yield _application(held, request)
@@ -167,11 +186,11 @@ def _application(rows: Sequence[Entry], request: Request) -> _Application:
     command = RequestStockout(
         reason=reason, sku_ids=tuple(named) or request.sku_ids, occurred_at=request.occurred_at or UNSET
     )
-    return _Application(tuple(row.line for row in rows), rows[0].order_sn, command)
+    return _Application(tuple(rows), rows[0].order_sn, command)
 
 
 def _row_outcomes(application: _Application, outcome: OrderOutcome, book: RuleBook) -> list[RowOutcome]:
-    """What became of an application, once for each line that it was made of."""
+    """What became of an application, once for each row that it was made of."""
     order, refusal = outcome.order, outcome.refusal
     result: RowResult = "applied"
     if refusal is not None:
@@ -182,7 +201,7 @@ def _row_outcomes(application: _Application, outcome: OrderOutcome, book: RuleBo
     if review is not None and review.time_known:
         window = rules.review.expected_decision(review.requested_at)
     row = RowOutcome(
-        application.lines[0],
+        application.rows[0].line,
         result,
         application.order_sn,
         refusal.code if refusal else None,
@@ -192,4 +211,4 @@ def _row_outcomes(application: _Application, outcome: OrderOutcome, book: RuleBo
         window,
         warnings(order, rules, outcome.related_facts) if result == "applied" else (),
     )
-    return [replace(row, line=line) for line in application.lines]
+    return [replace(row, line=each.line, sheet=each.sheet, note=each.note) for each in application.rows]

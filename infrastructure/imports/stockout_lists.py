@@ -14,6 +14,7 @@ from infrastructure.files.cells import (
     Columns,
     RejectedRow,
     TableReader,
+    TableRow,
     WrongCell,
     identifier,
     order_number,
@@ -48,12 +49,17 @@ _ALONE = Columns(["订单号"], COLUMNS)
 
 
 class Entry(NamedTuple):
-    """A row: the line it stands on, the order, and the SKU and reason if it says them."""
+    """A row: the line it stands on, the order, and the SKU and reason if it says them.
+
+    ``sheet`` is the sheet's name in a workbook; ``note`` says what was wrong with the row, though it could be read.
+    """
 
     line: int
     order_sn: str
     sku_id: str | None = None
     reason: Reason | None = None
+    sheet: str | None = None
+    note: str | None = None
 
 
 class StockoutListReader(TableReader):
@@ -82,21 +88,23 @@ class StockoutListReader(TableReader):
                 yield row
             elif any(row.cells.text(field) for field in row.cells.columns.index):
                 self.rows_read += 1
-                yield _entry(row.line, row.cells, row.sheet)
+                yield _entry(row)
 
 
 def entries(order_sns: Iterable[str]) -> Iterator[Entry | RejectedRow]:
     """A list that was sent as such; its lines are counted from 1."""
     for number, order_sn in enumerate(order_sns, start=1):
-        yield _entry(number, Cells(_ALONE, [order_sn]))
+        yield _entry(TableRow(number, Cells(_ALONE, [order_sn]), None, None))
 
 
-def _entry(line: int, cells: Cells, sheet: str | None = None) -> Entry | RejectedRow:
+def _entry(row: TableRow) -> Entry | RejectedRow:
+    cells = row.cells
     try:
         text = cells.text("reason")
         reason = REASONS.get(text.casefold())
         if text and reason is None:
             raise WrongCell("reason", f"{text[:50]!r} is none of {', '.join(get_args(Reason))}")
-        return Entry(line, order_number(cells), identifier(cells, "sku_id") or None, reason)
+        sku_id = identifier(cells, "sku_id") or None
+        return Entry(row.line, order_number(cells), sku_id, reason, row.sheet, row.note)
     except WrongCell as wrong:
-        return RejectedRow(line, cells.columns.name(wrong.field), wrong.reason, sheet)
+        return RejectedRow(row.line, cells.columns.name(wrong.field), wrong.reason, row.sheet)

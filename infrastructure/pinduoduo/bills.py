@@ -20,6 +20,7 @@ from infrastructure.files.cells import (
     Columns,
     RejectedRow,
     TableReader,
+    TableRow,
     WrongCell,
     amount_fen,
     identifier,
@@ -54,7 +55,8 @@ class BillLine(NamedTuple):
     """A line about a penalty. ``kind`` is ``None`` if money was given back, ``order_sn`` if it names no order.
 
     ``at`` is as precise as the bill: that moment or up to ``within`` seconds later. ``number`` counts equal lines,
-    where the line has no id of its own.
+    where the line has no id of its own. ``sheet`` is the sheet's name in a workbook; ``note`` says what was wrong
+    with the line, though it could be read.
     """
 
     line: int
@@ -65,6 +67,8 @@ class BillLine(NamedTuple):
     line_id: str
     within: int = 0
     number: int | None = None
+    sheet: str | None = None
+    note: str | None = None
 
 
 Other = Literal["other"]
@@ -106,8 +110,6 @@ class BillReader(TableReader):
 
     columns = COLUMNS
 
-    columns = COLUMNS
-
     def __init__(self, source: Path | IO[bytes], *, now: datetime, most_unpacked: int = LARGEST_UNPACKED) -> None:
         super().__init__(source, most_unpacked)
         self._latest = now + CLOCK_SKEW
@@ -132,9 +134,10 @@ class BillReader(TableReader):
             if isinstance(row, RejectedRow):
                 yield row
             elif any(row.cells.text(field) for field in row.cells.columns.index):
-                yield self._read(row.line, row.cells, row.sheet)
+                yield self._read(row)
 
-    def _read(self, number: int, cells: Cells, sheet: str | None) -> BillLine | RejectedRow | Other:
+    def _read(self, row: TableRow) -> BillLine | RejectedRow | Other:
+        number, cells, sheet, note = row
         business = cells.text("business").translate(NO_BLANKS).translate(HALF_WIDTH)
         if not _BUSINESS.search(business):
             return "other"
@@ -149,12 +152,14 @@ class BillReader(TableReader):
             if time is None:
                 raise WrongCell("at", "the time is missing")
             fen = self._amount(number, cells, kind)
-            line_id, equal = self._own_id(number, cells, order_sn), None
+            line_id, damage = self._own_id(number, cells, order_sn)
+            equal = None
             if not line_id:
                 line_id, equal = self._derived_id(order_sn, kind, time.at.replace(second=0), fen)
         except WrongCell as wrong:
             return RejectedRow(number, cells.columns.name(wrong.field), wrong.reason, sheet)
-        return BillLine(number, order_sn, kind, fen, time.at, line_id, time.within, equal)
+        note = "; ".join(filter(None, (note, damage))) or None
+        return BillLine(number, order_sn, kind, fen, time.at, line_id, time.within, equal, sheet, note)
 
     def _amount(self, number: int, cells: Cells, kind: ViolationKind | None) -> int:
         """The amount in fen, without its sign. The first charge of a column shows which sign its charges have."""
@@ -177,18 +182,21 @@ class BillReader(TableReader):
             raise WrongCell(field, f"{reason}; the bill writes charges {sign} a minus (line {first.line})")
         return abs(fen)
 
-    def _own_id(self, number: int, cells: Cells, order_sn: str | None) -> str:
-        """The line's own number; empty if it has none, or a damaged one. It belongs to one line of one order."""
+    def _own_id(self, number: int, cells: Cells, order_sn: str | None) -> tuple[str, str | None]:
+        """The line's own number, which belongs to one line of one order; empty if it has none.
+
+        It is empty also if it is damaged, with what is wrong: the line is then known by its content.
+        """
         try:
             line_id = identifier(cells, "line_id", 100)
-        except WrongCell:
-            return ""  # the line is known by its content
+        except WrongCell as wrong:
+            return "", f"{cells.columns.name(wrong.field)}: {wrong.reason}"
         if line_id:
             first = self._numbered.setdefault(line_id, _Numbered(number, order_sn))
             if first.order_sn != order_sn:
                 reason = f"{line_id} is of order {first.order_sn or 'nobody'} already (line {first.line})"
                 raise WrongCell("line_id", reason)
-        return line_id
+        return line_id, None
 
     def _derived_id(self, *values: object) -> tuple[str, int]:
         """An id made of these values and the count of equal lines; and that count."""

@@ -2,12 +2,16 @@
 
 import csv
 import gzip
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 
+from api.http import openapi
 from tests.api.conftest import SHOP, Api
 from tests.api.test_cli import Shiplock, body
 from tests.api.test_cli import shiplock as shiplock
@@ -78,6 +82,28 @@ def test_a_file_that_is_no_list_is_refused_whole(api: Api) -> None:
         "detail": "with a JSON body this is a field of it; send text/csv to give it here",
         "in": "query",
     }
+
+
+@pytest.mark.parametrize("content_type", [openapi.CSV, openapi.XLSX])
+def test_a_workbook_or_an_archive_is_read_like_a_csv_file(api: Api, content_type: str) -> None:
+    api.formed(ORDERS[0])
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(["样式ID", "订单号"])
+    sheet.append([None, ORDERS[0]])
+    workbook, archive = io.BytesIO(), io.BytesIO()
+    book.save(workbook)
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("缺货.csv", f"订单编号\t备注\n{ORDERS[0]}\t-\n".encode("gb18030"))
+    for content in (workbook.getvalue(), archive.getvalue()):
+        answer = api.http.post(
+            PATH,
+            params={"reason": "oversold", "dry_run": "true"},
+            content=content,
+            headers={"Content-Type": content_type},
+        )
+        assert (answer.status_code, answer.json()["applied"]) == (200, 1), answer.text
 
 
 def test_the_command_line_reads_a_file_and_writes_a_file_of_answers(

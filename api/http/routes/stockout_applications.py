@@ -1,5 +1,6 @@
 """Applying for stockout of many orders at once: a list of order numbers in, an answer for every row out."""
 
+import asyncio
 from io import BytesIO
 from typing import Annotated
 
@@ -34,19 +35,17 @@ MAX_BYTES = 1 << 20
 
 class OfAFile(Parameters):
     reason: Annotated[
-        Reason | None, Field(description="With a CSV body: of the rows that do not say one themselves.")
+        Reason | None, Field(description="With a file: of the rows that do not say one themselves.")
     ] = None
     sku_id: list[str] = Field(
         default_factory=list,
         max_length=MOST_SKUS,
-        description="With a CSV body: apply for these SKUs alone, where a row names none.",
+        description="With a file: apply for these SKUs alone, where a row names none.",
     )
     occurred_at: Annotated[
-        TimeField | None, Field(description="With a CSV body: when it was applied for (default: now).")
+        TimeField | None, Field(description="With a file: when it was applied for (default: now).")
     ] = None
-    dry_run: Annotated[bool, Field(description="With a CSV body: say what would happen and append nothing.")] = (
-        False
-    )
+    dry_run: Annotated[bool, Field(description="With a file: say what would happen and append nothing.")] = False
 
 
 @router.post(
@@ -61,15 +60,15 @@ class OfAFile(Parameters):
 async def apply(
     request: Request, shop_id: ShopId, query: Annotated[OfAFile, Query()], given_by: Actor = None
 ) -> Response:
-    """Apply for stockout of many orders: as JSON, or as a CSV file (UTF-8 or GB18030) with a column 订单号.
+    """Apply for stockout of many orders: as JSON, or as a file (CSV or XLSX) with a column 订单号.
 
     Every row is answered; one that is refused or makes no sense never stops the others. An order whose
     application is under review already is left as it is, so a list may be sent again.
     """
     body = await body_of(request, MAX_BYTES)
     giver = actor(given_by)
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == openapi.CSV:
-        rows = _rows(body)
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() in (openapi.CSV, openapi.XLSX):
+        rows = await asyncio.to_thread(_rows, body)
         application = stockouts.Request(shop_id, giver, query.reason, tuple(query.sku_id), query.occurred_at)
         dry_run = query.dry_run
     else:
@@ -87,8 +86,6 @@ async def apply(
 
 def _rows(body: bytes) -> list[Entry | RejectedRow]:
     rows: list[Entry | RejectedRow] = []
-    if body.startswith(b"PK"):
-        raise UnreadableSheet("it is a workbook; save it as CSV, or use the command line")
     with StockoutListReader(BytesIO(body), MOST_UNPACKED) as reader:
         for row in reader:
             if len(rows) == MOST_ORDERS:

@@ -61,3 +61,17 @@ def test_a_preview_knows_of_the_lines_above(database_url: str, monkeypatch: pyte
         assert (report.charges, report.returns) == (0, 0)
 
     on_database(database_url, work)
+
+
+def test_what_was_wrong_with_a_line_that_went_in_is_told(database_url: str) -> None:
+    lines = [charge(0, line_id="7.80831E+14"), charge(1, line_id='"Q2'), charge(1, "4.00", line_id="Q3")]
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 2)
+        report = await import_bill(bill(*lines), SHOP, path.submit, BillReport())
+        assert (report.charges, report.rejected, report.lines_noted) == (3, 0, 2)
+        assert [(note.line, note.order_sn) for note in report.notes] == [(2, order_sn(0)), (3, order_sn(1))]
+        assert "流水号: '7.80831E+14' was rounded" in report.notes[0].reason
+        assert "quotation mark" in report.notes[1].reason
+
+    on_database(database_url, work)

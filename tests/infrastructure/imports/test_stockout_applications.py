@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+import pytest
+
 from domain.order import commands as c
 from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.preview import Preview
 from infrastructure.database.pool import Pool
 from infrastructure.files.cells import RejectedRow
 from infrastructure.imports import stockout_applications as stockouts
+from infrastructure.imports.batches import MiscountedRows
 from infrastructure.imports.stockout_applications import (
     ApplicationReport,
     RowOutcome,
@@ -163,5 +166,29 @@ def test_a_long_list_goes_in_batches_and_its_report_holds_only_the_first_rows(da
         assert counts(report) == (2, stockouts.MOST_ROWS - 1, 0, 0)
         assert [row.line for row in outcomes] == [row.line for row in rows]
         assert report.rows == outcomes[: stockouts.MOST_ROWS]
+
+    on_database(database_url, work)
+
+
+def test_a_row_that_is_not_accounted_for_is_a_fault_that_is_told() -> None:
+    ApplicationReport(rows_read=4, applied=1, already_under_review=1, refused=1, rejected=1).check()
+    with pytest.raises(MiscountedRows, match="5 rows were read but 4 are accounted for"):
+        ApplicationReport(rows_read=5, applied=1, already_under_review=1, refused=1, rejected=1).check()
+
+
+def test_an_answer_says_where_its_row_stands_and_what_was_wrong_with_it(database_url: str) -> None:
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 1)
+        rows: list[Entry | RejectedRow] = [
+            Entry(2, order_sn(0), LINE.sku_id, sheet="一", note="a quotation mark that never closes"),
+            Entry(2, order_sn(0), LINE.sku_id, sheet="二"),
+            RejectedRow(3, None, "a NUL byte", "二"),
+        ]
+        report = await applied(path, rows)
+        assert [(row.sheet, row.line, row.outcome, row.note) for row in report.rows] == [
+            ("一", 2, "applied", "a quotation mark that never closes"),
+            ("二", 2, "applied", None),
+            ("二", 3, "rejected", None),
+        ]
 
     on_database(database_url, work)

@@ -1,6 +1,9 @@
 """Lists of orders out of stock, as shops write them."""
 
+import gzip
 import io
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import openpyxl
@@ -53,7 +56,7 @@ def test_a_workbook_reads_as_a_csv_does(tmp_path: Path) -> None:
         sheet.append(row)
     book.save(tmp_path / "list.xlsx")
     with StockoutListReader(tmp_path / "list.xlsx") as reader:
-        assert list(reader) == [Entry(2, NUMBERS[0], "52000301", "oversold")]
+        assert list(reader) == [Entry(2, NUMBERS[0], "52000301", "oversold", sheet="Sheet")]
 
 
 def test_a_row_that_makes_no_sense_is_rejected_with_its_line_and_the_others_count() -> None:
@@ -84,3 +87,48 @@ def test_numbers_sent_as_such_are_counted_from_one() -> None:
         Entry(1, NUMBERS[0]),
         RejectedRow(2, "订单号", "'a b' is not an order number"),
     ]
+
+
+def zipped(data: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("缺货.csv", data)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";"])
+@pytest.mark.parametrize("packed", [bytes, gzip.compress, zipped])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "gb18030", "utf-16"])
+def test_a_list_is_read_whatever_tool_wrote_it(
+    delimiter: str, packed: Callable[[bytes], bytes], encoding: str
+) -> None:
+    lines = [("订单号", "备注", "样式ID"), (f'="{NUMBERS[0]}"', "-", "５２"), (NUMBERS[1], "", "无")]
+    data = "\n".join(delimiter.join(line) for line in lines).encode(encoding)
+    assert read(packed(data)) == [Entry(2, NUMBERS[0], "52"), Entry(3, NUMBERS[1])]
+
+
+def test_each_sheet_has_a_header_of_its_own_and_rows_say_where_they_stand() -> None:
+    book = openpyxl.Workbook(write_only=True)
+    for rows in ([["订单号", "样式ID"], [NUMBERS[0], "1"]], [["样式ID", "订单号"], ["2", NUMBERS[1]], ["3", "?"]]):
+        sheet = book.create_sheet()
+        for row in rows:
+            sheet.append(row)
+    file = io.BytesIO()
+    book.save(file)
+    *taken, rejected = read(file.getvalue())
+    assert taken == [Entry(2, NUMBERS[0], "1", sheet="Sheet"), Entry(2, NUMBERS[1], "2", sheet="Sheet1")]
+    assert isinstance(rejected, RejectedRow)
+    assert rejected.place == "Sheet1, line 3"
+
+
+def test_a_quotation_mark_that_never_closes_is_told_with_its_row() -> None:
+    first, second = read(f'订单号,样式ID,备注\n{NUMBERS[0]},1,"急\n{NUMBERS[1]},2,\n'.encode())
+    assert isinstance(first, Entry)
+    assert (first.sku_id, "quotation mark" in (first.note or "")) == ("1", True)
+    assert second == Entry(3, NUMBERS[1], "2")
+
+
+def test_several_skus_in_one_cell_are_not_taken_for_one() -> None:
+    (row,) = read(f'订单号,样式ID\n{NUMBERS[0]},"52000301,52000302"\n'.encode())
+    assert isinstance(row, RejectedRow)
+    assert (row.line, row.column) == (2, "样式ID")

@@ -184,3 +184,46 @@ def test_a_sign_for_no_amount_counts_as_an_empty_cell(nothing: str) -> None:
 def test_a_file_without_a_bills_header_is_refused_with_the_missing_columns() -> None:
     with pytest.raises(UnreadableSheet, match=r"no header of a bill was found: 发生时间、业务描述、支出金额"):
         read("1,2", header="订单号,something")
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "gb18030", "utf-16"])
+def test_a_bill_is_read_whatever_tool_wrote_it(delimiter: str, encoding: str) -> None:
+    line = ['="260302-1"', "2026/3/6 3:00:00", "-", "－￥1,003.00", "无", "延迟发货"]
+    content = "\n".join(delimiter.join(cells) for cells in (HEADER.split(","), line)).encode(encoding)
+    with BillReader(BytesIO(content), now=NOW) as reader:
+        (read_line,) = reader
+    assert isinstance(read_line, BillLine) == (
+        delimiter != ","
+    )  # an amount with commas needs quotation marks there
+    if isinstance(read_line, BillLine):
+        assert (read_line.order_sn, read_line.kind, read_line.amount_fen) == ("260302-1", "late_shipment", 100_300)
+
+
+def test_a_delimiter_within_a_cell_moves_no_amount_into_another_column() -> None:
+    header = "商户订单号,备注,发生时间,业务描述,收入金额（+元）,支出金额（-元）"
+    moved, plain = read(
+        "260302-1,急,,2026-03-06 03:00:00,延迟发货,,-3.00",
+        "260302-2,急,2026-03-06 03:00:00,延迟发货,,-3.00",
+        header=header,
+    )
+    assert isinstance(moved, RejectedRow)
+    assert isinstance(plain, BillLine)
+
+
+def test_a_formula_that_a_workbook_has_not_computed_names_its_order() -> None:
+    """Taken for an empty cell, the charge would be of no order."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(["商户订单号", "发生时间", "支出金额（-元）", "业务描述"])
+    sheet.append(['="260302-1"', "2026-03-06 03:00:00", -3, "延迟发货"])
+    sheet.append(["=A2", "2026-03-06 03:00:00", -3, "延迟发货"])
+    file = BytesIO()
+    book.save(file)
+    with BillReader(BytesIO(file.getvalue()), now=NOW) as reader:
+        named, unknown = reader
+    assert isinstance(named, BillLine)
+    assert (named.order_sn, named.sheet) == ("260302-1", "Sheet")
+    assert isinstance(unknown, RejectedRow)
+    assert "formula" in unknown.reason
