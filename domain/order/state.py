@@ -250,6 +250,11 @@ class Order(msgspec.Struct, gc=False):
         return self.placed_at is not None
 
     @property
+    def is_known(self) -> bool:
+        """Whether anything but lines of bills is known of the order."""
+        return self.version > len(self.charges)
+
+    @property
     def open_review(self) -> Review | None:
         """The application the platform has not decided yet, unless the order ended otherwise."""
         if not self.reviews or self.reviews[-1].outcome is not None or self.is_closed:

@@ -170,7 +170,7 @@ async def _page(
         for number, history in (await read_orders(connection, shop_id, numbers)).items():
             order = fold(number, visible(history.order, viewpoint))
             order_then = _OrderThen(Judged.by(book, order), history.skus_at(viewpoint), at)
-            items[number] = items_of(order_then) if order.is_placed else ()
+            items[number] = items_of(order_then) if order.is_known else ()
         return items
 
     return await page_by_order(limit, cursor, orders_from, items_by_order)

@@ -39,7 +39,7 @@ async def find_order(
     if history.order and viewpoint.at_version is not None:
         _check_version("at_version", viewpoint.at_version, history.order)
     at = await _order_at(connection, shop_id, order_sn, history, viewpoint, now)
-    if not at.order.is_placed:
+    if not at.order.is_known:
         raise UnknownOrder(order_sn, by_then=bool(history.order))
     return view(at.order, book, at.judged_at, at.related_facts)
 

@@ -34,7 +34,7 @@ def rows(judged: Judged) -> Iterable[Row]:
         (
             order.version,
             order.position,
-            order.status if order.is_placed else NOT_PLACED,
+            order.status if order.is_known else NOT_PLACED,
             bool(holds),
             [lines[0].sku_id] if len(lines) == 1 else sorted({line.sku_id for line in lines}),
             [lines[0].goods_id] if len(lines) == 1 else sorted({line.goods_id for line in lines}),
