@@ -364,11 +364,16 @@ def _text_lines(source: "_PhysicalLines", delimiter: str, usual: int, sheet: She
                 damage = _MOVED.format(len(cells), sheet.width)
             elif len(cells) == sheet.width:
                 some_are_whole = True
-            elif len(cells) > 1 and sheet.fits(cells):
+            elif not sheet.fits(cells):
+                if source.ends_without_line_end and any(str(cell).strip() for cell in cells):
+                    damage = _CUT_OFF
+            elif len(cells) > 1:
                 if together := _broken_row(source, cells, delimiter, sheet.width):
                     cells, note = together, "a cell of several lines has no quotation marks around it"
+                elif source.ends_without_line_end and some_are_whole and not some_are_short:
+                    damage = _CUT_OFF
                 elif source.ends_without_line_end:
-                    note, damage = _CUT_OFF, _CUT_OFF if some_are_whole and not some_are_short else None
+                    cells, note = cells[:-1], _MAY_BE_CUT_OFF
                 some_are_short = True
         if damage is None and (source.is_long or len(cells) > MOST_CELLS):
             damage = _too_much(cells)
@@ -382,6 +387,7 @@ _MOVED = (
     "Put the cell into quotation marks, or export again"
 )
 _CUT_OFF = "the file ends in the midst of this row; download it again"
+_MAY_BE_CUT_OFF = "the file may end in the midst of this row, so its last cell was not read; download it again"
 
 _WIDE = 8
 """In a table of fewer columns, lines below it may add up to a row by chance."""

@@ -86,10 +86,24 @@ def test_a_row_that_the_end_of_the_file_cuts_off_is_told_and_not_read() -> None:
     assert told(rows) == [(3, "the file ends in the midst of this row; download it again")]
 
 
-def test_where_no_row_is_whole_the_end_of_the_file_is_noted() -> None:
+@pytest.mark.parametrize("cells", range(1, len(NAMES)))
+@pytest.mark.parametrize("lost", [1, 3])
+def test_a_row_cut_off_anywhere_gives_no_half_of_a_cell(cells: int, lost: int) -> None:
+    """Also where the cells that make it a row are the ones that are missing."""
+    cut = row(2)[:cells]
+    cut[-1] = "8800000000001"[:-lost]
+    rows = read(text(NAMES, row(1), cut).rstrip("\n"))
+    assert numbers(rows) == ["260302-1"]
+    assert told(rows) == [(3, "the file ends in the midst of this row; download it again")]
+
+
+def test_where_no_row_is_whole_the_last_cell_at_the_end_of_the_file_is_noted_and_not_read() -> None:
     (only,) = read(text(NAMES, row(1)[:7]).rstrip("\n"))
     assert isinstance(only, TableRow)
-    assert only.note == "the file ends in the midst of this row; download it again"
+    assert only.note is not None
+    assert "its last cell was not read" in only.note
+    assert only.cells.text(NAMES[5]) == row(1)[5]
+    assert only.cells.text(NAMES[6]) == ""
 
 
 @pytest.mark.parametrize("remark", ["第一行\n第二行", "a\n\nb", "a\nb\nc"])

@@ -174,3 +174,24 @@ def test_what_is_damaged_is_told_and_the_rest_comes_out(
         assert same or rows & after.told, f"{number} differs, and no line says why"
     assert after.rows == len(table), "no row vanishes"
     claims_no_more(after, clean)
+
+
+@settings(max_examples=200, deadline=None)
+@given(tables(), dialects().filter(lambda dialect: dialect.form == "csv"), st.data())
+def test_a_download_that_broke_off_in_its_last_row_gives_no_half_of_anything(
+    table: Sequence[Record], dialect: Dialect, data: st.DataObject
+) -> None:
+    """Only in its last cell a whole row and a cut one look alike."""
+    whole = write(table, dialect)
+    encoding = {"utf-16": "utf-16-le", "utf-8-sig": "utf-8"}.get(dialect.encoding, dialect.encoding)
+    end, delimiter = dialect.line_end.encode(encoding), dialect.delimiter.encode(encoding)
+    begin = len(write(table[:-1], dialect))
+    last = whole.rindex(delimiter, begin, len(whole) - len(end))
+    cut = whole[: data.draw(st.integers(begin, last))]
+    clean, after = read(write(table, PLAIN)), read(cut)
+    line = lines_of_rows(table, dialect)[-1]
+    for number, order in clean.orders.items():
+        same = number in after.orders and facts(after.orders[number]) == facts(order)
+        assert same or number == table[-1]["order_sn"]
+        assert same or line in after.told or len(cut) == begin
+    claims_no_more(after, clean)
