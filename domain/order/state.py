@@ -176,6 +176,11 @@ class Charge(msgspec.Struct, frozen=True):
     amount_fen: int
     at: datetime
 
+    def is_equal(self, kind: ViolationKind | None, amount_fen: int, at: datetime, within: int) -> bool:
+        """Whether a line of a bill says the same, as far as its time is known. Some copies lose the seconds."""
+        is_alike = self.kind == kind and self.amount_fen == amount_fen
+        return is_alike and can_be_same(self.at.replace(second=0), 59, at, within)
+
 
 class Anomaly(msgspec.Struct, frozen=True):
     """Something the platform reported that this history does not allow."""
@@ -435,13 +440,7 @@ class Order(msgspec.Struct, gc=False):
 
     def equal_charges(self, kind: ViolationKind | None, amount_fen: int, at: datetime, within: int) -> int:
         """How many lines of bills are equal to such a one, as far as their times are known."""
-        return sum(
-            1
-            for each in self.charges
-            if each.kind == kind
-            and each.amount_fen == amount_fen
-            and can_be_same(each.at.replace(second=0), 59, at, within)
-        )
+        return sum(each.is_equal(kind, amount_fen, at, within) for each in self.charges)
 
     def appeal(self, violation_id: str) -> Appeal | None:
         if not self.appeals:

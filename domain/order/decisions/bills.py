@@ -17,7 +17,7 @@ def record_charge(command: c.RecordCharge, order: Order, rules: RuleSet, at: dat
     if isinstance(command, c.RecordBilledCharge) and _is_recorded(order, command, charge):
         return ()
     if recorded := order.charge(command.line_id):
-        return () if recorded == charge else _line_differs(recorded)
+        return () if _is_same(recorded, charge, command) else _line_differs(recorded)
     return (e.PenaltyCharged(command.kind, command.amount_fen, command.line_id),)
 
 
@@ -43,7 +43,7 @@ def record_return(command: c.RecordReturn, order: Order, rules: RuleSet, at: dat
     if isinstance(command, c.RecordBilledReturn) and _is_recorded(order, command, charge):
         return ()
     if recorded := order.charge(command.line_id):
-        return () if recorded == charge else _line_differs(recorded)
+        return () if _is_same(recorded, charge, command) else _line_differs(recorded)
     return (e.PenaltyReturned(command.amount_fen, command.line_id),)
 
 
@@ -70,6 +70,13 @@ def _is_recorded(order: Order, command: c.RecordBilledCharge | c.RecordBilledRet
     if command.number is None:
         return False
     return order.equal_charges(charge.kind, charge.amount_fen, charge.at, command.within) >= command.number
+
+
+def _is_same(recorded: Charge, charge: Charge, command: c.RecordCharge | c.RecordReturn) -> bool:
+    """Whether the line with this id says what is recorded. One of two copies of a bill may have lost seconds."""
+    if not isinstance(command, c.RecordBilledCharge | c.RecordBilledReturn):
+        return recorded == charge
+    return recorded.is_equal(charge.kind, charge.amount_fen, charge.at, command.within)
 
 
 def _line_differs(charge: Charge) -> Refusal:

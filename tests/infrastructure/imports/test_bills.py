@@ -75,3 +75,33 @@ def test_what_was_wrong_with_a_line_that_went_in_is_told(database_url: str) -> N
         assert "quotation mark" in report.notes[1].reason
 
     on_database(database_url, work)
+
+
+@pytest.mark.parametrize("precise_first", [True, False])
+@pytest.mark.parametrize("coarse", ["2026-03-06 03:00", "2026/3/6 3:00", "2026-03-06 03:00:00"])
+def test_a_copy_that_lost_its_seconds_tells_nothing_new(
+    database_url: str, precise_first: bool, coarse: str
+) -> None:
+    """A spreadsheet drops the seconds of a time, or writes zeros. Its number says that it is the same line."""
+    precise = bill(
+        charge(0, line_id="Q1", at="2026-03-06 03:00:41"),
+        charge(0, line_id="Q2", at="2026-03-06 03:00:42"),
+        f"{order_sn(0)},2026-03-06 03:00:43,3.00,,申诉补回,Q3",
+    )
+    copy = bill(
+        charge(0, line_id="Q1", at=coarse),
+        charge(0, line_id="Q2", at=coarse),
+        f"{order_sn(0)},{coarse},3.00,,申诉补回,Q3",
+    )
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 1)
+        first, second = (precise, copy) if precise_first else (copy, precise)
+        report = await import_bill(first, SHOP, path.submit, BillReport())
+        assert (report.charges, report.returns, report.rejected) == (2, 1, 0)
+        again = await import_bill(second, SHOP, path.submit, BillReport())
+        assert (again.charges, again.returns, again.known, again.rejected) == (0, 0, 3, 0)
+        later = bill(charge(0, line_id="Q1", at="2026-03-06 03:01:00"))
+        assert (await import_bill(later, SHOP, path.submit, BillReport())).rejected == 1
+
+    on_database(database_url, work)
