@@ -25,6 +25,7 @@ from api.cli import (
     way_out,
 )
 from api.cli.terminal import CommandFailed, complain
+from api.wording import in_plain_words
 from domain.rules.reading import InvalidRuleSet
 from infrastructure.commands.intents import Unavailable
 from infrastructure.database.embedded import EmbeddedServerFailed
@@ -90,7 +91,7 @@ def main() -> None:
     except (psycopg.OperationalError, PoolTimeout, Unavailable) as error:
         complain(f"The database can't be reached: {error}")
     except msgspec.ValidationError as error:
-        complain(str(error))
+        complain(": ".join(filter(None, in_plain_words(error))))
     except BrokenPipeError:
         sys.stderr.close()
     else:

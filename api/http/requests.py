@@ -1,7 +1,6 @@
 """Reading what clients send: parameters, bodies and headers, all hostile until decoded."""
 
 import hashlib
-import re
 from typing import TypeVar
 
 import msgspec
@@ -10,6 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from api.http.problems import FieldError, Refused, wrong
+from api.wording import in_plain_words
 from domain.kernel import ID_IN_WORDS, Command, is_id, is_identifier
 from domain.rules.reading import InvalidRuleSet
 from infrastructure.commands.intents import IdempotencyKey
@@ -18,9 +18,6 @@ T = TypeVar("T")
 
 MAX_COMMAND_BYTES = 256 * 1024
 MAX_BULK_BYTES = 8 * 1024 * 1024
-
-_PATH = re.compile(r" - at `\$(?P<path>[^`]*)`$")
-_FIELD = re.compile(r"(?:unknown|required) field `(?P<field>[^`]+)`")
 
 
 class Parameters(BaseModel):
@@ -62,19 +59,10 @@ def decode(body: bytes | msgspec.Raw, kind: type[T]) -> T:
 
 def invalid(error: Exception, prefix: str = "#") -> Refused:
     """What a decoder complained of, as a problem that points at the field."""
-    message = str(error)
     if isinstance(error, InvalidRuleSet):
-        pointer = f"{prefix}/rules"
+        pointer, message = f"{prefix}/rules", str(error)
         return Refused("invalid_request", f"{pointer}: {message}", errors=[FieldError(pointer, message)])
-    path = ""
-    if match := _PATH.search(message):
-        path = match["path"].replace("[...]", "/-")
-        path = re.sub(r"\[(\d+)\]", r"/\1", path).replace(".", "/")
-        message = message[: match.start()]
-    if field := _FIELD.search(message):
-        path += "/" + field["field"]
-    says_what = isinstance(error, msgspec.ValidationError) or type(error) is ValueError
-    detail = message if says_what else f"Not valid JSON: {message}"
+    path, detail = in_plain_words(error)
     pointer = prefix + path
     return Refused("invalid_request", f"{pointer}: {detail}", errors=[FieldError(pointer, detail)])
 

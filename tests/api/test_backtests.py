@@ -86,8 +86,8 @@ def test_a_shop_sees_only_its_own_backtests(api: Api) -> None:
 @pytest.mark.parametrize(
     ("body", "pointer", "detail"),
     [
-        (b"", "#/rules", "missing required field"),
-        (b'{"rules": 3}', "#/rules", "Expected `str | object`"),
+        (b"", "#/rules", "this field is missing"),
+        (b'{"rules": 3}', "#/rules", "must be text or an object, not a whole number"),
         (b'{"rules": "name ="}', "#/rules", "the rule set: not valid TOML"),
         (msgspec.json.encode({"rules": {"name": "x"}}), "#/rules", "title is missing; it must be text"),
         (
@@ -95,8 +95,8 @@ def test_a_shop_sees_only_its_own_backtests(api: Api) -> None:
             "#/rules",
             "the rule set: deemed_stockout.days is -3; it must be a whole number from 1 to 10000",
         ),
-        (msgspec.json.encode({"rules": RULES, "unheard": 1}), "#/unheard", "unknown field"),
-        (msgspec.json.encode({"rules": RULES, "from": "yesterday"}), "#/from", "Invalid RFC3339"),
+        (msgspec.json.encode({"rules": RULES, "unheard": 1}), "#/unheard", "there is no such field"),
+        (msgspec.json.encode({"rules": RULES, "from": "yesterday"}), "#/from", "must be a time such as"),
         (
             msgspec.json.encode({"rules": RULES, "from": "2026-03-02T00:00:00Z", "to": "2026-03-01T00:00:00Z"}),
             "#",
