@@ -42,6 +42,11 @@ from infrastructure.queries.suppliers import OpenHandover, SupplierRecord
 
 CSV = "text/csv"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+BINARY = (XLSX, "application/vnd.ms-excel", "application/zip", "application/gzip", "application/octet-stream")
+"""Other names under which clients send a table. Some call a text table a workbook; what it is its content tells."""
+
+FILES = frozenset({CSV, "text/tab-separated-values", "application/x-zip-compressed", "application/x-gzip", *BINARY})
+"""All names of a file. A form or JSON is none, nor is plain text, which any web page may send."""
 
 _REF = "#/components/schemas/{name}"
 
@@ -251,16 +256,21 @@ def json_or_csv(schema: str, example: dict[str, Any], lines: str) -> dict[str, A
         "schema": {"type": "string"},
         "examples": {"request": {"value": lines}},
     }
-    request["requestBody"]["content"][XLSX] = {"schema": {"type": "string", "format": "binary"}}
+    request["requestBody"]["content"] |= {
+        name: {"schema": {"type": "string", "format": "binary"}} for name in BINARY
+    }
     return request
+
+
+def is_file(content_type: str) -> bool:
+    """Whether the body is a file with a table: CSV, a workbook, or an archive of one."""
+    return content_type.partition(";")[0].strip().lower() in FILES
 
 
 def a_sheet(lines: str) -> dict[str, Any]:
     """The request body of a route that takes a table as a file."""
-    content = {
-        CSV: {"schema": {"type": "string"}, "examples": {"request": {"value": lines}}},
-        XLSX: {"schema": {"type": "string", "format": "binary"}},
-    }
+    content: dict[str, Any] = {CSV: {"schema": {"type": "string"}, "examples": {"request": {"value": lines}}}}
+    content |= {name: {"schema": {"type": "string", "format": "binary"}} for name in BINARY}
     return {"requestBody": {"required": True, "content": content}}
 
 

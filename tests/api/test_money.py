@@ -110,6 +110,24 @@ def test_a_bill_sent_over_http_is_answered_as_the_command_line_does(
     assert (again["charges"], again["known"]) == (0, 3)
 
 
+def test_a_bill_in_an_archive_is_read_under_any_name_of_a_file(api: Api) -> None:
+    api.formed(ORDER + "1", at=ago(100))
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("账单.csv", bill_of(f"{ORDER}1,{ago(76):%Y-%m-%d} 23:59:59,,-3.00,延迟发货,"))
+    for content_type in ("application/zip", "application/x-zip-compressed", "application/octet-stream"):
+        answer = api.http.post(
+            f"/v1/shops/{SHOP}/bills", content=packed.getvalue(), headers={"Content-Type": content_type}
+        )
+        assert answer.status_code == 200, answer.text
+    assert (answer.json()["charges"], answer.json()["known"]) == (0, 1)
+    for content_type in ("text/plain", "multipart/form-data; boundary=x", "application/json", ""):
+        answer = api.http.post(
+            f"/v1/shops/{SHOP}/bills", content=packed.getvalue(), headers={"Content-Type": content_type}
+        )
+        assert (answer.status_code, answer.json()["errors"][0]["in"]) == (422, "header")
+
+
 def test_a_bill_sent_as_a_workbook_is_read_like_one_sent_as_csv(api: Api) -> None:
     api.formed(ORDER + "1", at=ago(100))
     book = openpyxl.Workbook()

@@ -84,7 +84,7 @@ def test_a_file_that_is_no_list_is_refused_whole(api: Api) -> None:
     }
 
 
-@pytest.mark.parametrize("content_type", [openapi.CSV, openapi.XLSX])
+@pytest.mark.parametrize("content_type", sorted(openapi.FILES))
 def test_a_workbook_or_an_archive_is_read_like_a_csv_file(api: Api, content_type: str) -> None:
     api.formed(ORDERS[0])
     book = openpyxl.Workbook()

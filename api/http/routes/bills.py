@@ -42,14 +42,15 @@ class OfABill(Parameters):
 async def bills(
     request: Request, shop_id: ShopId, query: Annotated[OfABill, Query()], given_by: Actor = None
 ) -> Response:
-    """Bring in a bill as a file: CSV (UTF-8 or GB18030) or XLSX, at most 1 MiB and 10,000 lines.
+    """Bring in a bill as a file: CSV, XLSX, or an archive of one, at most 1 MiB and 10,000 lines.
 
-    Lines about penalties are recorded with the orders they name. `left_out` lists those that did not go in: whose
-    order the shop does not have (`unmatched`), and which make no sense (`rejected`); the others go in. A line that
-    is known already changes nothing, so a bill may be sent again.
+    Lines about penalties are recorded with the orders they name; lines of orders that the shop does not have wait
+    for them (`unmatched`). `left_out` lists those that make no sense or contradict an earlier line (`rejected`);
+    the others go in. A line that is known already changes nothing, so a bill may be sent again.
     """
     giver = actor(given_by)
-    _is_a_sheet(request.headers.get("content-type", ""))
+    if not openapi.is_file(request.headers.get("content-type", "")):
+        raise wrong("Content-Type", f"send the file itself, as {openapi.CSV} or {openapi.XLSX}", "header")
     lines = await asyncio.to_thread(_lines, await body_of(request, MAX_BYTES))
     program: Program = request.app.state.program
     report = BillReport()
@@ -67,9 +68,3 @@ def _lines(body: bytes) -> list[BillLine | RejectedRow | Other]:
                 )
             lines.append(line)
     return lines
-
-
-def _is_a_sheet(content_type: str) -> None:
-    """Which of the two it is, its content tells; a form that holds the file, or JSON, is neither."""
-    if content_type.partition(";")[0].strip().lower() not in (openapi.CSV, openapi.XLSX):
-        raise wrong("Content-Type", f"send the file itself, as {openapi.CSV} or {openapi.XLSX}", "header")

@@ -60,14 +60,14 @@ class OfAFile(Parameters):
 async def apply(
     request: Request, shop_id: ShopId, query: Annotated[OfAFile, Query()], given_by: Actor = None
 ) -> Response:
-    """Apply for stockout of many orders: as JSON, or as a file (CSV or XLSX) with a column 订单号.
+    """Apply for stockout of many orders: as JSON, or as a file (CSV, XLSX, or an archive) with a column 订单号.
 
     Every row is answered; one that is refused or makes no sense never stops the others. An order whose
     application is under review already is left as it is, so a list may be sent again.
     """
     body = await body_of(request, MAX_BYTES)
     giver = actor(given_by)
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() in (openapi.CSV, openapi.XLSX):
+    if openapi.is_file(request.headers.get("content-type", "")):
         rows = await asyncio.to_thread(_rows, body)
         application = stockouts.Request(shop_id, giver, query.reason, tuple(query.sku_id), query.occurred_at)
         dry_run = query.dry_run
