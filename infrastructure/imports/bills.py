@@ -15,7 +15,7 @@ from domain.order.commands import NO_ORDER, RecordBilledCharge, RecordBilledRetu
 from infrastructure.commands.intents import OrderCommand, OrderOutcome
 from infrastructure.files.cells import RejectedRow
 from infrastructure.imports.batches import MOST_REASONS, MiscountedRows, Submit, batches, outcomes_of
-from infrastructure.pinduoduo.bills import BillLine, Other
+from infrastructure.pinduoduo.bills import BillLine, OtherLine
 
 ACTOR = "import-bill"
 
@@ -42,7 +42,7 @@ class BillReport(msgspec.Struct):
     """What became of a bill's lines, ``other`` being those about something else than penalties.
 
     Every line that was read is a charge, a return, known, other, or rejected. ``rejected`` lines make no sense or
-    contradict an earlier line; ``left_out`` names the first of them. ``notes`` names the first lines that went in
+    contradict an earlier line; ``left_out`` names the first of them. ``notes`` names the first lines that count
     although something was wrong with them, and ``lines_noted`` counts all. ``unmatched`` counts those in the log
     that name no order that it has. Amounts are of the lines that are in the log now, in fen.
     """
@@ -66,6 +66,11 @@ class BillReport(msgspec.Struct):
         if len(self.left_out) < MOST_REASONS:
             self.left_out.append(line)
 
+    def note(self, line: LeftOut) -> None:
+        self.lines_noted += 1
+        if len(self.notes) < MOST_REASONS:
+            self.notes.append(line)
+
     def check(self) -> None:
         """Raises ``MiscountedRows`` if a line is not accounted for."""
         accounted_for = self.charges + self.returns + self.known + self.other + self.rejected
@@ -77,9 +82,7 @@ class BillReport(msgspec.Struct):
             self.leave_out(LeftOut(line.line, line.order_sn, refusal.detail, refusal.code, line.sheet))
             return
         if line.note:
-            self.lines_noted += 1
-            if len(self.notes) < MOST_REASONS:
-                self.notes.append(LeftOut(line.line, line.order_sn, line.note, sheet=line.sheet))
+            self.note(LeftOut(line.line, line.order_sn, line.note, sheet=line.sheet))
         if not outcome.order.is_placed:
             self.unmatched += 1
         if not outcome.events:
@@ -97,7 +100,7 @@ class BillReport(msgspec.Struct):
 
 
 async def import_bill(
-    lines: Iterable[BillLine | RejectedRow | Other],
+    lines: Iterable[BillLine | RejectedRow | OtherLine],
     shop_id: str,
     submit: Submit,
     report: BillReport,
@@ -119,6 +122,8 @@ async def import_bill(
                 report.leave_out(LeftOut(line.line, None, line.detail, sheet=line.sheet))
             else:
                 report.other += 1
+                if line.note:
+                    report.note(LeftOut(line.line, None, line.note, sheet=line.sheet))
         intents = [OrderCommand(shop_id, _order_of(line), _command(line), actor) for line in taken]
         for line, outcome in zip(taken, await outcomes_of(submit, intents), strict=True):
             report.count(line, outcome)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import IO, NamedTuple
 
 from domain.kernel import CLOCK_SKEW, ViolationKind
 from infrastructure.files.cells import (
@@ -71,8 +71,12 @@ class BillLine(NamedTuple):
     note: str | None = None
 
 
-Other = Literal["other"]
-"""A line that is not about penalties."""
+class OtherLine(NamedTuple):
+    """A line that is not about penalties; ``note`` says what was wrong with its row."""
+
+    line: int
+    sheet: str | None = None
+    note: str | None = None
 
 
 _REVERSED = (
@@ -129,18 +133,18 @@ class BillReader(TableReader):
     def is_row(self, cells: Cells) -> bool:
         return super().is_row(cells) and bool(cells.text("business"))
 
-    def __iter__(self) -> Iterator[BillLine | RejectedRow | Other]:
+    def __iter__(self) -> Iterator[BillLine | RejectedRow | OtherLine]:
         for row in self.table_rows():
             if isinstance(row, RejectedRow):
                 yield row
             elif any(row.cells.text(field) for field in row.cells.columns.index):
                 yield self._read(row)
 
-    def _read(self, row: TableRow) -> BillLine | RejectedRow | Other:
+    def _read(self, row: TableRow) -> BillLine | RejectedRow | OtherLine:
         number, cells, sheet, note = row
         business = cells.text("business").translate(NO_BLANKS).translate(HALF_WIDTH)
         if not _BUSINESS.search(business):
-            return "other"
+            return OtherLine(number, sheet, note)
         try:
             kind = (
                 None if _RETURNED in business else next(kind for word, kind in _VIOLATION_WORDS if word in business)

@@ -17,7 +17,7 @@ from api.program import Program
 from infrastructure.files.cells import RejectedRow
 from infrastructure.files.sheets import UnreadableSheet
 from infrastructure.imports.bills import BillReport, import_bill
-from infrastructure.pinduoduo.bills import BillLine, BillReader, Other
+from infrastructure.pinduoduo.bills import BillLine, BillReader, OtherLine
 from infrastructure.runtime import clock
 
 router = APIRouter(tags=["money"])
@@ -58,8 +58,8 @@ async def bills(
     return written(report, report.position or None)
 
 
-def _lines(body: bytes) -> list[BillLine | RejectedRow | Other]:
-    lines: list[BillLine | RejectedRow | Other] = []
+def _lines(body: bytes) -> list[BillLine | RejectedRow | OtherLine]:
+    lines: list[BillLine | RejectedRow | OtherLine] = []
     with BillReader(BytesIO(body), now=clock.now(), most_unpacked=MOST_UNPACKED) as reader:
         for line in reader:
             if len(lines) == MOST_LINES:

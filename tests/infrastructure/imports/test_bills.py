@@ -105,3 +105,17 @@ def test_a_copy_that_lost_its_seconds_tells_nothing_new(
         assert (await import_bill(later, SHOP, path.submit, BillReport())).rejected == 1
 
     on_database(database_url, work)
+
+
+def test_what_was_wrong_with_a_line_about_something_else_is_told(database_url: str) -> None:
+    """It may be a penalty whose words were lost with the rest of its row."""
+    lines = [f'{order_sn(0)},2026-03-06 03:00:00,43.00,,"交易收入,L1', charge(0, line_id="Q1")]
+
+    async def work(pool: Pool, path: CommandPath) -> None:
+        await placed_and_formed(path, 1)
+        report = await import_bill(bill(*lines), SHOP, path.submit, BillReport())
+        assert (report.lines_read, report.charges, report.other, report.lines_noted) == (2, 1, 1, 1)
+        (note,) = report.notes
+        assert (note.line, "quotation mark" in note.reason) == (2, True)
+
+    on_database(database_url, work)

@@ -8,14 +8,14 @@ import pytest
 
 from infrastructure.files.cells import RejectedRow
 from infrastructure.files.sheets import UnreadableSheet
-from infrastructure.pinduoduo.bills import BillLine, BillReader, Other
+from infrastructure.pinduoduo.bills import BillLine, BillReader, OtherLine
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
 HEADER = "商户订单号,发生时间,收入金额（+元）,支出金额（-元）,账务类型,业务描述"
 LATE = "260302-1,2026-03-06 03:00:00,,-3.00,其他,售后费用-延迟发货"
 
 
-def read(*lines: str, header: str = HEADER, encoding: str = "utf-8") -> list[BillLine | RejectedRow | Other]:
+def read(*lines: str, header: str = HEADER, encoding: str = "utf-8") -> list[BillLine | RejectedRow | OtherLine]:
     content = "\r\n".join([header, *lines]).encode(encoding)
     with BillReader(BytesIO(content), now=NOW) as reader:
         return list(reader)
@@ -47,7 +47,7 @@ def test_money_given_back_is_income() -> None:
 
 
 def test_lines_about_other_business_are_only_counted() -> None:
-    assert read("260302-1,2026-03-06 03:00:00,43.00,,交易收入,交易收入-订单收入", ",,,,,") == ["other"]
+    assert read("260302-1,2026-03-06 03:00:00,43.00,,交易收入,交易收入-订单收入", ",,,,,") == [OtherLine(2)]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
