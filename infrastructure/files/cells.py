@@ -26,7 +26,7 @@ from infrastructure.files.sheets import (
     TableFile,
     UnreadableSheet,
 )
-from infrastructure.files.workbooks import DAY, MINUTE, TimeCell
+from infrastructure.files.workbooks import DAY, DAY_ZERO, MINUTE, TimeCell
 
 HEADER_WITHIN = 20
 """The header must be among so many first lines; some people put a title above it."""
@@ -56,7 +56,6 @@ _TIME = re.compile(
 )
 _DAYS = re.compile(r"[3-9][0-9]{4}(?:\.[0-9]+)?")
 _BEIJING_IS_AHEAD = timedelta(hours=8)
-_DAY_ZERO = datetime(1899, 12, 30, tzinfo=BEIJING)
 _FIRST_DAY, _LAST_DAY = 36_526, 109_575
 """Days from 2000 to 2200, as spreadsheets count them."""
 
@@ -132,6 +131,7 @@ class Columns:
                     self.index[field] = at
                     break
         self.width = len(header)
+        self.day_zero = DAY_ZERO
         self._all_names = {_plain(alias) for aliases in known.values() for alias in aliases}
         self._names = {field: text_of(header[at]) for field, at in self.index.items()}
 
@@ -332,7 +332,8 @@ class TableReader:
             yield TableRow(line.number, cells, sheet.name, line.note)
 
     def _watch(self, sheet: Sheet, columns: Columns) -> None:
-        """Tell the sheet what a whole row looks like."""
+        """Tell the sheet what a whole row looks like, and the columns from when it counts days."""
+        columns.day_zero = sheet.day_zero
         sheet.width = columns.width
         sheet.fits = lambda cells: len(cells) == columns.width > 2 or self.is_row(Cells(columns, cells))
 
@@ -426,11 +427,11 @@ def time_of(cells: Cells, field: str, latest: datetime) -> SourceTime | None:
     """
     cell = cells.get(field)
     if type(cell) is str:
-        time = _parsed(field, cell)
+        time = _parsed(field, cell, cells.columns.day_zero)
     elif isinstance(cell, TimeCell):
         time = SourceTime(_in_utc(cell.at), cell.within)
     elif isinstance(cell, int | float):
-        time = _from_days(field, cell)
+        time = _from_days(field, cell, cells.columns.day_zero)
     else:
         return None
     if time is not None and not EARLIEST <= time.at <= latest:
@@ -438,7 +439,7 @@ def time_of(cells: Cells, field: str, latest: datetime) -> SourceTime | None:
     return time
 
 
-def _parsed(field: str, cell: str) -> SourceTime | None:
+def _parsed(field: str, cell: str, day_zero: datetime) -> SourceTime | None:
     if len(cell) == 19 and cell[13] == cell[16] == ":" and cell[4] == cell[7] == "-":
         try:  # the platform's own form, which almost all cells have
             return SourceTime(datetime.fromisoformat(cell).replace(tzinfo=UTC) - _BEIJING_IS_AHEAD)
@@ -452,7 +453,7 @@ def _parsed(field: str, cell: str) -> SourceTime | None:
         parts = _TIME.fullmatch(text)
         if parts is None:
             if _DAYS.fullmatch(text):
-                return _from_text_of_days(field, text)
+                return _from_text_of_days(field, text, day_zero)
             raise WrongCell(field, f"{text[:50]!r} is not a time")
     year, month, day, hour, minute, second, zone = parts.groups()
     try:
@@ -466,18 +467,19 @@ def _parsed(field: str, cell: str) -> SourceTime | None:
         raise WrongCell(field, f"{cell.strip()[:50]!r} is not a time") from None
 
 
-def _from_days(field: str, days: float) -> SourceTime:
-    """A time as a spreadsheet holds it: days since 1899-12-30, here rounded to the second."""
+def _from_days(field: str, days: float, day_zero: datetime) -> SourceTime:
+    """A time as a spreadsheet holds it: days since its day 0, here rounded to the second."""
+    days += (day_zero - DAY_ZERO).days
     if not _FIRST_DAY <= days < _LAST_DAY:
         raise WrongCell(field, f"{days:.20g} is not a time")
     seconds = round(days * 86_400)
-    at = (_DAY_ZERO + timedelta(seconds=seconds)).astimezone(UTC)
+    at = _in_utc(DAY_ZERO + timedelta(seconds=seconds))
     return SourceTime(at, 0 if days % 1 else DAY)
 
 
-def _from_text_of_days(field: str, text: str) -> SourceTime:
+def _from_text_of_days(field: str, text: str, day_zero: datetime) -> SourceTime:
     """Days as a text. One with few decimals may have been rounded, unless it tells a whole minute, or hour."""
-    time = _from_days(field, float(text))
+    time = _from_days(field, float(text), day_zero)
     _, _, decimals = text.partition(".")
     is_round = not time.at.second and (len(decimals) > 2 or not time.at.minute)
     if time.within or len(decimals) > 4 or is_round:

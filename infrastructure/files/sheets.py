@@ -15,10 +15,11 @@ import zipfile
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from infrastructure.files.workbooks import UnreadableWorkbook, WorkbookRow, worksheets
+from infrastructure.files.workbooks import DAY_ZERO, UnreadableWorkbook, WorkbookRow, worksheets
 
 LONGEST_LINE = 1 << 20
 LONGEST_CELL = 1 << 15
@@ -55,15 +56,17 @@ class Line(NamedTuple):
 
 class Sheet:
     """A table in a file: iterate over it once for its lines. ``name`` is ``None`` where a file has only one.
+    ``day_zero`` is the day from which numbers count days.
 
     Whoever finds the header sets ``width``, the cells of a row, and ``fits``, which says whether the cells of one
     line look like a whole row. Without them a quotation mark that never closes can't be told from text of several
     lines.
     """
 
-    def __init__(self, lines: Iterator[Line], name: str | None = None) -> None:
+    def __init__(self, lines: Iterator[Line], name: str | None = None, day_zero: datetime = DAY_ZERO) -> None:
         self._lines = lines
         self.name = name
+        self.day_zero = day_zero
         self.width = 0
         self.fits: Callable[[Sequence[Cell]], bool] = lambda cells: False
 
@@ -215,7 +218,7 @@ class TableFile:
     def _worksheets(self) -> Iterator[Sheet]:
         try:
             for sheet in worksheets(self._file, MOST_CELLS):
-                yield Sheet(_workbook_lines(sheet.rows), sheet.name)
+                yield Sheet(_workbook_lines(sheet.rows), sheet.name, sheet.day_zero)
         except UnreadableWorkbook as error:
             raise UnreadableSheet(
                 "it looks like an Excel workbook but is not a whole one; save it again as .xlsx or .csv"
@@ -356,7 +359,8 @@ def _text_lines(source: "_PhysicalLines", delimiter: str, usual: int, sheet: She
             # Some quotation mark is not one: the line alone is the row, and what follows is read anew.
             cells = _badly_quoted(source.first_alone(), delimiter, sheet.width)
             note = "a quotation mark that never closes, or closes in the wrong place"
-        if note is None and len(cells) < sheet.width and source.has_quotation_marks:
+        is_short = len(cells) < sheet.width
+        if note is None and is_short and source.has_quotation_marks and not source.ends_without_line_end:
             note = "fewer cells than the header has; a quotation mark may close in the wrong place"
         damage = source.damage
         if note is None and damage is None and sheet.width:

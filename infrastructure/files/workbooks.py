@@ -19,6 +19,9 @@ from openpyxl.worksheet._reader import WorkSheetParser
 
 warnings.filterwarnings("ignore", module="openpyxl")  # they are about looks, and would stand among our own words
 
+DAY_ZERO = datetime(1899, 12, 30)  # noqa: DTZ001 - times in workbooks have no zone
+"""The day that spreadsheets count as 0. Some workbooks, by their own word, begin in 1904."""
+
 MINUTE, DAY = 59, 86_399
 """The seconds within which a time lies that is given to the minute or to the day."""
 
@@ -63,6 +66,8 @@ class Worksheet(NamedTuple):
 
     name: str
     rows: Iterator[WorkbookRow]
+    day_zero: datetime = DAY_ZERO
+    """The day that the workbook counts as 0, where a number is a time."""
 
 
 def worksheets(file: IO[bytes], most_cells: int) -> Iterator[Worksheet]:
@@ -74,7 +79,7 @@ def worksheets(file: IO[bytes], most_cells: int) -> Iterator[Worksheet]:
     if not book.worksheets:
         raise UnreadableWorkbook
     for sheet in book.worksheets:
-        yield Worksheet(sheet.title, _rows(sheet, most_cells))
+        yield Worksheet(sheet.title, _rows(sheet, most_cells), book.epoch)
 
 
 def _opened(file: IO[bytes]) -> openpyxl.Workbook:

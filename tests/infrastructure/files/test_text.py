@@ -97,8 +97,9 @@ def test_a_row_cut_off_anywhere_gives_no_half_of_a_cell(cells: int, lost: int) -
     assert told(rows) == [(3, "the file ends in the midst of this row; download it again")]
 
 
-def test_where_no_row_is_whole_the_last_cell_at_the_end_of_the_file_is_noted_and_not_read() -> None:
-    (only,) = read(text(NAMES, row(1)[:7]).rstrip("\n"))
+@pytest.mark.parametrize("remark", ["急", '""', '"急"'])
+def test_where_no_row_is_whole_the_last_cell_at_the_end_of_the_file_is_noted_and_not_read(remark: str) -> None:
+    (only,) = read(text(NAMES, row(1, 备注=remark)[:7]).rstrip("\n"))
     assert isinstance(only, TableRow)
     assert only.note is not None
     assert "its last cell was not read" in only.note

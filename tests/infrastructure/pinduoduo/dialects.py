@@ -17,6 +17,7 @@ from typing import Any, Literal
 import openpyxl
 from hypothesis import strategies as st
 from openpyxl.cell import WriteOnlyCell
+from openpyxl.utils.datetime import CALENDAR_MAC_1904
 
 from domain.calendar import BEIJING
 from infrastructure.pinduoduo.exports import COLUMNS
@@ -51,6 +52,7 @@ REMARK = FOREIGN[-1]
 FIRST_DAY = datetime(2026, 3, 1, 8, tzinfo=BEIJING)
 EXPORTED = datetime(2026, 3, 20, 18, tzinfo=BEIJING)
 _SERIAL_ZERO = datetime(1899, 12, 30, tzinfo=BEIJING)
+_ZERO_OF_1904 = datetime(1904, 1, 1, tzinfo=BEIJING)
 
 Value = str | int | datetime | None
 Record = Mapping[str, Value]
@@ -191,6 +193,8 @@ class Dialect:
     """Whether a workbook has times and numbers, or texts only."""
     days: bool = False
     """Whether a typed workbook has its times as numbers of days without a format."""
+    since_1904: bool = False
+    """Whether a workbook counts days from 1904 on."""
 
     @property
     def is_coarse(self) -> bool:
@@ -224,6 +228,7 @@ def dialects(draw: st.DrawFn) -> Dialect:
         time=draw(st.sampled_from(TIMES)),
         typed=draw(st.booleans()),
         days=draw(st.booleans()),
+        since_1904=draw(st.booleans()),
     )
 
 
@@ -349,6 +354,8 @@ def _on_sheets(table: Sequence[Record], dialect: Dialect) -> list[Sequence[Recor
 
 def _workbook(table: Sequence[Record], dialect: Dialect, damaged: Sequence[Damage]) -> bytes:
     book = openpyxl.Workbook(write_only=True)
+    if dialect.since_1904:
+        book.epoch = CALENDAR_MAC_1904
     index = 0
     for columns, rows in zip(dialect.columns, _on_sheets(table, dialect), strict=True):
         sheet = book.create_sheet()
@@ -380,7 +387,8 @@ def _typed_cell(row: Record, column: str, dialect: Dialect) -> Any:
     value = row.get(column)
     if dialect.typed and isinstance(value, datetime):
         naive = value.replace(tzinfo=None)
-        return (value - _SERIAL_ZERO) / timedelta(days=1) if dialect.days else naive
+        zero = _ZERO_OF_1904 if dialect.since_1904 else _SERIAL_ZERO
+        return (value - zero) / timedelta(days=1) if dialect.days else naive
     if dialect.typed and isinstance(value, int):
         return value if KINDS[column] == "count" else value / 100
     text = _cell(row, column, replace(dialect, time=TIMES[0]))
