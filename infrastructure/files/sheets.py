@@ -369,7 +369,7 @@ def _text_lines(source: "_PhysicalLines", delimiter: str, usual: int, sheet: She
             elif len(cells) == sheet.width:
                 some_are_whole = True
             elif not sheet.fits(cells):
-                if source.ends_without_line_end and any(str(cell).strip() for cell in cells):
+                if source.ends_without_line_end and source.has_more_than_blanks:
                     damage = _CUT_OFF
             elif len(cells) > 1:
                 if together := _broken_row(source, cells, delimiter, sheet.width):
@@ -514,6 +514,11 @@ class _PhysicalLines:
     def ends_without_line_end(self) -> bool:
         """Whether the file ends with this row, and not with the end of a line."""
         return not self._row[-1].text.endswith("\n")
+
+    @property
+    def has_more_than_blanks(self) -> bool:
+        """Whether the row's text has anything but blanks: cells that hold nothing also have delimiters or marks."""
+        return any(line.text.strip(" \r\n") for line in self._row)
 
     def take(self) -> _TextLine | None:
         """The line behind the row."""

@@ -97,6 +97,19 @@ def test_a_row_cut_off_anywhere_gives_no_half_of_a_cell(cells: int, lost: int) -
     assert told(rows) == [(3, "the file ends in the midst of this row; download it again")]
 
 
+@pytest.mark.parametrize("begin", [",", ",,,", '""', '"",""', '"', "\u3000"])
+def test_a_row_cut_off_behind_cells_that_hold_nothing_is_told(begin: str) -> None:
+    rows = read(text(NAMES, row(1)) + begin)
+    assert numbers(rows) == ["260302-1"]
+    assert [line for line, _ in told(rows)] == [3]
+
+
+@pytest.mark.parametrize("end", ["  ", "\n\n", "\n  "])
+def test_blanks_at_the_end_of_the_file_are_no_row(end: str) -> None:
+    rows = read(text(NAMES, row(1)) + end)
+    assert ([number for number in numbers(rows) if number], told(rows)) == (["260302-1"], [])
+
+
 @pytest.mark.parametrize("remark", ["急", '""', '"急"'])
 def test_where_no_row_is_whole_the_last_cell_at_the_end_of_the_file_is_noted_and_not_read(remark: str) -> None:
     (only,) = read(text(NAMES, row(1, 备注=remark)[:7]).rstrip("\n"))

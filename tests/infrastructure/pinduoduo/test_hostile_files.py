@@ -190,8 +190,9 @@ def test_a_download_that_broke_off_in_its_last_row_gives_no_half_of_anything(
     cut = whole[: data.draw(st.integers(begin, last))]
     clean, after = read(write(table, PLAIN)), read(cut)
     line = lines_of_rows(table, dialect)[-1]
+    is_begun = bool(cut[begin:].decode(encoding, errors="replace").strip(" "))
     for number, order in clean.orders.items():
         same = number in after.orders and facts(after.orders[number]) == facts(order)
         assert same or number == table[-1]["order_sn"]
-        assert same or line in after.told or len(cut) == begin
+        assert same or line in after.told or not is_begun
     claims_no_more(after, clean)
