@@ -14,6 +14,7 @@ from api.cli import (
     doubtful,
     importing,
     jobs,
+    lists,
     money,
     projections,
     reading,
@@ -50,12 +51,16 @@ app.command("request-stockouts")(stockout_applications.request_stockouts_of)
 app.command()(reading.order)
 app.command()(reading.history)
 app.command()(reading.diff)
-app.command()(reading.violations)
+app.command()(lists.orders)
+app.command()(lists.deadlines)
+app.command()(lists.violations)
 app.command()(reading.report)
 app.command()(doubtful.doubtful)
 app.command()(suppliers.suppliers)
+app.command()(suppliers.handovers)
 app.command()(stock.skus)
 app.command()(stock.sku)
+app.command("at-risk")(stock.at_risk)
 app.command()(stock.cases)
 app.command()(stock.case)
 app.command("import-bill")(money.import_bill_file)

@@ -46,7 +46,7 @@ def doubtful(
     if begin >= end:
         raise CommandFailed("--from must lie before --to.")
 
-    async def read(connection: ReadConnection, book: RuleBook) -> Page[DoubtfulShipment, OrderKey]:
+    async def read(connection: ReadConnection, book: RuleBook, _: datetime) -> Page[DoubtfulShipment, OrderKey]:
         return await page_or_all(
             lambda size, start: list_doubtful(connection, shop, book, begin, end, size, start),
             OrderKey,

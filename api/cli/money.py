@@ -42,6 +42,7 @@ from domain.viewpoint import Viewpoint
 from infrastructure.database.pool import ReadConnection
 from infrastructure.imports.bills import BillReport, import_bill
 from infrastructure.pinduoduo.bills import BillReader
+from infrastructure.queries import reconciliation
 from infrastructure.queries.paging import Page, every_item
 from infrastructure.queries.penalties import PenaltySum, penalty_sums, penalty_sums_at
 from infrastructure.queries.reconciliation import UnmatchedCharge, UnmatchedKey, list_differences, list_unmatched
@@ -113,17 +114,19 @@ def reconcile(
     until: Annotated[
         datetime | None, typer.Option("--to", parser=moment, metavar="TIME", help="And before then.")
     ] = None,
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
     as_json: Json = False,
 ) -> None:
     """Where the platform's bills and the rules disagree: charged or not, and how much."""
 
-    async def read(connection: ReadConnection, book: RuleBook) -> list[Difference]:
-        now = clock.now()
+    async def read(connection: ReadConnection, book: RuleBook, now: datetime) -> list[Difference]:
         return await every_item(
             lambda after: list_differences(connection, shop, book, now, PAGE, after, since=since, until=until)
         )
 
-    differences = read_views(shop, read)
+    viewpoint = Viewpoint(as_of, known_at)
+    differences = read_views(shop, read, viewpoint=viewpoint, views=reconciliation.VIEWS_READ)
     kinds: tuple[DifferenceKind, ...] = get_args(DifferenceKind)
     counts = {kind: sum(1 for each in differences if each.difference == kind) for kind in kinds}
     total = sum(each.difference_fen for each in differences)
@@ -143,16 +146,28 @@ def reconcile(
     out.print(f"{summary or 'no differences'}; {yuan(total)} too much in all")
 
 
-def unmatched_charges(shop: ShopArgument, limit: Limit = None, cursor: At = None, as_json: Json = False) -> None:
+def unmatched_charges(
+    shop: ShopArgument,
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
+    limit: Limit = None,
+    cursor: At = None,
+    as_json: Json = False,
+) -> None:
     """Lines of the platform's bills that name no order of the shop's log."""
 
-    async def read(connection: ReadConnection, _: RuleBook) -> Page[UnmatchedCharge, UnmatchedKey]:
+    async def read(connection: ReadConnection, _: RuleBook, __: datetime) -> Page[UnmatchedCharge, UnmatchedKey]:
         return await page_or_all(
             lambda size, start: list_unmatched(connection, shop, size, start), UnmatchedKey, limit, cursor
         )
 
     print_page(
-        read_views(shop, read),
+        read_views(
+            shop,
+            read,
+            viewpoint=Viewpoint(as_of, known_at),
+            views=reconciliation.UNMATCHED_VIEWS_READ,
+        ),
         ("at", lambda each: shown(each.at)),
         ("order", lambda each: each.order_sn or "none named"),
         ("of", lambda each: (each.kind or "given back").replace("_", " ")),
@@ -183,7 +198,7 @@ def penalties(
             )
         return sums.items
 
-    async def read(connection: ReadConnection, _: RuleBook) -> list[PenaltySum]:
+    async def read(connection: ReadConnection, _: RuleBook, __: datetime) -> list[PenaltySum]:
         return await every_item(lambda after: penalty_sums(connection, shop, by, period, now, PAGE, after))
 
     sums = read_views(shop, read) if viewpoint.is_now else with_program(fold)

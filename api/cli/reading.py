@@ -1,6 +1,7 @@
-"""``order``, ``history``, ``violations`` and ``report``: reading what the API serves, from the command line."""
+"""``order``, ``history``, ``diff`` and ``report``: one order, and a shop's days, from the command line."""
 
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated
 
 import msgspec
 import typer
@@ -9,21 +10,17 @@ from rich.text import Text
 
 from api.cli.terminal import (
     AsOf,
-    At,
     FirstDay,
     Json,
     KnownAt,
     LastDay,
-    Limit,
     OrderArgument,
     ShopArgument,
     folding,
     moment,
     out,
-    page_or_all,
     period_of,
     print_json,
-    print_page,
     read_log,
     read_views,
     shown,
@@ -33,17 +30,12 @@ from api.cli.terminal import (
 from api.program import Program
 from domain.money.daily_report import DailyReport
 from domain.order.diff import By, OrderDiff
-from domain.order.filters import ViolationFilter
 from domain.order.view import OrderView, ViolationView
-from domain.order.violations import AppealState
 from domain.rules.ruleset import RuleBook
 from domain.viewpoint import Viewpoint
 from infrastructure.database.pool import ReadConnection
-from infrastructure.queries.as_of import violations_at
 from infrastructure.queries.event_json import StoredEventView
-from infrastructure.queries.lists import ListedViolation, ViolationKey, list_violations
 from infrastructure.queries.orders import DiffRequest, find_order, order_diff, order_history
-from infrastructure.queries.paging import OrderKey, Page
 from infrastructure.queries.reports import daily_report, daily_report_at
 from infrastructure.runtime import clock
 
@@ -139,63 +131,6 @@ def _brief(value: object) -> str:
     return text if len(text) <= _BRIEF else f"{text[:_BRIEF]}…"
 
 
-def violations(
-    shop: ShopArgument,
-    appeal: Annotated[
-        AppealState | None, typer.Option(help="Only what was not disputed, still is, or came out like this.")
-    ] = None,
-    as_of: AsOf = None,
-    known_at: KnownAt = None,
-    limit: Limit = None,
-    cursor: At = None,
-    as_json: Json = False,
-) -> None:
-    """The violations of a shop that stand now, or stood at a moment."""
-    viewpoint, filter = Viewpoint(as_of, known_at), ViolationFilter(appeal=appeal)
-
-    now = clock.now()
-
-    async def read_now(connection: ReadConnection, _: RuleBook) -> Page[ListedViolation, Any]:
-        return await page_or_all(
-            lambda size, start: list_violations(connection, shop, now, filter, size, start),
-            ViolationKey,
-            limit,
-            cursor,
-        )
-
-    async def read_at(connection: ReadConnection, book: RuleBook) -> Page[ListedViolation, Any]:
-        return await page_or_all(
-            lambda size, start: violations_at(connection, shop, book, viewpoint, now, filter, size, start),
-            OrderKey,
-            limit,
-            cursor,
-        )
-
-    page = read_views(shop, read_now) if viewpoint.is_now else read_log(read_at)
-    print_page(
-        page,
-        ("order", lambda violation: violation.order_sn),
-        ("violation", lambda violation: violation.kind),
-        ("cause", lambda violation: violation.cause or "-"),
-        ("arose", lambda violation: shown(violation.arose_at)),
-        ("penalty", lambda violation: yuan(violation.penalty_fen)),
-        ("appeal", _dispute),
-        as_json=as_json,
-    )
-    if as_json:
-        return
-    total = sum(v.penalty_fen or 0 for v in page.items if v.appeal is None or v.appeal.outcome != "overturned")
-    where = "" if page.next is page.previous is None else " on this page"
-    out.print(f"{len(page.items)} violations{where}, {yuan(total)}")
-
-
-def _dispute(violation: ViolationView) -> str:
-    """How far the appeal against a violation is, or until when one can be made."""
-    if violation.appeal is None:
-        return f"by {shown(violation.appeal_by)}"
-    return violation.appeal.outcome or "open"
-
-
 def report(
     shop: ShopArgument,
     since: FirstDay = None,
@@ -215,7 +150,7 @@ def report(
                 program.url, shop, program.book, period, viewpoint, now, on_progress=on_progress
             )
 
-    async def read(connection: ReadConnection, _: RuleBook) -> DailyReport:
+    async def read(connection: ReadConnection, _: RuleBook, __: datetime) -> DailyReport:
         return await daily_report(connection, shop, period, now)
 
     daily = read_views(shop, read) if viewpoint.is_now else with_program(fold)
@@ -264,7 +199,7 @@ def print_order(view: OrderView) -> None:
     for violation in view.violations:
         cause = f" ({violation.cause})" if violation.cause else ""
         since = f"{cause} since {shown(violation.arose_at)}, {yuan(violation.penalty_fen)}"
-        out.print(Text.assemble((violation.kind, "red"), f"{since}, appeal {_dispute(violation)}"))
+        out.print(Text.assemble((violation.kind, "red"), f"{since}, appeal {dispute(violation)}"))
     for complaint in view.complaints:
         evidence = f": {complaint.evidence}" if complaint.evidence else ""
         out.print(f"complaint of {complaint.finding}, {complaint.outcome or 'open'}{evidence}")
@@ -274,3 +209,10 @@ def print_order(view: OrderView) -> None:
         out.print(f"anomaly {anomaly.code}: {anomaly.expected} here, {anomaly.seen} there")
     allowed = [action.action for action in view.allowed_actions if action.allowed]
     out.print(f"allowed: {', '.join(allowed) or 'nothing'}")
+
+
+def dispute(violation: ViolationView) -> str:
+    """How far the appeal against a violation is, or until when one can be made."""
+    if violation.appeal is None:
+        return f"by {shown(violation.appeal_by)}"
+    return violation.appeal.outcome or "open"

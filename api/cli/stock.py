@@ -1,5 +1,6 @@
-"""``skus``, ``sku``, ``cases`` and ``case``: what may still be sold, and what ran out, from the command line."""
+"""``skus``, ``sku``, ``at-risk``, ``cases`` and ``case``: what may still be sold, and what ran out."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 import typer
@@ -7,8 +8,11 @@ from rich.text import Text
 
 from api.cli.terminal import (
     PAGE,
+    AsOf,
     At,
+    Column,
     Json,
+    KnownAt,
     Limit,
     ShopArgument,
     out,
@@ -24,11 +28,11 @@ from domain.rules.ruleset import RuleBook
 from domain.stock.view import SkuView
 from domain.stockout.case_view import CaseView, OrderInCase, case_view
 from domain.stockout.messages import FilledMessage
+from domain.viewpoint import Viewpoint
 from infrastructure.database.pool import ReadConnection
 from infrastructure.queries.paging import Page, every_item
-from infrastructure.queries.stock import SkuKey, find_sku, list_skus
-from infrastructure.queries.stockout_cases import CaseKey, find_case, list_cases, messages_of, orders_of
-from infrastructure.runtime import clock
+from infrastructure.queries.stock import VIEWS_READ, SkuKey, find_sku, list_skus, orders_at_risk
+from infrastructure.queries.stockout_cases import CaseKey, UrgencyKey, find_case, list_cases, messages_of, orders_of
 from infrastructure.runtime.message_templates import shipped_messages
 
 SkuArgument = Annotated[str, typer.Argument(metavar="SKU", help="The SKU's id.")]
@@ -41,14 +45,15 @@ def skus(
         bool | None, typer.Option("--oversold/--not-oversold", help="Only SKUs sold beyond what can be shipped.")
     ] = None,
     listed: Annotated[bool | None, typer.Option("--listed/--delisted", help="Only SKUs that are for sale.")] = None,
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
     limit: Limit = None,
     cursor: At = None,
     as_json: Json = False,
 ) -> None:
     """The stock board: what is on hand, what is reserved, and what may still be sold."""
 
-    async def read(connection: ReadConnection, book: RuleBook) -> Page[SkuView, SkuKey]:
-        now = clock.now()
+    async def read(connection: ReadConnection, book: RuleBook, now: datetime) -> Page[SkuView, SkuKey]:
         return await page_or_all(
             lambda size, start: list_skus(
                 connection, shop, book, now, size, start, oversold=oversold, listed=listed
@@ -59,7 +64,7 @@ def skus(
         )
 
     print_page(
-        read_views(shop, read),
+        read_views(shop, read, viewpoint=Viewpoint(as_of, known_at), views=VIEWS_READ),
         ("SKU", lambda sku: sku.sku_id),
         ("on hand", lambda sku: _pieces(sku.on_hand)),
         ("reserved", lambda sku: str(sku.reserved)),
@@ -73,13 +78,15 @@ def skus(
     )
 
 
-def sku(shop: ShopArgument, sku_id: SkuArgument, as_json: Json = False) -> None:
+def sku(
+    shop: ShopArgument, sku_id: SkuArgument, as_of: AsOf = None, known_at: KnownAt = None, as_json: Json = False
+) -> None:
     """One SKU: what may still be sold, step by step."""
 
-    async def read(connection: ReadConnection, book: RuleBook) -> SkuView:
-        return await find_sku(connection, shop, book, clock.now(), sku_id)
+    async def read(connection: ReadConnection, book: RuleBook, now: datetime) -> SkuView:
+        return await find_sku(connection, shop, book, now, sku_id)
 
-    view = read_views(shop, read)
+    view = read_views(shop, read, viewpoint=Viewpoint(as_of, known_at), views=VIEWS_READ)
     if as_json:
         print_json(view)
         return
@@ -98,9 +105,44 @@ def sku(shop: ShopArgument, sku_id: SkuArgument, as_json: Json = False) -> None:
         out.print(Text.assemble((warning.code, "yellow"), f" {warning.detail}"))
 
 
+def at_risk(
+    shop: ShopArgument,
+    sku_id: SkuArgument,
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
+    limit: Limit = None,
+    cursor: At = None,
+    as_json: Json = False,
+) -> None:
+    """The open orders of a SKU's open stockout case that have not applied: the dearest, then the most urgent."""
+
+    async def read(connection: ReadConnection, book: RuleBook, now: datetime) -> Page[OrderInCase, UrgencyKey]:
+        return await page_or_all(
+            lambda size, start: orders_at_risk(connection, shop, book, now, sku_id, size, start),
+            UrgencyKey,
+            limit,
+            cursor,
+        )
+
+    page = read_views(shop, read, viewpoint=Viewpoint(as_of, known_at), views=VIEWS_READ)
+    print_page(page, *_ORDER_IN_CASE, as_json=as_json)
+
+
+_ORDER_IN_CASE: tuple[Column[OrderInCase], ...] = (
+    ("order", lambda order: order.order_sn),
+    ("stands", lambda order: order.standing),
+    ("ship by", lambda order: shown(order.ship_by)),
+    ("price of a stockout", lambda order: yuan(order.stockout_fen)),
+    ("buyer to be told by", lambda order: shown(order.contact.due_at)),
+    ("told", lambda order: order.contact.state),
+)
+
+
 def cases(
     shop: ShopArgument,
     only_open: Annotated[bool, typer.Option("--open", help="Only cases that are open.")] = False,
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
     limit: Limit = None,
     cursor: At = None,
     as_json: Json = False,
@@ -108,8 +150,7 @@ def cases(
     """The stockout cases of a shop, those that are open first."""
     state: Literal["open"] | None = "open" if only_open else None
 
-    async def read(connection: ReadConnection, book: RuleBook) -> Page[CaseView, CaseKey]:
-        now = clock.now()
+    async def read(connection: ReadConnection, book: RuleBook, now: datetime) -> Page[CaseView, CaseKey]:
         return await page_or_all(
             lambda size, start: list_cases(connection, shop, book, now, size, start, state=state),
             CaseKey,
@@ -118,7 +159,7 @@ def cases(
         )
 
     print_page(
-        read_views(shop, read),
+        read_views(shop, read, viewpoint=Viewpoint(as_of, known_at), views=VIEWS_READ),
         ("case", lambda case: case.case_id),
         ("state", lambda case: case.state),
         ("opened", lambda case: shown(case.opened_at)),
@@ -132,21 +173,22 @@ def cases(
     )
 
 
-def case(shop: ShopArgument, case_id: CaseArgument, as_json: Json = False) -> None:
+def case(
+    shop: ShopArgument, case_id: CaseArgument, as_of: AsOf = None, known_at: KnownAt = None, as_json: Json = False
+) -> None:
     """One stockout case: its orders, how they stand, and what to tell the buyers."""
 
     async def read(
-        connection: ReadConnection, book: RuleBook
+        connection: ReadConnection, book: RuleBook, now: datetime
     ) -> tuple[CaseView, list[OrderInCase], list[FilledMessage]]:
         stockout_case = await find_case(connection, shop, case_id)
-        now = clock.now()
         orders = await every_item(lambda after: orders_of(connection, shop, book, now, stockout_case, PAGE, after))
         messages = await every_item(
             lambda after: messages_of(connection, shop, book, stockout_case, shipped_messages(), PAGE, after)
         )
         return case_view(stockout_case, book, now), orders, messages
 
-    view, orders, messages = read_views(shop, read)
+    view, orders, messages = read_views(shop, read, viewpoint=Viewpoint(as_of, known_at), views=VIEWS_READ)
     if as_json:
         print_json({"case": view, "orders": orders, "messages": messages})
         return
@@ -154,15 +196,7 @@ def case(shop: ShopArgument, case_id: CaseArgument, as_json: Json = False) -> No
     opened = f"  {view.state}  opened {shown(view.opened_at)} by {view.opened_by}{closed}"
     out.print(Text.assemble((view.case_id, "bold"), opened))
     out.print(f"off the shelf: {view.delist.state} (due {shown(view.delist.due_at)}, {shown(view.delist.met_at)})")
-    print_table(
-        orders,
-        ("order", lambda order: order.order_sn),
-        ("stands", lambda order: order.standing),
-        ("ship by", lambda order: shown(order.ship_by)),
-        ("price of a stockout", lambda order: yuan(order.stockout_fen)),
-        ("buyer to be told by", lambda order: shown(order.contact.due_at)),
-        ("told", lambda order: order.contact.state),
-    )
+    print_table(orders, *_ORDER_IN_CASE)
     for message in messages:
         out.print(f"{message.order_sn} {message.title}: {message.text}")
 

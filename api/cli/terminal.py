@@ -30,14 +30,17 @@ from domain.calendar import BEIJING
 from domain.kernel import CLOCK_SKEW, EARLIEST, ID_IN_WORDS, is_id
 from domain.money.period import BadPeriod, DayRange
 from domain.rules.ruleset import RuleBook
+from domain.viewpoint import NOW, Viewpoint
 from infrastructure.database.pool import ReadConnection, WriteConnection
 from infrastructure.files.cells import TableReader
 from infrastructure.files.sheets import UnreadableSheet
 from infrastructure.pinduoduo.exports import UnreadableExport
+from infrastructure.projections.view import View
 from infrastructure.projections.worker import Worker
 from infrastructure.queries.errors import QueryError, UnknownCase, UnknownSku
 from infrastructure.queries.moments import parse_day, parse_moment
 from infrastructure.queries.paging import Cursor, Page, decode_cursor, encode_cursor, every_item
+from infrastructure.queries.views_at import views_at
 from infrastructure.runtime import clock
 from infrastructure.runtime.rule_sets import rule_book
 from infrastructure.runtime.settings import Settings
@@ -207,15 +210,31 @@ def read_log(read: Callable[[ReadConnection, RuleBook], Awaitable[T]]) -> T:
     return with_program(work)
 
 
-def read_views(shop: str, read: Callable[[ReadConnection, RuleBook], Awaitable[T]]) -> T:
-    """Read the views, once they show all that is in the shop's log."""
+def read_views(
+    shop: str,
+    read: Callable[[ReadConnection, RuleBook, datetime], Awaitable[T]],
+    *,
+    viewpoint: Viewpoint = NOW,
+    views: Sequence[View] = (),
+) -> T:
+    """What ``read`` makes of the views of a shop; it also gets the rules, and the moment to judge at.
 
-    async def work(program: Program) -> T:
+    Of now the views are read once they show all that is in the shop's log. For another moment the whole shop is
+    folded, with a bar, into the ``views`` that ``read`` needs.
+    """
+    now = clock.now()
+
+    async def of_now(program: Program) -> T:
         await Worker(program.pool, program.book).catch_up(shop)
         async with program.pool.read() as connection:
-            return await read(connection, program.book)
+            return await read(connection, program.book, now)
 
-    return with_program(work)
+    async def of_then(program: Program) -> T:
+        with folding(shop) as on_progress:
+            async with views_at(program.url, shop, program.book, viewpoint, views, on_progress) as connection:
+                return await read(connection, program.book, viewpoint.judged_at(now))
+
+    return with_program(of_now if viewpoint.is_now else of_then)
 
 
 def bar(*columns: ProgressColumn) -> Progress:

@@ -28,6 +28,11 @@ def _plain(text: str) -> str:
     return text
 
 
+def _apart(given: list[str] | None) -> list[str] | None:
+    """Values that are given one by one, or several separated by commas."""
+    return None if given is None else [part for value in given for part in value.split(",")]
+
+
 def _id_of_others(example: str, description: str) -> Any:
     """An id in the path that others made up."""
     pattern = f"^{PRINTABLE_CHARACTER}+$"
@@ -73,17 +78,21 @@ class Waiting(Paged):
     min_position: MinPosition = None
 
 
-class InThePast(Waiting):
-    as_of: Annotated[
-        TimeField | None, Field(description="As things stood then, by what had happened; by order number.")
-    ] = None
-    known_at: Annotated[
-        TimeField | None, Field(description="As the log knew them then; by order number. Goes with `as_of`.")
-    ] = None
+class AtATime(Parameters):
+    as_of: Annotated[TimeField | None, Field(description="As things stood then, by what had happened.")] = None
+    known_at: Annotated[TimeField | None, Field(description="As the log knew them then. Goes with `as_of`.")] = None
 
     @property
     def viewpoint(self) -> Viewpoint:
         return Viewpoint(self.as_of, self.known_at)
+
+
+class NowOrThen(AtATime):
+    min_position: MinPosition = None
+
+
+class PageNowOrThen(AtATime, Waiting):
+    pass
 
 
 class AtAMoment(Parameters):
@@ -100,7 +109,7 @@ class AtAMoment(Parameters):
         return Viewpoint(self.as_of, self.known_at, self.at_version)
 
 
-class OrdersQuery(InThePast):
+class OrdersQuery(PageNowOrThen):
     status: Annotated[Status | None, Field(description="Only orders of this status.")] = None
     locked: Annotated[bool | None, Field(description="Only orders whose shipping is, or is not, locked.")] = None
     sku_id: Annotated[
@@ -116,7 +125,8 @@ class OrdersQuery(InThePast):
     ] = None
     order_sn: Annotated[
         list[Annotated[str, Field(pattern=ID_PATTERN)]] | None,
-        Field(max_length=100, description="Only orders with one of these numbers; may be repeated."),
+        BeforeValidator(_apart),
+        Field(max_length=100, description="Only orders with these numbers, separated by commas or repeated."),
     ] = None
     tracking_number: Annotated[
         str | None,
@@ -133,7 +143,10 @@ class OrdersQuery(InThePast):
         BeforeValidator(_plain),
         Field(min_length=1, max_length=64, description="Only orders with these goods."),
     ] = None
-    sort: OrderSort = "ship_by"
+    sort: Annotated[
+        Literal[OrderSort, "order_sn"] | None,
+        Field(description="By ship-by (default), newest first, or by number (default at another moment)."),
+    ] = None
 
     @property
     def filter(self) -> OrderFilter:
@@ -150,7 +163,11 @@ class OrdersQuery(InThePast):
         )
 
 
-class ViolationsQuery(InThePast):
+class ViolationsQuery(PageNowOrThen):
+    sort: Annotated[
+        Literal["arose_at", "order_sn"] | None,
+        Field(description="By when they arose (default), or by order number (default at another moment)."),
+    ] = None
     kind: ViolationKind | None = None
     since: Annotated[TimeField | None, Field(alias="from", description="Only what arose at or after this.")] = None
     until: Annotated[TimeField | None, Field(alias="to", description="Only what arose before this.")] = None
@@ -164,7 +181,11 @@ class ViolationsQuery(InThePast):
         return ViolationFilter(kind=self.kind, since=self.since, until=self.until, appeal=self.appeal)
 
 
-class DeadlinesQuery(InThePast):
+class DeadlinesQuery(PageNowOrThen):
+    sort: Annotated[
+        Literal["due_at", "order_sn"] | None,
+        Field(description="By when they are due (default), or by order number (default at another moment)."),
+    ] = None
     kind: DeadlineKind | None = None
     due_before: Annotated[TimeField | None, Field(description="Only deadlines due before this.")] = None
     state: DeadlineState | None = None
@@ -174,18 +195,14 @@ class DeadlinesQuery(InThePast):
         return DeadlineFilter(kind=self.kind, due_before=self.due_before, state=self.state)
 
 
-class SkusQuery(Waiting):
+class SkusQuery(PageNowOrThen):
     oversold: Annotated[
         bool | None, Field(description="Only SKUs of which more is due soon than can be shipped, or only others.")
     ] = None
     listed: Annotated[bool | None, Field(description="Only SKUs that are, or are not, for sale.")] = None
 
 
-class SkuQuery(Parameters):
-    min_position: MinPosition = None
-
-
-class CasesQuery(Waiting):
+class CasesQuery(PageNowOrThen):
     state: Annotated[
         Literal["open", "closed"] | None, Field(description="Only cases that are open, or closed; both by default.")
     ] = None
@@ -198,11 +215,11 @@ class HandedOver(Parameters):
     until: Annotated[TimeField | None, Field(alias="to", description="Only orders handed over before this.")] = None
 
 
-class SupplierQuery(HandedOver):
-    min_position: MinPosition = None
+class SupplierQuery(HandedOver, NowOrThen):
+    pass
 
 
-class SuppliersQuery(HandedOver, Waiting):
+class SuppliersQuery(HandedOver, PageNowOrThen):
     pass
 
 
@@ -231,16 +248,8 @@ class DaysQuery(Parameters):
     ] = None
 
 
-class ReportQuery(DaysQuery):
-    min_position: MinPosition = None
-    as_of: Annotated[TimeField | None, Field(description="As the days stood then, by what had happened.")] = None
-    known_at: Annotated[
-        TimeField | None, Field(description="As the log knew the days then. Goes with `as_of`.")
-    ] = None
-
-    @property
-    def viewpoint(self) -> Viewpoint:
-        return Viewpoint(self.as_of, self.known_at)
+class ReportQuery(DaysQuery, NowOrThen):
+    pass
 
 
 class DiffQuery(Parameters):

@@ -1,7 +1,8 @@
-"""Replaying a shop's orders on all cores: every history is folded once and given to a task.
+"""Replaying a shop on all cores: every history is folded once and given to a task.
 
 A log is divided into partitions, which are ranges of streams. Processes take one partition after another, fold its
-orders, and send back the result of the task, which must be small. Nothing is written anywhere.
+orders, and its SKUs if they are asked for, and send back the result of the task, which must be small. Nothing is
+written anywhere.
 """
 
 import asyncio
@@ -14,21 +15,19 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from domain.history import Recorded
-from domain.order.events import OrderEvent
-from domain.order.fold import fold
 from domain.order.state import Order
 from domain.viewpoint import Viewpoint, visible
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.histories import Range, cut, read_range
 from infrastructure.log.log import Histories, read_histories
-from infrastructure.log.streams import OF_ORDER
+from infrastructure.log.streams import OF_ORDER, STREAM_KINDS, AnyKind, StreamState, kind_of
 from infrastructure.runtime.processes import Child, Deaths, Send
 
 log = logging.getLogger("shiplock.replay")
@@ -46,23 +45,35 @@ R = TypeVar("R")
 Task = Callable[[Iterable[Order]], R]
 """A function of some orders. It is pickled, and so is its result."""
 
+RowTask = Callable[[Iterable[StreamState]], R]
+"""A function of some orders and SKUs. It is pickled, and so is its result."""
+
 
 class ReplayFailed(Exception):
     """The log could not be replayed; the message says why."""
 
 
 class Partition(NamedTuple):
-    """A range of a shop's streams, up to a position of its log."""
+    """A range of a shop's streams, up to a position of its log.
+
+    ``for_rows``: SKUs are read as well as orders, and the positions of events, which no rule needs but rows of
+    views have.
+    """
 
     shop_id: str
     up_to: int
     range: Range
+    for_rows: bool = False
+
+    @property
+    def kinds(self) -> Sequence[AnyKind]:
+        return STREAM_KINDS if self.for_rows else (OF_ORDER,)
 
 
 class Replayed(NamedTuple, Generic[R]):
     """A task's result for the orders of a partition.
 
-    ``unreadable`` are the numbers of orders with an unreadable event. They were folded up to that event.
+    ``unreadable`` are the ids of orders and SKUs with an unreadable event. They were folded up to that event.
     """
 
     result: R
@@ -70,18 +81,24 @@ class Replayed(NamedTuple, Generic[R]):
     events: int
 
 
-async def partitions(connection: ReadConnection, shop_id: str, up_to: int) -> list[Partition]:
-    """Divide a shop's log up to a position into partitions; into none if the shop has no log."""
+async def partitions(
+    connection: ReadConnection, shop_id: str, up_to: int, *, for_rows: bool = False
+) -> list[Partition]:
+    """Divide a shop's log up to a position into partitions; into none if the shop has no log.
+
+    With ``for_rows`` they have the SKUs too, and their task is a ``RowTask``.
+    """
     if not up_to:
         return []
-    ranges = await cut(connection, shop_id, up_to, PARTITION_EVENTS, [OF_ORDER])
-    return [Partition(shop_id, up_to, streams) for streams in ranges]
+    kinds = STREAM_KINDS if for_rows else [OF_ORDER]
+    ranges = await cut(connection, shop_id, up_to, PARTITION_EVENTS, kinds)
+    return [Partition(shop_id, up_to, streams, for_rows) for streams in ranges]
 
 
 async def replay(
     url: str,
     planned: Sequence[Partition],
-    task: Task[R],
+    task: Task[R] | RowTask[R],
     *,
     as_of: datetime | None = None,
     processes: int | None = None,
@@ -240,19 +257,29 @@ def _connect(url: str) -> Connection[TupleRow]:
 def _result_of(
     connection: Connection[TupleRow], url: str, partition: Partition, task: Task[R], as_of: datetime | None
 ) -> tuple[R, tuple[str, ...]]:
-    """The task's result for a partition, and the numbers of its unreadable orders."""
+    """The task's result for a partition, and the ids of what is unreadable in it."""
     unreadable: list[str] = []
-    return task(_orders(connection, url, partition, as_of, unreadable)), tuple(unreadable)
+    states = _states(connection, url, partition, as_of, unreadable)
+    return task(cast(Iterator[Order], states)), tuple(unreadable)
 
 
-def _orders(
+def _states(
     connection: Connection[TupleRow], url: str, partition: Partition, as_of: datetime | None, unreadable: list[str]
-) -> Iterator[Order]:
-    """Every order of a partition, folded. Those with an unreadable event come last, and are read event by event."""
+) -> Iterator[StreamState]:
+    """Every order and SKU of a partition, folded. Those with an unreadable event come last, read event by event."""
     suspects = []
     heads = {partition.shop_id: partition.up_to}
     since, until = partition.range.since, partition.range.until
-    for _, stream, history in read_range(connection, heads, since, until, [OF_ORDER], with_position=False):
+    streams = read_range(
+        connection,
+        heads,
+        since,
+        until,
+        partition.kinds,
+        with_recorded_at=False,
+        with_position=partition.for_rows,
+    )
+    for _, stream, history in streams:
         if history is None:
             suspects.append((partition.shop_id, stream))
             continue
@@ -261,11 +288,12 @@ def _orders(
         failures: dict[tuple[str, str], tuple[int, str]] = {}
         for (_, stream), history in asyncio.run(_read(url, suspects, heads, failures)).items():
             yield _folded(stream, history, as_of)
-        unreadable += [OF_ORDER.id_of(stream) for _, stream in failures]
+        unreadable += [kind_of(stream).id_of(stream) for _, stream in failures]
 
 
-def _folded(stream: str, history: list[Recorded[OrderEvent]], as_of: datetime | None) -> Order:
-    return fold(OF_ORDER.id_of(stream), history if as_of is None else visible(history, Viewpoint(as_of)))
+def _folded(stream: str, history: list[Recorded[Any]], as_of: datetime | None) -> StreamState:
+    kind = kind_of(stream)
+    return kind.fold(kind.id_of(stream), history if as_of is None else visible(history, Viewpoint(as_of)))
 
 
 async def _read(

@@ -118,20 +118,21 @@ async def register(
     build = await cursor.fetchone()
     assert build
     for view in views:
-        columns = [
-            sql.SQL("{} {} {}").format(
-                sql.Identifier(column.name),
-                sql.SQL(column.type),
-                sql.SQL("" if column.optional else "NOT NULL"),
-            )
-            for column in view.columns
-        ]
-        await connection.execute(
-            sql.SQL("CREATE TABLE {} (shop_id text NOT NULL, {} text NOT NULL, {})").format(
-                table_of(view, build.id), sql.Identifier(view.of.id_column), sql.SQL(", ").join(columns)
-            )
-        )
+        await connection.execute(sql.SQL("CREATE TABLE {} {}").format(table_of(view, build.id), columns_of(view)))
     return build
+
+
+def columns_of(view: View) -> sql.Composed:
+    """The columns of a view's table, as ``CREATE TABLE`` declares them."""
+    columns = [
+        sql.SQL("{} {} {}").format(
+            sql.Identifier(column.name), sql.SQL(column.type), sql.SQL("" if column.optional else "NOT NULL")
+        )
+        for column in view.columns
+    ]
+    return sql.SQL("(shop_id text NOT NULL, {} text NOT NULL, {})").format(
+        sql.Identifier(view.of.id_column), sql.SQL(", ").join(columns)
+    )
 
 
 def index_statements(build: Build) -> list[sql.Composed]:
@@ -139,19 +140,27 @@ def index_statements(build: Build) -> list[sql.Composed]:
 
     Views with several rows for an order come first, because their indexes take longest.
     """
-    statements = []
-    for view in sorted(build.declared, key=lambda view: len(view.key), reverse=True):
-        table = table_of(view, build.id)
-        key = sql.SQL(", ").join(map(sql.Identifier, view.key))
-        name = sql.Identifier(f"{view.table}_{build.id}_key")
-        statements.append(sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} ({})").format(name, table, key))
-        statements += [
+    return [
+        statement
+        for view in sorted(build.declared, key=lambda view: len(view.key), reverse=True)
+        for statement in indexes_of(view, f"{view.table}_{build.id}")
+    ]
+
+
+def indexes_of(view: View, table: str) -> list[sql.Composed]:
+    """Statements that make the key and the indexes of a table with a view's columns. Each can be run again."""
+    key = sql.SQL(", ").join(map(sql.Identifier, view.key))
+    return [
+        sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} ({})").format(
+            sql.Identifier(f"{table}_key"), sql.Identifier(table), key
+        ),
+        *(
             sql.SQL("CREATE INDEX IF NOT EXISTS {} ON {} {}").format(
-                sql.Identifier(f"{view.table}_{build.id}_{index.name}"), table, sql.SQL(index.on)
+                sql.Identifier(f"{table}_{index.name}"), sql.Identifier(table), sql.SQL(index.on)
             )
             for index in view.indexes
-        ]
-    return statements
+        ),
+    ]
 
 
 def statistics_statements(build: Build) -> list[sql.Composed]:

@@ -105,13 +105,18 @@ async def copy_rows(connection: WriteConnection, build: Build, rows: Mapping[Vie
     """Write rows to a build's tables. Raises one of ``REFUSED``."""
     for view in build.declared:
         if rows[view]:
-            async with connection.cursor() as cursor, cursor.copy(copy_statement(view, build)) as copy:
-                copy.set_types(copy_types(view))
-                try:
-                    for row in rows[view]:
-                        await copy.write_row(row)
-                except _MISFITS as error:
-                    raise _does_not_fit(error) from error
+            await copy_to(connection, view, table_of(view, build.id), rows[view])
+
+
+async def copy_to(connection: WriteConnection, view: View, table: sql.Identifier, rows: Sequence[Row]) -> None:
+    """Write rows of a view to a table that has its columns. Raises one of ``REFUSED``."""
+    async with connection.cursor() as cursor, cursor.copy(_COPY.format(table)) as copy:
+        copy.set_types(copy_types(view))
+        try:
+            for row in rows:
+                await copy.write_row(row)
+        except _MISFITS as error:
+            raise _does_not_fit(error) from error
 
 
 class EncodedRows:
@@ -145,8 +150,11 @@ class EncodedRows:
             copy.write(self._bytes.getbuffer())
 
 
+_COPY = sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)")
+
+
 def copy_statement(view: View, build: Build) -> sql.Composed:
-    return sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(table_of(view, build.id))
+    return _COPY.format(table_of(view, build.id))
 
 
 def copy_types(view: View) -> list[str]:

@@ -21,7 +21,7 @@ from domain.viewpoint import Viewpoint, visible
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.loading import read_orders
 from infrastructure.log.log import positions_known_at, read_head
-from infrastructure.log.replay import Task, partitions, replay
+from infrastructure.log.replay import RowTask, Task, partitions, replay
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.projections.views import ORDERS
 from infrastructure.queries.lists import ListedDeadline, ListedViolation, OrderSummary, summary_of
@@ -112,6 +112,9 @@ async def violations_at(
     return await _page(connection, shop_id, book, viewpoint, now, limit, cursor, items_of)
 
 
+FOLDED_HERE = 5_000
+"""A log of so many events is folded in this process: to start another takes longer."""
+
 OnProgress = Callable[[int, int], None]
 """Is called with how many events are folded, and of how many."""
 
@@ -127,13 +130,39 @@ async def every_order_at(
 
     Raises ``ReplayFailed``.
     """
+    async for result in _of_whole_shop(url, shop_id, viewpoint, task, on_progress):
+        yield result
+
+
+async def every_state_at(
+    url: str,
+    shop_id: str,
+    viewpoint: Viewpoint,
+    task: RowTask[T],
+    on_progress: OnProgress = lambda done, total: None,
+) -> AsyncIterator[T]:
+    """What a task makes of all orders and SKUs of a shop as they stood; otherwise as ``every_order_at``."""
+    async for result in _of_whole_shop(url, shop_id, viewpoint, task, on_progress, for_rows=True):
+        yield result
+
+
+async def _of_whole_shop(
+    url: str,
+    shop_id: str,
+    viewpoint: Viewpoint,
+    task: Task[T] | RowTask[T],
+    on_progress: OnProgress,
+    *,
+    for_rows: bool = False,
+) -> AsyncIterator[T]:
     async with await ReadConnection.connect(url, autocommit=True) as connection:
         head = await read_head(connection, shop_id)
         if viewpoint.known_at is not None:
             head = (await positions_known_at(connection, {shop_id: head}, viewpoint.known_at))[shop_id]
-        planned = await partitions(connection, shop_id, head)
+        planned = await partitions(connection, shop_id, head, for_rows=for_rows)
     done, total = 0, sum(partition.range.events for partition in planned)
-    async for replayed in replay(url, planned, task, as_of=viewpoint.as_of):
+    is_small = total <= FOLDED_HERE
+    async for replayed in replay(url, planned, task, as_of=viewpoint.as_of, here=is_small):
         yield replayed.result
         done += replayed.events
         on_progress(done, total)

@@ -67,7 +67,7 @@ class ReplayRunning(QueryError):
     """A whole shop is being folded already."""
 
     def __init__(self) -> None:
-        super().__init__("A report of another moment is being made; only one is at a time.")
+        super().__init__("A shop is being read at another moment; only one is at a time.")
 
 
 class ShopTooLarge(WrongParameter):

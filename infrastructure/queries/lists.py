@@ -23,10 +23,20 @@ from domain.order.view import UNLOCKED, DeadlineView, ShipmentLock, ViolationVie
 from domain.order.warnings import plain_number
 from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.view import FAR_FUTURE
+from infrastructure.projections.views import DEADLINES, DELISTINGS, HANDOVERS, ORDERS, PARCELS, VIOLATIONS
 from infrastructure.projections.views.deadlines import DEADLINE_KINDS, ENDS, LANES
 from infrastructure.projections.views.orders import decode_lines, decode_lock, decode_numbers
 from infrastructure.projections.views.violations import decode_appeal
 from infrastructure.queries.paging import Cursor, Keyset, Page, page_of
+
+ORDERS_READ = (ORDERS, PARCELS, HANDOVERS)
+"""The views that the list of orders is read from."""
+
+DEADLINES_READ = (DEADLINES, DELISTINGS)
+"""The views that the list of deadlines is read from."""
+
+VIOLATIONS_READ = (VIOLATIONS,)
+"""The views that the list of violations is read from."""
 
 OrderSort = Literal["ship_by", "-placed_at"]
 OrderListKey = tuple[datetime, str]

@@ -378,7 +378,6 @@ def test_the_order_that_a_refusal_was_based_on_can_be_read_exactly(api: Api) -> 
 
 def test_orders_at_another_moment_are_sorted_by_number_and_can_be_filtered(late_upload: Api) -> None:
     moment = {"as_of": (MONDAY_8 + hours(40)).isoformat()}
-    assert late_upload.get("orders", **moment, sort="ship_by").json()["errors"][0]["pointer"] == "#/sort"
     for filters, number in (
         ({"status": "awaiting_shipment"}, 1),
         ({"status": "shipped"}, 0),

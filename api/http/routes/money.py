@@ -1,5 +1,6 @@
 """What broken rules cost: penalties summed up, and the platform's bills beside what the rules say."""
 
+from datetime import datetime
 from functools import partial
 from typing import Annotated
 
@@ -8,25 +9,26 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from api.http import openapi
+from api.http.moments import read_at
 from api.http.paging import decode_cursor, page_response
-from api.http.parameters import DaysQuery, ShopId, TimeField, Waiting
+from api.http.parameters import DaysQuery, PageNowOrThen, ShopId, TimeField
 from api.program import Program
 from domain.money.attribution import By
 from domain.money.period import DayRange
-from domain.money.reconciliation import DifferenceKind
-from domain.viewpoint import Viewpoint
+from domain.money.reconciliation import Difference, DifferenceKind
+from infrastructure.database.pool import ReadConnection
 from infrastructure.queries import penalties as penalty_queries
 from infrastructure.queries import reconciliation as reconciliation_queries
-from infrastructure.queries.paging import OrderKey
+from infrastructure.queries.paging import OrderKey, Page
 from infrastructure.queries.penalties import PenaltyKey, penalty_sums, penalty_sums_at
-from infrastructure.queries.reconciliation import UnmatchedKey, list_differences, list_unmatched
+from infrastructure.queries.reconciliation import UnmatchedCharge, UnmatchedKey, list_differences, list_unmatched
 from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
 
 router = APIRouter(tags=["money"])
 
 
-class ReconciliationQuery(Waiting):
+class ReconciliationQuery(PageNowOrThen):
     since: Annotated[
         TimeField | None, Field(alias="from", description="Orders charged, or with a violation, at or after this.")
     ] = None
@@ -34,50 +36,42 @@ class ReconciliationQuery(Waiting):
     difference: Annotated[DifferenceKind | None, Field(description="Only differences of this kind.")] = None
 
 
-class UnmatchedQuery(Waiting):
-    pass
-
-
-class PenaltiesQuery(DaysQuery, Waiting):
+class PenaltiesQuery(DaysQuery, PageNowOrThen):
     by: Annotated[By, Field(description="Sum up by order, by SKU or by day.")] = "day"
-    as_of: Annotated[TimeField | None, Field(description="As things stood then, by what had happened.")] = None
-    known_at: Annotated[TimeField | None, Field(description="As the log knew them then. Goes with `as_of`.")] = None
-
-    @property
-    def viewpoint(self) -> Viewpoint:
-        return Viewpoint(self.as_of, self.known_at)
 
 
 @router.get("/v1/shops/{shop_id}/reconciliation", responses=openapi.page("Difference", "not_reached"))
 async def reconciliation(
     request: Request, shop_id: ShopId, query: Annotated[ReconciliationQuery, Query()]
 ) -> Response:
-    """Where the platform's bills and the rules disagree, by order number.
+    """Where the platform's bills and the rules disagree, now or as it stood at another moment, by order number.
 
     An order is in the period with all its charges and violations as soon as one of them is: a bill comes days after
     what it is for. A page may hold fewer items than asked for and still have a next one.
     """
     cursor = decode_cursor(query.cursor, OrderKey)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, reconciliation_queries.VIEWS_READ, query.min_position)
-    async with program.pool.read() as connection:
-        page = await list_differences(
+
+    async def read(connection: ReadConnection, at: datetime) -> Page[Difference, OrderKey]:
+        return await list_differences(
             connection,
             shop_id,
             program.book,
-            clock.now(),
+            at,
             query.limit,
             cursor,
             since=query.since,
             until=query.until,
             difference=query.difference,
         )
-    return page_response(page)
+
+    views = reconciliation_queries.VIEWS_READ
+    return page_response(await read_at(program, shop_id, query, views, "reconcile", read))
 
 
 @router.get("/v1/shops/{shop_id}/unmatched-charges", responses=openapi.page("UnmatchedCharge", "not_reached"))
 async def unmatched_charges(
-    request: Request, shop_id: ShopId, query: Annotated[UnmatchedQuery, Query()]
+    request: Request, shop_id: ShopId, query: Annotated[PageNowOrThen, Query()]
 ) -> Response:
     """Lines of the platform's bills that name no order of the shop's log, by time.
 
@@ -86,10 +80,12 @@ async def unmatched_charges(
     """
     cursor = decode_cursor(query.cursor, UnmatchedKey)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, reconciliation_queries.UNMATCHED_VIEWS_READ, query.min_position)
-    async with program.pool.read() as connection:
-        page = await list_unmatched(connection, shop_id, query.limit, cursor)
-    return page_response(page)
+
+    async def read(connection: ReadConnection, _: datetime) -> Page[UnmatchedCharge, UnmatchedKey]:
+        return await list_unmatched(connection, shop_id, query.limit, cursor)
+
+    views = reconciliation_queries.UNMATCHED_VIEWS_READ
+    return page_response(await read_at(program, shop_id, query, views, "unmatched-charges", read))
 
 
 @router.get("/v1/shops/{shop_id}/reports/penalties", responses=openapi.page("PenaltySum", "not_reached"))

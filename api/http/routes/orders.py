@@ -9,18 +9,18 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
+from api.http.moments import read_at
 from api.http.paging import Paged, decode_cursor, page_response
 from api.http.parameters import (
     AtAMoment,
     DeadlinesQuery,
     DiffQuery,
-    InThePast,
     OrderSn,
     OrdersQuery,
+    PageNowOrThen,
     ShopId,
     ViolationsQuery,
 )
-from api.http.problems import wrong
 from api.http.requests import entity_tags
 from api.http.responses import json_response
 from api.program import Program
@@ -29,12 +29,13 @@ from domain.rules.ruleset import RuleBook
 from domain.viewpoint import Viewpoint
 from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.view import View
-from infrastructure.projections.views import DEADLINES, HANDOVERS, ORDERS, PARCELS, VIOLATIONS
+from infrastructure.queries import lists
 from infrastructure.queries.as_of import deadlines_at, orders_at, violations_at
 from infrastructure.queries.event_json import VersionKey
 from infrastructure.queries.lists import (
     DeadlineKey,
     OrderListKey,
+    OrderSort,
     ViolationKey,
     list_deadlines,
     list_orders,
@@ -42,13 +43,9 @@ from infrastructure.queries.lists import (
 )
 from infrastructure.queries.orders import find_order, order_diff, order_history
 from infrastructure.queries.paging import Cursor, OrderKey, Page
-from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
 
 router = APIRouter(tags=["queries"])
-
-FILTERED_BY = (ORDERS, PARCELS, HANDOVERS)
-"""The views that a list of orders is read from."""
 
 F = TypeVar("F", OrderFilter, DeadlineFilter, ViolationFilter)
 
@@ -105,39 +102,53 @@ async def difference(
 
 @router.get("/v1/shops/{shop_id}/orders", responses=openapi.page("OrderSummary", "not_reached"))
 async def orders(request: Request, shop_id: ShopId, query: Annotated[OrdersQuery, Query()]) -> Response:
-    """The shop's orders, by ship-by (those without one last) or newest first; at another moment by order number."""
-    if not query.viewpoint.is_now:
-        if "sort" in query.model_fields_set:
-            raise wrong("sort", "at another moment than now orders come by order number")
-        return await _page_at(request, shop_id, query, query.filter, orders_at)
-    read = partial(list_orders, sort=query.sort)
-    return await _page_now(request, shop_id, query, query.filter, FILTERED_BY, OrderListKey, read)
+    """The shop's orders, by ship-by (those without one last), newest first or by number; now or as they stood.
+
+    At another moment they come by number where no `sort` is given, and a page takes little work. In another order
+    the whole shop is folded for it; of a large shop the command line does that.
+    """
+    if _is_by_number(query):
+        return await _page_by_number(request, shop_id, query, query.filter, orders_at)
+    sort: OrderSort = "-placed_at" if query.sort == "-placed_at" else "ship_by"
+    read = partial(list_orders, sort=sort)
+    return await _page(request, shop_id, query, query.filter, lists.ORDERS_READ, OrderListKey, "orders", read)
 
 
 @router.get("/v1/shops/{shop_id}/deadlines", responses=openapi.page("ListedDeadline", "not_reached"))
 async def deadlines(request: Request, shop_id: ShopId, query: Annotated[DeadlinesQuery, Query()]) -> Response:
-    """The shop's deadlines by when they are due, each with its state now; at another moment by order number."""
-    if not query.viewpoint.is_now:
-        return await _page_at(request, shop_id, query, query.filter, deadlines_at)
-    return await _page_now(request, shop_id, query, query.filter, [DEADLINES], DeadlineKey, list_deadlines)
+    """The shop's deadlines by when they are due or by order number, each with its state; now or as they stood.
+
+    At another moment they come by order number where no `sort` is given, as orders do.
+    """
+    if _is_by_number(query):
+        return await _page_by_number(request, shop_id, query, query.filter, deadlines_at)
+    views = lists.DEADLINES_READ
+    return await _page(request, shop_id, query, query.filter, views, DeadlineKey, "deadlines", list_deadlines)
 
 
 @router.get("/v1/shops/{shop_id}/violations", responses=openapi.page("ListedViolation", "not_reached"))
 async def violations(request: Request, shop_id: ShopId, query: Annotated[ViolationsQuery, Query()]) -> Response:
-    """The violations that stand now, by when they arose; at another moment those that stood then, by order number.
+    """The violations that stand now, or stood at another moment, by when they arose or by order number.
 
-    For another moment every order is judged anew from the events that may be seen from it, never from a view.
-    Such a page may hold fewer items than asked for and still have a next one.
+    At another moment they come by order number where no `sort` is given, as orders do. For another moment every
+    order is judged anew from the events that may be seen from it. A page by order number may hold fewer items than
+    asked for and still have a next one.
     """
-    if not query.viewpoint.is_now:
-        return await _page_at(request, shop_id, query, query.filter, violations_at)
-    return await _page_now(request, shop_id, query, query.filter, [VIOLATIONS], ViolationKey, list_violations)
+    if _is_by_number(query):
+        return await _page_by_number(request, shop_id, query, query.filter, violations_at)
+    views = lists.VIOLATIONS_READ
+    return await _page(request, shop_id, query, query.filter, views, ViolationKey, "violations", list_violations)
 
 
-async def _page_at(
+def _is_by_number(query: OrdersQuery | DeadlinesQuery | ViolationsQuery) -> bool:
+    """Whether a list comes by order number: where that is asked for, and at another moment if nothing else is."""
+    return query.sort == "order_sn" or (query.sort is None and not query.viewpoint.is_now)
+
+
+async def _page_by_number(
     request: Request,
     shop_id: str,
-    query: InThePast,
+    query: PageNowOrThen,
     filter: F,
     read: Callable[
         [ReadConnection, str, RuleBook, Viewpoint, datetime, F, int, Cursor[OrderKey] | None],
@@ -153,18 +164,20 @@ async def _page_at(
         )
 
 
-async def _page_now(
+async def _page(
     request: Request,
     shop_id: str,
-    query: InThePast,
+    query: PageNowOrThen,
     filter: F,
     views: Sequence[View],
     key: Any,
-    read: Callable[[ReadConnection, str, datetime, F, int, Any], Awaitable[Page[Any, Any]]],
+    command: str,
+    read_list: Callable[[ReadConnection, str, datetime, F, int, Any], Awaitable[Page[Any, Any]]],
 ) -> Response:
-    """A page of a view, once those that it is read from have reached the position that the client waits for."""
+    """A page of a list in its own order, from the views."""
     cursor = decode_cursor(query.cursor, key)
-    program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, views, query.min_position)
-    async with program.pool.read() as connection:
-        return page_response(await read(connection, shop_id, clock.now(), filter, query.limit, cursor))
+
+    async def read(connection: ReadConnection, at: datetime) -> Page[Any, Any]:
+        return await read_list(connection, shop_id, at, filter, query.limit, cursor)
+
+    return page_response(await read_at(request.app.state.program, shop_id, query, views, command, read))

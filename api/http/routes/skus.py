@@ -1,20 +1,25 @@
 """Reading SKUs: the stock board, one SKU with what may still be sold, its history, and its orders at risk."""
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
+from api.http.moments import read_at
 from api.http.paging import Paged, decode_cursor, page_response
-from api.http.parameters import ShopId, SkuId, SkuQuery, SkusQuery, Waiting
+from api.http.parameters import NowOrThen, PageNowOrThen, ShopId, SkuId, SkusQuery
 from api.http.responses import json_response
 from api.program import Program
+from domain.stock.view import SkuView
+from domain.stockout.case_view import OrderInCase
+from infrastructure.database.pool import ReadConnection
 from infrastructure.queries import stock
 from infrastructure.queries.event_json import VersionKey
+from infrastructure.queries.paging import Page
 from infrastructure.queries.stock import SkuKey, find_sku, list_skus, sku_history
 from infrastructure.queries.stockout_cases import UrgencyKey
-from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
 
 router = APIRouter(tags=["stock"])
@@ -25,23 +30,25 @@ async def skus(request: Request, shop_id: ShopId, query: Annotated[SkusQuery, Qu
     """The stock board: the shop's SKUs by id, each with what is reserved and what may still be sold, and why.
 
     A SKU is on it as soon as an order names it. With a filter a page may hold fewer SKUs than asked for and
-    still have a next one.
+    still have a next one. At another moment the whole shop is folded from the events that may be seen from it; of a
+    large shop the command line does that.
     """
     cursor = decode_cursor(query.cursor, SkuKey)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
-    async with program.pool.read() as connection:
-        page = await list_skus(
+
+    async def read(connection: ReadConnection, at: datetime) -> Page[SkuView, SkuKey]:
+        return await list_skus(
             connection,
             shop_id,
             program.book,
-            clock.now(),
+            at,
             query.limit,
             cursor,
             oversold=query.oversold,
             listed=query.listed,
         )
-    return page_response(page)
+
+    return page_response(await read_at(program, shop_id, query, stock.VIEWS_READ, "skus", read))
 
 
 @router.get(
@@ -61,7 +68,7 @@ async def history(request: Request, shop_id: ShopId, sku_id: SkuId, paged: Annot
     responses=openapi.page("OrderInCase", "unknown_sku", "not_reached"),
 )
 async def orders_at_risk(
-    request: Request, shop_id: ShopId, sku_id: SkuId, query: Annotated[Waiting, Query()]
+    request: Request, shop_id: ShopId, sku_id: SkuId, query: Annotated[PageNowOrThen, Query()]
 ) -> Response:
     """The open orders of the SKU's open stockout case that have not applied: the dearest, then the most urgent.
 
@@ -69,21 +76,22 @@ async def orders_at_risk(
     """
     cursor = decode_cursor(query.cursor, UrgencyKey)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
-    async with program.pool.read() as connection:
-        page = await stock.orders_at_risk(
-            connection, shop_id, program.book, clock.now(), sku_id, query.limit, cursor
-        )
-    return page_response(page)
+
+    async def read(connection: ReadConnection, at: datetime) -> Page[OrderInCase, UrgencyKey]:
+        return await stock.orders_at_risk(connection, shop_id, program.book, at, sku_id, query.limit, cursor)
+
+    return page_response(await read_at(program, shop_id, query, stock.VIEWS_READ, "at-risk", read))
 
 
 @router.get("/v1/shops/{shop_id}/skus/{sku_id:path}", responses=openapi.ok("SkuView", "unknown_sku", "not_reached"))
-async def sku(request: Request, shop_id: ShopId, sku_id: SkuId, query: Annotated[SkuQuery, Query()]) -> Response:
-    """One SKU. What was told of it is never behind; what its orders want is as far as the lists are."""
+async def sku(request: Request, shop_id: ShopId, sku_id: SkuId, query: Annotated[NowOrThen, Query()]) -> Response:
+    """One SKU, now or as it stood. Now, what was told of it is never behind; what its orders want is as far as the
+    lists are.
+    """
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
-    async with program.pool.read() as connection:
-        sku_view = await find_sku(connection, shop_id, program.book, clock.now(), sku_id)
-    return json_response(
-        sku_view, headers={"ETag": f'"{sku_view.version}"', "Shiplock-Position": str(sku_view.position)}
-    )
+
+    async def read(connection: ReadConnection, at: datetime) -> SkuView:
+        return await find_sku(connection, shop_id, program.book, at, sku_id)
+
+    shown = await read_at(program, shop_id, query, stock.VIEWS_READ, "sku", read)
+    return json_response(shown, headers={"ETag": f'"{shown.version}"', "Shiplock-Position": str(shown.position)})

@@ -1,17 +1,22 @@
 """Stockout cases: what is open, how far each is, its orders, and what to tell the buyers."""
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
+from api.http.moments import read_at
 from api.http.paging import decode_cursor, listed, page_response
-from api.http.parameters import CaseId, CasesQuery, ShopId, SkuQuery, Waiting
+from api.http.parameters import CaseId, CasesQuery, NowOrThen, PageNowOrThen, ShopId
 from api.http.responses import json_response
 from api.program import Program
-from domain.stockout.case_view import case_view
+from domain.stockout.case_view import CaseView, OrderInCase, case_view
+from domain.stockout.messages import FilledMessage
+from infrastructure.database.pool import ReadConnection
 from infrastructure.queries import stock
+from infrastructure.queries.paging import Page
 from infrastructure.queries.stockout_cases import (
     CaseKey,
     CaseOrderKey,
@@ -20,8 +25,6 @@ from infrastructure.queries.stockout_cases import (
     messages_of,
     orders_of,
 )
-from infrastructure.queries.waiting import wait_for
-from infrastructure.runtime import clock
 from infrastructure.runtime.message_templates import shipped_messages
 
 router = APIRouter(tags=["stock"])
@@ -35,12 +38,11 @@ async def cases(request: Request, shop_id: ShopId, query: Annotated[CasesQuery, 
     """
     cursor = decode_cursor(query.cursor, CaseKey)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
-    async with program.pool.read() as connection:
-        page = await list_cases(
-            connection, shop_id, program.book, clock.now(), query.limit, cursor, state=query.state
-        )
-    return page_response(page)
+
+    async def read(connection: ReadConnection, at: datetime) -> Page[CaseView, CaseKey]:
+        return await list_cases(connection, shop_id, program.book, at, query.limit, cursor, state=query.state)
+
+    return page_response(await read_at(program, shop_id, query, stock.VIEWS_READ, "cases", read))
 
 
 @router.get(
@@ -48,16 +50,17 @@ async def cases(request: Request, shop_id: ShopId, query: Annotated[CasesQuery, 
     responses=openapi.page("OrderInCase", "unknown_case", "not_reached"),
 )
 async def orders(
-    request: Request, shop_id: ShopId, case_id: CaseId, query: Annotated[Waiting, Query()]
+    request: Request, shop_id: ShopId, case_id: CaseId, query: Annotated[PageNowOrThen, Query()]
 ) -> Response:
     """The orders of a case, by when they fell into it: how each stands, and until when to speak to its buyer."""
     cursor = decode_cursor(query.cursor, CaseOrderKey)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
-    async with program.pool.read() as connection:
+
+    async def read(connection: ReadConnection, at: datetime) -> Page[OrderInCase, CaseOrderKey]:
         stockout_case = await find_case(connection, shop_id, case_id)
-        page = await orders_of(connection, shop_id, program.book, clock.now(), stockout_case, query.limit, cursor)
-    return page_response(page)
+        return await orders_of(connection, shop_id, program.book, at, stockout_case, query.limit, cursor)
+
+    return page_response(await read_at(program, shop_id, query, stock.VIEWS_READ, "case", read))
 
 
 @router.get(
@@ -65,7 +68,7 @@ async def orders(
     responses=openapi.page("FilledMessage", "unknown_case", "not_reached"),
 )
 async def messages(
-    request: Request, shop_id: ShopId, case_id: CaseId, query: Annotated[Waiting, Query()]
+    request: Request, shop_id: ShopId, case_id: CaseId, query: Annotated[PageNowOrThen, Query()]
 ) -> Response:
     """Ready-made messages to the buyers of a case, in Chinese: for each order those that fit how it stands.
 
@@ -73,13 +76,14 @@ async def messages(
     """
     cursor = decode_cursor(query.cursor, CaseOrderKey)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
-    async with program.pool.read() as connection:
+
+    async def read(connection: ReadConnection, _: datetime) -> Page[FilledMessage, CaseOrderKey]:
         stockout_case = await find_case(connection, shop_id, case_id)
-        page = await messages_of(
+        return await messages_of(
             connection, shop_id, program.book, stockout_case, shipped_messages(), query.limit, cursor
         )
-    return page_response(page)
+
+    return page_response(await read_at(program, shop_id, query, stock.VIEWS_READ, "case", read))
 
 
 @router.get("/v1/messages", responses=openapi.page("Message"))
@@ -92,10 +96,13 @@ async def templates() -> Response:
     "/v1/shops/{shop_id}/stockout-cases/{case_id:path}",
     responses=openapi.ok("CaseView", "unknown_case", "not_reached"),
 )
-async def case(request: Request, shop_id: ShopId, case_id: CaseId, query: Annotated[SkuQuery, Query()]) -> Response:
+async def case(
+    request: Request, shop_id: ShopId, case_id: CaseId, query: Annotated[NowOrThen, Query()]
+) -> Response:
     """One case: when the SKU had to be off the shelf, how its orders stand, and what is at stake."""
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, stock.VIEWS_READ, query.min_position)
-    async with program.pool.read() as connection:
-        stockout_case = await find_case(connection, shop_id, case_id)
-    return json_response(case_view(stockout_case, program.book, clock.now()))
+
+    async def read(connection: ReadConnection, at: datetime) -> CaseView:
+        return case_view(await find_case(connection, shop_id, case_id), program.book, at)
+
+    return json_response(await read_at(program, shop_id, query, stock.VIEWS_READ, "case", read))

@@ -1,25 +1,29 @@
 """Reading suppliers: how they deliver what is handed to them, and what each is waited for."""
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
+from api.http.moments import read_at
 from api.http.paging import decode_cursor, page_response
-from api.http.parameters import ShopId, SupplierId, SupplierQuery, SuppliersQuery, Waiting
+from api.http.parameters import PageNowOrThen, ShopId, SupplierId, SupplierQuery, SuppliersQuery
 from api.http.responses import json_response
 from api.program import Program
+from infrastructure.database.pool import ReadConnection
+from infrastructure.queries.paging import Page
 from infrastructure.queries.suppliers import (
     VIEWS_READ,
+    OpenHandover,
     OpenKey,
     SupplierKey,
+    SupplierRecord,
     find_supplier,
     list_suppliers,
     open_handovers,
 )
-from infrastructure.queries.waiting import wait_for
-from infrastructure.runtime import clock
 
 router = APIRouter(tags=["suppliers"])
 
@@ -29,12 +33,13 @@ async def suppliers(request: Request, shop_id: ShopId, query: Annotated[Supplier
     """The shop's suppliers by id: how many orders they were handed, and what became of them."""
     cursor = decode_cursor(query.cursor, SupplierKey)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, VIEWS_READ, query.min_position)
-    async with program.pool.read() as connection:
-        page = await list_suppliers(
-            connection, shop_id, clock.now(), query.limit, cursor, since=query.since, until=query.until
+
+    async def read(connection: ReadConnection, at: datetime) -> Page[SupplierRecord, SupplierKey]:
+        return await list_suppliers(
+            connection, shop_id, at, query.limit, cursor, since=query.since, until=query.until
         )
-    return page_response(page)
+
+    return page_response(await read_at(program, shop_id, query, VIEWS_READ, "suppliers", read))
 
 
 @router.get(
@@ -42,15 +47,16 @@ async def suppliers(request: Request, shop_id: ShopId, query: Annotated[Supplier
     responses=openapi.page("OpenHandover", "unknown_supplier", "not_reached"),
 )
 async def handovers(
-    request: Request, shop_id: ShopId, supplier_id: SupplierId, query: Annotated[Waiting, Query()]
+    request: Request, shop_id: ShopId, supplier_id: SupplierId, query: Annotated[PageNowOrThen, Query()]
 ) -> Response:
     """The orders that a supplier is waited for, by when a number is expected; those without a time last."""
     cursor = decode_cursor(query.cursor, OpenKey)
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, VIEWS_READ, query.min_position)
-    async with program.pool.read() as connection:
-        page = await open_handovers(connection, shop_id, supplier_id, clock.now(), query.limit, cursor)
-    return page_response(page)
+
+    async def read(connection: ReadConnection, at: datetime) -> Page[OpenHandover, OpenKey]:
+        return await open_handovers(connection, shop_id, supplier_id, at, query.limit, cursor)
+
+    return page_response(await read_at(program, shop_id, query, VIEWS_READ, "handovers", read))
 
 
 @router.get(
@@ -62,8 +68,8 @@ async def supplier(
 ) -> Response:
     """One supplier."""
     program: Program = request.app.state.program
-    await wait_for(program.pool, shop_id, VIEWS_READ, query.min_position)
-    async with program.pool.read() as connection:
-        return json_response(
-            await find_supplier(connection, shop_id, supplier_id, clock.now(), since=query.since, until=query.until)
-        )
+
+    async def read(connection: ReadConnection, at: datetime) -> SupplierRecord:
+        return await find_supplier(connection, shop_id, supplier_id, at, since=query.since, until=query.until)
+
+    return json_response(await read_at(program, shop_id, query, VIEWS_READ, "suppliers", read))
