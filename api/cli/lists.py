@@ -15,6 +15,7 @@ from api.cli.terminal import (
     KnownAt,
     Limit,
     ShopArgument,
+    book,
     identifier,
     moment,
     out,
@@ -34,17 +35,16 @@ from domain.rules.ruleset import RuleBook
 from domain.viewpoint import Viewpoint
 from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.view import View
+from infrastructure.queries import deadlines as deadline_queries
 from infrastructure.queries import lists
 from infrastructure.queries.as_of import deadlines_at, orders_at, violations_at
+from infrastructure.queries.deadlines import DeadlineKey, ListedDeadline, list_deadlines
 from infrastructure.queries.lists import (
-    DeadlineKey,
-    ListedDeadline,
     ListedViolation,
     OrderListKey,
     OrderSort,
     OrderSummary,
     ViolationKey,
-    list_deadlines,
     list_orders,
     list_violations,
 )
@@ -143,8 +143,9 @@ def deadlines(
     if sort == "order_sn" or (sort is None and not viewpoint.is_now):
         page = _by_number(shop, viewpoint, filter, deadlines_at, limit, cursor)
     else:
-        views = lists.DEADLINES_READ
-        page = _listed(shop, viewpoint, filter, views, list_deadlines, DeadlineKey, limit, cursor)
+        views = deadline_queries.VIEWS_READ
+        read = partial(list_deadlines, book=book())
+        page = _listed(shop, viewpoint, filter, views, read, DeadlineKey, limit, cursor)
     print_page(
         page,
         ("order", lambda deadline: deadline.order_sn),

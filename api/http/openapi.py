@@ -32,9 +32,10 @@ from infrastructure.imports.stockout_applications import ApplicationReport
 from infrastructure.jobs.backtests import BacktestJob
 from infrastructure.jobs.job import Job
 from infrastructure.projections.rebuild import Progress
+from infrastructure.queries.deadlines import ListedDeadline
 from infrastructure.queries.doubtful import DoubtfulShipment
 from infrastructure.queries.event_json import StoredEventView
-from infrastructure.queries.lists import ListedDeadline, ListedViolation, OrderSummary
+from infrastructure.queries.lists import ListedViolation, OrderSummary
 from infrastructure.queries.penalties import PenaltySum
 from infrastructure.queries.projections import Parked, Projection
 from infrastructure.queries.reconciliation import UnmatchedCharge

@@ -24,7 +24,8 @@ from infrastructure.log.log import positions_known_at, read_head
 from infrastructure.log.replay import RowTask, Task, partitions, replay
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.projections.views import ORDERS
-from infrastructure.queries.lists import ListedDeadline, ListedViolation, OrderSummary, summary_of
+from infrastructure.queries.deadlines import ListedDeadline
+from infrastructure.queries.lists import ListedViolation, OrderSummary, summary_of
 from infrastructure.queries.paging import Cursor, OrderKey, Page, directed, page_by_order
 
 # From the log itself: a view may be behind, and the log may hear of an order long after what happened to it.

@@ -1,4 +1,4 @@
-"""The lists of a shop as they are now: orders, deadlines and violations, read from the views.
+"""The lists of a shop as they are now: orders and violations, read from the views.
 
 Pages are bounded and go by key, never by offset: each begins at the sorting key of a row. A view does not
 depend on the moment, so a deadline's state and a violation's standing are compared here. ``domain.order.filters``
@@ -7,24 +7,22 @@ defines which rows a filter means. The SQL repeats it, so that an index can serv
 The tables are SQL views over the tables of the active builds (``builds``).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, Self, TypeVar, cast, get_args
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import msgspec
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from domain.order.deadlines import Deadline, DeadlineKind, DeadlineState
 from domain.order.events import Line
-from domain.order.filters import WAITING, DeadlineFilter, OrderFilter, ViolationFilter
+from domain.order.filters import WAITING, OrderFilter, ViolationFilter
 from domain.order.state import Status
-from domain.order.view import UNLOCKED, DeadlineView, ShipmentLock, ViolationView
+from domain.order.view import UNLOCKED, ShipmentLock, ViolationView
 from domain.order.warnings import plain_number
 from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.view import FAR_FUTURE
-from infrastructure.projections.views import DEADLINES, DELISTINGS, HANDOVERS, ORDERS, PARCELS, VIOLATIONS
-from infrastructure.projections.views.deadlines import DEADLINE_KINDS, ENDS, LANES
+from infrastructure.projections.views import HANDOVERS, ORDERS, PARCELS, VIOLATIONS
 from infrastructure.projections.views.orders import decode_lines, decode_lock, decode_numbers
 from infrastructure.projections.views.violations import decode_appeal
 from infrastructure.queries.paging import Cursor, Keyset, Page, page_of
@@ -32,18 +30,12 @@ from infrastructure.queries.paging import Cursor, Keyset, Page, page_of
 ORDERS_READ = (ORDERS, PARCELS, HANDOVERS)
 """The views that the list of orders is read from."""
 
-DEADLINES_READ = (DEADLINES, DELISTINGS)
-"""The views that the list of deadlines is read from."""
-
 VIOLATIONS_READ = (VIOLATIONS,)
 """The views that the list of violations is read from."""
 
 OrderSort = Literal["ship_by", "-placed_at"]
 OrderListKey = tuple[datetime, str]
 """The ship-by or the time of placing, and the order number."""
-
-DeadlineKey = tuple[datetime, str, int]
-"""When it is due, the order, and which of its deadlines."""
 
 ViolationKey = tuple[datetime, str]
 """When it arose, and its id."""
@@ -64,12 +56,6 @@ class OrderSummary(msgspec.Struct, frozen=True):
     tracking_numbers: tuple[str, ...]
     shipment_lock: ShipmentLock
     anomalies: int
-
-
-class ListedDeadline(DeadlineView, frozen=True, kw_only=True, omit_defaults=True):
-    """A deadline with the order it belongs to."""
-
-    order_sn: str
 
 
 class ListedViolation(ViolationView, frozen=True, kw_only=True, omit_defaults=True):
@@ -134,7 +120,7 @@ async def list_orders(
         "due_before": filter.due_before,
         "at": at,
     }
-    return await _page(
+    rows = await rows_behind(
         connection,
         _SUMMARY,
         "order_list",
@@ -144,10 +130,11 @@ async def list_orders(
         parameters,
         limit,
         cursor,
-        _listed_order,
         descending=descending,
         lanes=sql.SQL("unnest(%(statuses)s::text[]) AS l(status)"),
     )
+    page = page_of(rows, limit, cursor, lambda row: (row[-2], row[-1]))
+    return page.of([_listed_order(row) for row in page.items])
 
 
 _HAS_PARCEL = sql.SQL("""o.order_sn IN (
@@ -198,89 +185,6 @@ def summary_of(order_sn: str, row: Mapping[str, Any]) -> OrderSummary:
     return OrderSummary(order_sn, **shown)
 
 
-async def list_deadlines(
-    connection: ReadConnection,
-    shop_id: str,
-    at: datetime,
-    filter: DeadlineFilter,
-    limit: int,
-    cursor: Cursor[DeadlineKey] | None = None,
-) -> Page[ListedDeadline, DeadlineKey]:
-    """Deadlines of a shop by when they are due, with their state at ``at``; those of unknown time last."""
-    lanes = [
-        (LANES[each, end], since or "-infinity", until or "infinity", delisted)
-        for each in ([filter.kind] if filter.kind else DEADLINE_KINDS)
-        for end, since, until, delisted in _ends_of(each, filter.state, at.isoformat())
-    ]
-    where = [
-        sql.SQL("d.shop_id = %(shop_id)s AND d.lane = l.lane AND d.due_key >= l.since AND d.due_key < l.until"),
-        sql.SQL("(l.delisted IS NULL OR l.delisted = ({} IS NOT NULL))").format(_DELISTED_AT),
-    ]
-    if filter.due_before is not None:
-        where.append(sql.SQL("d.due_key < %(due_before)s"))
-    numbers, since, until, delisted = zip(*lanes, strict=True)
-
-    def listed(row: TupleRow) -> ListedDeadline:
-        kind, due_key, met_at, settled, tracking_number, order_sn, sku_id, supplier_id, delisted_at = row[:9]
-        if delisted_at is not None:
-            met_at, settled = delisted_at, "met"
-        due_at = None if due_key == FAR_FUTURE else due_key
-        state = Deadline(kind, due_at, met_at, settled).state(at)
-        about = (tracking_number, sku_id, supplier_id)
-        return ListedDeadline(kind, due_at, met_at, state, *about, order_sn=order_sn)
-
-    return await _page(
-        connection,
-        sql.SQL(
-            "d.kind, d.due_key, d.met_at, d.settled, d.tracking_number, d.order_sn, d.sku_id, d.supplier_id, {}"
-        ).format(_DELISTED_AT),
-        "deadline_list",
-        "d",
-        where,
-        ("due_key", "order_sn", "number"),
-        {
-            "shop_id": shop_id,
-            "due_before": filter.due_before,
-            "lanes": list(numbers),
-            "since": list(since),
-            "until": list(until),
-            "delisted": list(delisted),
-        },
-        limit,
-        cursor,
-        listed,
-        lanes=sql.SQL(
-            """unnest(%(lanes)s::smallint[], %(since)s::timestamptz[], %(until)s::timestamptz[],
-               %(delisted)s::boolean[]) AS l(lane, since, until, delisted)"""
-        ),
-    )
-
-
-# When the SKU of a delist_sku was first off the shelf after the application; ``domain.order.deadlines.delist_sku``
-# over rows of two kinds.
-_DELISTED_AT = sql.SQL("""CASE WHEN d.sku_id IS NOT NULL THEN (
-    SELECT min(x.delisted_at) FROM delisting_list x
-    WHERE x.sku_id = d.sku_id AND x.shop_id = d.shop_id AND (x.relisted_at IS NULL OR x.relisted_at > d.since)
-) END""")
-
-_End = tuple[DeadlineState | None, str | None, str | None, bool | None]
-"""An end, between which due times a deadline has it, and whether the SKU must be delisted, where that matters."""
-
-
-def _ends_of(kind: DeadlineKind, state: DeadlineState | None, at: str) -> Sequence[_End]:
-    """The ends a deadline in this state may have, with the due times between which it then is in it."""
-    if state is None:
-        return [(end, None, None, None) for end in ENDS]
-    if kind == "delist_sku" and state == "met":
-        return [(None, None, None, True), ("unknown", None, None, True)]
-    delisted = False if kind == "delist_sku" else None
-    if state == "pending":
-        return [("pending", None, None, delisted), (None, at, None, delisted)]
-    if state == "missed":
-        return [("missed", None, None, delisted), (None, None, at, delisted)]
-    return [(state, None, None, delisted)]
-
-
 async def list_violations(
     connection: ReadConnection,
     shop_id: str,
@@ -317,7 +221,7 @@ async def list_violations(
             order_sn=order_sn,
         )
 
-    return await _page(
+    rows = await rows_behind(
         connection,
         sql.SQL(
             "v.violation_id, v.kind, v.cause, v.arose_at, v.penalty_fen, v.rule, v.appeal_by, v.appeal::text, "
@@ -330,11 +234,12 @@ async def list_violations(
         {"shop_id": shop_id, "kind": filter.kind, "since": filter.since, "until": filter.until, "at": at},
         limit,
         cursor,
-        listed,
     )
+    page = page_of(rows, limit, cursor, lambda row: (row[-2], row[-1]))
+    return page.of([listed(row) for row in page.items])
 
 
-async def _page(
+async def rows_behind(
     connection: ReadConnection,
     columns: sql.Composable,
     table: str,
@@ -343,15 +248,15 @@ async def _page(
     sorted_by: tuple[str, ...],
     parameters: dict[str, Any],
     limit: int,
-    cursor: Cursor[K] | None,
-    item: Callable[[TupleRow], T],
+    cursor: Cursor[Any] | None,
     *,
     descending: bool = False,
     lanes: sql.SQL | None = None,
-) -> Page[T, K]:
-    """One page of a table in the order of a key, which must be unique.
+) -> list[TupleRow]:
+    """The next rows of a table behind a cursor, one more than ``limit``, with their keys as the last values.
 
-    With ``lanes`` a page of each lane is read by index, and the page is made of those.
+    They are in the order of the key, which must be unique. With ``lanes`` so many of each lane are read by index,
+    and the rows are taken from those.
     """
     keyset = Keyset([sql.Identifier(alias, column) for column in sorted_by], cursor, descending=descending)
     rows = sql.SQL("{} {} WHERE {}").format(
@@ -363,5 +268,4 @@ async def _page(
     query = sql.SQL("SELECT {}, {} FROM {} {}").format(columns, keyset.columns, rows, first)
     found = connection.cursor(binary=True)
     await found.execute(query, {**parameters, **keyset.parameters})
-    page = page_of(await found.fetchall(), limit, cursor, lambda row: cast(K, tuple(row[-len(sorted_by) :])))
-    return page.of([item(row) for row in page.items])
+    return await found.fetchall()

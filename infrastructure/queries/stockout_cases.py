@@ -9,12 +9,12 @@ from datetime import datetime
 import msgspec
 from psycopg.rows import TupleRow
 
-from domain.order.deadlines import ship_by
+from domain.order.deadlines import Deadline, ship_by
 from domain.order.fold import fold
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
 from domain.stockout.case import Application, CaseMember, SkuOrder, StockoutCase, cases
-from domain.stockout.case_view import CaseState, CaseView, OrderInCase, case_view, order_in_case
+from domain.stockout.case_view import CaseState, CaseView, OrderInCase, case_view, contact, order_in_case
 from domain.stockout.messages import FilledMessage, Message, fitting
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.columns import Texts, Times
@@ -32,6 +32,9 @@ SKUS_AT_ONCE = 200
 
 MOST_ORDERS = 100_000
 """How many orders of SKUs with cases are looked at for one page."""
+
+MOST_SKUS = 5_000
+"""How many SKUs that were ever applied for are looked at for the orders at risk."""
 
 MOST_ROUNDS = 4
 """How often one page makes so many at most before it answers with what it has."""
@@ -53,6 +56,14 @@ _APPLICATIONS = """
 SELECT a.sku_id, a.order_sn, a.position, a.requested_at, a.time_known, a.outcome
 FROM application_list a WHERE a.shop_id = %b AND a.sku_id = ANY (%b)
 ORDER BY a.sku_id, a.requested_at, a.position
+"""
+
+_WITH_OPEN_ORDERS = """
+SELECT w.sku_id FROM unnest(%(sku_ids)b) AS w(sku_id)
+WHERE EXISTS (
+    SELECT FROM reservation_list r
+    WHERE r.shop_id = %(shop_id)b AND r.sku_id = w.sku_id AND r.ended_at IS NULL AND r.formed_at IS NOT NULL
+)
 """
 
 _ORDERS = """
@@ -189,6 +200,33 @@ async def at_risk(
     orders = sorted((order for order in case.orders if order.standing == "at_risk"), key=_urgency)
     page = page_of_sorted(orders, limit, cursor, _urgency)
     return page.of(await _orders(connection, shop_id, book, now, case, page.items))
+
+
+async def contacts_at_risk(connection: ReadConnection, shop_id: str, book: RuleBook) -> list[tuple[str, Deadline]]:
+    """The ``contact_buyer`` of every order at risk in an open case, with its number; by order, then by SKU."""
+    names = await read_names(connection, shop_id, _APPLIED_FOR, MOST_SKUS, None)
+    if not names:
+        return []
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(_WITH_OPEN_ORDERS, {"shop_id": shop_id, "sku_ids": Texts(names)})
+    sku_ids = [sku_id for (sku_id,) in await cursor.fetchall()]
+    of_skus = await cases_of(connection, shop_id, sku_ids) if sku_ids else {}
+    at_risk = [
+        (member, of_sku[-1])
+        for of_sku in of_skus.values()
+        if of_sku[-1].closed_at is None
+        for member in of_sku[-1].orders
+        if member.standing == "at_risk"
+    ]
+    orders = await _folded(connection, shop_id, [member for member, _ in at_risk])
+    found = [
+        (case.sku_id, order.order_sn, contact(case, member, order, book))
+        for (member, case), order in zip(at_risk, orders, strict=True)
+    ]
+    return [
+        (order_sn, msgspec.structs.replace(deadline, sku_id=sku_id))
+        for sku_id, order_sn, deadline in sorted(found, key=lambda each: (each[1], each[0]))
+    ]
 
 
 def _urgency(order: CaseMember) -> UrgencyKey:

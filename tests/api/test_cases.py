@@ -50,6 +50,38 @@ def test_cases_are_listed_page_by_page_open_ones_first(api: Api) -> None:
     assert api.get("stockout-cases", cursor="x").status_code == 422
 
 
+def test_the_deadline_to_speak_to_the_buyer_of_an_order_at_risk_is_among_the_deadlines(api: Api) -> None:
+    sold(api, "a", "b", each=3)
+    sold(api, "c")
+    api.done("o-a-0", "request-stockout", reason="oversold")
+    api.done("o-b-0", "request-stockout", reason="oversold")
+
+    def contacts(**filters: Any) -> list[tuple[str, str, str | None]]:
+        deadlines = every(api, "deadlines", kind="contact_buyer", **filters)
+        return sorted((each["order_sn"], each["state"], each.get("sku_id")) for each in deadlines)
+
+    at_risk = [(f"o-{sku}-{n}", "pending", sku) for sku in "ab" for n in (1, 2)]
+    own = [("o-a-0", "pending", None), ("o-b-0", "pending", None)]
+    assert contacts() == contacts(state="pending") == sorted(at_risk + own)
+    assert contacts(state="missed") == contacts(due_before=ago(5)) == []
+    api.done("o-a-1", "contact-buyer", channel="chat", message="We are on it.")
+    assert contacts(state="met") == [("o-a-1", "met", "a")]
+    api.done("o-a-1", "upload-tracking", carrier="SF", tracking_number="SF1")
+    api.done("o-a-2", "request-stockout", reason="oversold")
+    assert [each for each in contacts() if each[0].startswith("o-a")] == [
+        ("o-a-0", "pending", None),
+        ("o-a-2", "pending", None),
+    ]
+    (case,) = [case for case in every(api, "stockout-cases") if case["sku_id"] == "b"]
+    (_, second, third) = every(api, f"stockout-cases/{case['case_id']}/orders")
+    listed = [each for each in every(api, "deadlines", kind="contact_buyer") if each.get("sku_id") == "b"]
+    assert [each["due_at"] for each in listed] == [second["contact"]["due_at"], third["contact"]["due_at"]]
+    everything = api.every("deadlines", limit=1)
+    assert len(everything) == len(api.get("deadlines", limit=500).json()["items"]) > 8
+    tomorrow = contacts(state="missed", sort="due_at", as_of=ago(-48))
+    assert [each for each in tomorrow if each[2]] == [("o-b-1", "missed", "b"), ("o-b-2", "missed", "b")]
+
+
 def test_a_case_lists_its_orders_with_prices_and_the_deadlines_to_contact_the_buyers(api: Api) -> None:
     sold(api, "a", each=3)
     api.done("o-a-0", "request-stockout", reason="oversold")

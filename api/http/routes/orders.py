@@ -29,15 +29,15 @@ from domain.rules.ruleset import RuleBook
 from domain.viewpoint import Viewpoint
 from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.view import View
+from infrastructure.queries import deadlines as deadline_queries
 from infrastructure.queries import lists
 from infrastructure.queries.as_of import deadlines_at, orders_at, violations_at
+from infrastructure.queries.deadlines import DeadlineKey, list_deadlines
 from infrastructure.queries.event_json import VersionKey
 from infrastructure.queries.lists import (
-    DeadlineKey,
     OrderListKey,
     OrderSort,
     ViolationKey,
-    list_deadlines,
     list_orders,
     list_violations,
 )
@@ -122,8 +122,9 @@ async def deadlines(request: Request, shop_id: ShopId, query: Annotated[Deadline
     """
     if _is_by_number(query):
         return await _page_by_number(request, shop_id, query, query.filter, deadlines_at)
-    views = lists.DEADLINES_READ
-    return await _page(request, shop_id, query, query.filter, views, DeadlineKey, "deadlines", list_deadlines)
+    views = deadline_queries.VIEWS_READ
+    read = partial(list_deadlines, book=request.app.state.program.book)
+    return await _page(request, shop_id, query, query.filter, views, DeadlineKey, "deadlines", read)
 
 
 @router.get("/v1/shops/{shop_id}/violations", responses=openapi.page("ListedViolation", "not_reached"))

@@ -23,7 +23,7 @@ from infrastructure.commands.intents import SkuCommand
 from infrastructure.database.pool import Pool
 from infrastructure.log.loading import read_orders
 from infrastructure.projections.worker import Worker
-from infrastructure.queries.lists import list_deadlines
+from infrastructure.queries.deadlines import list_deadlines
 from tests.infrastructure.projections.built import BOOK
 from tests.infrastructure.queries.both_ways import every_item_both_ways
 from tests.orders import LINE, MONDAY_9, done, on_database, order_command, order_sn
@@ -77,7 +77,9 @@ def test_lists_show_every_delisting_as_the_orders_do(
             listed_in: dict[str, int] = {}
             for state in (None, *get_args(DeadlineState)):
                 filter = DeadlineFilter(kind="delist_sku", state=state)
-                for item in await every_item_both_ways(partial(list_deadlines, connection, shop, at, filter, 2), 2):
+                for item in await every_item_both_ways(
+                    partial(list_deadlines, connection, shop, at, filter, 2, book=BOOK), 2
+                ):
                     deadline = of_orders[item.order_sn, item.sku_id, item.due_at]
                     assert (item.state, item.met_at) == (deadline.state, deadline.met_at)
                     assert state in (None, deadline.state)

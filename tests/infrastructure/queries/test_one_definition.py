@@ -23,7 +23,7 @@ from domain.money.daily_report import count_days, report
 from domain.money.period import DayRange
 from domain.order import commands as c
 from domain.order import events as e
-from domain.order.deadlines import DeadlineKind, DeadlineState, deadlines
+from domain.order.deadlines import Deadline, DeadlineKind, DeadlineState, deadlines
 from domain.order.filters import DeadlineFilter, OrderFilter, ViolationFilter
 from domain.order.fold import fold
 from domain.order.judged import Judged
@@ -38,15 +38,16 @@ from infrastructure.database.pool import Pool, ReadConnection
 from infrastructure.log.loading import read_orders
 from infrastructure.log.log import Append, append, new_event
 from infrastructure.projections.worker import Worker
+from infrastructure.queries.deadlines import ListedDeadline, list_deadlines
 from infrastructure.queries.lists import (
-    ListedDeadline,
     ListedViolation,
-    list_deadlines,
     list_orders,
     list_violations,
 )
+from infrastructure.queries.paging import every_item
 from infrastructure.queries.penalties import penalty_sums
 from infrastructure.queries.reports import daily_report
+from infrastructure.queries.stockout_cases import find_case, list_cases, orders_of
 from tests.domain.test_laws import PLACE_TWO, Look, Step, lived, observed_lives
 from tests.domain.vocabulary import MONDAY_8, ORDER_SN, beijing, hours, violation_id
 from tests.infrastructure.projections.built import BOOK
@@ -216,13 +217,22 @@ async def orders_agree(connection: ReadConnection, shop: Shop, at: datetime, fil
 
 
 async def deadlines_agree(connection: ReadConnection, shop: Shop, at: datetime, filter: DeadlineFilter) -> None:
-    listed = await every_item_both_ways(partial(list_deadlines, connection, shop.shop_id, at, filter, 3), 3)
+    """The deadlines of each order, and when to speak to the buyers of those at risk in a stockout case."""
+    read = partial(list_deadlines, connection, shop.shop_id, at, filter, 3, book=BOOK)
+    listed = await every_item_both_ways(read, 3)
     matching = [
         ListedDeadline(**msgspec.structs.asdict(deadline_view(each, at)), order_sn=judged.order.order_sn)
         for judged, skus in shop.orders
         for each in deadlines(judged.order, judged.rules, judged.clocks, skus)
         if filter.matches(each, at)
     ]
+    for case in await every_item(partial(list_cases, connection, shop.shop_id, BOOK, at, 5, state="open")):
+        stockout_case = await find_case(connection, shop.shop_id, case.case_id)
+        for order in await every_item(partial(orders_of, connection, shop.shop_id, BOOK, at, stockout_case, 5)):
+            contact = Deadline("contact_buyer", order.contact.due_at, order.contact.met_at, order.contact.state)
+            if order.standing == "at_risk" and filter.matches(contact, at):
+                shown = replace(order.contact, sku_id=case.sku_id)
+                matching.append(ListedDeadline(**msgspec.structs.asdict(shown), order_sn=order.order_sn))
     assert plain(listed) == plain(matching), filter
 
 

@@ -26,8 +26,9 @@ from infrastructure.database.pool import Pool, ReadConnection
 from infrastructure.log.log import Append, append, new_event
 from infrastructure.projections.views import VIEWS
 from infrastructure.projections.worker import Worker
+from infrastructure.queries.deadlines import list_deadlines
 from infrastructure.queries.errors import UnknownSku, UnknownSupplier
-from infrastructure.queries.lists import list_deadlines, list_orders, list_violations
+from infrastructure.queries.lists import list_orders, list_violations
 from infrastructure.queries.paging import every_item
 from infrastructure.queries.reconciliation import list_differences, list_unmatched
 from infrastructure.queries.stock import find_sku, list_skus, orders_at_risk
@@ -123,12 +124,13 @@ async def a_shop(pool: Pool, told: Sequence[Told]) -> str:
 
 async def everything(connection: ReadConnection, shop_id: str, at: datetime) -> dict[str, Any]:
     """What all queries of views say of a shop."""
+    read_deadlines = partial(list_deadlines, connection, shop_id, at, DeadlineFilter(), 3, book=BOOK)
     found: dict[str, Any] = {
         "orders": await every_item(partial(list_orders, connection, shop_id, at, OrderFilter(), 2)),
         "newest": await every_item(
             partial(list_orders, connection, shop_id, at, OrderFilter(), 2, sort="-placed_at")
         ),
-        "deadlines": await every_item(partial(list_deadlines, connection, shop_id, at, DeadlineFilter(), 3)),
+        "deadlines": await every_item(read_deadlines),
         "violations": await every_item(partial(list_violations, connection, shop_id, at, ViolationFilter(), 2)),
         "skus": await every_item(partial(list_skus, connection, shop_id, BOOK, at, 1)),
         "oversold": await every_item(partial(list_skus, connection, shop_id, BOOK, at, 1, oversold=True)),
