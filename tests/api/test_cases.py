@@ -60,8 +60,8 @@ def test_the_deadline_to_speak_to_the_buyer_of_an_order_at_risk_is_among_the_dea
         deadlines = every(api, "deadlines", kind="contact_buyer", **filters)
         return sorted((each["order_sn"], each["state"], each.get("sku_id")) for each in deadlines)
 
-    at_risk = [(f"o-{sku}-{n}", "pending", sku) for sku in "ab" for n in (1, 2)]
-    own = [("o-a-0", "pending", None), ("o-b-0", "pending", None)]
+    at_risk: list[tuple[str, str, str | None]] = [(f"o-{sku}-{n}", "pending", sku) for sku in "ab" for n in (1, 2)]
+    own: list[tuple[str, str, str | None]] = [("o-a-0", "pending", None), ("o-b-0", "pending", None)]
     assert contacts() == contacts(state="pending") == sorted(at_risk + own)
     assert contacts(state="missed") == contacts(due_before=ago(5)) == []
     api.done("o-a-1", "contact-buyer", channel="chat", message="We are on it.")
