@@ -1,14 +1,16 @@
 """One attempt to commit a batch of intents: load, decide, append, settle."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 from msgspec.structs import replace
 
+from domain.order.commands import RequestStockout
 from domain.rules.ruleset import RuleBook
 from infrastructure.commands.decisions import Decisions, load_related_facts
 from infrastructure.commands.drafts import Drafts
-from infrastructure.commands.intents import CommandIntent, Intent, Outcome, SnapshotIntent
+from infrastructure.commands.intents import CommandIntent, Intent, OrderCommand, Outcome, SnapshotIntent
 from infrastructure.commands.queue import QueuedIntent, Stream
 from infrastructure.commands.receipts import (
     NO_RECEIPTS,
@@ -23,6 +25,7 @@ from infrastructure.commands.receipts import (
     replay,
 )
 from infrastructure.database.pool import ReadConnection, WriteConnection
+from infrastructure.log.columns import Texts
 from infrastructure.log.log import Append, Appended, append, ask_histories, read_histories
 from infrastructure.queries.related_facts import ReadRelatedFacts
 
@@ -53,6 +56,19 @@ class Attempt:
 
     async def __call__(self, connection: WriteConnection, batch: Sequence[QueuedIntent]) -> list[QueuedIntent]:
         """Settle the intents of a batch. The ones returned lost a race against another process."""
+        try:
+            async with _in_turn(connection, _shops_of_applications(batch)):
+                decided, drafts, appended = await self._commit(connection, batch)
+        except KeyTaken:
+            return [entry for entry in batch if not entry.is_settled]
+        if appended:
+            self._on_commit()
+        return _settle(decided, drafts, appended)
+
+    async def _commit(
+        self, connection: WriteConnection, batch: Sequence[QueuedIntent]
+    ) -> tuple[Sequence[Decided], Drafts, Mapping[Stream, Appended]]:
+        """Decide a batch and append what comes of it. Raises ``KeyTaken`` when another process won a key."""
         now = self._clock()
         addressed = [(entry.stream, entry.intent) for entry in batch]
         receipts, drafts = await _load(connection, batch, now)
@@ -63,13 +79,7 @@ class Attempt:
         )
         decisions = Decisions(self._book, drafts, related_facts, now)
         decided = self._decide_or_replay(batch, receipts.valid, decisions, now)
-        try:
-            appended = await self._append(connection, decided, drafts, now)
-        except KeyTaken:
-            return [entry for entry, _ in decided]
-        if appended:
-            self._on_commit()
-        return _settle(decided, drafts, appended)
+        return decided, drafts, await self._append(connection, decided, drafts, now)
 
     def _decide_or_replay(
         self,
@@ -97,7 +107,7 @@ class Attempt:
     async def _append(
         self, connection: WriteConnection, decided: Sequence[Decided], drafts: Drafts, now: datetime
     ) -> Mapping[Stream, Appended]:
-        """Append what was drafted, with the receipts. Raises ``KeyTaken`` when another process won a key."""
+        """Append what was drafted, with the receipts. Raises ``KeyTaken``."""
         shops: dict[str, list[Append]] = {}
         for (shop_id, stream), draft in drafts.all.items():
             if draft.drafted:
@@ -114,6 +124,37 @@ class Attempt:
             for shop_id, appends in shops.items()
             for stream_append, result in zip(appends, appended[shop_id], strict=True)
         }
+
+
+_TAKE_TURN = """
+SELECT pg_advisory_xact_lock(hashtextextended('stockout applications of ' || shop_id, 0))
+FROM unnest(%b) AS w(shop_id)
+"""
+
+
+def _shops_of_applications(batch: Sequence[QueuedIntent]) -> list[str]:
+    return sorted(
+        {
+            entry.intent.shop_id
+            for entry in batch
+            if isinstance(entry.intent, OrderCommand) and isinstance(entry.intent.command, RequestStockout)
+        }
+    )
+
+
+@asynccontextmanager
+async def _in_turn(connection: WriteConnection, shop_ids: Sequence[str]) -> AsyncIterator[None]:
+    """A transaction in which no other batch applies for stockout in these shops; without shops no transaction.
+
+    The day's limit of applications depends on those that others file (``domain.order.warnings``). So who applies
+    waits until the one before is in the log. Shops are locked in the order of their ids.
+    """
+    if not shop_ids:
+        yield
+        return
+    async with connection.transaction():
+        await connection.execute(_TAKE_TURN, (Texts(shop_ids),), binary=True)
+        yield
 
 
 async def _load(
