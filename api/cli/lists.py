@@ -73,6 +73,7 @@ def orders(
     tracking_number: Annotated[str | None, typer.Option(help="Only orders of which a parcel has it.")] = None,
     sku: Annotated[str | None, typer.Option("--sku", help="Only orders with this SKU's id.")] = None,
     goods: Annotated[str | None, typer.Option("--goods", help="Only orders with this id of goods.")] = None,
+    sku_code: Annotated[str | None, typer.Option(help="Only orders with this own code for a SKU.")] = None,
     supplier: Annotated[str | None, typer.Option(help="Only orders that this supplier has or had.")] = None,
     due_before: DueBefore = None,
     violation: Annotated[
@@ -96,6 +97,7 @@ def orders(
         tracking_number=tracking_number,
         sku_id=sku,
         goods_id=goods,
+        sku_code=sku_code,
         supplier_id=supplier,
         due_before=due_before,
         violation=violation,

@@ -143,6 +143,11 @@ class OrdersQuery(PageNowOrThen):
         BeforeValidator(_plain),
         Field(min_length=1, max_length=64, description="Only orders with these goods."),
     ] = None
+    sku_code: Annotated[
+        str | None,
+        BeforeValidator(_plain),
+        Field(min_length=1, max_length=64, description="Only orders with this code of the merchant's for a SKU."),
+    ] = None
     sort: Annotated[
         Literal[OrderSort, "order_sn"] | None,
         Field(description="By ship-by (default), newest first, or by number (default at another moment)."),
@@ -155,6 +160,7 @@ class OrdersQuery(PageNowOrThen):
             tracking_number=self.tracking_number,
             supplier_id=self.supplier_id,
             goods_id=self.goods_id,
+            sku_code=self.sku_code,
             status=self.status,
             locked=self.locked,
             sku_id=self.sku_id,

@@ -35,13 +35,17 @@ from domain.order.events import (
 
 
 class OrderedLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One SKU of an order; ``unit_price_fen`` is the price of one piece."""
+    """One SKU of an order; ``unit_price_fen`` is the price of one piece.
+
+    ``sku_code`` is the merchant's own code of the SKU.
+    """
 
     sku_id: Identifier
     goods_id: Identifier
     name: Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
     quantity: Pieces
     unit_price_fen: Fen
+    sku_code: Identifier | UnsetType = UNSET
 
 
 class PackedLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -30,14 +30,18 @@ ComplaintOutcome = Literal["upheld", "dismissed"]
 AppealOutcome = Literal["upheld", "overturned"]
 
 
-class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """One SKU of an order. ``unit_price_fen`` is the price of one piece."""
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """One SKU of an order. ``unit_price_fen`` is the price of one piece.
+
+    ``sku_code`` is the merchant's own code of the SKU (商家编码-规格维度), empty where it isn't known.
+    """
 
     sku_id: str
     goods_id: str
     name: str
     quantity: int
     unit_price_fen: int
+    sku_code: str = ""
 
 
 class ParcelLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
@@ -67,6 +71,18 @@ class OrderPlaced(Event, frozen=True):
     region: str | None = None
     open_in_festival: bool | None = None
     activity: bool | None = None
+
+
+@final
+class LinesCompleted(Event, frozen=True):
+    """The platform showed more of the order's lines than was known: ``lines`` are all of them now.
+
+    Some may be new, because an earlier source showed only a part of the order; some may have ids or codes that an
+    earlier source did not have. ``paid_fen`` is set where the payment that was known was only that of a part.
+    """
+
+    lines: tuple[Line, ...]
+    paid_fen: int | None = None
 
 
 @final
@@ -311,6 +327,7 @@ class ContradictionObserved(Event, frozen=True):
 
 OrderEvent = (
     OrderPlaced
+    | LinesCompleted
     | OrderPaid
     | GroupFormed
     | GroupFailed

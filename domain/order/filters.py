@@ -20,7 +20,8 @@ class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
 
     ``due_before`` finds orders that still wait for a tracking number and must have one before then; ``violation``
     those on which such a violation stands and counts. ``order_sns`` are their numbers, ``tracking_number``
-    is that of any of their parcels, ``goods_id`` is among their lines, and ``supplier_id`` had them at some time.
+    is that of any of their parcels, ``goods_id`` and the merchant's own ``sku_code`` are among their lines, and
+    ``supplier_id`` had them at some time.
     """
 
     status: Status | None = None
@@ -32,6 +33,7 @@ class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
     tracking_number: str | None = None
     supplier_id: str | None = None
     goods_id: str | None = None
+    sku_code: str | None = None
 
     def matches(self, judged: Judged, at: datetime) -> bool:
         order = judged.order
@@ -41,6 +43,7 @@ class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
             and (self.tracking_number is None or self._has_parcel(order))
             and (self.supplier_id is None or any(each.supplier_id == self.supplier_id for each in order.handovers))
             and (self.goods_id is None or any(line.goods_id == self.goods_id for line in order.lines))
+            and (self.sku_code is None or any(line.sku_code == self.sku_code for line in order.lines))
             and self.locked in (None, bool(order.holds))
             and (self.sku_id is None or any(line.sku_id == self.sku_id for line in order.lines))
             and (self.due_before is None or _is_due_before(judged, self.due_before))

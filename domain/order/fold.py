@@ -17,6 +17,7 @@ from domain.order.events import (
     HandedToSupplier,
     HoldPlaced,
     HoldReleased,
+    LinesCompleted,
     OrderCancelled,
     OrderEvent,
     OrderPaid,
@@ -142,6 +143,10 @@ def _apply(order: Order, recorded: Recorded[OrderEvent]) -> None:
         order.charges += (Charge(event.line_id, None, event.amount_fen, at),)
     elif type(event) is ContradictionObserved:
         order.anomalies += (Anomaly(event.code, event.expected, event.seen, at),)
+    elif type(event) is LinesCompleted:
+        order.lines = event.lines
+        if event.paid_fen is not None:
+            order.paid_fen = event.paid_fen
     elif type(event) is FactWithdrawn:
         withdraw(order, event.version)
         order.withdrawn_by = event.seen_at or order.withdrawn_by
@@ -159,7 +164,7 @@ def _apply(order: Order, recorded: Recorded[OrderEvent]) -> None:
 
 
 def _place(order: Order, event: OrderPlaced, at: datetime) -> None:
-    order.lines = event.lines
+    order.lines = order.placed_lines = event.lines
     order.goods_type = event.goods_type
     order.group_id = event.group_id
     order.region = event.region

@@ -80,8 +80,22 @@ def _beginning(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
         placed_by = min((at for at in times if at is not None), default=snapshot.seen_at)
         placed = e.OrderPlaced(snapshot.lines, snapshot.goods_type, group_id=snapshot.group_id)
         yield Observation(placed, placed_by, observed=True)
-    elif not _can_be_same(order.lines, snapshot.lines):
+        yield from _payment(order, snapshot)
+        return
+    lines = order.lines if order.lines == snapshot.lines else _together(order.lines, snapshot.lines)
+    if lines is None:
         yield _contradiction("lines_differ", _pieces(order.lines), _pieces(snapshot.lines), snapshot)
+    elif lines != order.lines:
+        is_part = len(order.lines) < len(lines) and order.paid_fen is not None
+        paid_fen = snapshot.paid_fen if is_part and snapshot.paid_fen != order.paid_fen else None
+        yield _at(e.LinesCompleted(lines, paid_fen), None, snapshot)
+        if paid_fen is not None:
+            return
+    if lines is None or len(snapshot.lines) >= len(order.lines):
+        yield from _payment(order, snapshot)
+
+
+def _payment(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
     if snapshot.paid_fen is None:
         return
     if order.paid_fen is None:
@@ -293,18 +307,39 @@ def _pieces(lines: tuple[e.Line, ...]) -> str:
     return ", ".join(sorted(f"{line.quantity} x {line.sku_id}" for line in lines))
 
 
-def _can_be_same(known: tuple[e.Line, ...], shown: tuple[e.Line, ...]) -> bool:
-    """Whether a source shows the lines that are known, or a part of them; a SKU that it can't name may be any."""
-    left = list(known)
-    for line in shown:
-        match = next((each for each in left if _can_be_the_same_line(each, line)), None)
-        if match is None:
-            return False
-        left.remove(match)
-    return True
+def _together(known: tuple[e.Line, ...], shown: tuple[e.Line, ...]) -> tuple[e.Line, ...] | None:
+    """The lines that are known and those that a source shows, if either has all lines of the other.
+
+    A source may show only some lines of an order, and it may not know an id or a code. What one of both knows of a
+    line is known of it. ``None`` if the sources contradict each other.
+    """
+    left = list(shown)
+    pairs = dict[int, e.Line]()
+    for is_match in (_is_the_same_line, _can_be_the_same_line):
+        for number, line in enumerate(known):
+            if number not in pairs and (match := next((each for each in left if is_match(line, each)), None)):
+                pairs[number] = match
+                left.remove(match)
+    if left and len(pairs) < len(known):
+        return None
+    return (*(_completed(line, pairs.get(number, line)) for number, line in enumerate(known)), *left)
+
+
+def _is_the_same_line(known: e.Line, shown: e.Line) -> bool:
+    return known.quantity == shown.quantity and known.sku_id == shown.sku_id
 
 
 def _can_be_the_same_line(known: e.Line, shown: e.Line) -> bool:
-    return known.quantity == shown.quantity and (
-        known.sku_id == shown.sku_id or UNKNOWN in (known.sku_id, shown.sku_id)
+    return known.quantity == shown.quantity and UNKNOWN in (known.sku_id, shown.sku_id)
+
+
+def _completed(known: e.Line, shown: e.Line) -> e.Line:
+    """A line with what the other source knows of it besides."""
+    return e.Line(
+        known.sku_id if known.sku_id != UNKNOWN else shown.sku_id,
+        known.goods_id if known.goods_id != UNKNOWN else shown.goods_id,
+        known.name if known.name != UNKNOWN else shown.name,
+        known.quantity,
+        known.unit_price_fen,
+        known.sku_code or shown.sku_code,
     )

@@ -203,7 +203,8 @@ class Order(msgspec.Struct, gc=False):
 
     It is not frozen, so that ``fold`` need not copy it for every event; nothing else changes one. A time that its
     source gives without seconds is the earliest that it can mean; ``…_within`` says how many seconds later it may
-    be. ``extra_parcels`` are gifts and what was sent again: they are shown but never judged. ``early_scans`` are
+    be. ``placed_lines`` are the lines as the order was placed, before a source showed more of them.
+    ``extra_parcels`` are gifts and what was sent again: they are shown but never judged. ``early_scans`` are
     those of numbers that are not up yet. ``imported`` are the versions of the closings and locks that the
     platform's files or answers brought and that nobody has withdrawn; ``withdrawn_by`` is the latest view that
     showed such a mistake.
@@ -214,6 +215,7 @@ class Order(msgspec.Struct, gc=False):
     position: int = 0
     last_occurred_at: datetime | None = None
     lines: tuple[Line, ...] = ()
+    placed_lines: tuple[Line, ...] = ()
     goods_type: GoodsType = "ordinary"
     group_id: str | None = None
     region: str | None = None

@@ -48,6 +48,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "quantity": ("商品数量(件)", "商品数量"),
     "goods_id": ("商品id",),
     "sku_id": ("样式ID",),
+    "sku_code": ("商家编码-规格维度", "商家编码-SKU维度"),
     "under_review": ("是否审核中",),
     "paid_at": ("支付时间",),
     "group_formed_at": ("拼单成功时间", "订单成交时间"),
@@ -425,8 +426,11 @@ def _joined(first: Row, second: Row) -> Row:
     Different payments are summed, and different tracking numbers are several parcels.
     """
     one, other = first.snapshot, second.snapshot
-    new = tuple(line for line in other.lines if line not in one.lines)
-    payments = (*first.payments, *second.payments) if new else first.payments
+    lines = one.lines
+    for line in other.lines:
+        lines = _with_line(lines, line)
+    is_wider = len(lines) > len(one.lines)
+    payments = (*first.payments, *second.payments) if is_wider else first.payments
     paid_fen = None
     if payments:
         paid_fen = payments[0] if len(set(payments)) == 1 else sum(payments)
@@ -437,10 +441,10 @@ def _joined(first: Row, second: Row) -> Row:
         if number
     )
     joined = one
-    if new or len(numbers) > 1:
+    if lines is not one.lines or len(numbers) > 1:
         joined = replace(
             one,
-            lines=(*one.lines, *new),
+            lines=lines,
             paid_fen=paid_fen,
             tracking_number=next(iter(numbers), None),
             further_numbers=tuple(numbers)[1:],
@@ -453,6 +457,17 @@ def _joined(first: Row, second: Row) -> Row:
         (*first.unknown, *second.unknown),
         payments,
     )
+
+
+def _with_line(lines: tuple[Line, ...], line: Line) -> tuple[Line, ...]:
+    """The lines and one more, if it is not among them. A row may lack the merchant's code that another row has."""
+    if line in lines:
+        return lines
+    for number, each in enumerate(lines):
+        is_short = each.sku_id == line.sku_id and "" in (line.sku_code, each.sku_code)
+        if is_short and replace(each, sku_code=line.sku_code) == line:
+            return lines if each.sku_code else (*lines[:number], line, *lines[number + 1 :])
+    return (*lines, line)
 
 
 # ---- values ---------------------------------------------------------------------------------------------
@@ -468,6 +483,7 @@ def _line(cells: Cells, paid_fen: int | None, note: Callable[[WrongCell], None])
         name=words(cells, "name", 500) or UNKNOWN,
         quantity=quantity,
         unit_price_fen=total // quantity,
+        sku_code=without_damage(identifier, cells, "sku_code", note),
     )
 
 

@@ -96,6 +96,8 @@ async def list_orders(
         where.append(sql.SQL("o.sku_ids @> ARRAY[%(sku_id)s::text]"))
     if filter.goods_id is not None:
         where.append(sql.SQL("o.goods_ids @> ARRAY[%(goods_id)s::text]"))
+    if filter.sku_code is not None:
+        where.append(sql.SQL("o.sku_codes @> ARRAY[%(sku_code)s::text]"))
     if filter.order_sns is not None:
         where.append(sql.SQL("o.order_sn = ANY(%(order_sns)s)"))
     if filter.tracking_number is not None:
@@ -114,6 +116,7 @@ async def list_orders(
         "statuses": statuses,
         "sku_id": filter.sku_id,
         "goods_id": filter.goods_id,
+        "sku_code": filter.sku_code,
         "order_sns": list(filter.order_sns or ()),
         "tracking_number": plain_number(filter.tracking_number or ""),
         "supplier_id": filter.supplier_id,

@@ -371,8 +371,9 @@ def test_the_service_is_ready_when_every_list_is_built(api: Api, database_url: s
 
 def test_orders_are_found_by_what_people_have_in_their_hands(api: Api) -> None:
     first, second = "260302-000000000000911", "260302-000000000000912"
-    for order_sn in (first, second):
-        api.formed(order_sn)
+    api.formed(first)
+    api.placed(second, at=ago(1), lines=[LINE | {"sku_code": "durian 5-6 斤"}])
+    api.done(second, "form-group", occurred_at=ago(1))
     api.done(first, "upload-tracking", carrier="SF", tracking_number="SF9110001")
     position = api.done(second, "hand-to-supplier", supplier_id="S-911")["position"]
 
@@ -386,6 +387,8 @@ def test_orders_are_found_by_what_people_have_in_their_hands(api: Api) -> None:
     assert found(supplier_id="S-911") == [second]
     assert set(found(goods_id=LINE["goods_id"])) == {first, second}
     assert found(goods_id="nothing") == []
+    assert found(sku_code="durian 5-6 斤") == [second]
+    assert found(sku_code="durian") == []
     assert set(found(order_sn=[first, second, "260302-9"])) == {first, second}
     assert found(order_sn=[first, second], status="shipped") == [first]
     too_many = api.get("orders", order_sn=[f"260302-{number}" for number in range(101)])

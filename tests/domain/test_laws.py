@@ -200,7 +200,7 @@ snapshots = st.builds(
             "cancelled",
         ]
     ),
-    lines=st.sampled_from([(line(),), (line(),), TWO_SKUS]),
+    lines=st.sampled_from([(line(),), (replace(line(), sku_code="A-1"),), TWO_SKUS]),
     paid_fen=st.sampled_from([None, 4_300, 4_300, 4_200]),
     paid_at=seen_moments,
     group_formed_at=seen_moments,

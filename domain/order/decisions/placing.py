@@ -22,7 +22,8 @@ def cannot_place(order: Order) -> Refusal | None:
 def place(command: c.Place, order: Order, rules: RuleSet, at: datetime) -> Decision:
     """A new order. Placing the same order again changes nothing."""
     lines = tuple(
-        e.Line(line.sku_id, line.goods_id, line.name, line.quantity, line.unit_price_fen) for line in command.lines
+        e.Line(line.sku_id, line.goods_id, line.name, line.quantity, line.unit_price_fen, line.sku_code or "")
+        for line in command.lines
     )
     if not order.is_placed:
         placed = e.OrderPlaced(
@@ -35,14 +36,15 @@ def place(command: c.Place, order: Order, rules: RuleSet, at: datetime) -> Decis
             command.activity,
         )
         return (placed,)
-    is_same = (lines, command.goods_type, command.group_id) == (order.lines, order.goods_type, order.group_id)
+    before = order.placed_lines, order.goods_type, order.group_id
+    is_same = (lines, command.goods_type, command.group_id) == before
     optional = (
         (command.paid_fen, order.paid_fen),
         (command.region, order.region),
         (command.open_in_festival, order.open_in_festival),
         (command.activity, order.activity),
     )
-    if is_same and all(again in (None, before) for again, before in optional):
+    if is_same and all(again in (None, known) for again, known in optional):
         return ()
     return Refusal("order_exists", f"Order {order.order_sn} was already placed, and differently.")
 

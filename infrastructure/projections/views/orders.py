@@ -38,6 +38,7 @@ def rows(judged: Judged) -> Iterable[Row]:
             bool(holds),
             [lines[0].sku_id] if len(lines) == 1 else sorted({line.sku_id for line in lines}),
             [lines[0].goods_id] if len(lines) == 1 else sorted({line.goods_id for line in lines}),
+            _codes(lines),
             _encode(lines),
             order.paid_fen,
             order.placed_at or FAR_FUTURE,
@@ -54,6 +55,12 @@ def rows(judged: Judged) -> Iterable[Row]:
     )
 
 
+def _codes(lines: Sequence[Line]) -> list[str]:
+    if len(lines) == 1:
+        return [lines[0].sku_code] if lines[0].sku_code else []
+    return sorted({line.sku_code for line in lines if line.sku_code})
+
+
 def _stand_from(violations: Sequence[Violation]) -> list[datetime | None]:
     """For each kind of violation, the time from which the first one that counts stands."""
     earliest: list[datetime | None] = [*_NO_VIOLATIONS]
@@ -66,7 +73,7 @@ def _stand_from(violations: Sequence[Violation]) -> list[datetime | None]:
 
 ORDERS = ViewOfOrders(
     name="orders",
-    version=4,
+    version=5,
     table="order_list",
     columns=(
         Column("version", "integer"),
@@ -75,6 +82,7 @@ ORDERS = ViewOfOrders(
         Column("locked", "boolean"),
         Column("sku_ids", "text[]"),
         Column("goods_ids", "text[]"),
+        Column("sku_codes", "text[]"),  # the merchant's own
         Column("lines", "json"),
         Column("paid_fen", "bigint", optional=True),
         Column("placed_at", "timestamptz"),
@@ -101,6 +109,7 @@ ORDERS = ViewOfOrders(
         ),
         Index("by_sku", "USING gin (sku_ids)"),
         Index("by_goods", "USING gin (goods_ids)"),
+        Index("by_code", "USING gin (sku_codes)"),
         Index("by_day", "(shop_id, group_formed_at)"),
     ),
     rows=rows,

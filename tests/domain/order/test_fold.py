@@ -7,6 +7,7 @@ from domain.order.fold import evolve
 from tests.domain.vocabulary import (
     FRIDAY_9,
     MONDAY_9,
+    TWO_SKUS,
     Fact,
     appeal_decided,
     appealed,
@@ -39,6 +40,7 @@ from tests.domain.vocabulary import (
 
 EVERY_KIND: tuple[Fact, ...] = (
     placed(),
+    Fact(e.LinesCompleted(TWO_SKUS, 8_600), MONDAY_9),
     Fact(e.FactWithdrawn(1, "the export was another shop's"), MONDAY_9),
     paid(at=MONDAY_9),
     group_formed(at=MONDAY_9),

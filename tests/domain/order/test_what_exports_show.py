@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
+from domain.order import commands as c
 from domain.order import events as e
 from domain.order.snapshot import UNKNOWN, Snapshot
 from tests.domain.vocabulary import (
@@ -187,7 +188,7 @@ def test_all_parcels_of_a_received_order_have_arrived() -> None:
         ((replace(LINE, sku_id=UNKNOWN), OTHER), ()),
         ((replace(LINE, quantity=2), OTHER), ("lines_differ",)),
         ((replace(LINE, sku_id="SKU-9"), OTHER), ("lines_differ",)),
-        ((LINE, OTHER, OTHER), ("lines_differ",)),
+        ((LINE, replace(LINE, sku_id="SKU-9")), ("lines_differ",)),
     ],
 )
 def test_a_part_of_an_order_is_no_contradiction(lines: tuple[e.Line, ...], anomalies: tuple[str, ...]) -> None:
@@ -195,3 +196,42 @@ def test_a_part_of_an_order_is_no_contradiction(lines: tuple[e.Line, ...], anoma
     NOBODY.sees(whole).story_after.sees(later(whole, lines=lines)).story_after.at(FRIDAY_9).has_anomalies(
         *anomalies
     )
+
+
+def test_a_wider_view_of_an_order_completes_its_lines_and_its_payment_once() -> None:
+    """A file of some goods only has some lines of an order, and what was paid for them."""
+    part = shown("awaiting_shipment", lines=(OTHER,), paid_fen=1_000)
+    whole = later(part, lines=(LINE, OTHER), paid_fen=5_000)
+    learned = NOBODY.sees(part).story_after
+    completed = learned.sees(whole).learns(e.LinesCompleted((OTHER, LINE), 5_000))
+    assert completed.order.paid_fen == 5_000
+    completed.at(FRIDAY_9).has_anomalies()
+    completed.sees(later(whole)).learns_nothing()
+    completed.sees(later(part)).learns_nothing()
+
+
+def test_ids_and_codes_of_a_line_are_learnt_from_the_first_source_that_has_them() -> None:
+    damaged = replace(LINE, sku_id=UNKNOWN, name=UNKNOWN)
+    learned = NOBODY.sees(shown("awaiting_shipment", lines=(damaged, OTHER))).story_after
+    with_code = replace(LINE, sku_code="A-301")
+    completed = learned.sees(later(shown("awaiting_shipment"), lines=(with_code,))).learns(
+        e.LinesCompleted((with_code, OTHER))
+    )
+    for again in ((LINE,), (OTHER, damaged), (replace(LINE, sku_code="A-9"),)):
+        completed.sees(later(shown("awaiting_shipment"), lines=again)).learns_nothing()
+
+
+def test_a_line_of_which_nothing_is_known_is_not_taken_for_one_that_is_shown_besides() -> None:
+    nameless = replace(LINE, sku_id=UNKNOWN)
+    learned = NOBODY.sees(shown("awaiting_shipment", lines=(LINE,))).story_after
+    learned.sees(later(shown("awaiting_shipment"), lines=(nameless, LINE))).learns(
+        e.LinesCompleted((LINE, nameless))
+    )
+
+
+def test_an_order_that_was_completed_can_be_placed_again_as_it_was_placed() -> None:
+    placing = c.Place(lines=(c.OrderedLine("SKU-1", "GOODS-1", "socks", 1, 4_300),), paid_fen=4_300)
+    story = NOBODY.when(placing, at=MONDAY_9).then(e.OrderPlaced((LINE,), paid_fen=4_300))
+    completed = story.sees(later(shown("awaiting_shipment"), lines=(LINE, OTHER))).story_after
+    assert completed.order.lines == (LINE, OTHER)
+    completed.when(placing, at=THURSDAY_9).then_nothing()

@@ -25,6 +25,7 @@ MOMENT = datetime(2026, 3, 4, 1, 5, 0, 250000, tzinfo=UTC)
 
 EVENTS: list[e.OrderEvent] = [
     e.OrderPlaced((e.Line("52000301", "520003", "泰国金枕榴莲 1个", 2, 12900),), "presale", 25800, "g1"),
+    e.LinesCompleted((e.Line("52000301", "520003", "泰国金枕榴莲 1个", 2, 12900, "A-301"),), 25800),
     e.OrderPaid(25800),
     e.GroupFormed(MOMENT),
     e.GroupFailed(),

@@ -37,6 +37,7 @@ HEADER = [
     "确认收货时间",
     "商品id",
     "样式ID",
+    "商家编码-规格维度",
     "售后状态",
     "商品总价(元)",
     "用户实付金额(元)",
@@ -100,7 +101,7 @@ def test_every_column_of_a_plain_row_is_read(tmp_path: Path) -> None:
     assert snapshot.group_formed_at == datetime(2026, 3, 2, 1, 5, tzinfo=UTC)
     assert snapshot.ship_by == datetime(2026, 3, 4, 1, 5, tzinfo=UTC)
     (line,) = snapshot.lines
-    assert (line.sku_id, line.quantity, line.unit_price_fen) == ("52000101", 3, 990)
+    assert (line.sku_id, line.quantity, line.unit_price_fen, line.sku_code) == ("52000101", 3, 990, "")
     assert snapshot.via == "export"
     assert "某人" not in repr(snapshot)
 
@@ -297,6 +298,27 @@ def test_neighbouring_rows_of_an_order_are_its_lines(tmp_path: Path) -> None:
     assert isinstance(rows[0], Row)
     assert [line.sku_id for line in rows[0].snapshot.lines] == ["52000101", "52000102"]
     assert rows[0].snapshot.paid_fen == 2870
+
+
+def test_the_merchants_own_code_of_a_sku_is_read_in_any_layout(tmp_path: Path) -> None:
+    coded = PLAIN | {"商家编码-规格维度": "袜子-红 L"}
+    assert only(tmp_path, **coded).lines[0].sku_code == "袜子-红 L"
+    header = ["商家编码-SKU维度" if name == "商家编码-规格维度" else name for name in HEADER]
+    (row,) = read(written(tmp_path, coded, header=header))
+    assert isinstance(row, Row)
+    assert row.snapshot.lines[0].sku_code == "袜子-红 L"
+    (row,) = read(written(tmp_path, PLAIN | {"商家编码-规格维度": "6.90123E+12"}))
+    assert isinstance(row, Row)
+    assert row.snapshot.lines[0].sku_code == ""
+    assert [note.column for note in row.notes] == ["商家编码-规格维度"]
+
+
+def test_a_row_of_a_line_that_lacks_the_code_is_no_line_of_its_own(tmp_path: Path) -> None:
+    coded = PLAIN | {"商家编码-规格维度": "A-1"}
+    for rows in ((PLAIN, coded), (coded, PLAIN)):
+        (row,) = read(written(tmp_path, *rows))
+        assert isinstance(row, Row)
+        assert [line.sku_code for line in row.snapshot.lines] == ["A-1"]
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,10 @@ def facts(order: Order) -> tuple[object, ...]:
 
     return (
         order.status,
-        sorted((line.sku_id, line.goods_id, line.name, line.quantity, line.unit_price_fen) for line in order.lines),
+        sorted(
+            (line.sku_id, line.goods_id, line.name, line.quantity, line.unit_price_fen, line.sku_code)
+            for line in order.lines
+        ),
         order.paid_fen,
         minute(order.paid_at),
         minute(order.group_formed_at),

@@ -73,7 +73,7 @@ from tests.domain.vocabulary import (
 )
 
 RELEASED = {
-    "orders": 4,
+    "orders": 5,
     "deadlines": 5,
     "violations": 4,
     "reservations": 1,

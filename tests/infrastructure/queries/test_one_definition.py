@@ -90,6 +90,7 @@ class Filters(NamedTuple):
                 tracking_number=st.sampled_from([None, None, "SF1", " sf1", "SF2", "SF9"]),
                 supplier_id=st.sampled_from([None, None, "S-17", "S-18"]),
                 goods_id=st.sampled_from([None, None, *goods, "nothing"]),
+                sku_code=st.sampled_from([None, None, "A-1", "A-2"]),
             ),
             st.builds(DeadlineFilter, kind=maybe(DeadlineKind), due_before=bounds, state=maybe(DeadlineState)),
             st.builds(
