@@ -99,7 +99,7 @@ def import_bill_file(
 async def _imported(program: Program, file: Path, shop: str, *, dry_run: bool) -> BillReport:
     report = BillReport()
     with reading_file(file, lambda: BillReader(file, now=clock.now())) as (reader, show):
-        await import_bill(reader, shop, program.submitter(dry_run=dry_run), report, lambda _: show())
+        await import_bill(reader, shop, program.pool, program.submitter(dry_run=dry_run), report, lambda _: show())
     return report
 
 

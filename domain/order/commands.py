@@ -5,6 +5,7 @@ document are all made from them. Decoding one validates shape and size; whether 
 decided in ``decisions``.
 """
 
+import re
 from typing import Annotated, Literal
 
 import msgspec
@@ -259,6 +260,9 @@ class WithdrawFact(Command, frozen=True):
     reason: Word
 
 
+CONTENT_ID = re.compile(r"[0-9a-f]{16}-[0-9]+")
+"""The id of a line of a bill that has none of its own: a hash of its content, and which of equal lines it is."""
+
 NO_ORDER = "no-order-"
 """How the number begins under which a line of a bill stands that names no order."""
 
@@ -266,11 +270,13 @@ NO_ORDER = "no-order-"
 class RecordBilledCharge(RecordCharge, frozen=True):
     """``record-charge`` as an imported bill says it, also of an order that is not known yet.
 
-    ``number`` counts equal lines of the bill, where the line has no id of its own. ``within`` is how many seconds
-    later it may have happened, because the bill is coarse.
+    ``number`` counts the lines of the bill that are equal to the minute, up to this one. ``earlier_ids`` are the
+    ids of those before it that have ids of their own. ``within`` is how many seconds later it may have happened,
+    because the bill is coarse.
     """
 
-    number: int | None = None
+    number: int = 1
+    earlier_ids: tuple[str, ...] = ()
     within: int = 0
 
 
@@ -284,5 +290,6 @@ class RecordReturn(Command, frozen=True):
 class RecordBilledReturn(RecordReturn, frozen=True):
     """``record-return`` as an imported bill says it, also of an order that is not known yet."""
 
-    number: int | None = None
+    number: int = 1
+    earlier_ids: tuple[str, ...] = ()
     within: int = 0

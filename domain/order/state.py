@@ -440,9 +440,9 @@ class Order(msgspec.Struct, gc=False):
     def charge(self, line_id: str) -> Charge | None:
         return next((each for each in self.charges if each.line_id == line_id), None)
 
-    def equal_charges(self, kind: ViolationKind | None, amount_fen: int, at: datetime, within: int) -> int:
-        """How many lines of bills are equal to such a one, as far as their times are known."""
-        return sum(each.is_equal(kind, amount_fen, at, within) for each in self.charges)
+    def equal_charges(self, kind: ViolationKind | None, amount_fen: int, at: datetime, within: int) -> list[Charge]:
+        """The lines of bills that are equal to such a one, as far as their times are known."""
+        return [each for each in self.charges if each.is_equal(kind, amount_fen, at, within)]
 
     def appeal(self, violation_id: str) -> Appeal | None:
         if not self.appeals:

@@ -1,20 +1,23 @@
 """A bill of the platform into a shop's log, through the one door for all writes.
 
 A line of the bill becomes an event of the order that it names, once: a bill may be imported again. A line of an
-order that the log does not have yet waits in the order's own stream. A line that names no order has a stream of its
-own.
+order that the log does not have yet waits in the order's own stream. Lines that name no order stand in a stream
+with those of the same content.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence, Set
 
 import msgspec
 from msgspec.structs import replace
 
 from domain.order.commands import NO_ORDER, RecordBilledCharge, RecordBilledReturn
 from infrastructure.commands.intents import OrderCommand, OrderOutcome
+from infrastructure.database.pool import Pool
 from infrastructure.files.cells import RejectedRow
 from infrastructure.imports.batches import MOST_REASONS, MiscountedRows, Submit, batches, outcomes_of
+from infrastructure.log.log import read_histories
+from infrastructure.log.streams import OF_ORDER
 from infrastructure.pinduoduo.bills import BillLine, OtherLine
 
 ACTOR = "import-bill"
@@ -102,6 +105,7 @@ class BillReport(msgspec.Struct):
 async def import_bill(
     lines: Iterable[BillLine | RejectedRow | OtherLine],
     shop_id: str,
+    pool: Pool,
     submit: Submit,
     report: BillReport,
     progress: Callable[[BillReport], None] = lambda report: None,
@@ -124,7 +128,8 @@ async def import_bill(
                 report.other += 1
                 if line.note:
                     report.note(LeftOut(line.line, None, line.note, sheet=line.sheet))
-        intents = [OrderCommand(shop_id, _order_of(line), _command(line), actor) for line in taken]
+        alone = await _alone(pool, shop_id, taken)
+        intents = [OrderCommand(shop_id, _order_of(line, alone), _command(line), actor) for line in taken]
         for line, outcome in zip(taken, await outcomes_of(submit, intents), strict=True):
             report.count(line, outcome)
         progress(report)
@@ -132,9 +137,26 @@ async def import_bill(
     return report
 
 
-def _order_of(line: BillLine) -> str:
-    """The order of a line. One that names no order has a number of its own, which no order of the platform has."""
-    return line.order_sn or NO_ORDER + hashlib.sha256(line.line_id.encode()).hexdigest()[:32]
+def _order_of(line: BillLine, alone: Set[str]) -> str:
+    """The order of a line. One that names no order has a number that no order of the platform has."""
+    if line.order_sn:
+        return line.order_sn
+    by_id = _number_by_id(line)
+    return by_id if by_id in alone else NO_ORDER + line.content
+
+
+def _number_by_id(line: BillLine) -> str:
+    return NO_ORDER + hashlib.sha256(line.line_id.encode()).hexdigest()[:32]
+
+
+async def _alone(pool: Pool, shop_id: str, lines: Sequence[BillLine]) -> Set[str]:
+    """Which of the lines without an order stand alone in a stream that is named by their id, as all once did."""
+    numbers = [_number_by_id(line) for line in lines if not line.order_sn]
+    if not numbers:
+        return set()
+    async with pool.read() as connection:
+        histories = await read_histories(connection, [(shop_id, OF_ORDER.stream(number)) for number in numbers])
+    return {OF_ORDER.id_of(stream) for (_, stream), history in histories.items() if history}
 
 
 def _command(line: BillLine) -> RecordBilledCharge | RecordBilledReturn:
@@ -143,5 +165,6 @@ def _command(line: BillLine) -> RecordBilledCharge | RecordBilledReturn:
         command = RecordBilledReturn(amount_fen=line.amount_fen, line_id=line.line_id)
     else:
         command = RecordBilledCharge(kind=line.kind, amount_fen=line.amount_fen, line_id=line.line_id)
-    number = line.number and (line.number if line.order_sn else 1)
-    return replace(command, occurred_at=line.at, number=number, within=line.within)
+    return replace(
+        command, occurred_at=line.at, number=line.number, earlier_ids=line.earlier_ids, within=line.within
+    )

@@ -6,7 +6,6 @@ row that makes no sense is rejected with its line and a reason; the other rows c
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -54,9 +53,10 @@ _BUSINESS = re.compile("|".join([*(word for word, _ in _VIOLATION_WORDS), _RETUR
 class BillLine(NamedTuple):
     """A line about a penalty. ``kind`` is ``None`` if money was given back, ``order_sn`` if it names no order.
 
-    ``at`` is as precise as the bill: that moment or up to ``within`` seconds later. ``number`` counts equal lines,
-    where the line has no id of its own. ``sheet`` is the sheet's name in a workbook; ``note`` says what was wrong
-    with the line, though it could be read.
+    ``at`` is as precise as the bill: that moment or up to ``within`` seconds later. ``content`` is a hash of what
+    the line says, to the minute. ``number`` counts the lines of the same content up to this one, and
+    ``earlier_ids`` are the ids of those before it that have ids of their own. ``sheet`` is the sheet's name in a
+    workbook; ``note`` says what was wrong with the line, though it could be read.
     """
 
     line: int
@@ -66,7 +66,9 @@ class BillLine(NamedTuple):
     at: datetime
     line_id: str
     within: int = 0
-    number: int | None = None
+    content: str = ""
+    number: int = 1
+    earlier_ids: tuple[str, ...] = ()
     sheet: str | None = None
     note: str | None = None
 
@@ -117,7 +119,7 @@ class BillReader(TableReader):
     def __init__(self, source: Path | IO[bytes], *, now: datetime, most_unpacked: int = LARGEST_UNPACKED) -> None:
         super().__init__(source, most_unpacked)
         self._latest = now + CLOCK_SKEW
-        self._equal: Counter[tuple[object, ...]] = Counter()
+        self._equal: dict[str, _Equal] = {}
         self._first_charges: dict[str, _Written] = {}
         self._numbered: dict[str, _Numbered] = {}
 
@@ -157,13 +159,28 @@ class BillReader(TableReader):
                 raise WrongCell("at", "the time is missing")
             fen = self._amount(number, cells, kind)
             line_id, damage = self._own_id(number, cells, order_sn)
-            equal = None
-            if not line_id:
-                line_id, equal = self._derived_id(order_sn, kind, time.at.replace(second=0), fen)
+            content = _hash(order_sn, kind, time.at.replace(second=0), fen)
         except WrongCell as wrong:
             return RejectedRow(number, cells.columns.name(wrong.field), wrong.reason, sheet)
         note = "; ".join(filter(None, (note, damage))) or None
-        return BillLine(number, order_sn, kind, fen, time.at, line_id, time.within, equal, sheet, note)
+        equal = self._equal.setdefault(content, _Equal())
+        earlier_ids = equal.ids()
+        place = equal.add(line_id)
+        line_id = line_id or f"{content[:16]}-{place}"
+        return BillLine(
+            number,
+            order_sn,
+            kind,
+            fen,
+            time.at,
+            line_id,
+            time.within,
+            content,
+            place,
+            earlier_ids,
+            sheet,
+            note,
+        )
 
     def _amount(self, number: int, cells: Cells, kind: ViolationKind | None) -> int:
         """The amount in fen, without its sign. The first charge of a column shows which sign its charges have."""
@@ -202,11 +219,31 @@ class BillReader(TableReader):
                 raise WrongCell("line_id", reason)
         return line_id, None
 
-    def _derived_id(self, *values: object) -> tuple[str, int]:
-        """An id made of these values and the count of equal lines; and that count."""
-        self._equal[values] += 1
-        text = "|".join(map(str, values))
-        return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}-{self._equal[values]}", self._equal[values]
+
+class _Equal:
+    """The lines of a bill that have the same content."""
+
+    MOST_IDS = 1_000
+
+    def __init__(self) -> None:
+        self._ids: dict[str, None] = {}
+        self._without = 0
+
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the lines so far that have their own."""
+        return tuple(self._ids) if len(self._ids) < self.MOST_IDS else ()
+
+    def add(self, line_id: str) -> int:
+        """Add a line with an id of its own, or one without. Returns which of the lines it is."""
+        if line_id:
+            self._ids.setdefault(line_id)
+        else:
+            self._without += 1
+        return len(self._ids) + self._without
+
+
+def _hash(*values: object) -> str:
+    return hashlib.sha256("|".join(map(str, values)).encode()).hexdigest()[:32]
 
 
 def _gives_back(cells: Cells) -> bool:

@@ -54,7 +54,7 @@ async def bills(
     lines = await asyncio.to_thread(_lines, await body_of(request, MAX_BYTES))
     program: Program = request.app.state.program
     report = BillReport()
-    await import_bill(lines, shop_id, program.submitter(dry_run=query.dry_run), report, actor=giver)
+    await import_bill(lines, shop_id, program.pool, program.submitter(dry_run=query.dry_run), report, actor=giver)
     return written(report, report.position or None)
 
 

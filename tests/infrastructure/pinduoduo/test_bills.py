@@ -91,7 +91,8 @@ def test_amounts_are_read_as_people_write_them(amount: str, fen: int) -> None:
 def test_a_line_number_that_another_order_has_already_is_rejected() -> None:
     lines = [f"T-17,{LATE}", f"T-17,{LATE.replace('260302-1', '260302-2')}", f"T-17,{LATE}"]
     first, other, again = read(*lines, header=f"流水号,{HEADER}")
-    assert first == again._replace(line=2)  # type: ignore[union-attr]
+    assert isinstance(again, BillLine)
+    assert first == again._replace(line=2, earlier_ids=())
     assert other == RejectedRow(3, "流水号", "T-17 is of order 260302-1 already (line 2)")
 
 
