@@ -107,9 +107,12 @@ def _payment(order: Order, snapshot: Snapshot) -> Iterator[Observation]:
 def _group(order: Order, snapshot: Snapshot, book: RuleBook) -> Iterator[Observation]:
     """The platform's own group time starts the clock, even where a command gave another.
 
-    An order past the group without that time has formed, but no clock can be started for it. A coarser view of a
-    known time is the same time; a finer one makes the known time more precise.
+    An order past the group without that time has formed, but no clock can be started for it. One whose state says
+    that it waits for payment or for its group has not formed, whatever times stand beside the state. A coarser view
+    of a known time is the same time; a finer one makes the known time more precise.
     """
+    if snapshot.phase in ("pending_payment", "pending_group"):
+        return
     if snapshot.phase == "unknown" and snapshot.shipped_at is None:
         return  # it may have ended, so no clock may run for it
     formed_at, within = snapshot.group_formed_at, snapshot.group_formed_within

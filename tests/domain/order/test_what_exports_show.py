@@ -57,6 +57,17 @@ def test_no_clock_is_started_for_a_state_that_nobody_knows() -> None:
     learned.at(FRIDAY_9).shows(group_formed_at=None).has_no_violations()
 
 
+@pytest.mark.parametrize("phase", ["pending_payment", "pending_group"])
+def test_no_clock_is_started_for_an_order_that_waits_for_payment_or_its_group(phase: str) -> None:
+    """Whatever times stand beside the state."""
+    waiting = shown(phase, ship_by=THURSDAY_9)
+    learned = NOBODY.sees(waiting).learns_kinds(e.OrderPlaced, e.OrderPaid)
+    learned.at(FRIDAY_9).shows(group_formed_at=None).has_no_violations()
+    formed = learned.sees(later(waiting, phase="awaiting_shipment")).story_after
+    assert formed.order.group_formed_at == MONDAY_9
+    formed.sees(waiting).learns_nothing()
+
+
 def test_what_was_shipped_was_shipped_whatever_the_word_is() -> None:
     facts = {"shipped_at": TUESDAY_9, "tracking_number": "SF1", "received_at": WEDNESDAY_9}
     learned = NOBODY.sees(shown("unknown", **facts)).learns_kinds(
