@@ -167,6 +167,13 @@ class Cells:
         index = self._index.get(field)
         return self._cells[index] if index is not None and index < len(self._cells) else None
 
+    def joined(self, fields: Sequence[str]) -> str | None:
+        """The cells of some columns as one text, as they stand; ``None`` if one of them holds anything but text."""
+        try:
+            return "\0".join([self._cells[self._index[field]] for field in fields])  # type: ignore[misc]
+        except (TypeError, IndexError):
+            return None
+
     def text(self, field: str) -> str:
         """The text of a cell; empty if the cell holds nothing."""
         index = self._index.get(field)
@@ -368,6 +375,16 @@ def identifier(cells: Cells, field: str, longest: int = 64) -> str:
     if _SEVERAL.search(text):
         raise WrongCell(field, f"{text[:50]!r} is more than one; give each a row of its own")
     return _printable(field, text, longest)
+
+
+def own_code(cells: Cells, field: str) -> str:
+    """A cell of a code that the merchant made up, as ``identifier``; commas may be a part of it."""
+    cell = cells.get(field)
+    text = half_width(text_of(cell))
+    if not text:
+        return ""
+    _refuse_damaged(field, cell, text)
+    return _printable(field, text, 64)
 
 
 def words(cells: Cells, field: str, longest: int = 100) -> str:

@@ -33,6 +33,7 @@ from infrastructure.files.cells import (
     identifier,
     is_rounded,
     order_number,
+    own_code,
     pieces,
     text_of,
     time_of,
@@ -210,6 +211,9 @@ class ExportReader(TableReader):
 
     def __init__(self, path: Path, *, seen_at: datetime, now: datetime) -> None:
         self._seen_at = seen_at
+        self._columns: Columns | None = None
+        self._line_fields: Sequence[str] = ()
+        self._lines: dict[tuple[str, int | None], Line] = {}
         self._latest = now + CLOCK_SKEW
         try:
             super().__init__(path)
@@ -309,7 +313,7 @@ class ExportReader(TableReader):
             seen_at=self._seen_at,
             via="export",
             phase=phase,
-            lines=(_line(cells, paid_fen, note),),
+            lines=(self._line(cells, paid_fen, note),),
             group_id=without_damage(identifier, cells, "group_id", note) or None,
             paid_fen=paid_fen if paid_at and not status.is_deposit else None,
             paid_at=paid_at.at if paid_at else None,
@@ -330,6 +334,25 @@ class ExportReader(TableReader):
             refund_pending=refund_pending,
             under_review=cells.text("under_review") == "是" if cells.has("under_review") else None,
         )
+
+    def _line(self, cells: Cells, paid_fen: int | None, note: Callable[[WrongCell], None]) -> Line:
+        """The line of a row. Rows with the same cells share one, for most orders are of the same few SKUs."""
+        if cells.columns is not self._columns:
+            self._columns = cells.columns
+            self._line_fields = [field for field in _LINE_FIELDS if field in cells.columns]
+            self._lines.clear()
+        text = cells.joined(self._line_fields)
+        if text is not None and (line := self._lines.get((text, paid_fen))):
+            return line
+        wrong: list[WrongCell] = []
+        line = _line(cells, paid_fen, wrong.append)
+        for each in wrong:
+            note(each)
+        if text is not None and not wrong:
+            if len(self._lines) == _MOST_LINES_KEPT:
+                self._lines.clear()
+            self._lines[text, paid_fen] = line
+        return line
 
     def _time(self, cells: Cells, field: str, *, future: bool = False) -> SourceTime | None:
         return time_of(cells, field, self._latest + FURTHEST_DEADLINE if future else self._latest)
@@ -473,6 +496,12 @@ def _with_line(lines: tuple[Line, ...], line: Line) -> tuple[Line, ...]:
 # ---- values ---------------------------------------------------------------------------------------------
 
 
+_LINE_FIELDS = ("sku_id", "goods_id", "name", "quantity", "goods_total", "sku_code")
+"""The fields that a line is made of."""
+
+_MOST_LINES_KEPT = 4_096
+
+
 def _line(cells: Cells, paid_fen: int | None, note: Callable[[WrongCell], None]) -> Line:
     quantity = pieces(cells, "quantity") or 1
     total = amount_fen(cells, "goods_total")
@@ -483,7 +512,7 @@ def _line(cells: Cells, paid_fen: int | None, note: Callable[[WrongCell], None])
         name=words(cells, "name", 500) or UNKNOWN,
         quantity=quantity,
         unit_price_fen=total // quantity,
-        sku_code=without_damage(identifier, cells, "sku_code", note),
+        sku_code=without_damage(own_code, cells, "sku_code", note),
     )
 
 
