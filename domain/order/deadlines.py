@@ -281,6 +281,13 @@ def contact_since(
     return _contact(order, contacts, since, time_known, rules, ending)
 
 
+def contact_not_made(since: datetime, time_known: bool, rules: RuleSet) -> Deadline:
+    """The ``contact_since`` of an open order whose buyer was not spoken to from then on."""
+    if not time_known:
+        return Deadline("contact_buyer", None, None, "unknown")
+    return Deadline("contact_buyer", later(since, hours(rules.contact_buyer.hours)))
+
+
 def _contact(
     order: Order,
     contacts: Iterable[datetime],

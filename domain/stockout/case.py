@@ -80,6 +80,7 @@ class CaseMember(msgspec.Struct, frozen=True, gc=False):
 
     order_sn: str
     quantity: int
+    formed_at: datetime
     since: datetime
     standing: Standing
     contacted: bool
@@ -312,6 +313,7 @@ class _Case:
         return CaseMember(
             order_sn=order.order_sn,
             quantity=order.quantity,
+            formed_at=order.formed_at,
             since=since,
             standing=_standing(order, self._applications.get(order.order_sn)),
             contacted=contacted_at is not None and (applied_in_at is not None or contacted_at >= since),

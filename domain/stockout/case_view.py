@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from domain.order.deadlines import Deadline, contact_buyer, contact_since, delist_since, ship_by
+from domain.order.deadlines import Deadline, contact_buyer, contact_not_made, contact_since, delist_since, ship_by
 from domain.order.state import Order, Status
 from domain.order.view import DeadlineView, deadline_view
 from domain.order.warnings import RelatedFacts
@@ -89,6 +89,11 @@ def contact(case: StockoutCase, in_case: CaseMember, order: Order, book: RuleBoo
     if in_case.by_application and order.reviews:
         return contact_buyer(order, rules, order.ending)
     return contact_since(order, in_case.since, case.time_known, rules, order.ending)
+
+
+def contact_owed(case: StockoutCase, in_case: CaseMember, book: RuleBook) -> Deadline:
+    """The ``contact`` of an open order that fell in, and whose buyer was not spoken to since."""
+    return contact_not_made(in_case.since, case.time_known, book.in_force(in_case.formed_at))
 
 
 def order_in_case(

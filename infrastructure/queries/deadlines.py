@@ -98,16 +98,24 @@ async def list_deadlines(
                %(delisted)s::boolean[]) AS l(lane, since, until, delisted)"""
         ),
     )
-    of_view = [((row[-3], row[-2], row[-1]), listed(row)) for row in rows]
+    of_view: list[_Keyed] = [((row[-3], row[-2], row[-1]), listed(row)) for row in rows]
     of_cases = await _at_risk(connection, shop_id, book, at, filter)
-    at_risk = [keyed for keyed in of_cases if is_behind(_key(keyed), cursor)]
+    at_risk: list[_Keyed] = [keyed for keyed in of_cases if is_behind(_key(keyed), cursor)]
     backwards = cursor is not None and cursor.backwards
     at_risk.sort(key=_key, reverse=backwards)
-    page = page_of([*merge(of_view, at_risk, key=_key, reverse=backwards)], limit, cursor, _key)
-    return page.of([deadline for _, deadline in page.items])
+    both = merge(of_view, at_risk[: limit + 1], key=_key, reverse=backwards)
+    page = page_of([*both], limit, cursor, _key)
+    return page.of(
+        [
+            each
+            if isinstance(each, ListedDeadline)
+            else ListedDeadline(**msgspec.structs.asdict(deadline_view(each, at)), order_sn=key[1])
+            for key, each in page.items
+        ]
+    )
 
 
-_Keyed = tuple[DeadlineKey, ListedDeadline]
+_Keyed = tuple[DeadlineKey, ListedDeadline | Deadline]
 
 
 def _key(keyed: _Keyed) -> DeadlineKey:
@@ -125,8 +133,7 @@ async def _at_risk(
     for order_sn, deadline in await contacts_at_risk(connection, shop_id, book):
         places[order_sn] += 1
         if filter.matches(deadline, at):
-            shown = ListedDeadline(**msgspec.structs.asdict(deadline_view(deadline, at)), order_sn=order_sn)
-            found.append(((deadline.due_at or FAR_FUTURE, order_sn, _AT_RISK + places[order_sn]), shown))
+            found.append(((deadline.due_at or FAR_FUTURE, order_sn, _AT_RISK + places[order_sn]), deadline))
     return found
 
 

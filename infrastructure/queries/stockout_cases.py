@@ -14,7 +14,15 @@ from domain.order.fold import fold
 from domain.order.state import Order
 from domain.rules.ruleset import RuleBook
 from domain.stockout.case import Application, CaseMember, SkuOrder, StockoutCase, cases
-from domain.stockout.case_view import CaseState, CaseView, OrderInCase, case_view, contact, order_in_case
+from domain.stockout.case_view import (
+    CaseState,
+    CaseView,
+    OrderInCase,
+    case_view,
+    contact,
+    contact_owed,
+    order_in_case,
+)
 from domain.stockout.messages import FilledMessage, Message, fitting
 from infrastructure.database.pool import ReadConnection
 from infrastructure.log.columns import Texts, Times
@@ -218,14 +226,19 @@ async def contacts_at_risk(connection: ReadConnection, shop_id: str, book: RuleB
         for member in of_sku[-1].orders
         if member.standing == "at_risk"
     ]
-    orders = await _folded(connection, shop_id, [member for member, _ in at_risk])
+    contacted = [member for member, _ in at_risk if member.contacted]
+    orders = dict(zip(contacted, await _folded(connection, shop_id, contacted), strict=True))
     found = [
-        (case.sku_id, order.order_sn, contact(case, member, order, book))
-        for (member, case), order in zip(at_risk, orders, strict=True)
+        (
+            member.order_sn,
+            case.sku_id,
+            contact(case, member, orders[member], book) if member.contacted else contact_owed(case, member, book),
+        )
+        for member, case in at_risk
     ]
     return [
         (order_sn, msgspec.structs.replace(deadline, sku_id=sku_id))
-        for sku_id, order_sn, deadline in sorted(found, key=lambda each: (each[1], each[0]))
+        for order_sn, sku_id, deadline in sorted(found, key=lambda each: each[:2])
     ]
 
 
