@@ -64,10 +64,10 @@ class NotReached(QueryError):
 
 
 class ReplayRunning(QueryError):
-    """A whole shop is being folded already."""
+    """Other whole shops are being folded, and the turn did not come."""
 
     def __init__(self) -> None:
-        super().__init__("A shop is being read at another moment; only one is at a time.")
+        super().__init__("Others are reading whole shops at other moments; only one is read at a time.")
 
 
 class ShopTooLarge(WrongParameter):

@@ -11,11 +11,14 @@ from infrastructure.queries.errors import ReplayRunning, ShopTooLarge
 MOST_EVENTS = 300_000
 """So large a shop is folded while a caller waits: some seconds' work for every core."""
 
+WAIT_SECONDS = 20.0
+"""How long a caller waits for its turn. Who shows a shop at another moment asks for several lists at once."""
+
 T = TypeVar("T")
 
 
 class WholeShopFolds:
-    """Lets one of them run at a time."""
+    """Lets one of them run at a time. The others wait for a while."""
 
     def __init__(self) -> None:
         self._running = asyncio.Lock()
@@ -26,7 +29,11 @@ class WholeShopFolds:
             events = await read_head(connection, shop_id)
         if events > MOST_EVENTS:
             raise ShopTooLarge(shop_id, events, command)
-        if self._running.locked():
-            raise ReplayRunning
-        async with self._running:
+        try:
+            await asyncio.wait_for(self._running.acquire(), WAIT_SECONDS)
+        except TimeoutError:
+            raise ReplayRunning from None
+        try:
             return await fold()
+        finally:
+            self._running.release()
