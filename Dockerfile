@@ -9,6 +9,8 @@ COPY api api
 RUN pip install --no-cache-dir --no-deps . && useradd --create-home shiplock \
     && install --directory --owner=shiplock --mode=700 /var/lib/shiplock
 USER shiplock
+# Its port is published as localhost; set the names under which it is reached otherwise.
+ENV SHIPLOCK_HOSTS=localhost
 EXPOSE 8000
 ENTRYPOINT ["shiplock"]
 CMD ["serve", "--host", "0.0.0.0"]

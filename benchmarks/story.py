@@ -155,7 +155,7 @@ def main() -> None:
     out = Console(highlight=False)
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer.start(Path(folder)) as server:
         migrate(server.url)
-        with TestClient(create_app(server.url)) as http:
+        with TestClient(create_app(server.url), "http://localhost") as http:
             outcome = Story(
                 asking(http), datetime.now(UTC), lambda sentence: out.print(f"[bold]*[/] {sentence}")
             ).run()

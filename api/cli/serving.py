@@ -12,7 +12,7 @@ import typer
 import uvicorn
 import uvloop
 
-from api.cli.terminal import book, err, print_json, settings
+from api.cli.terminal import CommandFailed, book, err, print_json, settings
 from api.program import database
 from infrastructure.database.migrate import applied, migrate, revisions
 from infrastructure.database.pool import connection_pool
@@ -47,9 +47,22 @@ def serve(
 ) -> None:
     """Serve the API with a live worker; without SHIPLOCK_DATABASE_URL on the embedded database."""
     leave_on_sigterm()
+    check_names(host)
     book()  # rules that make no sense are said here in a sentence, not by a server that fails to start
     with database(settings()) as url:
         run_server(url, host, port, workers)
+
+
+def check_names(host: str) -> None:
+    """Other machines reach a server under a name that it must know. Raises ``CommandFailed``."""
+    if host not in _THIS_MACHINE and not settings().hosts:
+        raise CommandFailed(
+            f"With --host {host} other machines reach the server; say under which names in SHIPLOCK_HOSTS, such as "
+            "SHIPLOCK_HOSTS=shiplock.example.com. Requests for any other name are refused."
+        )
+
+
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
 
 def run_server(url: str, host: str, port: int, workers: int = 1) -> None:

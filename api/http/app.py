@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi_swagger import patch_fastapi
 
 from api.http import openapi
+from api.http.door import Door
 from api.http.pipeline import Pipeline
 from api.http.responses import renderer
 from api.http.routes import (
@@ -128,7 +129,7 @@ def create_app(
     app.include_router(audit.router)
     app.include_router(service.router)
     openapi.install(app)
-    return Pipeline(app, commands.singles)
+    return Pipeline(app, commands.singles, Door(settings.hosts if settings else ()))
 
 
 def serving_app(url: str | None = None, *, settings: Settings | None = None) -> Pipeline:

@@ -380,10 +380,20 @@ def install(app: FastAPI) -> None:
             schemas = schema.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(components)
             _remove_other_errors(schema["paths"], schemas)
+            _add_the_doors_refusals(schema["paths"])
             app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def _add_the_doors_refusals(paths: dict[str, Any]) -> None:
+    """Every request may be refused at the door (``api.http.door``), whichever route would answer it."""
+    for path in paths.values():
+        for method, operation in path.items():
+            of_pages: tuple[ProblemCode, ...] = () if method == "get" else ("cross_site",)
+            refusals = problem_responses("ambiguous_request", "wrong_host", *of_pages)
+            operation["responses"] |= {str(status): response for status, response in refusals.items()}
 
 
 def _remove_other_errors(paths: dict[str, Any], schemas: dict[str, Any]) -> None:

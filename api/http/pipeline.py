@@ -14,23 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from api.http import metering, problems
-from api.http.problems import Problem
+from api.http.door import Door
 from api.http.requests import SLASH_OF_ID
 
 CLIENT_CLOSED_REQUEST = 499
 """What metrics show for a client that went away before its request was whole. HTTP has no status for it."""
-
-
-def admit(scope: Scope) -> Problem | None:
-    """Say why an HTTP request is refused before anything else looks at it; ``None`` admits it.
-
-    Every request passes here, whichever route would answer it. It must be quick: it runs for each command.
-    """
-    path: str = scope["path"]
-    if path.endswith("\n"):
-        # The patterns of the routes ignore a line break at the end, and would answer for the path without it.
-        return problems.problem("not_found", path)
-    return None
 
 
 class Pipeline:
@@ -38,11 +26,13 @@ class Pipeline:
 
     ``fast`` are routes whose POST requests go straight to their endpoint: the framework would cost a single
     command about a third of its time. They have no other privilege. An endpoint finds the framework's
-    application at ``scope["app"]`` and raises what went wrong; metrics name it by ``scope["route"].path``.
+    application at ``scope["app"]`` and raises what went wrong; metrics name it by ``scope["route"].path``. The
+    ``door`` lets every request in or refuses it before anything else looks at it.
     """
 
-    def __init__(self, framework: FastAPI, fast: Sequence[Route]) -> None:
+    def __init__(self, framework: FastAPI, fast: Sequence[Route], door: Door) -> None:
         self.framework = framework
+        self.door = door
         self.fast = fast
         for kind in (HTTPException, RequestValidationError, Exception):
             framework.add_exception_handler(kind, _let_through)
@@ -73,7 +63,7 @@ class Pipeline:
             await send(message)
 
         try:
-            if refusal := admit(scope):
+            if refusal := self.door.refusal(scope):
                 await problems.respond(refusal)(scope, receive, measured)
             else:
                 await self._route(scope)(scope, receive, measured)

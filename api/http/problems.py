@@ -44,7 +44,9 @@ MEDIA_TYPE = "application/problem+json"
 ProblemCode = (
     RefusalCode
     | Literal[
+        "ambiguous_request",
         "beyond_head",
+        "cross_site",
         "internal_error",
         "log_differs",
         "method_not_allowed",
@@ -67,6 +69,7 @@ ProblemCode = (
         "unknown_rebuild",
         "unknown_sku",
         "unknown_supplier",
+        "wrong_host",
     ]
 )
 """Every code of a problem: those of refused commands, and those of everything else."""
@@ -82,6 +85,22 @@ class ProblemKind(NamedTuple):
 
 
 PROBLEMS: dict[ProblemCode, ProblemKind] = {
+    "ambiguous_request": ProblemKind(
+        400,
+        "The request can be understood in two ways",
+        "Nothing was changed. `detail` says what it has twice; send it once.",
+    ),
+    "wrong_host": ProblemKind(
+        421,
+        "The server is not known by this name",
+        "Use `localhost`, or a name that the operator has put into SHIPLOCK_HOSTS.",
+    ),
+    "cross_site": ProblemKind(
+        403,
+        "A page of another site may change nothing",
+        "Nothing was changed. The browser says that the request comes from a page of another site. Send it from a "
+        "program, or from a page of this server.",
+    ),
     "invalid_request": ProblemKind(
         422,
         "The request makes no sense",

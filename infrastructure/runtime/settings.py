@@ -1,6 +1,7 @@
 """The program's settings, from the environment."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ KNOWN = (
     "SHIPLOCK_KEY_DIR",
     "SHIPLOCK_CHECKPOINT_DIR",
     "SHIPLOCK_CHECKPOINT_SECONDS",
+    "SHIPLOCK_HOSTS",
 )
 
 _NOT_OURS = ("SHIPLOCK_TEST_", "SHIPLOCK_SERVICE_", "SHIPLOCK_PORT")
@@ -47,6 +49,8 @@ class Settings:
     Checkpoints are signed with the keys in ``key_dir`` (default: ``data_dir/keys``) and written to
     ``checkpoint_dir`` (default: ``data_dir/checkpoints``). A serving program makes them every
     ``checkpoint_seconds``; 0 means never.
+
+    ``hosts`` are the names under which clients reach the server, beside those of the machine itself.
     """
 
     database_url: str | None
@@ -55,6 +59,7 @@ class Settings:
     key_dir: Path | None = None
     checkpoint_dir: Path | None = None
     checkpoint_seconds: int = CHECKPOINT_SECONDS
+    hosts: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -70,6 +75,7 @@ class Settings:
             key_dir=_folder(environment.get("SHIPLOCK_KEY_DIR")),
             checkpoint_dir=_folder(environment.get("SHIPLOCK_CHECKPOINT_DIR")),
             checkpoint_seconds=_seconds(environment.get("SHIPLOCK_CHECKPOINT_SECONDS")),
+            hosts=_hosts(environment.get("SHIPLOCK_HOSTS")),
         )
 
 
@@ -83,6 +89,18 @@ def _seconds(value: str | None) -> int:
     if not value.isdecimal() or len(value) > 8:
         raise BadSetting(f"SHIPLOCK_CHECKPOINT_SECONDS is {value!r}, not a number of seconds; 0 is never")
     return int(value)
+
+
+def _hosts(value: str | None) -> tuple[str, ...]:
+    """Names or addresses, separated by commas, without ports; an IPv6 address stands in brackets."""
+    hosts = tuple(host.strip() for host in (value or "").split(",") if host.strip())
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            raise BadSetting(f"SHIPLOCK_HOSTS has {host!r}, not a name such as shiplock.example.com without a port")
+    return hosts
+
+
+_HOST = re.compile(r"[0-9A-Za-z._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
 
 
 def _default_data_dir() -> Path:

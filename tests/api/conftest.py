@@ -16,6 +16,7 @@ from infrastructure.runtime import clock
 from tests.api.command_line import CommandLine, command_lines
 
 SHOP = "100000001"
+LOCAL = "http://localhost"
 LINE = {
     "sku_id": "52000301",
     "goods_id": "520003",
@@ -103,7 +104,7 @@ def command_line() -> Iterator[CommandLine]:
 
 @pytest.fixture
 def api(database_url: str) -> Iterator[Api]:
-    with TestClient(create_app(database_url), raise_server_exceptions=False) as http:
+    with TestClient(create_app(database_url), LOCAL, raise_server_exceptions=False) as http:
         yield Api(http)
 
 

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from api.http.app import create_app
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import migrate
-from tests.api.conftest import Api
+from tests.api.conftest import LOCAL, Api
 
 ORDER = "260302-000000000000001"
 
@@ -43,7 +43,7 @@ def answered(api: Api, within: float = 60.0) -> None:
 
 
 def test_a_database_that_goes_away_gives_503_and_comes_back(own_server: EmbeddedServer, tmp_path: Path) -> None:
-    with TestClient(create_app(own_server.url), raise_server_exceptions=False) as http:
+    with TestClient(create_app(own_server.url), LOCAL, raise_server_exceptions=False) as http:
         api = Api(http)
         api.formed(ORDER)
 

@@ -14,11 +14,11 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from api.http import metering, pipeline, problems
+from api.http import metering, problems
 from api.http.app import create_app
 from api.http.pipeline import Pipeline
 from api.http.problems import Problem
-from tests.api.conftest import SHOP, Api
+from tests.api.conftest import LOCAL, SHOP, Api
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "NONSENSE")
 
@@ -83,7 +83,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
         raise AssertionError(f"{scope['path']} was reached though it was refused")
 
     app = create_app("postgresql://nowhere")
-    monkeypatch.setattr(pipeline, "admit", refuse)
+    monkeypatch.setattr(app.door, "refusal", refuse)
     monkeypatch.setattr(FastAPI, "__call__", must_not_run)
     for route in app.fast:
         monkeypatch.setattr(route, "app", must_not_run)
@@ -91,7 +91,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 
 
 def all_refused(app: Pipeline, paths: Iterable[str]) -> None:
-    http = TestClient(app)
+    http = TestClient(app, LOCAL)
     for path in paths:
         for method in METHODS:
             before = counted(method, 503)
@@ -129,7 +129,7 @@ def test_no_web_socket_is_opened() -> None:
     app = create_app("postgresql://nowhere")
     app.framework.router.routes.insert(0, WebSocketRoute("/socket", greet))
     for path in ("/socket", "/docs", "/v1/shops/1/orders/1/place", "/nowhere"):
-        with pytest.raises(WebSocketDisconnect), TestClient(app).websocket_connect(path):
+        with pytest.raises(WebSocketDisconnect), TestClient(app, LOCAL).websocket_connect(path):
             pass
 
 
@@ -197,7 +197,7 @@ def test_an_error_in_the_middle_of_a_response_is_not_hidden(api: Api) -> None:
     assert isinstance(app, Pipeline)
     app.framework.router.routes.insert(0, Route("/half", lambda request: StreamingResponse(half())))
     with pytest.raises(RuntimeError, match="the other half"):
-        TestClient(app).get("/half")
+        TestClient(app, LOCAL).get("/half")
 
 
 @pytest.mark.parametrize("path", ["commands", "orders/A-1/place"])
@@ -222,7 +222,7 @@ def test_a_client_that_goes_away_while_it_sends_is_no_error_of_the_program(
         "raw_path": f"/v1/shops/{SHOP}/{path}".encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": [],
+        "headers": [(b"host", b"localhost")],
         "server": ("testserver", 80),
         "client": ("testclient", 1),
     }

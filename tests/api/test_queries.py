@@ -13,7 +13,7 @@ from openapi_spec_validator import validate
 
 from api.http.problems import PROBLEMS
 from domain.order.decisions.table import ACTIONS
-from tests.api.conftest import LINE, SHOP, Api, ago
+from tests.api.conftest import LINE, LOCAL, SHOP, Api, ago
 
 ORDER = "260302-000000000000001"
 
@@ -303,7 +303,7 @@ def test_the_documentation_page_brings_its_own_scripts(api: Api) -> None:
     sources = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert sources
     for source in sources:
-        assert source.startswith("http://testserver/"), source
+        assert source.startswith(f"{LOCAL}/"), source
         assert api.http.get(source).status_code == 200
     assert api.http.get("/").url.path == "/docs"
 

@@ -14,7 +14,7 @@ from api.http.app import create_app
 from domain.calendar import BEIJING
 from infrastructure.runtime import clock
 from infrastructure.runtime.settings import Settings
-from tests.api.conftest import LINE, SHOP, Api, ago
+from tests.api.conftest import LINE, LOCAL, SHOP, Api, ago
 from tests.api.test_cli import Shiplock, body
 from tests.api.test_cli import shiplock as shiplock
 
@@ -253,7 +253,7 @@ def strict(database_url: str, tmp_path: Path) -> Iterator[Api]:
     folder.mkdir()
     (folder / "strict.toml").write_text(rules.replace('conditions = "warn"', 'conditions = "refuse"'), "utf-8")
     settings = Settings(database_url=database_url, data_dir=tmp_path, rules_dir=folder)
-    with TestClient(create_app(database_url, settings=settings), raise_server_exceptions=False) as http:
+    with TestClient(create_app(database_url, settings=settings), LOCAL, raise_server_exceptions=False) as http:
         yield Api(http)
 
 

@@ -22,6 +22,7 @@ from starlette.testclient import TestClient
 
 from api.http.app import create_app
 from infrastructure.database.migrate import migrate
+from tests.api.conftest import LOCAL
 
 LEFT = Path(__file__).parent / "before_the_rooms"
 ANSWERS: Any = json.loads(gzip.decompress((LEFT / "answers.json.gz").read_bytes()))
@@ -47,7 +48,7 @@ def url(server_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def http(url: str) -> Iterator[TestClient]:
-    with TestClient(create_app(url)) as client:
+    with TestClient(create_app(url), LOCAL) as client:
         yield client
 
 
