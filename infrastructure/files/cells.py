@@ -49,11 +49,19 @@ _YUAN = re.compile(
     re.IGNORECASE,
 )
 _PLAIN_YUAN = re.compile(r"([0-9]{1,9})\.([0-9]{2})")
-_PIECES = re.compile(r"([0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.0*)? ?[件个]?")
+_PIECES = re.compile(r"([0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.0*)? ?[件个只条双套盒包箱袋瓶份台部张本支副]?")
 _TIME = re.compile(
     r"(\d{4})(?:[-/.]|年)(\d{1,2})(?:[-/.]|月)(\d{1,2})日?"
-    r"(?:[ T]*(\d{1,2})[:时点](\d{2})(?:[:分](\d{2})(?:\.\d+)?秒?|分)?\s*(Z|[+-]\d{2}:\d{2})?)?"
+    r"(?:[ T]*(上午|下午)?\s*(\d{1,2})[:时点](\d{1,2})(?:[:分](\d{1,2})(?:\.\d+)?秒?|分)?"
+    r"\s*(AM|PM)?\s*(Z|[+-]\d{2}:\d{2})?)?",
+    re.IGNORECASE,
 )
+_NO_TIME = re.compile(
+    r"(?:0000[-/.]0?0[-/.]0?0|0001[-/.]0?1[-/.]0?1|1899[-/.]12[-/.]3[01]|1900[-/.]0?1[-/.]0?[01]"
+    r"|1970[-/.]0?1[-/.]0?1)(?:[ T]+0?[08]:00(?::00)?(?:\.0+)?)?"
+)
+"""What programs write where they have no time: their own day 0, in Greenwich or in Beijing."""
+
 _DAYS = re.compile(r"[3-9][0-9]{4}(?:\.[0-9]+)?")
 _BEIJING_IS_AHEAD = timedelta(hours=8)
 _FIRST_DAY, _LAST_DAY = 36_526, 109_575
@@ -439,8 +447,8 @@ class SourceTime(NamedTuple):
 def time_of(cells: Cells, field: str, latest: datetime) -> SourceTime | None:
     """A cell of a time; ``None`` if there is none. Without a zone it is Beijing time.
 
-    One stray character counts as no time. Source: export-cells. Raises ``WrongCell``, also for a time before the
-    platform was founded or after ``latest``.
+    One stray character counts as no time, and so does the day 0 of other programs. Source: export-cells. Raises
+    ``WrongCell``, also for a time before the platform was founded or after ``latest``.
     """
     cell = cells.get(field)
     if type(cell) is str:
@@ -448,10 +456,12 @@ def time_of(cells: Cells, field: str, latest: datetime) -> SourceTime | None:
     elif isinstance(cell, TimeCell):
         time = SourceTime(_in_utc(cell.at), cell.within)
     elif isinstance(cell, int | float):
-        time = _from_days(field, cell, cells.columns.day_zero)
+        time = _from_days(field, cell, cells.columns.day_zero) if cell or cell is False else None
     else:
         return None
     if time is not None and not EARLIEST <= time.at <= latest:
+        if _NO_TIME.fullmatch(half_width(text_of(cell))):
+            return None
         raise WrongCell(field, f"{time.at.astimezone(BEIJING):%Y-%m-%d %H:%M:%S} can't be: too early or too late")
     return time
 
@@ -460,7 +470,7 @@ def _parsed(field: str, cell: str, day_zero: datetime) -> SourceTime | None:
     if len(cell) == 19 and cell[13] == cell[16] == ":" and cell[4] == cell[7] == "-":
         try:  # the platform's own form, which almost all cells have
             return SourceTime(datetime.fromisoformat(cell).replace(tzinfo=UTC) - _BEIJING_IS_AHEAD)
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     parts = _TIME.fullmatch(cell)
     if parts is None:
@@ -472,16 +482,28 @@ def _parsed(field: str, cell: str, day_zero: datetime) -> SourceTime | None:
             if _DAYS.fullmatch(text):
                 return _from_text_of_days(field, text, day_zero)
             raise WrongCell(field, f"{text[:50]!r} is not a time")
-    year, month, day, hour, minute, second, zone = parts.groups()
+    year, month, day, half, hour, minute, second, am_pm, zone = parts.groups()
     try:
-        at = datetime(
-            int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=BEIJING
-        )
+        hours = int(hour or 0)
+        if half or am_pm:
+            hours = _of_half_a_day(hours, is_afternoon=half == "下午" or (am_pm or "").upper() == "PM")
+        at = datetime(int(year), int(month), int(day), hours, int(minute or 0), int(second or 0), tzinfo=BEIJING)
         if zone:
             at = datetime.fromisoformat(f"{at:%Y-%m-%dT%H:%M:%S}{zone}")
         return SourceTime(at.astimezone(UTC), 0 if second else MINUTE if hour else DAY)
     except (ValueError, OverflowError):
+        if _NO_TIME.fullmatch(half_width(text_of(cell))):
+            return None
         raise WrongCell(field, f"{cell.strip()[:50]!r} is not a time") from None
+
+
+def _of_half_a_day(hour: int, *, is_afternoon: bool) -> int:
+    """An hour on a clock of twelve. People also write 下午15:00. Raises ``ValueError``."""
+    if hour > 12:
+        if is_afternoon:
+            return hour
+        raise ValueError("no hour of a morning")
+    return hour % 12 + (12 if is_afternoon else 0)
 
 
 def _from_days(field: str, days: float, day_zero: datetime) -> SourceTime:

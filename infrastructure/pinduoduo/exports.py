@@ -69,6 +69,20 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 REQUIRED = ("order_sn", "status")
 
 
+_BETWEEN_WORDS = str.maketrans("", "", ",;；/、。.-")
+"""Signs that only divide the words of a state."""
+
+
+@lru_cache(maxsize=1_000)
+def _plain_word(text: str) -> str:
+    """A state without what only divides its words: 已发货待收货 is 已发货，待收货."""
+    return text.translate(NO_BLANKS).translate(HALF_WIDTH).translate(_BETWEEN_WORDS)
+
+
+def _plain_words(*words: str) -> frozenset[str]:
+    return frozenset(map(_plain_word, words))
+
+
 class _Status(NamedTuple):
     phase: Phase
     refunded: bool = False
@@ -77,36 +91,39 @@ class _Status(NamedTuple):
 
 
 _STATUSES: Mapping[str, _Status] = {
-    "待支付": _Status("pending_payment"),
-    "待付款": _Status("pending_payment"),
-    "已付定金,待付尾款": _Status("pending_payment", is_deposit=True),
-    "待成团": _Status("pending_group"),
-    "拼单中": _Status("pending_group"),
-    "待发货": _Status("awaiting_shipment"),
-    "已发货,待签收": _Status("shipped"),
-    "已发货,待收货": _Status("shipped"),
-    "已发货": _Status("shipped"),
-    "待签收": _Status("shipped"),
-    "待收货": _Status("shipped"),
-    "已签收": _Status("received"),
-    "已收货": _Status("received"),
-    "交易成功": _Status("received"),
-    "未成交,退款成功": _Status("pending_group", refunded=True),
-    "未发货,退款成功": _Status("awaiting_shipment", refunded=True),
-    "已取消,退款成功": _Status("awaiting_shipment", refunded=True),
-    "已发货,退款成功": _Status("shipped", refunded=True),
-    "已签收,退款成功": _Status("received", refunded=True),
-    "已收货,退款成功": _Status("received", refunded=True),
-    "已取消": _Status("cancelled"),
-    "已申请缺货": _Status("stockout_applied"),
-    "已申请缺货-处理中": _Status("stockout_applied"),
-    "已申请缺货-已处理": _Status("stockout_applied"),
+    _plain_word(word): status
+    for word, status in {
+        "待支付": _Status("pending_payment"),
+        "待付款": _Status("pending_payment"),
+        "已付定金,待付尾款": _Status("pending_payment", is_deposit=True),
+        "待成团": _Status("pending_group"),
+        "拼单中": _Status("pending_group"),
+        "待发货": _Status("awaiting_shipment"),
+        "已发货,待签收": _Status("shipped"),
+        "已发货,待收货": _Status("shipped"),
+        "已发货": _Status("shipped"),
+        "待签收": _Status("shipped"),
+        "待收货": _Status("shipped"),
+        "已签收": _Status("received"),
+        "已收货": _Status("received"),
+        "交易成功": _Status("received"),
+        "未成交,退款成功": _Status("pending_group", refunded=True),
+        "未发货,退款成功": _Status("awaiting_shipment", refunded=True),
+        "已取消,退款成功": _Status("awaiting_shipment", refunded=True),
+        "已发货,退款成功": _Status("shipped", refunded=True),
+        "已签收,退款成功": _Status("received", refunded=True),
+        "已收货,退款成功": _Status("received", refunded=True),
+        "已取消": _Status("cancelled"),
+        "已申请缺货": _Status("stockout_applied"),
+        "已申请缺货-处理中": _Status("stockout_applied"),
+        "已申请缺货-已处理": _Status("stockout_applied"),
+    }.items()
 }
 """订单状态 -> the phase, and whether the status itself shows a refund. Source: export-statuses."""
 
 _UNKNOWN = _Status("unknown")
 
-_NO_REFUND = {
+_NO_REFUND = _plain_words(
     "",
     "无售后",
     "无售后或售后取消",
@@ -131,10 +148,10 @@ _NO_REFUND = {
     "补寄失败",
     "维修成功",
     "维修关闭",
-}
-_REFUNDED = {"退款成功", "全额退款成功"}
-_PART_REFUNDED = {"部分退款成功"}
-_REFUND_PENDING = {
+)
+_REFUNDED = _plain_words("退款成功", "全额退款成功")
+_PART_REFUNDED = _plain_words("部分退款成功")
+_REFUND_PENDING = _plain_words(
     "申请退款",
     "买家申请退款",
     "退款中",
@@ -161,7 +178,7 @@ _REFUND_PENDING = {
     "用户已发货,待商家收货",
     "同意拒收退款,待用户拒收",
     "同意召回后退款,待召回",
-}
+)
 """售后状态, matched whole: a text that only contains one of these may mean anything. Source: after-sales-texts."""
 
 _MAY_BE_REFUNDED: tuple[Phase, ...] = ("stockout_applied", "cancelled")
@@ -171,6 +188,7 @@ _BETWEEN = re.compile(r"[,;、|/\s]+")
 """What stands between several tracking numbers in one cell."""
 
 _SURELY_BETWEEN = re.compile(r"[,;、|\r\n]")
+_NOT_OF_A_NUMBER = re.compile(r"[^0-9A-Za-z-]+")
 _NUMBER = re.compile(r"(?=.*[0-9])[0-9A-Za-z-]{6,64}")
 
 
@@ -370,11 +388,6 @@ def _unknown_word(cells: Cells, field: str) -> UnknownWord:
     return UnknownWord(cells.columns.name(field), cells.text(field)[:50])
 
 
-@lru_cache(maxsize=1_000)
-def _plain_word(text: str) -> str:
-    return text.translate(NO_BLANKS).translate(HALF_WIDTH)
-
-
 class _Seen:
     """Which keys were seen, in little memory: it may take a new key for a known one, but never the other way."""
 
@@ -527,7 +540,25 @@ def _tracking_numbers(cells: Cells, note: Callable[[WrongCell], None]) -> Sequen
                 note(WrongCell("tracking_number", f"{number[:50]!r}, one of several, is no tracking number"))
             return [*dict.fromkeys(number for number in numbers if number not in damaged)]
     number = without_damage(identifier, cells, "tracking_number", note)
+    if not number.isascii():
+        return _number_among_words(number, note)
+    if number and not number.strip("0"):
+        note(WrongCell("tracking_number", f"{number[:50]!r} is no tracking number"))
+        return []
     return [number] if number else []
+
+
+def _number_among_words(text: str, note: Callable[[WrongCell], None]) -> Sequence[str]:
+    """The tracking number beside which somebody wrote something else, such as the carrier or 补发.
+
+    Words without a number, such as 自提, are none.
+    """
+    numbers = [part for part in _NOT_OF_A_NUMBER.split(text) if part]
+    if len(numbers) == 1 and _is_tracking_number(numbers[0]):
+        note(WrongCell("tracking_number", f"{text[:50]!r} was read as {numbers[0]}"))
+        return numbers
+    note(WrongCell("tracking_number", f"{text[:50]!r} is no tracking number"))
+    return []
 
 
 def _is_tracking_number(text: str) -> bool:

@@ -264,6 +264,87 @@ def test_a_fact_that_makes_no_sense_is_noted_and_the_row_counts(
     assert row.snapshot.group_formed_at == datetime(2026, 3, 2, 9, 5, tzinfo=BEIJING)
 
 
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        "0000-00-00 00:00:00",
+        "0000/0/0",
+        "1970-01-01 08:00:00",
+        "1970/1/1 8:00",
+        "1970-01-01",
+        "0001-01-01 00:00:00",
+        "1900/1/0 0:00",
+        "1899-12-30 00:00:00",
+        "1899/12/31",
+    ],
+)
+def test_the_day_zero_of_a_program_is_no_time(tmp_path: Path, nothing: str) -> None:
+    assert only(tmp_path, 确认收货时间=nothing).received_at is None
+
+
+def test_a_time_long_ago_is_told_all_the_same(tmp_path: Path) -> None:
+    for wrong in ("1970-01-01 09:00:00", "1971-01-01 08:00:00", "1900-01-02"):
+        assert "too early" in rejected(tmp_path, 确认收货时间=wrong).reason
+
+
+@pytest.mark.parametrize(
+    ("text", "hour", "within"),
+    [
+        ("2026/3/2 上午 9:05", 9, 59),
+        ("2026年3月2日 下午3:05", 15, 59),
+        ("2026-03-02 下午 3:05:00", 15, 0),
+        ("2026-03-02 下午15:05", 15, 59),
+        ("2026-03-02 上午 12:05:00", 0, 0),
+        ("2026-03-02 下午 12:05", 12, 59),
+        ("2026-03-02 3:05 PM", 15, 59),
+        ("2026-03-02 03:05:00 pm", 15, 0),
+        ("2026-03-02 12:05 AM", 0, 59),
+        ("2026年3月2日9时5分", 9, 59),
+    ],
+)
+def test_times_of_a_clock_of_twelve_hours_are_read(tmp_path: Path, text: str, hour: int, within: int) -> None:
+    snapshot = only(tmp_path, 支付时间=text)
+    assert snapshot.paid_at == datetime(2026, 3, 2, hour, 5, tzinfo=BEIJING)
+    assert snapshot.paid_within == within
+
+
+@pytest.mark.parametrize("text", ["2026-03-02 上午 13:05", "2026-03-02 15:05 AM", "2026-03-02 下午 25:05"])
+def test_an_hour_that_its_half_of_the_day_does_not_have_is_told(tmp_path: Path, text: str) -> None:
+    assert "is not a time" in rejected(tmp_path, 支付时间=text).reason
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "reason"),
+    [
+        ("自提", None, "'自提' is no tracking number"),
+        ("无需物流", None, "'无需物流' is no tracking number"),
+        ("0", None, "'0' is no tracking number"),
+        ("000000", None, "'000000' is no tracking number"),
+        ("SF1234567（补发）", "SF1234567", "'SF1234567(补发)' was read as SF1234567"),
+        ("顺丰SF1234567", "SF1234567", "'顺丰SF1234567' was read as SF1234567"),
+        ("单号待定2", None, "'单号待定2' is no tracking number"),
+    ],
+)
+def test_words_are_no_tracking_number(tmp_path: Path, text: str, number: str | None, reason: str) -> None:
+    (row,) = read(written(tmp_path, PLAIN | {"快递单号": text, "订单状态": "已发货，待收货"}))
+    assert isinstance(row, Row)
+    assert (row.snapshot.phase, row.snapshot.tracking_number) == ("shipped", number)
+    assert [(note.column, note.reason) for note in row.notes] == [("快递单号", reason)]
+
+
+@pytest.mark.parametrize(
+    "text", ["已发货待收货", "已发货 待收货", "已发货；待收货", "已发货/待收货", "已发货-待收货"]
+)
+def test_what_divides_the_words_of_a_state_means_nothing(tmp_path: Path, text: str) -> None:
+    assert only(tmp_path, 订单状态=text).phase == "shipped"
+
+
+@pytest.mark.parametrize("text", ["3双", "3 条", "3盒", "３套"])
+def test_pieces_are_read_with_what_people_count_them_by(tmp_path: Path, text: str) -> None:
+    (line,) = only(tmp_path, **{"商品数量(件)": text}).lines
+    assert line.quantity == 3
+
+
 def test_money_with_signs_and_separators_is_read(tmp_path: Path) -> None:
     assert only(tmp_path, **{"用户实付金额(元)": "¥1,234.50"}).paid_fen == 123450
 
