@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from domain.kernel import is_id
 from infrastructure.audit.checkpoint import Signed
+from infrastructure.log.log import INSTALLATION
 from infrastructure.runtime import atomic_files
 
 _FILE = re.compile(r"([0-9]{12,})-([0-9a-f]{8})\.checkpoint")
@@ -43,9 +44,9 @@ class Checkpoints:
         return sorted(entry.name for entry in self.folder.iterdir() if entry.is_dir() and self.of(entry.name))
 
     def accepts(self, shop_id: str) -> bool:
-        """Whether a shop can have checkpoints. An id that somebody put into the database by hand may be no valid
-        name of a folder."""
-        return is_id(shop_id)
+        """Whether a shop, or the installation, can have checkpoints. An id that somebody put into the database by
+        hand may be no valid name of a folder."""
+        return is_id(shop_id) or shop_id == INSTALLATION
 
     def of(self, shop_id: str) -> list[CheckpointFile]:
         """A shop's checkpoints, by size."""

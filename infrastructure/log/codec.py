@@ -11,11 +11,12 @@ from typing import Any, get_args
 
 import msgspec
 
+from domain.access.events import AccessEvent
 from domain.history import Metadata
 from domain.order.events import OrderEvent
 from domain.sku.events import SkuEvent
 
-AnyEvent = OrderEvent | SkuEvent
+AnyEvent = OrderEvent | SkuEvent | AccessEvent
 
 TYPES: Mapping[str, type] = {kind.__name__: kind for kind in get_args(AnyEvent)}
 """Every type of event, by its stored name."""

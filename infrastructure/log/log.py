@@ -23,6 +23,9 @@ from infrastructure.log.codec import (
 from infrastructure.log.columns import Bigints, Blobs, Column, Integers, Smallints, Texts, Times, Uuids
 from infrastructure.log.streams import ORDER as ORDER
 
+INSTALLATION = "_installation"
+"""The id of the log that says who may do what. A shop's id begins with a letter or a digit."""
+
 
 class NewEvent(NamedTuple):
     """An event to append, encoded for storage."""

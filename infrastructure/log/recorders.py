@@ -1,7 +1,7 @@
 """A shop's log behind the interfaces of the ``eventsourcing`` library.
 
-This module is for users of the library, as the guide in docs/how-to/read-the-log.md shows, and for the tests. The
-program itself does not use it.
+This module is for users of the library, as the guide in docs/how-to/read-the-log.md shows, for the tests, and for
+the installation's own log (``infrastructure/access``). The program itself does not use it for shops.
 
 With these recorders the library's applications, projections and test suites can work on a shop's log. The recorders
 append through ``append_events`` like everything else. The library's own way of inserting locks a whole table or
@@ -215,7 +215,19 @@ def _append_of(stream: str, events: Sequence[StoredEvent], now: datetime) -> App
     first = events[0].originator_version
     if first < 0 or [event.originator_version for event in events] != list(range(first, first + len(events))):
         raise IntegrityError(f"The versions given for {stream} do not follow each other from 0 or 1 on.")
-    return Append(stream, first - 1, [NewEvent(uuid4(), e.topic, 1, now, e.state, b"{}") for e in events])
+    return Append(stream, first - 1, [_new(event, now) for event in events])
+
+
+def _new(event: StoredEvent, now: datetime) -> NewEvent:
+    metadata = event.metadata if isinstance(event, OriginatedEvent) else b"{}"
+    return NewEvent(uuid4(), event.topic, 1, now, event.state, metadata)
+
+
+@dataclass(frozen=True)
+class OriginatedEvent(StoredEvent):
+    """An event to store, with its origin."""
+
+    metadata: bytes
 
 
 class ShopAggregateRecorder(_ShopRecorder, AggregateRecorder):
@@ -392,8 +404,8 @@ class ShopOrderRecorder(ShopApplicationRecorder):
         return [LoggedEvent(originator_id, *row) for row in self._rows(originator_id, gt, lte, desc, limit)]
 
 
-class OrderRecorded(msgspec.Struct, frozen=True):
-    """An order's event in the form that the library's event store returns."""
+class EventOfStream(msgspec.Struct, frozen=True):
+    """An event in the form that the library's event store returns."""
 
     originator_id: str
     recorded: Recorded[Any]
@@ -403,13 +415,13 @@ class OrderRecorded(msgspec.Struct, frozen=True):
         return self.recorded.version
 
 
-class OrderMapper(Mapper[str]):
-    """Decodes an order's events. It encodes none, because only commands and observations change orders."""
+class LogMapper(Mapper[str]):
+    """Decodes events with their envelopes. A subclass encodes those that it may store."""
 
     def __init__(self) -> None:
         super().__init__(JSONTranscoder())
 
-    def to_domain_event(self, stored_event: StoredEvent) -> OrderRecorded:
+    def to_domain_event(self, stored_event: StoredEvent) -> EventOfStream:
         """Raises ``MapperDeserialisationError``."""
         name = f"{stored_event.originator_id} version {stored_event.originator_version}"
         if not isinstance(stored_event, LoggedEvent):
@@ -425,7 +437,11 @@ class OrderMapper(Mapper[str]):
             )
         except UnreadableEvent as error:
             raise MapperDeserialisationError(f"{name}: {error}") from error
-        return OrderRecorded(str(stored_event.originator_id), recorded)
+        return EventOfStream(str(stored_event.originator_id), recorded)
+
+
+class OrderMapper(LogMapper):
+    """Decodes an order's events. It encodes none, because only commands and observations change orders."""
 
     def to_stored_event(self, domain_event: DomainEventProtocol[str]) -> StoredEvent:
         raise NotSupportedError("Orders are changed by commands and observations, not by saving events.")
@@ -442,7 +458,7 @@ class FoldedOrder(msgspec.Struct, frozen=True):
         return self.order.version
 
 
-def project_order(folded: FoldedOrder | None, events: Iterable[OrderRecorded]) -> FoldedOrder | None:
+def project_order(folded: FoldedOrder | None, events: Iterable[EventOfStream]) -> FoldedOrder | None:
     """The ``projector_func`` of orders: our own ``evolve``, from the beginning or from an earlier state."""
     for event in events:
         order = folded.order if folded else Order(event.originator_id.removeprefix(ORDER))

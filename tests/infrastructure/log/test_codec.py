@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
+from domain.access import events as access
 from domain.history import Metadata
 from domain.order import events as e
 from domain.sku import events as sku
@@ -63,13 +64,33 @@ SKU_EVENTS: list[sku.SkuEvent] = [
 ]
 
 
+ACCESS_EVENTS: list[access.AccessEvent] = [
+    access.MerchantAdded(),
+    access.ShopEnrolled("merchant0001"),
+    access.ClientAdded("merchant0001"),
+    access.PersonAdded("merchant0001"),
+    access.PersonRemoved(),
+    access.PrincipalDisabled(),
+    access.PrincipalEnabled(),
+    access.RoleGranted("viewer", ("100000001",)),
+    access.RoleWithdrawn("viewer", ("100000001",)),
+    access.KeyIssued("key0000001", "0" * 64, MOMENT, ("100000001",), ("orders:read",), ("203.0.113.0/24",)),
+    access.KeyEndSet("key0000001", MOMENT),
+    access.KeyRevoked("key0000001"),
+    access.LimitsSet(1_000, 5_000),
+]
+
+
 def test_every_type_of_event_is_here() -> None:
     assert {type(event) for event in EVENTS} == set(get_args(e.OrderEvent))
     assert {type(event) for event in SKU_EVENTS} == set(get_args(sku.SkuEvent))
-    assert set(codec.TYPES) == {type(event).__name__ for event in [*EVENTS, *SKU_EVENTS]}
+    assert {type(event) for event in ACCESS_EVENTS} == set(get_args(access.AccessEvent))
+    every = [*EVENTS, *SKU_EVENTS, *ACCESS_EVENTS]
+    assert set(codec.TYPES) == {type(event).__name__ for event in every}
+    assert len(every) == len(codec.TYPES), "no two have the same name"
 
 
-@pytest.mark.parametrize("event", [*EVENTS, *SKU_EVENTS], ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("event", [*EVENTS, *SKU_EVENTS, *ACCESS_EVENTS], ids=lambda event: type(event).__name__)
 def test_an_event_is_stored_as_its_golden_file_says_and_read_back_the_same(event: codec.AnyEvent) -> None:
     name, version, payload = encode_event(event)
     golden = (GOLDEN / f"{name}.{version}.json").read_bytes().rstrip(b"\n")

@@ -18,8 +18,8 @@ from domain.order.state import Order
 from infrastructure.database.pool import connection_pool
 from infrastructure.log.log import Append, append, new_event, read_histories
 from infrastructure.log.recorders import (
+    EventOfStream,
     OrderMapper,
-    OrderRecorded,
     RecorderPool,
     ShopApplicationRecorder,
     ShopOrderRecorder,
@@ -69,7 +69,7 @@ def events_of(pool: RecorderPool) -> EventStore[str]:
 
 
 def test_the_event_store_returns_an_orders_events_with_their_envelopes(pool: RecorderPool, expected: Order) -> None:
-    events = [event for event in events_of(pool).get(STREAM) if isinstance(event, OrderRecorded)]
+    events = [event for event in events_of(pool).get(STREAM) if isinstance(event, EventOfStream)]
     assert [event.recorded.event for event in events] == HISTORY
     assert [event.originator_version for event in events] == [1, 2, 3, 4]
     assert events[1].recorded.occurred_at == MONDAY + timedelta(hours=1)
