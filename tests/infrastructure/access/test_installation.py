@@ -132,7 +132,7 @@ def test_the_librarys_repository_folds_one_client(pool: RecorderPool) -> None:
             folded = Folded(event.originator_id, evolve(before, [(event.originator_id, event.recorded)]))
         return folded
 
-    folded = known.repository.get(f"client:{CLIENT}", projector_func=project)  # type: ignore[arg-type, type-var]
+    folded = known.repository.get(f"client:{CLIENT}", projector_func=project)  # type: ignore[arg-type]
     assert folded.version == 2
     assert folded.registry.principals[CLIENT] == known.registry().principals[CLIENT]
 
