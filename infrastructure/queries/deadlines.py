@@ -49,8 +49,9 @@ async def list_deadlines(
 ) -> Page[ListedDeadline, DeadlineKey]:
     """Deadlines of a shop by when they are due, with their state at ``at``; those of unknown time last.
 
-    No view has the ``contact_buyer`` of an order that is only at risk, because it depends on other orders. It is
-    taken from the stockout cases.
+    No view has the ``contact_buyer`` of an order that is only at risk, because it depends on other orders. Who asks
+    for deadlines of this kind gets it too. It is taken from the stockout cases, which cost more than a page of all
+    kinds may.
     """
     lanes = [
         (LANES[each, end], since or "-infinity", until or "infinity", delisted)
@@ -126,7 +127,7 @@ async def _at_risk(
     connection: ReadConnection, shop_id: str, book: RuleBook, at: datetime, filter: DeadlineFilter
 ) -> list[_Keyed]:
     """The ``contact_buyer`` of every order at risk, one for each of its SKUs that ran out."""
-    if filter.kind not in (None, "contact_buyer"):
+    if filter.kind != "contact_buyer":
         return []
     places: Counter[str] = Counter()
     found: list[_Keyed] = []

@@ -118,7 +118,8 @@ async def orders(request: Request, shop_id: ShopId, query: Annotated[OrdersQuery
 async def deadlines(request: Request, shop_id: ShopId, query: Annotated[DeadlinesQuery, Query()]) -> Response:
     """The shop's deadlines by when they are due or by order number, each with its state; now or as they stood.
 
-    At another moment they come by order number where no `sort` is given, as orders do.
+    At another moment they come by order number where no `sort` is given, as orders do. `kind=contact_buyer` also
+    lists until when to speak to the buyers of orders that are only at risk, except by order number.
     """
     if _is_by_number(query):
         return await _page_by_number(request, shop_id, query, query.filter, deadlines_at)

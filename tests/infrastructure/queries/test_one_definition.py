@@ -206,6 +206,7 @@ def test_a_filter_means_in_sql_what_it_means_in_the_domain(
                 await orders_agree(connection, shop, at, data.draw(filters.orders))
                 await orders_agree(connection, shop, at, OrderFilter(due_before=at))
                 await deadlines_agree(connection, shop, at, data.draw(filters.deadlines))
+                await deadlines_agree(connection, shop, at, DeadlineFilter(kind="contact_buyer"))
                 await violations_agree(connection, shop, at, data.draw(filters.violations))
 
     on_database(database_url, work)
@@ -231,7 +232,7 @@ async def deadlines_agree(connection: ReadConnection, shop: Shop, at: datetime, 
         stockout_case = await find_case(connection, shop.shop_id, case.case_id)
         for order in await every_item(partial(orders_of, connection, shop.shop_id, BOOK, at, stockout_case, 5)):
             contact = Deadline("contact_buyer", order.contact.due_at, order.contact.met_at, order.contact.state)
-            if order.standing == "at_risk" and filter.matches(contact, at):
+            if order.standing == "at_risk" and filter.kind == contact.kind and filter.matches(contact, at):
                 shown = replace(order.contact, sku_id=case.sku_id)
                 matching.append(ListedDeadline(**msgspec.structs.asdict(shown), order_sn=order.order_sn))
     assert plain(listed) == plain(matching), filter

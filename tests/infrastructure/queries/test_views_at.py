@@ -125,12 +125,15 @@ async def a_shop(pool: Pool, told: Sequence[Told]) -> str:
 async def everything(connection: ReadConnection, shop_id: str, at: datetime) -> dict[str, Any]:
     """What all queries of views say of a shop."""
     read_deadlines = partial(list_deadlines, connection, shop_id, at, DeadlineFilter(), 3, book=BOOK)
+    contacts = DeadlineFilter(kind="contact_buyer")
+    read_contacts = partial(list_deadlines, connection, shop_id, at, contacts, 1, book=BOOK)
     found: dict[str, Any] = {
         "orders": await every_item(partial(list_orders, connection, shop_id, at, OrderFilter(), 2)),
         "newest": await every_item(
             partial(list_orders, connection, shop_id, at, OrderFilter(), 2, sort="-placed_at")
         ),
         "deadlines": await every_item(read_deadlines),
+        "contacts": await every_item(read_contacts),
         "violations": await every_item(partial(list_violations, connection, shop_id, at, ViolationFilter(), 2)),
         "skus": await every_item(partial(list_skus, connection, shop_id, BOOK, at, 1)),
         "oversold": await every_item(partial(list_skus, connection, shop_id, BOOK, at, 1, oversold=True)),
