@@ -192,13 +192,19 @@ def test_shops_take_turns(database_url: str, monkeypatch: pytest.MonkeyPatch) ->
     async def work(pool: Pool, path: CommandPath) -> None:
         monkeypatch.setattr(committer, "MAX_BATCH", 4)
         place = c.Place(lines=(LINE,))
-        answered: list[str] = []
+        taken: list[list[str]] = []
+        take = Queue.take
 
-        async def place_one(shop: str, n: int) -> None:
-            await path.submit_one(order_command(order_sn(n), place, shop))
-            answered.append(shop)
+        def watched(queue: Queue, most: int) -> list[QueuedIntent]:
+            batch = take(queue, most)
+            taken.append([entry.intent.shop_id for entry in batch])
+            return batch
 
-        await asyncio.gather(*(place_one("big", n) for n in range(100)), place_one("small", 0))
-        assert answered.index("small") < 4 * (committer.COMMITTERS + 1)
+        monkeypatch.setattr(Queue, "take", watched)
+        commands = [order_command(order_sn(n), place, "big") for n in range(100)]
+        commands.append(order_command(order_sn(0), place, "small"))
+        await asyncio.gather(*map(path.submit_one, commands))
+        assert sum(map(len, taken)) == 101
+        assert "small" in [shop for batch in taken[: committer.COMMITTERS + 1] for shop in batch]
 
     on_database(database_url, work)
