@@ -37,7 +37,7 @@ from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.view import View
 from infrastructure.queries import deadlines as deadline_queries
 from infrastructure.queries import lists
-from infrastructure.queries.as_of import deadlines_at, orders_at, violations_at
+from infrastructure.queries.as_of import deadlines_at, is_by_number, orders_at, violations_at
 from infrastructure.queries.deadlines import DeadlineKey, ListedDeadline, list_deadlines
 from infrastructure.queries.lists import (
     ListedViolation,
@@ -104,10 +104,10 @@ def orders(
     )
     viewpoint = Viewpoint(as_of, known_at)
     page: Page[OrderSummary, Any]
-    if sort == "order_sn" or (sort is None and not viewpoint.is_now):
+    if is_by_number(sort, viewpoint):
         page = _by_number(shop, viewpoint, filter, orders_at, limit, cursor)
     else:
-        own: OrderSort = sort or "ship_by"
+        own: OrderSort = "-placed_at" if sort == "-placed_at" else "ship_by"
         read = partial(list_orders, sort=own)
         page = _listed(shop, viewpoint, filter, lists.ORDERS_READ, read, OrderListKey, limit, cursor)
     print_page(
@@ -142,7 +142,7 @@ def deadlines(
     filter = DeadlineFilter(kind=kind, state=state, due_before=due_before)
     viewpoint = Viewpoint(as_of, known_at)
     page: Page[ListedDeadline, Any]
-    if sort == "order_sn" or (sort is None and not viewpoint.is_now):
+    if is_by_number(sort, viewpoint):
         page = _by_number(shop, viewpoint, filter, deadlines_at, limit, cursor)
     else:
         views = deadline_queries.VIEWS_READ
@@ -180,7 +180,7 @@ def violations(
     filter = ViolationFilter(kind=kind, appeal=appeal)
     viewpoint = Viewpoint(as_of, known_at)
     page: Page[ListedViolation, Any]
-    if sort == "order_sn" or (sort is None and not viewpoint.is_now):
+    if is_by_number(sort, viewpoint):
         page = _by_number(shop, viewpoint, filter, violations_at, limit, cursor)
     else:
         views = lists.VIOLATIONS_READ

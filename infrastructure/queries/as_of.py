@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-import msgspec
-
 from domain.order.deadlines import deadlines
 from domain.order.filters import DeadlineFilter, OrderFilter, ViolationFilter
 from domain.order.fold import fold
@@ -36,6 +34,11 @@ ORDER BY stream {direction} LIMIT %(limit)s
 """
 
 T = TypeVar("T")
+
+
+def is_by_number(sort: str | None, viewpoint: Viewpoint) -> bool:
+    """Whether a list comes by order number: where that is asked for, and at another moment if nothing else is."""
+    return sort == "order_sn" or (sort is None and not viewpoint.is_now)
 
 
 class _OrderThen(NamedTuple):
@@ -83,7 +86,7 @@ async def deadlines_at(
     def items_of(order_then: _OrderThen) -> Sequence[ListedDeadline]:
         order, rules, running, _ = order_then.judged
         return [
-            ListedDeadline(**msgspec.structs.asdict(deadline_view(each, order_then.at)), order_sn=order.order_sn)
+            ListedDeadline.of(deadline_view(each, order_then.at), order.order_sn)
             for each in deadlines(order, rules, running, order_then.skus)
             if filter.matches(each, order_then.at)
         ]

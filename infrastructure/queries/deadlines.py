@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from heapq import merge
+from typing import Self
 
 import msgspec
 from psycopg import sql
@@ -35,6 +36,10 @@ class ListedDeadline(DeadlineView, frozen=True, kw_only=True, omit_defaults=True
     """A deadline with the order it belongs to."""
 
     order_sn: str
+
+    @classmethod
+    def of(cls, deadline: DeadlineView, order_sn: str) -> Self:
+        return cls(**msgspec.structs.asdict(deadline), order_sn=order_sn)
 
 
 async def list_deadlines(
@@ -108,9 +113,7 @@ async def list_deadlines(
     page = page_of([*both], limit, cursor, _key)
     return page.of(
         [
-            each
-            if isinstance(each, ListedDeadline)
-            else ListedDeadline(**msgspec.structs.asdict(deadline_view(each, at)), order_sn=key[1])
+            each if isinstance(each, ListedDeadline) else ListedDeadline.of(deadline_view(each, at), key[1])
             for key, each in page.items
         ]
     )

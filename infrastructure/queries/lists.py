@@ -9,7 +9,7 @@ The tables are SQL views over the tables of the active builds (``builds``).
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, Literal, Self, get_args
 
 import msgspec
 from psycopg import sql
@@ -66,10 +66,6 @@ class ListedViolation(ViolationView, frozen=True, kw_only=True, omit_defaults=Tr
     @classmethod
     def of(cls, violation: ViolationView, order_sn: str) -> Self:
         return cls(**msgspec.structs.asdict(violation), order_sn=order_sn)
-
-
-T = TypeVar("T")
-K = TypeVar("K", bound=tuple[Any, ...])
 
 
 async def list_orders(

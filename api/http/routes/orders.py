@@ -31,7 +31,7 @@ from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.view import View
 from infrastructure.queries import deadlines as deadline_queries
 from infrastructure.queries import lists
-from infrastructure.queries.as_of import deadlines_at, orders_at, violations_at
+from infrastructure.queries.as_of import deadlines_at, is_by_number, orders_at, violations_at
 from infrastructure.queries.deadlines import DeadlineKey, list_deadlines
 from infrastructure.queries.event_json import VersionKey
 from infrastructure.queries.lists import (
@@ -107,7 +107,7 @@ async def orders(request: Request, shop_id: ShopId, query: Annotated[OrdersQuery
     At another moment they come by number where no `sort` is given, and a page takes little work. In another order
     the whole shop is folded for it; of a large shop the command line does that.
     """
-    if _is_by_number(query):
+    if is_by_number(query.sort, query.viewpoint):
         return await _page_by_number(request, shop_id, query, query.filter, orders_at)
     sort: OrderSort = "-placed_at" if query.sort == "-placed_at" else "ship_by"
     read = partial(list_orders, sort=sort)
@@ -121,7 +121,7 @@ async def deadlines(request: Request, shop_id: ShopId, query: Annotated[Deadline
     At another moment they come by order number where no `sort` is given, as orders do. `kind=contact_buyer` also
     lists until when to speak to the buyers of orders that are only at risk, except by order number.
     """
-    if _is_by_number(query):
+    if is_by_number(query.sort, query.viewpoint):
         return await _page_by_number(request, shop_id, query, query.filter, deadlines_at)
     views = deadline_queries.VIEWS_READ
     read = partial(list_deadlines, book=request.app.state.program.book)
@@ -136,15 +136,10 @@ async def violations(request: Request, shop_id: ShopId, query: Annotated[Violati
     order is judged anew from the events that may be seen from it. A page by order number may hold fewer items than
     asked for and still have a next one.
     """
-    if _is_by_number(query):
+    if is_by_number(query.sort, query.viewpoint):
         return await _page_by_number(request, shop_id, query, query.filter, violations_at)
     views = lists.VIOLATIONS_READ
     return await _page(request, shop_id, query, query.filter, views, ViolationKey, "violations", list_violations)
-
-
-def _is_by_number(query: OrdersQuery | DeadlinesQuery | ViolationsQuery) -> bool:
-    """Whether a list comes by order number: where that is asked for, and at another moment if nothing else is."""
-    return query.sort == "order_sn" or (query.sort is None and not query.viewpoint.is_now)
 
 
 async def _page_by_number(

@@ -223,7 +223,7 @@ async def deadlines_agree(connection: ReadConnection, shop: Shop, at: datetime, 
     read = partial(list_deadlines, connection, shop.shop_id, at, filter, 3, book=BOOK)
     listed = await every_item_both_ways(read, 3)
     matching = [
-        ListedDeadline(**msgspec.structs.asdict(deadline_view(each, at)), order_sn=judged.order.order_sn)
+        ListedDeadline.of(deadline_view(each, at), judged.order.order_sn)
         for judged, skus in shop.orders
         for each in deadlines(judged.order, judged.rules, judged.clocks, skus)
         if filter.matches(each, at)
@@ -234,7 +234,7 @@ async def deadlines_agree(connection: ReadConnection, shop: Shop, at: datetime, 
             contact = Deadline("contact_buyer", order.contact.due_at, order.contact.met_at, order.contact.state)
             if order.standing == "at_risk" and filter.kind == contact.kind and filter.matches(contact, at):
                 shown = replace(order.contact, sku_id=case.sku_id)
-                matching.append(ListedDeadline(**msgspec.structs.asdict(shown), order_sn=order.order_sn))
+                matching.append(ListedDeadline.of(shown, order.order_sn))
     assert plain(listed) == plain(matching), filter
 
 
