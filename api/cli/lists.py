@@ -35,10 +35,9 @@ from domain.rules.ruleset import RuleBook
 from domain.viewpoint import Viewpoint
 from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.view import View
-from infrastructure.queries import deadlines as deadline_queries
 from infrastructure.queries import lists
 from infrastructure.queries.as_of import deadlines_at, is_by_number, orders_at, violations_at
-from infrastructure.queries.deadlines import DeadlineKey, ListedDeadline, list_deadlines
+from infrastructure.queries.deadlines import DeadlineKey, ListedDeadline, list_deadlines, views_read
 from infrastructure.queries.lists import (
     ListedViolation,
     OrderListKey,
@@ -145,7 +144,7 @@ def deadlines(
     if is_by_number(sort, viewpoint):
         page = _by_number(shop, viewpoint, filter, deadlines_at, limit, cursor)
     else:
-        views = deadline_queries.VIEWS_READ
+        views = views_read(filter)
         read = partial(list_deadlines, book=book())
         page = _listed(shop, viewpoint, filter, views, read, DeadlineKey, limit, cursor)
     print_page(

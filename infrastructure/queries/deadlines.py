@@ -18,15 +18,23 @@ from domain.order.filters import DeadlineFilter
 from domain.order.view import DeadlineView, deadline_view
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import ReadConnection
-from infrastructure.projections.view import FAR_FUTURE
+from infrastructure.projections.view import FAR_FUTURE, View
 from infrastructure.projections.views import APPLICATIONS, DEADLINES, DELISTINGS, RESERVATIONS
 from infrastructure.projections.views.deadlines import DEADLINE_KINDS, ENDS, LANES
 from infrastructure.queries.lists import rows_behind
 from infrastructure.queries.paging import Cursor, Page, is_behind, page_of
 from infrastructure.queries.stockout_cases import contacts_at_risk
 
-VIEWS_READ = (DEADLINES, DELISTINGS, APPLICATIONS, RESERVATIONS)
-"""The views that the list is read from."""
+
+def views_read(filter: DeadlineFilter) -> tuple[View, ...]:
+    """The views that the list is read from: those of stockout cases only where orders at risk are listed."""
+    of_cases = (APPLICATIONS, RESERVATIONS) if _lists_orders_at_risk(filter) else ()
+    return (DEADLINES, DELISTINGS, *of_cases)
+
+
+def _lists_orders_at_risk(filter: DeadlineFilter) -> bool:
+    return filter.kind == "contact_buyer"
+
 
 DeadlineKey = tuple[datetime, str, int]
 """When it is due, the order, and which of its deadlines."""
@@ -130,7 +138,7 @@ async def _at_risk(
     connection: ReadConnection, shop_id: str, book: RuleBook, at: datetime, filter: DeadlineFilter
 ) -> list[_Keyed]:
     """The ``contact_buyer`` of every order at risk, one for each of its SKUs that ran out."""
-    if filter.kind != "contact_buyer":
+    if not _lists_orders_at_risk(filter):
         return []
     places: Counter[str] = Counter()
     found: list[_Keyed] = []

@@ -29,10 +29,9 @@ from domain.rules.ruleset import RuleBook
 from domain.viewpoint import Viewpoint
 from infrastructure.database.pool import ReadConnection
 from infrastructure.projections.view import View
-from infrastructure.queries import deadlines as deadline_queries
 from infrastructure.queries import lists
 from infrastructure.queries.as_of import deadlines_at, is_by_number, orders_at, violations_at
-from infrastructure.queries.deadlines import DeadlineKey, list_deadlines
+from infrastructure.queries.deadlines import DeadlineKey, list_deadlines, views_read
 from infrastructure.queries.event_json import VersionKey
 from infrastructure.queries.lists import (
     OrderListKey,
@@ -123,7 +122,7 @@ async def deadlines(request: Request, shop_id: ShopId, query: Annotated[Deadline
     """
     if is_by_number(query.sort, query.viewpoint):
         return await _page_by_number(request, shop_id, query, query.filter, deadlines_at)
-    views = deadline_queries.VIEWS_READ
+    views = views_read(query.filter)
     read = partial(list_deadlines, book=request.app.state.program.book)
     return await _page(request, shop_id, query, query.filter, views, DeadlineKey, "deadlines", read)
 
