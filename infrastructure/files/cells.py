@@ -460,10 +460,15 @@ def time_of(cells: Cells, field: str, latest: datetime) -> SourceTime | None:
     else:
         return None
     if time is not None and not EARLIEST <= time.at <= latest:
-        if _NO_TIME.fullmatch(half_width(text_of(cell))):
+        if _is_no_time(cell):
             return None
         raise WrongCell(field, f"{time.at.astimezone(BEIJING):%Y-%m-%d %H:%M:%S} can't be: too early or too late")
     return time
+
+
+def _is_no_time(cell: Cell) -> bool:
+    """Whether a program wrote its day 0 because it had no time."""
+    return _NO_TIME.fullmatch(half_width(text_of(cell))) is not None
 
 
 def _parsed(field: str, cell: str, day_zero: datetime) -> SourceTime | None:
@@ -492,7 +497,7 @@ def _parsed(field: str, cell: str, day_zero: datetime) -> SourceTime | None:
             at = datetime.fromisoformat(f"{at:%Y-%m-%dT%H:%M:%S}{zone}")
         return SourceTime(at.astimezone(UTC), 0 if second else MINUTE if hour else DAY)
     except (ValueError, OverflowError):
-        if _NO_TIME.fullmatch(half_width(text_of(cell))):
+        if _is_no_time(cell):
             return None
         raise WrongCell(field, f"{cell.strip()[:50]!r} is not a time") from None
 
