@@ -139,6 +139,8 @@ class Installation(Application[str]):
             decision = decide(registry, command, giver, now or clock.now())
             if isinstance(decision, Denial):
                 return Done((), decision)
+            if not decision:
+                return Done(())
             metadata = Metadata(actor=_actor(giver))
             facts = [NewFact(stream, version + 1, event, metadata) for stream, version, event in decision]
             self.save(*facts)
