@@ -9,7 +9,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +16,8 @@ from msgspec.structs import replace
 
 from domain.kernel import CLOCK_SKEW, FURTHEST_DEADLINE
 from domain.order.events import Line
-from domain.order.snapshot import UNKNOWN, Phase, Snapshot
+from domain.order.snapshot import UNKNOWN, Snapshot
 from infrastructure.files.cells import (
-    HALF_WIDTH,
-    NO_BLANKS,
     Cells,
     Columns,
     RejectedRow,
@@ -41,6 +38,15 @@ from infrastructure.files.cells import (
     words,
 )
 from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.pinduoduo.states import (
+    MAY_BE_REFUNDED,
+    PART_REFUNDED,
+    REFUNDED,
+    STATUSES,
+    UNKNOWN_STATUS,
+    plain_word,
+    refund_is_pending,
+)
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "order_sn": ("订单号", "订单编号", "商户订单号", "商家订单号"),
@@ -67,122 +73,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """The fields that we read, and the header names that each has had, the preferred first."""
 
 REQUIRED = ("order_sn", "status")
-
-
-_BETWEEN_WORDS = str.maketrans("", "", ",;；/、。.-")
-"""Signs that only divide the words of a state."""
-
-
-@lru_cache(maxsize=1_000)
-def _plain_word(text: str) -> str:
-    """A state without what only divides its words: 已发货待收货 is 已发货，待收货."""
-    return text.translate(NO_BLANKS).translate(HALF_WIDTH).translate(_BETWEEN_WORDS)
-
-
-def _plain_words(*words: str) -> frozenset[str]:
-    return frozenset(map(_plain_word, words))
-
-
-class _Status(NamedTuple):
-    phase: Phase
-    refunded: bool = False
-    is_deposit: bool = False
-    """Whether what was paid is only a part of the price."""
-
-
-_STATUSES: Mapping[str, _Status] = {
-    _plain_word(word): status
-    for word, status in {
-        "待支付": _Status("pending_payment"),
-        "待付款": _Status("pending_payment"),
-        "已付定金,待付尾款": _Status("pending_payment", is_deposit=True),
-        "待成团": _Status("pending_group"),
-        "拼单中": _Status("pending_group"),
-        "待发货": _Status("awaiting_shipment"),
-        "已发货,待签收": _Status("shipped"),
-        "已发货,待收货": _Status("shipped"),
-        "已发货": _Status("shipped"),
-        "待签收": _Status("shipped"),
-        "待收货": _Status("shipped"),
-        "已签收": _Status("received"),
-        "已收货": _Status("received"),
-        "交易成功": _Status("received"),
-        "未成交,退款成功": _Status("pending_group", refunded=True),
-        "未发货,退款成功": _Status("awaiting_shipment", refunded=True),
-        "已取消,退款成功": _Status("awaiting_shipment", refunded=True),
-        "已发货,退款成功": _Status("shipped", refunded=True),
-        "已签收,退款成功": _Status("received", refunded=True),
-        "已收货,退款成功": _Status("received", refunded=True),
-        "已取消": _Status("cancelled"),
-        "已申请缺货": _Status("stockout_applied"),
-        "已申请缺货-处理中": _Status("stockout_applied"),
-        "已申请缺货-已处理": _Status("stockout_applied"),
-    }.items()
-}
-"""订单状态 -> the phase, and whether the status itself shows a refund. Source: export-statuses."""
-
-_UNKNOWN = _Status("unknown")
-
-_NO_REFUND = _plain_words(
-    "",
-    "无售后",
-    "无售后或售后取消",
-    "无售后或售后关闭",
-    "售后取消",
-    "售后关闭",
-    "售后已取消",
-    "售后已关闭",
-    "退款关闭",
-    "退款取消",
-    "退款撤销",
-    "退款失败",
-    "买家撤销",
-    "平台拒绝退款,退款关闭",
-    "平台拒绝退款,售后关闭",
-    "驳回退款,待买家处理",
-    "买家逾期,退款失败",
-    "买家逾期未处理,退款失败",
-    "换货成功",
-    "换货失败",
-    "补寄成功",
-    "补寄失败",
-    "维修成功",
-    "维修关闭",
-)
-_REFUNDED = _plain_words("退款成功", "全额退款成功")
-_PART_REFUNDED = _plain_words("部分退款成功")
-_REFUND_PENDING = _plain_words(
-    "申请退款",
-    "买家申请退款",
-    "退款中",
-    "售后处理中",
-    "处理中",
-    "平台处理中",
-    "待商家处理",
-    "待买家处理",
-    "待用户发货",
-    "退款待处理",
-    "退款,待商家处理",
-    "申请退款,待商家处理",
-    "买家申请退款,待商家处理",
-    "仅退款,待商家处理",
-    "退货退款,待商家处理",
-    "买家申请退货退款,待商家处理",
-    "商家同意退款,退款中",
-    "平台同意退款,退款中",
-    "同意退款,退款中",
-    "同意退货,待用户发货",
-    "商家同意退货,待用户发货",
-    "同意退货退款,待用户发货",
-    "待商家收货",
-    "用户已发货,待商家收货",
-    "同意拒收退款,待用户拒收",
-    "同意召回后退款,待召回",
-)
-"""售后状态, matched whole: a text that only contains one of these may mean anything. Source: after-sales-texts."""
-
-_MAY_BE_REFUNDED: tuple[Phase, ...] = ("stockout_applied", "cancelled")
-"""States that do not say themselves whether all of the money went back. Any other state outweighs 售后状态."""
 
 _BETWEEN = re.compile(r"[,;、|/\s]+")
 """What stands between several tracking numbers in one cell."""
@@ -253,7 +143,7 @@ class ExportReader(TableReader):
         return f"no header of an order export was found: {missing} missing; found: {known}"
 
     def is_row(self, cells: Cells) -> bool:
-        return super().is_row(cells) and _plain_word(cells.text("status")) in _STATUSES
+        return super().is_row(cells) and plain_word(cells.text("status")) in STATUSES
 
     def _runs(self) -> Mapping[int, int]:
         """How often the rows of an order begin anew in the file, by the hash of its number.
@@ -306,12 +196,12 @@ class ExportReader(TableReader):
         self, cells: Cells, note: Callable[[WrongCell], None], not_known: Callable[[str], None]
     ) -> Snapshot:
         order_sn = order_number(cells)
-        status = _STATUSES.get(_plain_word(cells.text("status")), _UNKNOWN)
-        if status is _UNKNOWN:
+        status = STATUSES.get(plain_word(cells.text("status")), UNKNOWN_STATUS)
+        if status is UNKNOWN_STATUS:
             not_known("status")
             note(WrongCell("status", f"unknown status {cells.text('status')[:50]!r}"))
-        after_sales = _plain_word(cells.text("after_sales"))
-        refund_pending = _refund_is_pending(after_sales) if cells.has("after_sales") else None
+        after_sales = plain_word(cells.text("after_sales"))
+        refund_pending = refund_is_pending(after_sales) if cells.has("after_sales") else None
         if cells.has("after_sales") and refund_pending is None:
             not_known("after_sales")
             note(WrongCell("after_sales", f"unknown state {cells.text('after_sales')[:50]!r}"))
@@ -324,8 +214,8 @@ class ExportReader(TableReader):
         received_at = self._time(cells, "received_at")
         paid_fen = amount_fen(cells, "paid")
         numbers = _tracking_numbers(cells, note)
-        is_refunded = status.refunded or (after_sales in _REFUNDED and phase in _MAY_BE_REFUNDED)
-        went_back = after_sales in _PART_REFUNDED or after_sales in _REFUNDED
+        is_refunded = status.refunded or (after_sales in REFUNDED and phase in MAY_BE_REFUNDED)
+        went_back = after_sales in PART_REFUNDED or after_sales in REFUNDED
         return Snapshot(
             order_sn=order_sn,
             seen_at=self._seen_at,
@@ -563,10 +453,3 @@ def _number_among_words(text: str, note: Callable[[WrongCell], None]) -> Sequenc
 
 def _is_tracking_number(text: str) -> bool:
     return _NUMBER.fullmatch(text) is not None and not is_rounded(text)
-
-
-def _refund_is_pending(after_sales: str) -> bool | None:
-    """Whether the after-sales text says that a refund is requested or under way; ``None`` if it is unknown."""
-    if after_sales in _NO_REFUND or after_sales in _REFUNDED or after_sales in _PART_REFUNDED:
-        return False
-    return True if after_sales in _REFUND_PENDING else None
