@@ -32,8 +32,8 @@ from domain.money.period import BadPeriod, DayRange
 from domain.rules.ruleset import RuleBook
 from domain.viewpoint import NOW, Viewpoint
 from infrastructure.database.pool import ReadConnection, WriteConnection
-from infrastructure.files.cells import TableReader
 from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.files.tables import TableReader
 from infrastructure.pinduoduo.exports import UnreadableExport
 from infrastructure.projections.view import View
 from infrastructure.projections.worker import Worker

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from domain.order.commands import NO_ORDER, RecordBilledCharge, RecordBilledReturn
 from infrastructure.commands.intents import OrderCommand, OrderOutcome
 from infrastructure.database.pool import Pool
-from infrastructure.files.cells import RejectedRow
+from infrastructure.files.tables import RejectedRow
 from infrastructure.imports.batches import MOST_REASONS, MiscountedRows, Submit, batches, outcomes_of
 from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER

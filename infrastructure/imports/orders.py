@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from infrastructure.commands.intents import OrderOutcome, SnapshotIntent
-from infrastructure.files.cells import RejectedRow
+from infrastructure.files.tables import RejectedRow
 from infrastructure.imports.batches import MOST_REASONS, MiscountedRows, Submit, batches, outcomes_of
 from infrastructure.pinduoduo.exports import Row
 

@@ -18,7 +18,7 @@ from domain.order.state import Status
 from domain.order.warnings import OrderWarning, warnings
 from domain.rules.ruleset import RuleBook
 from infrastructure.commands.intents import OrderCommand, OrderOutcome
-from infrastructure.files.cells import RejectedRow
+from infrastructure.files.tables import RejectedRow
 from infrastructure.imports.batches import MiscountedRows, Submit, batches, outcomes_of
 from infrastructure.imports.stockout_lists import Entry, Reason
 

@@ -12,15 +12,13 @@ from typing import Literal, NamedTuple, get_args
 from infrastructure.files.cells import (
     Cells,
     Columns,
-    RejectedRow,
-    TableReader,
-    TableRow,
     WrongCell,
     identifier,
     order_number,
     text_of,
 )
 from infrastructure.files.sheets import Line
+from infrastructure.files.tables import RejectedRow, TableReader, TableRow
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "order_sn": ("订单号", "订单编号", "商户订单号", "商家订单号", "order_sn", "order number"),

@@ -17,9 +17,6 @@ from infrastructure.files.cells import (
     NO_BLANKS,
     Cells,
     Columns,
-    RejectedRow,
-    TableReader,
-    TableRow,
     WrongCell,
     amount_fen,
     identifier,
@@ -27,6 +24,7 @@ from infrastructure.files.cells import (
     time_of,
 )
 from infrastructure.files.sheets import LARGEST_UNPACKED
+from infrastructure.files.tables import RejectedRow, TableReader, TableRow
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "order_sn": ("商户订单号", "商家订单号", "订单号", "订单编号", "orderNo", "order_sn"),

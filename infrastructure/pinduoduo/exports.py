@@ -20,10 +20,7 @@ from domain.order.snapshot import UNKNOWN, Snapshot
 from infrastructure.files.cells import (
     Cells,
     Columns,
-    RejectedRow,
     SourceTime,
-    TableReader,
-    TableRow,
     WrongCell,
     amount_fen,
     half_width,
@@ -38,6 +35,7 @@ from infrastructure.files.cells import (
     words,
 )
 from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.files.tables import RejectedRow, TableReader, TableRow
 from infrastructure.pinduoduo.states import (
     MAY_BE_REFUNDED,
     PART_REFUNDED,

@@ -14,8 +14,8 @@ from api.http.problems import wrong
 from api.http.requests import Parameters, actor, body_of
 from api.http.responses import written
 from api.program import Program
-from infrastructure.files.cells import RejectedRow
 from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.files.tables import RejectedRow
 from infrastructure.imports.bills import BillReport, import_bill
 from infrastructure.pinduoduo.bills import BillLine, BillReader, OtherLine
 from infrastructure.runtime import clock

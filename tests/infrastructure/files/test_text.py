@@ -6,8 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from infrastructure.files.cells import Cells, Columns, RejectedRow, TableReader, TableRow
+from infrastructure.files.cells import (
+    Cells,
+    Columns,
+)
 from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.files.tables import RejectedRow, TableReader, TableRow
 
 NAMES = [
     "订单号",

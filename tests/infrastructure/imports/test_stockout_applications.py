@@ -9,7 +9,7 @@ from domain.order import commands as c
 from infrastructure.commands.committer import CommandPath
 from infrastructure.commands.preview import Preview
 from infrastructure.database.pool import Pool
-from infrastructure.files.cells import RejectedRow
+from infrastructure.files.tables import RejectedRow
 from infrastructure.imports import stockout_applications as stockouts
 from infrastructure.imports.batches import MiscountedRows
 from infrastructure.imports.stockout_applications import (

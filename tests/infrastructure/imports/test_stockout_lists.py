@@ -9,8 +9,8 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from infrastructure.files.cells import RejectedRow
 from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.files.tables import RejectedRow
 from infrastructure.imports.stockout_lists import Entry, StockoutListReader, entries
 
 NUMBERS = ["260302-000000000000001", "260302-000000000000002"]

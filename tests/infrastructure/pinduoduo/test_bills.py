@@ -6,8 +6,8 @@ from io import BytesIO
 import openpyxl
 import pytest
 
-from infrastructure.files.cells import RejectedRow
 from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.files.tables import RejectedRow
 from infrastructure.pinduoduo.bills import BillLine, BillReader, OtherLine
 
 NOW = datetime(2026, 4, 1, tzinfo=UTC)

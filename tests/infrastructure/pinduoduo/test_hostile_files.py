@@ -19,7 +19,7 @@ from domain.order.fold import evolve
 from domain.order.observations import observe
 from domain.order.state import Order
 from domain.order.violations import violations
-from infrastructure.files.cells import RejectedRow
+from infrastructure.files.tables import RejectedRow
 from infrastructure.pinduoduo.exports import ExportReader, Row
 from infrastructure.runtime.rule_sets import shipped_rules
 from tests.infrastructure.pinduoduo.dialects import (
