@@ -32,7 +32,7 @@ from domain.money.period import BadPeriod, DayRange
 from domain.rules.ruleset import RuleBook
 from domain.viewpoint import NOW, Viewpoint
 from infrastructure.database.pool import ReadConnection, WriteConnection
-from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.files.lines import UnreadableSheet
 from infrastructure.files.tables import TableReader
 from infrastructure.pinduoduo.exports import UnreadableExport
 from infrastructure.projections.view import View

@@ -22,7 +22,7 @@ from domain.money.period import BadPeriod
 from domain.order.view import AllowedAction, HoldView
 from infrastructure.audit.archive import LogDiffers
 from infrastructure.commands.intents import Contended, Overloaded, StillRunning, Unavailable
-from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.files.lines import UnreadableSheet
 from infrastructure.jobs.backtests import TooMany
 from infrastructure.projections.builds import CannotDo
 from infrastructure.queries.errors import (

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from domain.calendar import BEIJING
 from domain.kernel import EARLIEST, is_id
-from infrastructure.files.sheets import Cell
+from infrastructure.files.lines import Cell
 from infrastructure.files.workbooks import DAY, DAY_ZERO, MINUTE, TimeCell
 
 _ROUNDED = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?[Ee]\+?[0-9]+")

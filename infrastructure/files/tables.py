@@ -9,7 +9,8 @@ import msgspec
 
 from domain.kernel import is_id
 from infrastructure.files.cells import Cells, Columns, half_width, plain_name, text_of
-from infrastructure.files.sheets import LARGEST_UNPACKED, Line, Sheet, TableFile, UnreadableSheet
+from infrastructure.files.lines import Line, Sheet, UnreadableSheet
+from infrastructure.files.sheets import LARGEST_UNPACKED, TableFile
 
 HEADER_WITHIN = 20
 """The header must be among so many first lines; some people put a title above it."""

@@ -17,7 +17,7 @@ from infrastructure.files.cells import (
     order_number,
     text_of,
 )
-from infrastructure.files.sheets import Line
+from infrastructure.files.lines import Line
 from infrastructure.files.tables import RejectedRow, TableReader, TableRow
 
 COLUMNS: dict[str, tuple[str, ...]] = {

@@ -34,7 +34,7 @@ from infrastructure.files.cells import (
     without_damage,
     words,
 )
-from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.files.lines import UnreadableSheet
 from infrastructure.files.tables import RejectedRow, TableReader, TableRow
 from infrastructure.pinduoduo.states import (
     MAY_BE_REFUNDED,

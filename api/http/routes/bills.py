@@ -14,7 +14,7 @@ from api.http.problems import wrong
 from api.http.requests import Parameters, actor, body_of
 from api.http.responses import written
 from api.program import Program
-from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.files.lines import UnreadableSheet
 from infrastructure.files.tables import RejectedRow
 from infrastructure.imports.bills import BillReport, import_bill
 from infrastructure.pinduoduo.bills import BillLine, BillReader, OtherLine

@@ -15,7 +15,7 @@ from api.http.request_schemas import MOST_ORDERS, StockoutApplications
 from api.http.requests import Parameters, actor, body_of, decode
 from api.http.responses import written
 from api.program import Program
-from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.files.lines import UnreadableSheet
 from infrastructure.files.tables import RejectedRow
 from infrastructure.imports import stockout_applications as stockouts
 from infrastructure.imports.stockout_applications import (

@@ -20,7 +20,7 @@ from infrastructure.files.cells import (
     time_of,
     words,
 )
-from infrastructure.files.sheets import Cell
+from infrastructure.files.lines import Cell
 from infrastructure.files.workbooks import DAY, TimeCell
 
 COLUMNS = Columns(["订单号"], {"order_sn": ("订单号",)})

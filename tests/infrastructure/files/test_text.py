@@ -10,7 +10,7 @@ from infrastructure.files.cells import (
     Cells,
     Columns,
 )
-from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.files.lines import UnreadableSheet
 from infrastructure.files.tables import RejectedRow, TableReader, TableRow
 
 NAMES = [

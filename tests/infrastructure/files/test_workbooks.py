@@ -12,7 +12,8 @@ from typing import Any
 import openpyxl
 import pytest
 
-from infrastructure.files.sheets import Line, TableFile, UnreadableSheet
+from infrastructure.files.lines import Line, UnreadableSheet
+from infrastructure.files.sheets import TableFile
 
 SHEET = "xl/worksheets/sheet1.xml"
 TABLE = [["订单号", "快递单号"], ["260302-1", "YT1"], ["260302-2", "YT2"]]

@@ -9,7 +9,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.files.lines import UnreadableSheet
 from infrastructure.files.tables import RejectedRow
 from infrastructure.imports.stockout_lists import Entry, StockoutListReader, entries
 

@@ -6,7 +6,7 @@ from io import BytesIO
 import openpyxl
 import pytest
 
-from infrastructure.files.sheets import UnreadableSheet
+from infrastructure.files.lines import UnreadableSheet
 from infrastructure.files.tables import RejectedRow
 from infrastructure.pinduoduo.bills import BillLine, BillReader, OtherLine
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from domain.calendar import BEIJING
 from domain.order.snapshot import Snapshot
-from infrastructure.files.sheets import TableFile, UnreadableSheet
+from infrastructure.files.lines import UnreadableSheet
+from infrastructure.files.sheets import TableFile
 from infrastructure.files.tables import RejectedRow
 from infrastructure.pinduoduo.exports import ExportReader, Row, UnreadableExport
 
