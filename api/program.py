@@ -11,6 +11,8 @@ from typing import Self
 
 from api.workers import Start
 from domain.rules.ruleset import RuleBook
+from infrastructure.access.administration import Administration
+from infrastructure.access.doorkeeper import opened_installation
 from infrastructure.audit.archive import Archive
 from infrastructure.commands.attempt import Render
 from infrastructure.commands.committer import CommandPath
@@ -48,6 +50,28 @@ def database(settings: Settings, *, up_to_date: bool = True) -> Iterator[str]:
         if up_to_date and not is_current(url):
             migrate(url)
         yield url
+
+
+def prepare_owner(url: str, settings: Settings) -> bool:
+    """On an installation that has no operator yet, make the owner and write its key to a file.
+
+    Returns whether it was made now. Raises ``OwnerKeyNotWritten``.
+    """
+    with opened_installation(url) as installation:
+        try:
+            return Administration(installation, url).prepare(settings.owner_key_file)
+        except OSError as error:
+            raise OwnerKeyNotWritten(f"The owner's key can't be written: {error}") from error
+
+
+def enrol(url: str, shop_id: str) -> None:
+    """Enrol a shop with the default merchant, unless it is enrolled already."""
+    with opened_installation(url) as installation:
+        Administration(installation, url).enrol(shop_id)
+
+
+class OwnerKeyNotWritten(RuntimeError):
+    """Without the owner's key nobody could use the program, so it does not start."""
 
 
 @contextmanager

@@ -21,6 +21,9 @@ class Metadata(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     moment by which it must have happened, because the source does not carry the real one: no
     violation may be claimed from such a time. ``within`` is the precision of the source: the event
     happened at ``occurred_at`` or up to so many seconds later. It is 59 for a time to the minute.
+
+    ``actor`` is who was let in, ``credential`` the id of the key that let him in. ``on_behalf_of`` is whom he says
+    that he acts for; nobody checks it.
     """
 
     actor: str = "system"
@@ -28,6 +31,8 @@ class Metadata(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     observed: bool = False
     note: str | None = None
     within: int = 0
+    credential: str | None = None
+    on_behalf_of: str | None = None
 
 
 E = TypeVar("E", bound=msgspec.Struct, covariant=True)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,12 +71,13 @@ def hold_server() -> None:
 
 
 @contextmanager
-def template_database(server_url: str) -> Iterator[str]:
+def template_database(server_url: str, prepare_more: Callable[[str], None] = lambda url: None) -> Iterator[str]:
     """The name of a migrated database to copy others from."""
     with _database(server_url, "template") as name:
         url = make_conninfo(server_url, dbname=name)
         migrate(url)
         asyncio.run(_prepare(url))
+        prepare_more(url)
         yield name
 
 

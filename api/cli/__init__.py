@@ -8,6 +8,7 @@ import typer
 from psycopg_pool import PoolTimeout
 
 from api.cli import (
+    access,
     auditing,
     demo,
     doctor,
@@ -26,6 +27,7 @@ from api.cli import (
     way_out,
 )
 from api.cli.terminal import CommandFailed, complain
+from api.program import OwnerKeyNotWritten
 from api.wording import in_plain_words
 from domain.rules.reading import InvalidRuleSet
 from infrastructure.commands.intents import Unavailable
@@ -73,6 +75,7 @@ app.command()(demo.demo)
 app.add_typer(projections.app, name="projections")
 app.add_typer(rules.app, name="rules")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(access.app, name="access")
 app.add_typer(auditing.app, name="audit")
 app.add_typer(serving.db, name="db")
 
@@ -85,6 +88,7 @@ def main() -> None:
     except (
         CommandFailed,
         EmbeddedServerFailed,
+        OwnerKeyNotWritten,
         WrongDatabase,
         UnknownSetting,
         BadSetting,

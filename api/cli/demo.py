@@ -9,7 +9,7 @@ import typer
 from api.cli.importing import import_export
 from api.cli.serving import Port, leave_on_sigterm, run_server
 from api.cli.terminal import book, out, settings, shown
-from api.program import Program, database
+from api.program import Program, database, enrol, prepare_owner
 from api.workers import worker_thread
 from domain.kernel import Command
 from domain.order import commands as c
@@ -39,12 +39,17 @@ def demo(
             await stock(program)
             return order_sn
 
-    with database(settings()) as url:
+    known = settings()
+    with database(known) as url:
+        prepare_owner(url, known)
+        enrol(url, SHOP)
         order_sn = asyncio.run(run_story(url))
         out.print(f"\nSee it again:  shiplock order {SHOP} {order_sn}\n               shiplock violations {SHOP}")
         out.print(f"               shiplock skus {SHOP}\n               shiplock cases {SHOP}")
         if serve:
-            out.print(f"               curl http://127.0.0.1:{port}/v1/shops/{SHOP}/orders/{order_sn}")
+            key = f'-H "Authorization: Bearer $(cat {known.owner_key_file})"'
+            address = f"http://127.0.0.1:{port}/v1/shops/{SHOP}/orders/{order_sn}"
+            out.print(f"               curl {key} {address}", soft_wrap=True)
             run_server(url, "127.0.0.1", port)
 
 

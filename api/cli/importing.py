@@ -39,7 +39,10 @@ def import_file(
     as_json: Json = False,
 ) -> None:
     """Import an order export, in any layout the platform is known to have used."""
-    report = with_program(lambda program: import_export(program, file, shop, exported_at, dry_run=dry_run))
+    report = with_program(
+        lambda program: import_export(program, file, shop, exported_at, dry_run=dry_run),
+        enrolling=None if dry_run else shop,
+    )
     if as_json:
         print_json(report)
     else:

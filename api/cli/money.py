@@ -66,7 +66,9 @@ def import_bill_file(
     as_json: Json = False,
 ) -> None:
     """Record the penalties of a bill, and what appeals brought back, with the orders they are for."""
-    report = with_program(lambda program: _imported(program, file, shop, dry_run=dry_run))
+    report = with_program(
+        lambda program: _imported(program, file, shop, dry_run=dry_run), enrolling=None if dry_run else shop
+    )
     if as_json:
         print_json(report)
         return

@@ -13,7 +13,7 @@ import uvicorn
 import uvloop
 
 from api.cli.terminal import CommandFailed, book, err, print_json, settings
-from api.program import database
+from api.program import database, prepare_owner
 from infrastructure.database.migrate import applied, migrate, revisions
 from infrastructure.database.pool import connection_pool
 from infrastructure.jobs import kinds
@@ -43,13 +43,17 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on
 def serve(
     host: Host = "127.0.0.1",
     port: Port = 8000,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that serve requests.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, envvar="SHIPLOCK_WORKERS", help="Processes that serve requests.")
+    ] = 1,
 ) -> None:
     """Serve the API with a live worker; without SHIPLOCK_DATABASE_URL on the embedded database."""
     leave_on_sigterm()
     check_names(host)
     book()  # rules that make no sense are said here in a sentence, not by a server that fails to start
     with database(settings()) as url:
+        prepare_owner(url, settings())
+        err.print(f"The owner's key is in {settings().owner_key_file}.", soft_wrap=True)
         run_server(url, host, port, workers)
 
 
@@ -69,6 +73,7 @@ def run_server(url: str, host: str, port: int, workers: int = 1) -> None:
     """Serve until told to stop; requests under way are finished first."""
     err.print(f"Serving on http://{host}:{port} (documentation at /docs)")
     os.environ["SHIPLOCK_DATABASE_URL"] = url
+    os.environ["SHIPLOCK_WORKERS"] = str(workers)
     if workers > 1:
         uvicorn.run(APP, host=host, port=port, workers=workers, **SERVER)
         return

@@ -24,6 +24,7 @@ from api.cli.terminal import (
     with_program,
 )
 from api.program import Program
+from infrastructure.commands.intents import Giver
 from infrastructure.imports.stockout_applications import (
     ApplicationReport,
     Request,
@@ -86,7 +87,7 @@ def request_stockouts_of(
     as_json: Json = False,
 ) -> None:
     """Apply for stockout of every order of a list; a row that can't be taken never stops the others."""
-    request = Request(shop, "request-stockouts", reason, tuple(sku or ()), occurred_at)
+    request = Request(shop, Giver("request-stockouts"), reason, tuple(sku or ()), occurred_at)
     report = with_program(lambda program: _applied(program, file, request, results, dry_run=dry_run))
     if as_json:
         print_json(report)

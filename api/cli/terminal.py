@@ -25,7 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from api.program import Program, database
+from api.program import Program, database, enrol
 from domain.calendar import BEIJING
 from domain.kernel import CLOCK_SKEW, EARLIEST, ID_IN_WORDS, is_id
 from domain.money.period import BadPeriod, DayRange
@@ -174,14 +174,19 @@ def connected(url: str, work: Callable[[WriteConnection], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def with_program(work: Callable[[Program], Awaitable[T]]) -> T:
-    """Run something with the program on its database, and take both down again."""
+def with_program(work: Callable[[Program], Awaitable[T]], *, enrolling: str | None = None) -> T:
+    """Run something with the program on its database, and take both down again.
+
+    What imports data of a shop also enrols the shop (``enrolling``).
+    """
 
     async def run(url: str) -> T:
         async with Program.running(url, book(), worker=None) as program:
             return await work(program)
 
     with database(settings()) as url:
+        if enrolling:
+            enrol(url, enrolling)
         try:
             return asyncio.run(run(url))
         except QueryError as error:

@@ -16,6 +16,7 @@ from api.http.door import Door
 from api.http.pipeline import Pipeline
 from api.http.responses import renderer
 from api.http.routes import (
+    access,
     audit,
     bills,
     commands,
@@ -34,12 +35,35 @@ from api.http.routes import (
     suppliers,
     way_out,
 )
-from api.program import Program, database
+from api.program import Program, database, prepare_owner
 from api.workers import Start, worker_process, worker_thread
+from infrastructure.access.doorkeeper import open_doorkeeper
 from infrastructure.audit.archive import Archive
 from infrastructure.runtime import garbage_collection
 from infrastructure.runtime.rule_sets import rule_book
 from infrastructure.runtime.settings import Settings
+
+ROUTERS = (
+    commands.router,
+    stockout_applications.router,
+    doubtful.router,
+    suppliers.router,
+    orders.router,
+    skus.router,
+    stockout_cases.router,
+    way_out.router,
+    reports.router,
+    money.router,
+    bills.router,
+    feed.router,
+    projections.router,
+    jobs.router,
+    rules.router,
+    audit.router,
+    access.router,
+    service.router,
+)
+"""Those with patterns that others match come last."""
 
 DESCRIPTION = """
 The system of record for a Pinduoduo shop's fulfilment: which orders may ship, what locks them, which
@@ -89,6 +113,10 @@ def create_app(
                 assert settings is not None
                 database_url = stack.enter_context(database(settings))
             book = rule_book(settings.rules_dir if settings else None)
+            if settings:
+                prepare_owner(database_url, settings)
+            keeper = stack.enter_context(open_doorkeeper(database_url, settings.workers if settings else 1))
+            door.keeper = app.state.access = keeper
             async with Program.running(
                 database_url,
                 book,
@@ -100,6 +128,7 @@ def create_app(
                 with when_stopping(app.state.program.closing.set):
                     yield
 
+    door = Door(settings.hosts if settings else ())
     app = FastAPI(
         title="Shiplock",
         description=DESCRIPTION,
@@ -111,25 +140,10 @@ def create_app(
     )
     patch_fastapi(app, redirect_from_root_to_docs=False)  # /docs with its own scripts: a shop may be offline
     app.router.routes.extend(commands.singles)
-    app.include_router(commands.router)
-    app.include_router(stockout_applications.router)
-    app.include_router(doubtful.router)
-    app.include_router(suppliers.router)
-    app.include_router(orders.router)
-    app.include_router(skus.router)
-    app.include_router(stockout_cases.router)
-    app.include_router(way_out.router)
-    app.include_router(reports.router)
-    app.include_router(money.router)
-    app.include_router(bills.router)
-    app.include_router(feed.router)
-    app.include_router(projections.router)
-    app.include_router(jobs.router)
-    app.include_router(rules.router)
-    app.include_router(audit.router)
-    app.include_router(service.router)
-    openapi.install(app)
-    return Pipeline(app, commands.singles, Door(settings.hosts if settings else ()))
+    for router in ROUTERS:
+        app.include_router(router)
+    openapi.install(app, ROUTERS)
+    return Pipeline(app, commands.singles, door)
 
 
 def serving_app(url: str | None = None, *, settings: Settings | None = None) -> Pipeline:

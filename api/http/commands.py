@@ -8,10 +8,12 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from api.http import problems
+from api.http.door import Admission
+from api.http.permissions import check_command, forbidden
 from api.http.problems import FieldError, Problem, Refused
 from api.http.requests import (
     MAX_COMMAND_BYTES,
-    actor,
+    claim,
     decode,
     idempotency_key,
     identifier,
@@ -22,6 +24,7 @@ from api.http.requests import (
 )
 from api.http.responses import CommandResponse, respond, success_status
 from api.program import Program
+from domain.access.permissions import ONE_OF
 from domain.kernel import Command, Identifier, OrderSn
 from domain.order.decisions.table import ACTIONS
 from domain.order.warnings import OrderWarning, warnings
@@ -112,7 +115,11 @@ class SingleCommand:
 
 async def _intent(scope: Scope, receive: Receive, target: Target, action: str) -> CommandIntent:
     """The command of a request, with everything that its path and its headers say of it."""
-    shop_id = identifier(scope["path_params"]["shop_id"], "shop_id")
+    admission: Admission = scope["admission"]
+    shop_id = admission.shop_id
+    assert shop_id is not None
+    if admission.held.isdisjoint(ONE_OF[action]):
+        raise forbidden(ONE_OF[action])
     entity_id = target.identifier(scope["path_params"][target.id_name])
     headers: dict[bytes, str] = {}
     for name, value in scope["headers"]:
@@ -121,13 +128,18 @@ async def _intent(scope: Scope, receive: Receive, target: Target, action: str) -
             headers[name] = f"{headers[name]}, {text}" if name == b"if-match" and name in headers else text
     body = await read_body(receive, headers.get(b"content-length"), MAX_COMMAND_BYTES)
     command = decode(body or b"{}", target.actions[action].command)
+    check_command(admission, action, command)
+    credential = admission.credential
+    fingerprinted = target.fingerprinted(entity_id)
     return target.intent(
         shop_id,
         entity_id,
         command,
-        actor(headers.get(b"shiplock-actor")),
+        credential.actor,
         if_match(headers.get(b"if-match")),
-        idempotency_key(headers.get(b"idempotency-key"), target.fingerprinted(entity_id), action, command),
+        idempotency_key(headers.get(b"idempotency-key"), credential.principal_id, fingerprinted, action, command),
+        credential.key_id,
+        claim(headers.get(b"shiplock-actor")),
     )
 
 
@@ -193,7 +205,12 @@ _commands: dict[tuple[str, str], msgspec.json.Decoder[Command]] = {
 
 
 async def submit_bulk(
-    program: Program, shop_id: str, given_by: str, entries: Sequence[msgspec.Raw], path: str
+    program: Program,
+    shop_id: str,
+    admission: Admission,
+    on_behalf_of: str | None,
+    entries: Sequence[msgspec.Raw],
+    path: str,
 ) -> BulkResponse:
     """Submit the commands of a bulk request together. ``path`` is the request's own.
 
@@ -203,7 +220,7 @@ async def submit_bulk(
     intents: dict[int, CommandIntent] = {}
     for number, entry in enumerate(entries):
         try:
-            intents[number] = _intent_of_entry(shop_id, given_by, entry, f"#/commands/{number}")
+            intents[number] = _intent_of_entry(shop_id, admission, on_behalf_of, entry, f"#/commands/{number}")
         except Refused as refused:
             problem = problems.problem(refused.code, path, refused.detail, refused.errors)
             outcomes[number] = BulkOutcome(problem.status, problem=problem)
@@ -218,7 +235,9 @@ async def submit_bulk(
     return BulkResponse([outcomes[number] for number in range(len(entries))], position)
 
 
-def _intent_of_entry(shop_id: str, given_by: str, entry: msgspec.Raw, pointer: str) -> CommandIntent:
+def _intent_of_entry(
+    shop_id: str, admission: Admission, on_behalf_of: str | None, entry: msgspec.Raw, pointer: str
+) -> CommandIntent:
     try:
         head = _envelope.decode(entry)
         target, entity_id = (ORDERS, head.order_sn) if head.sku_id is None else (SKUS, head.sku_id)
@@ -232,8 +251,20 @@ def _intent_of_entry(shop_id: str, given_by: str, entry: msgspec.Raw, pointer: s
         raise invalid(error, pointer) from error
     kind = target.actions[head.action].command
     command = kind(**{name: getattr(whole, name) for name in kind.__struct_fields__})
-    key = idempotency_key(head.idempotency_key, target.fingerprinted(entity_id), head.action, command)
-    return target.intent(shop_id, entity_id, command, given_by, idempotency=key)
+    check_command(admission, head.action, command)
+    credential = admission.credential
+    fingerprinted = target.fingerprinted(entity_id)
+    return target.intent(
+        shop_id,
+        entity_id,
+        command,
+        credential.actor,
+        idempotency=idempotency_key(
+            head.idempotency_key, credential.principal_id, fingerprinted, head.action, command
+        ),
+        credential=credential.key_id,
+        on_behalf_of=on_behalf_of,
+    )
 
 
 def _failed(intent: CommandIntent, error: Exception) -> BulkOutcome:

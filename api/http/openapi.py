@@ -4,12 +4,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from api.http import problems
+from api.http.access_schemas import (
+    AddedClient,
+    GrantRequest,
+    IssuedKey,
+    Me,
+    NewClient,
+    NewKeyRequest,
+    RotationRequest,
+    ShopRequest,
+    VisibleShop,
+)
 from api.http.commands import ORDERS, SKUS
+from api.http.permissions import OPEN, GuardedRoute
 from api.http.problems import PROBLEMS, Problem, ProblemCode
 from api.http.request_schemas import BacktestRequest, RebuildRequest, StockoutApplications
+from domain.access.permissions import ONE_OF
 from domain.kernel import ID_PATTERN
 from domain.money.daily_report import DailyReport
 from domain.money.reconciliation import Difference
@@ -25,6 +38,7 @@ from domain.stock.view import SkuFacts, SkuView
 from domain.stockout.case_view import CaseView, OrderInCase
 from domain.stockout.messages import FilledMessage, Message
 from domain.stockout.way_out import WayOut
+from infrastructure.access.reading import AccessEventView, EnrolledShop, PrincipalView
 from infrastructure.audit.archive import KeyInUse
 from infrastructure.audit.proving import ConsistencyProof, InclusionProof
 from infrastructure.imports.bills import BillReport
@@ -98,8 +112,8 @@ _COMMAND_PARAMETERS: list[dict[str, Any]] = [
     {
         "name": "Shiplock-Actor",
         "in": "header",
-        "description": "Who gives the command; kept with its events. Default: api.",
-        "schema": {"type": "string", "maxLength": 100},
+        "description": "Whom the client acts for, by its own word; kept with the events as on_behalf_of.",
+        "schema": {"type": "string", "maxLength": 64, "pattern": "^[0-9A-Za-z._:-]+$"},
     },
 ]
 
@@ -244,6 +258,11 @@ def accepted(schema: str, *codes: ProblemCode) -> dict[int | str, dict[str, Any]
     return {202: begun} | problem_responses("invalid_request", *codes, *_ANY)
 
 
+def made(schema: str, *codes: ProblemCode) -> dict[int | str, dict[str, Any]]:
+    """The responses of a request that makes something."""
+    return {201: _content(schema, "It is made.")} | problem_responses("invalid_request", *codes, *_ANY)
+
+
 def body(schema: str, example: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
     """The request body of a route that reads its body itself."""
     content = {"schema": {"$ref": _REF.format(name=schema)}, "examples": {"request": {"value": example}}}
@@ -325,6 +344,18 @@ def problem_responses(*codes: ProblemCode) -> dict[int | str, dict[str, Any]]:
 
 
 _BODIES: tuple[type[msgspec.Struct], ...] = (
+    AccessEventView,
+    AddedClient,
+    EnrolledShop,
+    GrantRequest,
+    IssuedKey,
+    Me,
+    NewClient,
+    NewKeyRequest,
+    PrincipalView,
+    RotationRequest,
+    ShopRequest,
+    VisibleShop,
     ApplicationReport,
     BacktestJob,
     BacktestRequest,
@@ -364,7 +395,7 @@ _BODIES: tuple[type[msgspec.Struct], ...] = (
 """What the bodies of requests and responses hold, besides commands."""
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
     """Add the commands and the structs' schemas to the document that FastAPI makes of the other routes."""
     of_other_routes = app.openapi
 
@@ -381,6 +412,7 @@ def install(app: FastAPI) -> None:
             schemas.update(components)
             _remove_other_errors(schema["paths"], schemas)
             _add_the_doors_refusals(schema["paths"])
+            _add_what_is_needed(routers, schema)
             app.openapi_schema = schema
         return app.openapi_schema
 
@@ -394,6 +426,47 @@ def _add_the_doors_refusals(paths: dict[str, Any]) -> None:
             of_pages: tuple[ProblemCode, ...] = () if method == "get" else ("cross_site",)
             refusals = problem_responses("ambiguous_request", "wrong_host", *of_pages)
             operation["responses"] |= {str(status): response for status, response in refusals.items()}
+
+
+def _add_what_is_needed(routers: Sequence[APIRouter], schema: dict[str, Any]) -> None:
+    """Declare the key, and the scopes of each operation, in the form that OpenAPI 3.1 has for roles."""
+    schema.setdefault("components", {})["securitySchemes"] = {
+        "ApiKey": {"type": "http", "scheme": "bearer", "description": "An API key of Shiplock."}
+    }
+    needed = {
+        (route.path, method.lower()): [scope for scope in route.needed if isinstance(scope, str)]
+        for router in routers
+        for route in router.routes
+        if isinstance(route, GuardedRoute) and OPEN not in route.needed
+        for method in route.methods or ()
+    }
+    for target in (ORDERS, SKUS):
+        needed |= {(f"{target.path}/{action}", "post"): sorted(ONE_OF[action]) for action in target.actions}
+    for path, item in schema["paths"].items():
+        for method, operation in item.items():
+            scopes = needed.get((path, method))
+            if scopes is None:
+                continue
+            operation["security"] = [{"ApiKey": [scope]} for scope in scopes] or [{"ApiKey": []}]
+            codes: list[ProblemCode] = ["unauthenticated", "too_many_requests"]
+            if scopes:
+                codes.append("forbidden")
+            if path.startswith("/v1/shops/{shop_id}"):
+                codes.append("unknown_shop")
+            _merge(operation["responses"], problem_responses(*codes))
+
+
+def _merge(responses: dict[str, Any], more: dict[int | str, dict[str, Any]]) -> None:
+    """Add responses; of a status that is there already only the examples."""
+    for status, response in more.items():
+        known = responses.setdefault(str(status), response)
+        if known is not response:
+            known["description"] = "Refused; `code` says why."
+            known["content"][problems.MEDIA_TYPE]["examples"] |= response["content"][problems.MEDIA_TYPE][
+                "examples"
+            ]
+            if "headers" in response:
+                known.setdefault("headers", {}).update(response["headers"])
 
 
 def _remove_other_errors(paths: dict[str, Any], schemas: dict[str, Any]) -> None:

@@ -43,7 +43,10 @@ TimeField = Annotated[datetime, BeforeValidator(parse_moment)]
 Day = Annotated[date, BeforeValidator(parse_day)]
 Actor = Annotated[
     str | None,
-    Header(alias="Shiplock-Actor", description="Who gives the commands; kept with their events. Default: api."),
+    Header(
+        alias="Shiplock-Actor",
+        description="Whom the client acts for, by its own word; kept with the events as on_behalf_of.",
+    ),
 ]
 ShopId = Annotated[str, Path(pattern=ID_PATTERN, examples=["100000001"], description="The shop's id.")]
 OrderSn = Annotated[

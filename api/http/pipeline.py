@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from api.http import metering, problems
-from api.http.door import Door
+from api.http.door import Door, end_told
 from api.http.requests import SLASH_OF_ID
 
 CLIENT_CLOSED_REQUEST = 499
@@ -60,10 +60,13 @@ class Pipeline:
             if message["type"] == "http.response.start":
                 has_started = True
                 metering.count(scope["method"], _route_of(scope), message["status"], began)
+                if ends_at := end_told(scope):
+                    told = (b"shiplock-key-expires", ends_at.isoformat().encode())
+                    message = {**message, "headers": [*message["headers"], told]}
             await send(message)
 
         try:
-            if refusal := self.door.refusal(scope):
+            if refusal := await self.door.refusal(scope):
                 await problems.respond(refusal)(scope, receive, measured)
             else:
                 await self._route(scope)(scope, receive, measured)

@@ -47,6 +47,7 @@ ProblemCode = (
         "ambiguous_request",
         "beyond_head",
         "cross_site",
+        "forbidden",
         "internal_error",
         "log_differs",
         "method_not_allowed",
@@ -60,13 +61,18 @@ ProblemCode = (
         "still_running",
         "too_large",
         "too_many_backtests",
+        "too_many_requests",
+        "unauthenticated",
         "unavailable",
         "unknown_action",
         "unknown_backtest",
         "unknown_case",
         "unknown_job",
+        "unknown_key",
+        "unknown_principal",
         "unknown_projection",
         "unknown_rebuild",
+        "unknown_shop",
         "unknown_sku",
         "unknown_supplier",
         "wrong_host",
@@ -100,6 +106,33 @@ PROBLEMS: dict[ProblemCode, ProblemKind] = {
         "A page of another site may change nothing",
         "Nothing was changed. The browser says that the request comes from a page of another site. Send it from a "
         "program, or from a page of this server.",
+    ),
+    "unauthenticated": ProblemKind(
+        401,
+        "The request has no valid key",
+        "Send `Authorization: Bearer` with an API key. The first start wrote the owner's key to `owner.key` in the "
+        "data folder; `shiplock access issue-key` makes others.",
+    ),
+    "unknown_shop": ProblemKind(
+        404,
+        "There is no such shop",
+        "No shop of this id is known to the key. `shiplock access enrol` enrols a shop; GET /v1/shops lists those "
+        "that the key may see.",
+    ),
+    "unknown_principal": ProblemKind(
+        404, "There is no such client or person", "GET /v1/access/clients lists those that you manage."
+    ),
+    "unknown_key": ProblemKind(404, "There is no such key", "GET /v1/access/clients lists the keys of each."),
+    "forbidden": ProblemKind(
+        403,
+        "The key may not do this here",
+        "Nothing was changed. `detail` names the scope that is missing; GET /v1/me says what the key may do.",
+    ),
+    "too_many_requests": ProblemKind(
+        429,
+        "Too much was asked for",
+        "Nothing was changed. Try again after `Retry-After` seconds.",
+        1,
     ),
     "invalid_request": ProblemKind(
         422,
@@ -321,6 +354,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     allowed_actions: tuple[AllowedAction, ...] | None = None
     holds: tuple[HoldView, ...] | None = None
     judged_at: datetime | None = None
+    retry_after: int | None = None
 
 
 class Refused(Exception):
@@ -362,7 +396,11 @@ _IN_A_PATH = "/:@!$&'()*+,;=~"
 
 
 def problem(
-    code: ProblemCode, instance: str, detail: str | None = None, errors: tuple[FieldError, ...] | None = None
+    code: ProblemCode,
+    instance: str,
+    detail: str | None = None,
+    errors: tuple[FieldError, ...] | None = None,
+    retry_after: int | None = None,
 ) -> Problem:
     kind = PROBLEMS[code]
     return Problem(
@@ -373,6 +411,7 @@ def problem(
         instance=quote(instance, safe=_IN_A_PATH),
         code=code,
         errors=errors,
+        retry_after=retry_after,
     )
 
 
@@ -383,8 +422,12 @@ def kind_of(code: str) -> ProblemKind | None:
 
 def respond(body: Problem, headers: Mapping[str, str] | None = None) -> Response:
     kind = kind_of(body.code)
-    wait = {"Retry-After": str(kind.retry_after)} if kind and kind.retry_after else {}
-    return Response(msgspec.json.encode(body), body.status, {**(headers or {}), **wait}, MEDIA_TYPE)
+    sent = dict(headers or {})
+    if seconds := body.retry_after or (kind.retry_after if kind else None):
+        sent.setdefault("Retry-After", str(seconds))
+    if body.status == 401:
+        sent["WWW-Authenticate"] = 'Bearer realm="shiplock"'
+    return Response(msgspec.json.encode(body), body.status, sent, MEDIA_TYPE)
 
 
 def answer_to(error: Exception, method: str, path: str) -> Response:

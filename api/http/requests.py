@@ -1,6 +1,7 @@
 """Reading what clients send: parameters, bodies and headers, all hostile until decoded."""
 
 import hashlib
+import re
 from typing import TypeVar
 
 import msgspec
@@ -92,17 +93,25 @@ def sku_identifier(given: str) -> str:
     raise wrong("sku_id", "1 to 64 characters, none of them control characters", "path")
 
 
-def actor(header: str | None) -> str:
-    """Who gives a command, by the header ``Shiplock-Actor``."""
+def claim(header: str | None) -> str | None:
+    """Whom a client says that it acts for, by the header ``Shiplock-Actor``. It is his word; nobody checks it."""
     if not header:
-        return "api"
-    if len(header) <= 100 and header.isprintable():
+        return None
+    if _CLAIM.fullmatch(header):
         return header
-    raise wrong("Shiplock-Actor", "at most 100 printable characters", "header")
+    raise wrong("Shiplock-Actor", "at most 64 of 0-9 A-Z a-z . _ : -, such as a staff number", "header")
 
 
-def idempotency_key(header: str | None, of: str, action: str, command: Command) -> IdempotencyKey | None:
-    """The key of an ``Idempotency-Key`` header, bare or as a quoted string, with the fingerprint of its request."""
+_CLAIM = re.compile(r"[0-9A-Za-z._:-]{1,64}")
+
+
+def idempotency_key(
+    header: str | None, principal_id: str, of: str, action: str, command: Command
+) -> IdempotencyKey | None:
+    """The key of an ``Idempotency-Key`` header, bare or as a quoted string, with the fingerprint of its request.
+
+    Keys are of the client that sends them, whichever API key it uses. So two clients never meet.
+    """
     if header is None:
         return None
     key = header.strip()
@@ -110,7 +119,7 @@ def idempotency_key(header: str | None, of: str, action: str, command: Command) 
         key = key[1:-1]
     if not 1 <= len(key) <= 255 or not key.isprintable():
         raise wrong("Idempotency-Key", "1 to 255 printable characters, bare or quoted", "header")
-    return IdempotencyKey(key, fingerprint(of, action, command))
+    return IdempotencyKey(f"{principal_id}/{key}", fingerprint(of, action, command))
 
 
 def if_match(header: str | None) -> int | frozenset[int] | None:

@@ -47,14 +47,20 @@ Decision = tuple[Change, ...] | Denial
 
 
 class Giver(NamedTuple):
-    """Who gives a command. Without a ``principal`` it is whoever holds the database, and may do everything."""
+    """Who gives a command. Without a ``principal`` it is whoever holds the database, and may do everything.
+
+    ``key_id`` is the key that he uses. Who comes with a narrower key (``is_narrowed``) has only the ``rights`` that
+    the key leaves him.
+    """
 
     principal: Principal | None
     rights: Rights
+    is_narrowed: bool = False
+    key_id: str | None = None
 
     @property
     def is_operator(self) -> bool:
-        return self.principal is None or self.principal.is_operator
+        return self.principal is None or (self.principal.is_operator and not self.is_narrowed)
 
     def sees(self, principal: Principal) -> bool:
         """Whether the giver may know of a principal: one of his own merchant."""
@@ -73,8 +79,12 @@ OPERATING_SYSTEM = Giver(None, Rights({}))
 _NOT_YOURS = Denial("not_permitted", "You may give only what you hold yourself, on shops where you hold it.")
 
 
-def giver_of(registry: Registry, principal: Principal) -> Giver:
-    return Giver(principal, registry.rights_of(principal))
+def giver_of(registry: Registry, principal: Principal, key: Key | None = None, at: datetime | None = None) -> Giver:
+    """A client or person as the giver of a command, with the rights that its key has at a moment."""
+    if key is None or at is None:
+        return Giver(principal, registry.rights_of(principal))
+    is_narrowed = key.shops is not None or key.scopes is not None
+    return Giver(principal, registry.rights_with(principal, key, at), is_narrowed, key.key_id)
 
 
 # ---- merchants and shops ----------------------------------------------------------------------------
@@ -302,13 +312,14 @@ def issue_key(command: c.IssueKey, registry: Registry, giver: Giver, now: dateti
 
 
 def rotate_key(command: c.RotateKey, registry: Registry, giver: Giver, now: datetime) -> Decision:
-    """A client may rotate a key of its own: the new one can do no more than the old one."""
+    """A client may rotate the key that it uses: the new one can do no more than the old one."""
     found = _key(registry, command.key_id)
     if found is None or not giver.sees(found[0]):
         return _unknown_key(command.key_id)
     principal, old = found
     is_own = giver.principal is not None and giver.principal.principal_id == principal.principal_id
-    managed = principal if is_own else _managed(registry, giver, principal.principal_id)
+    uses_it = is_own and giver.key_id in (None, old.key_id)
+    managed = principal if uses_it else _managed(registry, giver, principal.principal_id)
     if isinstance(managed, Denial):
         return managed
     if not old.is_valid(now):

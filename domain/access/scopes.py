@@ -27,8 +27,8 @@ ShopScope = Literal[
 ]
 """What may be done with a shop."""
 
-InstallationScope = Literal["projections:read", "projections:manage", "service:read", "shops:manage"]
-"""What may be done with that which all shops share."""
+InstallationScope = Literal["projections:read", "projections:manage", "rules:read", "service:read", "shops:manage"]
+"""What may be done with that which all shops share. The rules are the same for all shops, so they are here too."""
 
 Scope = ShopScope | InstallationScope
 
@@ -73,7 +73,7 @@ SHOP_ROLES: Mapping[Role, frozenset[ShopScope]] = {
 """The scopes of each role on its shops."""
 
 INSTALLATION_ROLES: Mapping[Role, frozenset[InstallationScope]] = {
-    "builder": frozenset({"projections:read", "projections:manage"}),
+    "builder": frozenset({"projections:read", "projections:manage", "rules:read"}),
     "monitor": frozenset({"service:read"}),
     "operator": INSTALLATION_SCOPES,
 }

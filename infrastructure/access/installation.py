@@ -7,6 +7,7 @@ checkpoints like any of them.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from threading import Lock
 from typing import NamedTuple
 
 import msgspec
@@ -72,8 +73,12 @@ class InstallationRecorder(ShopOrderRecorder):
 
     def select_news(self, after: int) -> Sequence[LoggedEvent]:
         """The next events behind a position, in the order of the log."""
+        return self.select_behind(after, AT_ONCE)
+
+    def select_behind(self, after: int, limit: int) -> Sequence[LoggedEvent]:
+        """Some events behind a position."""
         with self._connection() as connection:
-            rows = connection.execute(_NEWS, (INSTALLATION, after, AT_ONCE)).fetchall()
+            rows = connection.execute(_NEWS, (INSTALLATION, after, limit)).fetchall()
         return [LoggedEvent(*row) for row in rows]
 
     @contextmanager
@@ -102,6 +107,7 @@ class Installation(Application[str]):
         self._pool = pool
         super().__init__()
         self._registry = Registry()
+        self._folding = Lock()
 
     def construct_recorder(self) -> InstallationRecorder:
         return InstallationRecorder(self._pool)
@@ -110,7 +116,11 @@ class Installation(Application[str]):
         return AccessMapper()
 
     def registry(self) -> Registry:
-        """The registry up to the end of the log."""
+        """The registry up to the end of the log. Threads fold it one after another, so it never goes back."""
+        with self._folding:
+            return self._folded()
+
+    def _folded(self) -> Registry:
         recorder = self.recorder
         assert isinstance(recorder, InstallationRecorder)
         while stored := recorder.select_news(self._registry.position):
@@ -124,8 +134,16 @@ class Installation(Application[str]):
                 break
         return self._registry
 
-    def do(self, command: Command, *, by: str | None = None, now: datetime | None = None) -> Done:
-        """Decide a command of a client or person, by its id, and save what it leads to.
+    def behind(self, after: int, limit: int) -> Sequence[LoggedEvent]:
+        """Some events of the log behind a position, as they are stored."""
+        recorder = self.recorder
+        assert isinstance(recorder, InstallationRecorder)
+        return recorder.select_behind(after, limit)
+
+    def do(
+        self, command: Command, *, by: str | None = None, key_id: str | None = None, now: datetime | None = None
+    ) -> Done:
+        """Decide a command of a client or person, by its id and that of its key, and save what it leads to.
 
         Without ``by`` it is of whoever holds the database.
         """
@@ -133,26 +151,30 @@ class Installation(Application[str]):
         assert isinstance(recorder, InstallationRecorder)
         with recorder.turn():
             registry = self.registry()
-            giver = _giver(registry, by)
+            now = now or clock.now()
+            giver = _giver(registry, by, key_id, now)
             if giver is None:
                 return Done((), Denial("not_permitted", "The giver is not known."))
-            decision = decide(registry, command, giver, now or clock.now())
+            decision = decide(registry, command, giver, now)
             if isinstance(decision, Denial):
                 return Done((), decision)
             if not decision:
                 return Done(())
-            metadata = Metadata(actor=_actor(giver))
+            metadata = Metadata(actor=_actor(giver), credential=key_id)
             facts = [NewFact(stream, version + 1, event, metadata) for stream, version, event in decision]
             self.save(*facts)
         self.registry()
         return Done([fact.event for fact in facts])
 
 
-def _giver(registry: Registry, principal_id: str | None) -> Giver | None:
+def _giver(registry: Registry, principal_id: str | None, key_id: str | None, now: datetime) -> Giver | None:
     if principal_id is None:
         return OPERATING_SYSTEM
     principal = registry.principals.get(principal_id)
-    return giver_of(registry, principal) if principal else None
+    if principal is None or key_id is None:
+        return giver_of(registry, principal) if principal else None
+    key = principal.keys.get(key_id)
+    return giver_of(registry, principal, key, now) if key else None
 
 
 def _actor(giver: Giver) -> str:

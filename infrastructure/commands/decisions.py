@@ -170,4 +170,9 @@ def _observation_metadata(actor: str, via: Via, observed: bool, within: int) -> 
 
 def _metadata(intent: CommandIntent) -> Metadata:
     note = intent.command.note
-    return Metadata(actor=intent.actor, note=note if isinstance(note, str) else None)
+    return Metadata(
+        actor=intent.actor,
+        note=note if isinstance(note, str) else None,
+        credential=intent.credential,
+        on_behalf_of=intent.on_behalf_of,
+    )

@@ -1,7 +1,7 @@
 """What a caller wants to happen to an order or a SKU (an intent), and what came of it (an outcome)."""
 
 from datetime import datetime
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -22,6 +22,14 @@ class IdempotencyKey(msgspec.Struct, frozen=True):
     fingerprint: bytes
 
 
+class Giver(NamedTuple):
+    """Who gives a command, the id of the key that let him in, and whom he says that he acts for."""
+
+    actor: str
+    credential: str | None = None
+    on_behalf_of: str | None = None
+
+
 class _AddressedCommand(msgspec.Struct, frozen=True):
     shop_id: str
     entity_id: str
@@ -29,6 +37,8 @@ class _AddressedCommand(msgspec.Struct, frozen=True):
     actor: str
     if_match: int | frozenset[int] | None = None
     idempotency: IdempotencyKey | None = None
+    credential: str | None = None
+    on_behalf_of: str | None = None
 
 
 class OrderCommand(_AddressedCommand, frozen=True):

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from domain.order.commands import NO_ORDER, RecordBilledCharge, RecordBilledReturn
-from infrastructure.commands.intents import OrderCommand, OrderOutcome
+from infrastructure.commands.intents import Giver, OrderCommand, OrderOutcome
 from infrastructure.database.pool import Pool
 from infrastructure.files.tables import RejectedRow
 from infrastructure.imports.batches import MOST_REASONS, MiscountedRows, Submit, batches, outcomes_of
@@ -20,7 +20,7 @@ from infrastructure.log.log import read_histories
 from infrastructure.log.streams import OF_ORDER
 from infrastructure.pinduoduo.bills import BillLine, OtherLine
 
-ACTOR = "import-bill"
+GIVER = Giver("import-bill")
 
 
 class LeftOut(msgspec.Struct, frozen=True):
@@ -109,7 +109,7 @@ async def import_bill(
     submit: Submit,
     report: BillReport,
     progress: Callable[[BillReport], None] = lambda report: None,
-    actor: str = ACTOR,
+    giver: Giver = GIVER,
 ) -> BillReport:
     """Record every line. ``progress`` is called after each batch with the counts so far.
 
@@ -129,7 +129,9 @@ async def import_bill(
                 if line.note:
                     report.note(LeftOut(line.line, None, line.note, sheet=line.sheet))
         alone = await _alone(pool, shop_id, taken)
-        intents = [OrderCommand(shop_id, _order_of(line, alone), _command(line), actor) for line in taken]
+        intents = [
+            OrderCommand(shop_id, _order_of(line, alone), _command(line), **giver._asdict()) for line in taken
+        ]
         for line, outcome in zip(taken, await outcomes_of(submit, intents), strict=True):
             report.count(line, outcome)
         progress(report)

@@ -17,7 +17,7 @@ from domain.order.commands import RequestStockout
 from domain.order.state import Status
 from domain.order.warnings import OrderWarning, warnings
 from domain.rules.ruleset import RuleBook
-from infrastructure.commands.intents import OrderCommand, OrderOutcome
+from infrastructure.commands.intents import Giver, OrderCommand, OrderOutcome
 from infrastructure.files.tables import RejectedRow
 from infrastructure.imports.batches import MiscountedRows, Submit, batches, outcomes_of
 from infrastructure.imports.stockout_lists import Entry, Reason
@@ -38,7 +38,7 @@ class Request(NamedTuple):
     """The values for every row that does not give its own, and who applies."""
 
     shop_id: str
-    actor: str
+    giver: Giver
     reason: Reason | None = None
     sku_ids: tuple[str, ...] = ()
     occurred_at: datetime | None = None
@@ -124,7 +124,7 @@ async def request_stockouts(
     """
     for batch in batches(_applications(report.counted(rows), request)):
         intents = [
-            OrderCommand(request.shop_id, each.order_sn, each.command, request.actor)
+            OrderCommand(request.shop_id, each.order_sn, each.command, **request.giver._asdict())
             for each in batch
             if isinstance(each, _Application)
         ]

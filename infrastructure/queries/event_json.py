@@ -26,6 +26,8 @@ class StoredEventView(msgspec.Struct, frozen=True, omit_defaults=True):
     occurred_at: datetime
     recorded_at: datetime
     actor: str
+    credential: str | None
+    on_behalf_of: str | None
     payload: msgspec.Raw
     metadata: msgspec.Raw
     event_id: str
@@ -36,6 +38,7 @@ class StoredEventView(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, event: StoredEvent) -> Self:
+        metadata = decode_metadata(event.metadata)
         return cls(
             position=event.position,
             version=event.version,
@@ -43,7 +46,9 @@ class StoredEventView(msgspec.Struct, frozen=True, omit_defaults=True):
             schema_version=event.schema_version,
             occurred_at=event.occurred_at,
             recorded_at=event.recorded_at,
-            actor=decode_metadata(event.metadata).actor,
+            actor=metadata.actor,
+            credential=metadata.credential,
+            on_behalf_of=metadata.on_behalf_of,
             payload=msgspec.Raw(event.payload),
             metadata=msgspec.Raw(event.metadata),
             event_id=str(event.event_id),

@@ -18,6 +18,7 @@ KNOWN = (
     "SHIPLOCK_CHECKPOINT_DIR",
     "SHIPLOCK_CHECKPOINT_SECONDS",
     "SHIPLOCK_HOSTS",
+    "SHIPLOCK_WORKERS",
 )
 
 _NOT_OURS = ("SHIPLOCK_TEST_", "SHIPLOCK_SERVICE_", "SHIPLOCK_PORT")
@@ -37,6 +38,7 @@ class BadSetting(ValueError):
 
 
 CHECKPOINT_SECONDS = 300
+MOST_WORKERS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Settings:
     ``checkpoint_seconds``; 0 means never.
 
     ``hosts`` are the names under which clients reach the server, beside those of the machine itself.
+    ``workers`` processes serve requests, each with its share of the limits. The first start writes the owner's
+    key to ``owner_key_file``.
     """
 
     database_url: str | None
@@ -60,6 +64,11 @@ class Settings:
     checkpoint_dir: Path | None = None
     checkpoint_seconds: int = CHECKPOINT_SECONDS
     hosts: tuple[str, ...] = ()
+    workers: int = 1
+
+    @property
+    def owner_key_file(self) -> Path:
+        return self.data_dir / "owner.key"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -76,6 +85,7 @@ class Settings:
             checkpoint_dir=_folder(environment.get("SHIPLOCK_CHECKPOINT_DIR")),
             checkpoint_seconds=_seconds(environment.get("SHIPLOCK_CHECKPOINT_SECONDS")),
             hosts=_hosts(environment.get("SHIPLOCK_HOSTS")),
+            workers=_workers(environment.get("SHIPLOCK_WORKERS")),
         )
 
 
@@ -88,6 +98,14 @@ def _seconds(value: str | None) -> int:
         return CHECKPOINT_SECONDS
     if not value.isdecimal() or len(value) > 8:
         raise BadSetting(f"SHIPLOCK_CHECKPOINT_SECONDS is {value!r}, not a number of seconds; 0 is never")
+    return int(value)
+
+
+def _workers(value: str | None) -> int:
+    if not value:
+        return 1
+    if not value.isdecimal() or not 1 <= int(value[:8]) <= MOST_WORKERS:
+        raise BadSetting(f"SHIPLOCK_WORKERS is {value!r}, not a number of processes from 1 to {MOST_WORKERS}")
     return int(value)
 
 

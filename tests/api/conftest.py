@@ -12,8 +12,11 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from api.http.app import create_app
+from api.http.pipeline import Pipeline
 from infrastructure.runtime import clock
+from tests.access import headers, prepare_access
 from tests.api.command_line import CommandLine, command_lines
+from tests.databases import copied_database, template_database
 
 SHOP = "100000001"
 LOCAL = "http://localhost"
@@ -102,9 +105,28 @@ def command_line() -> Iterator[CommandLine]:
         yield run
 
 
+@pytest.fixture(scope="session")
+def served_template(server_url: str) -> Iterator[str]:
+    """The name of a database that has the tests' client and shops, to copy others from."""
+    with template_database(server_url, prepare_access) as name:
+        yield name
+
+
+@pytest.fixture
+def database_url(server_url: str, served_template: str) -> Iterator[str]:
+    """A fresh database of the test's own, with the tests' client and shops."""
+    with copied_database(server_url, served_template) as url:
+        yield url
+
+
+def client_of(app: Pipeline) -> TestClient:
+    """A client of an application that sends the tests' key, and gets errors as answers."""
+    return TestClient(app, LOCAL, raise_server_exceptions=False, headers=headers())
+
+
 @pytest.fixture
 def api(database_url: str) -> Iterator[Api]:
-    with TestClient(create_app(database_url), LOCAL, raise_server_exceptions=False) as http:
+    with client_of(create_app(database_url)) as http:
         yield Api(http)
 
 
@@ -119,7 +141,7 @@ def live(database_url: str) -> Iterator[httpx.Client]:
             assert thread.is_alive()
             time.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, headers=headers()) as client:
             yield client
     finally:
         server.should_exit = True

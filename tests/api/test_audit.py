@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
 
 from api.http.app import create_app
 from infrastructure.audit import checkpoint, merkle
@@ -22,7 +21,7 @@ from infrastructure.audit.note import VerifierKey
 from infrastructure.audit.signing import make_checkpoint
 from infrastructure.runtime.settings import Settings
 from tests.api.command_line import CommandLine
-from tests.api.conftest import LINE, LOCAL, SHOP, Api
+from tests.api.conftest import LINE, SHOP, Api, client_of
 from tests.api.test_queries import number
 from tests.infrastructure.audit.signed import SignedLog
 
@@ -40,7 +39,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 def api(settings: Settings) -> Iterator[Api]:
     """The API with an archive, and two orders."""
     app = create_app(settings.database_url, settings=settings)
-    with TestClient(app, LOCAL, raise_server_exceptions=False) as http:
+    with client_of(app) as http:
         api = Api(http)
         for n in range(2):
             api.formed(number(n))
@@ -133,7 +132,7 @@ def test_a_server_signs_the_logs_that_grew(settings: Settings, monkeypatch: pyte
     monkeypatch.setenv("SHIPLOCK_DATA_DIR", str(settings.data_dir))
     monkeypatch.delenv("SHIPLOCK_DATABASE_URL", raising=False)
     often = Settings(settings.database_url, settings.data_dir, checkpoint_seconds=1)
-    with TestClient(create_app(often.database_url, settings=often), LOCAL) as http:
+    with client_of(create_app(often.database_url, settings=often)) as http:
         api = Api(http)
         api.formed(number(0))
         give_up = time.monotonic() + 60

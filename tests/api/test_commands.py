@@ -198,8 +198,13 @@ def test_note_and_actor_are_stored_with_the_event(api: Api) -> None:
         ORDER, "place-hold", headers={"Shiplock-Actor": "li"}, hold="manual", reason="x", note="requested by phone"
     )
     last = api.get(f"orders/{ORDER}/events").json()["items"][-1]
-    assert last["actor"] == "li"
-    assert last["metadata"] == {"actor": "li", "note": "requested by phone"}
+    assert (last["actor"], last["credential"], last["on_behalf_of"]) == ("client:testclient00", "testkey000", "li")
+    assert last["metadata"] == {
+        "actor": "client:testclient00",
+        "note": "requested by phone",
+        "credential": "testkey000",
+        "on_behalf_of": "li",
+    }
     assert last["payload"] == {"type": "HoldPlaced", "hold": "manual", "reason": "x"}
     assert len(last["leaf_hash"]) == 64
 

@@ -43,7 +43,7 @@ def requests(live: httpx.Client) -> list[Request]:
     sent = [*singles, Request(SHOP, in_bulk, keyed=False, bulk=True)]
 
     async def send() -> None:
-        async with httpx.AsyncClient(base_url=live.base_url) as http:
+        async with httpx.AsyncClient(base_url=live.base_url, headers=live.headers) as http:
             for request in sent:
                 await request.send(http)
 

@@ -1,5 +1,6 @@
 """Which requests are let in: those for a name of this server, and none that a page of another site makes."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,14 +10,14 @@ from starlette.testclient import TestClient
 from api.http.app import create_app
 from api.http.door import Door
 from infrastructure.runtime.settings import Settings
-from tests.api.conftest import LINE, LOCAL, SHOP, Api, ago
+from tests.api.conftest import LINE, SHOP, Api, ago, client_of
 
 PLACE = f"/v1/shops/{SHOP}/orders/260302-1/place"
 BODY = {"lines": [LINE], "paid_fen": 12900}
 OWN_PAGE = {"Origin": "http://localhost:8000", "Host": "localhost:8000"}
 
 
-def refusal(method: str = "GET", path: str = "/v1/shops/1/orders", **headers: str) -> str | None:
+def refusal(method: str = "GET", path: str = "/docs", **headers: str) -> str | None:
     """What the door says to a request for localhost with these headers."""
     sent = {"host": "localhost:8000"} | {name.replace("_", "-"): value for name, value in headers.items()}
     scope = {
@@ -25,7 +26,7 @@ def refusal(method: str = "GET", path: str = "/v1/shops/1/orders", **headers: st
         "path": path,
         "headers": [(name.encode(), value.encode()) for name, value in sent.items() if value],
     }
-    refused = Door(["shiplock.example.com", "[fd00::1]"]).refusal(scope)
+    refused = asyncio.run(Door(["shiplock.example.com", "[fd00::1]"]).refusal(scope))
     return refused.code if refused else None
 
 
@@ -73,7 +74,7 @@ def test_any_other_name_is_refused(host: str) -> None:
 
 def test_two_names_are_one_too_many() -> None:
     scope = {"method": "GET", "path": "/", "headers": [(b"host", b"localhost"), (b"host", b"localhost")]}
-    refused = Door().refusal(scope)
+    refused = asyncio.run(Door().refusal(scope))
     assert refused is not None
     assert (refused.code, refused.status) == ("ambiguous_request", 400)
 
@@ -122,7 +123,7 @@ def test_a_form_of_another_site_places_no_order(api: Api) -> None:
 @pytest.fixture
 def named(database_url: str, tmp_path: Path) -> Iterator[TestClient]:
     settings = Settings(database_url=database_url, data_dir=tmp_path, hosts=("shiplock.example.com",))
-    with TestClient(create_app(database_url, settings=settings), LOCAL) as http:
+    with client_of(create_app(database_url, settings=settings)) as http:
         yield http
 
 

@@ -101,7 +101,7 @@ def test_a_bill_sent_over_http_is_answered_as_the_command_line_does(
     assert [report[name] for name in names] == [5, 2, 1, 1, 1, 1]
     assert {line["line"]: line["code"] for line in report["left_out"]} == {5: None}
     events = api.get(f"orders/{ORDER}1/events").json()["items"]
-    assert (events[-1]["type"], events[-1]["actor"]) == ("PenaltyCharged", "anna")
+    assert (events[-1]["type"], events[-1]["on_behalf_of"]) == ("PenaltyCharged", "anna")
     file = tmp_path / "bill.csv"
     file.write_bytes(bill)
     by_command_line = body(shiplock("import-bill", str(file), "--shop", SHOP, "--json"))

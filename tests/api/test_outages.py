@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 
 from api.http.app import create_app
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import migrate
-from tests.api.conftest import LOCAL, Api
+from tests.access import prepare_access
+from tests.api.conftest import Api, client_of
 
 ORDER = "260302-000000000000001"
 
@@ -43,7 +43,8 @@ def answered(api: Api, within: float = 60.0) -> None:
 
 
 def test_a_database_that_goes_away_gives_503_and_comes_back(own_server: EmbeddedServer, tmp_path: Path) -> None:
-    with TestClient(create_app(own_server.url), LOCAL, raise_server_exceptions=False) as http:
+    prepare_access(own_server.url)
+    with client_of(create_app(own_server.url)) as http:
         api = Api(http)
         api.formed(ORDER)
 

@@ -18,6 +18,7 @@ from api.http import metering, problems
 from api.http.app import create_app
 from api.http.pipeline import Pipeline
 from api.http.problems import Problem
+from tests.access import headers
 from tests.api.conftest import LOCAL, SHOP, Api
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "NONSENSE")
@@ -76,7 +77,7 @@ def measured_as(route: Route, method: str, app: Pipeline) -> str:
 def refusing(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """The application with an admission that refuses everything, without a database; no handler may run."""
 
-    def refuse(scope: Scope) -> Problem:
+    async def refuse(scope: Scope) -> Problem:
         return problems.problem("overloaded", scope["path"])
 
     async def must_not_run(self: FastAPI, scope: Scope, receive: Receive, send: Send) -> None:
@@ -197,7 +198,7 @@ def test_an_error_in_the_middle_of_a_response_is_not_hidden(api: Api) -> None:
     assert isinstance(app, Pipeline)
     app.framework.router.routes.insert(0, Route("/half", lambda request: StreamingResponse(half())))
     with pytest.raises(RuntimeError, match="the other half"):
-        TestClient(app, LOCAL).get("/half")
+        TestClient(app, LOCAL, headers=headers()).get("/half")
 
 
 @pytest.mark.parametrize("path", ["commands", "orders/A-1/place"])

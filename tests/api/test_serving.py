@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
+from tests.access import headers
+
 Serve = Callable[..., tuple["subprocess.Popen[bytes]", httpx.Client]]
 
 
@@ -27,7 +29,7 @@ def serve(database_url: str, tmp_path: Path) -> Iterator[Serve]:
             [sys.executable, "-m", "api.cli", "serve", "--port", str(port), *options],
             env=os.environ | {"SHIPLOCK_DATABASE_URL": database_url, "SHIPLOCK_DATA_DIR": str(tmp_path)},
         )
-        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, headers=headers())
         started.append((process, client))
         while not is_ready(client):
             assert process.poll() is None, "the server ended"
@@ -51,8 +53,8 @@ def is_ready(client: httpx.Client) -> bool:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_server_that_stops_ends_live_streams_in_order(serve: Serve, workers: str) -> None:
     process, client = serve("--workers", workers)
-    headers = {"Accept": "text/event-stream"}
-    with client.stream("GET", "/v1/shops/100000001/events", headers=headers) as stream:
+    accept = {"Accept": "text/event-stream"}
+    with client.stream("GET", "/v1/shops/100000001/events", headers=accept) as stream:
         chunks = stream.iter_text()
         assert "begins" in next(chunks)
         process.send_signal(signal.SIGTERM)

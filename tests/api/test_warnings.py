@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
 
 from api.http.app import create_app
 from domain.calendar import BEIJING
 from infrastructure.runtime import clock
 from infrastructure.runtime.settings import Settings
-from tests.api.conftest import LINE, LOCAL, SHOP, Api, ago
+from tests.api.conftest import LINE, SHOP, Api, ago, client_of
 from tests.api.test_cli import Shiplock, body
 from tests.api.test_cli import shiplock as shiplock
 
@@ -253,7 +252,7 @@ def strict(database_url: str, tmp_path: Path) -> Iterator[Api]:
     folder.mkdir()
     (folder / "strict.toml").write_text(rules.replace('conditions = "warn"', 'conditions = "refuse"'), "utf-8")
     settings = Settings(database_url=database_url, data_dir=tmp_path, rules_dir=folder)
-    with TestClient(create_app(database_url, settings=settings), LOCAL, raise_server_exceptions=False) as http:
+    with client_of(create_app(database_url, settings=settings)) as http:
         yield Api(http)
 
 

@@ -22,6 +22,7 @@ from starlette.testclient import TestClient
 
 from api.http.app import create_app
 from infrastructure.database.migrate import migrate
+from tests.access import headers, prepare_access
 from tests.api.conftest import LOCAL
 
 LEFT = Path(__file__).parent / "before_the_rooms"
@@ -48,7 +49,8 @@ def url(server_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def http(url: str) -> Iterator[TestClient]:
-    with TestClient(create_app(url), LOCAL) as client:
+    prepare_access(url, (SHOP,))
+    with TestClient(create_app(url), LOCAL, headers=headers()) as client:
         yield client
 
 

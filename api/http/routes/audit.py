@@ -3,12 +3,13 @@
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import Path, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
 from api.http.paging import listed
 from api.http.parameters import CheckpointQuery, ConsistencyQuery, ShopId
+from api.http.permissions import GuardedRouter, needs
 from api.http.problems import Refused
 from api.http.requests import Parameters
 from api.http.responses import json_response
@@ -18,7 +19,7 @@ from infrastructure.audit.checkpoint import Signed
 from infrastructure.audit.keys import BadKey
 from infrastructure.audit.proving import prove_consistency, prove_inclusion
 
-router = APIRouter(prefix="/v1/shops/{shop_id}/audit", tags=["audit"])
+router = GuardedRouter(prefix="/v1/shops/{shop_id}/audit", tags=["audit"])
 
 NOTE = "text/plain; charset=utf-8"
 
@@ -26,6 +27,7 @@ Position = Annotated[int, Path(ge=1, le=2**62, description="The event's position
 
 
 @router.get("/checkpoint", responses=openapi.text("A signed note.", "no_checkpoint", "log_differs"))
+@needs("audit:read")
 async def checkpoint(request: Request, shop_id: ShopId, query: Annotated[CheckpointQuery, Query()]) -> Response:
     """The shop's newest checkpoint, or the one of a size: a signed note as C2SP's tlog-checkpoint has it."""
     signed = await _signed(request, shop_id, query.size)
@@ -33,6 +35,7 @@ async def checkpoint(request: Request, shop_id: ShopId, query: Annotated[Checkpo
 
 
 @router.get("/keys", responses=openapi.page("KeyInUse"))
+@needs("audit:read")
 async def keys(request: Request, shop_id: ShopId, query: Annotated[Parameters, Query()]) -> Response:
     """The public keys of the shop's checkpoints, as verifier keys of C2SP's signed notes, and what each signed."""
     archive = _archive(request)
@@ -44,6 +47,7 @@ async def keys(request: Request, shop_id: ShopId, query: Annotated[Parameters, Q
     "/proofs/{position}",
     responses=openapi.ok("InclusionProof", "no_checkpoint", "not_covered", "log_differs"),
 )
+@needs("audit:read")
 async def inclusion(
     request: Request, shop_id: ShopId, position: Position, query: Annotated[CheckpointQuery, Query()]
 ) -> Response:
@@ -58,6 +62,7 @@ async def inclusion(
 
 
 @router.get("/consistency", responses=openapi.ok("ConsistencyProof", "no_checkpoint", "log_differs"))
+@needs("audit:read")
 async def consistency(request: Request, shop_id: ShopId, query: Annotated[ConsistencyQuery, Query()]) -> Response:
     """Proof that one checkpoint goes on where an older one ended (RFC 9162, 2.1.4)."""
     program: Program = request.app.state.program

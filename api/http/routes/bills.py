@@ -4,14 +4,15 @@ import asyncio
 from io import BytesIO
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import Field
 
 from api.http import openapi
 from api.http.parameters import Actor, ShopId
+from api.http.permissions import GuardedRouter, admission_of, needs, take
 from api.http.problems import wrong
-from api.http.requests import Parameters, actor, body_of
+from api.http.requests import Parameters, body_of, claim
 from api.http.responses import written
 from api.program import Program
 from infrastructure.files.lines import UnreadableSheet
@@ -20,7 +21,7 @@ from infrastructure.imports.bills import BillReport, import_bill
 from infrastructure.pinduoduo.bills import BillLine, BillReader, OtherLine
 from infrastructure.runtime import clock
 
-router = APIRouter(tags=["money"])
+router = GuardedRouter(tags=["money"])
 
 MAX_BYTES = 1 << 20
 MOST_UNPACKED = 16 << 20
@@ -39,6 +40,7 @@ class OfABill(Parameters):
     ),
     responses=openapi.ok("BillReport", "too_large"),
 )
+@needs("money:write")
 async def bills(
     request: Request, shop_id: ShopId, query: Annotated[OfABill, Query()], given_by: Actor = None
 ) -> Response:
@@ -48,13 +50,14 @@ async def bills(
     for them (`unmatched`). `left_out` lists those that make no sense or contradict an earlier line (`rejected`);
     the others go in. A line that is known already changes nothing, so a bill may be sent again.
     """
-    giver = actor(given_by)
+    giver = admission_of(request).giver(claim(given_by))
     if not openapi.is_file(request.headers.get("content-type", "")):
         raise wrong("Content-Type", f"send the file itself, as {openapi.CSV} or {openapi.XLSX}", "header")
     lines = await asyncio.to_thread(_lines, await body_of(request, MAX_BYTES))
+    take(request, max(0, len(lines) - 1))
     program: Program = request.app.state.program
     report = BillReport()
-    await import_bill(lines, shop_id, program.pool, program.submitter(dry_run=query.dry_run), report, actor=giver)
+    await import_bill(lines, shop_id, program.pool, program.submitter(dry_run=query.dry_run), report, giver=giver)
     return written(report, report.position or None)
 
 

@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
 from api.http.paging import decode_cursor, page_response
 from api.http.parameters import DoubtfulQuery, ShopId
+from api.http.permissions import GuardedRouter, needs
 from api.http.problems import wrong
 from api.program import Program
 from infrastructure.queries.doubtful import USUAL_PERIOD, VIEWS_READ, list_doubtful, period
@@ -15,10 +16,11 @@ from infrastructure.queries.paging import OrderKey
 from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
 
-router = APIRouter(tags=["queries"])
+router = GuardedRouter(tags=["queries"])
 
 
 @router.get("/v1/shops/{shop_id}/doubtful-shipments", responses=openapi.page("DoubtfulShipment", "not_reached"))
+@needs("orders:read")
 async def doubtful(request: Request, shop_id: ShopId, query: Annotated[DoubtfulQuery, Query()]) -> Response:
     """Orders whose tracking number another order had shortly before, or whose numbers were replaced often.
 

@@ -1,23 +1,26 @@
 """The shop's feed: every event in the order it was recorded, as pages or as a live stream."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import format_sse_event
 
 from api.http import openapi
 from api.http.parameters import FeedQuery, ShopId
+from api.http.permissions import GuardedRouter, admission_of, needs
 from api.http.problems import Refused, wrong
 from api.http.responses import json_response
 from api.program import Program
+from infrastructure.access.doorkeeper import Doorkeeper
 from infrastructure.log.log import read_head
 from infrastructure.queries.event_json import StoredEventView, feed
+from infrastructure.runtime import clock
 
-router = APIRouter(tags=["queries"])
+router = GuardedRouter(tags=["queries"])
 
 POLL_SECONDS = 0.25
 HEARTBEAT_SECONDS = 15.0
@@ -33,6 +36,7 @@ class EventsPage(msgspec.Struct, frozen=True):
 
 
 @router.get("/v1/shops/{shop_id}/events", responses=openapi.feed("StoredEventView", "beyond_head"))
+@needs("events:read")
 async def events(request: Request, shop_id: ShopId, query: Annotated[FeedQuery, Query()]) -> Response:
     """The shop's events behind a position, gapless and in order.
 
@@ -50,22 +54,24 @@ async def events(request: Request, shop_id: ShopId, query: Annotated[FeedQuery, 
     if after > head:
         raise Refused("beyond_head", f"The log ends at position {head}; there is no {after} yet.")
     if is_live:
-        stream = live(program, shop_id, after, types)
+        stream = live(program, shop_id, after, types, lambda: _is_still_admitted(request, shop_id))
         return StreamingResponse(stream, media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"})
     async with program.pool.read() as connection:
         page = await feed(connection, shop_id, query.after, query.limit, types)
     return json_response(EventsPage(page.events, str(page.searched) if page.has_more else None))
 
 
-async def live(program: Program, shop_id: str, after: int, types: list[str] | None) -> AsyncIterator[bytes]:
-    """Server-sent events from a position on, until the client leaves or the program stops.
+async def live(
+    program: Program, shop_id: str, after: int, types: list[str] | None, is_admitted: Callable[[], bool]
+) -> AsyncIterator[bytes]:
+    """Server-sent events from a position on, until the client leaves, loses its right, or the program stops.
 
     The id of each is its position; a comment now and then keeps the connection open.
     """
     loop = asyncio.get_running_loop()
     quiet_since = loop.time()
     yield format_sse_event(comment="begins")
-    while not program.closing.is_set():
+    while not program.closing.is_set() and is_admitted():
         async with program.pool.read() as connection:
             shown, after, has_more = await feed(connection, shop_id, after, 500, types)
         for event in shown:
@@ -78,6 +84,12 @@ async def live(program: Program, shop_id: str, after: int, types: list[str] | No
             yield format_sse_event(comment="still here")
         if not has_more:
             await asyncio.sleep(POLL_SECONDS)
+
+
+def _is_still_admitted(request: Request, shop_id: str) -> bool:
+    keeper: Doorkeeper = request.app.state.access
+    credential = admission_of(request).credential
+    return keeper.is_current and keeper.directory.still_admits(credential, "events:read", shop_id, clock.now())
 
 
 def _last_event_id(request: Request) -> int | None:

@@ -4,7 +4,7 @@ from datetime import datetime
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from api.http import openapi
 from api.http.moments import read_at
 from api.http.paging import decode_cursor, page_response
 from api.http.parameters import DaysQuery, PageNowOrThen, ShopId, TimeField
+from api.http.permissions import FOLDED, GuardedRouter, needs, take
 from api.program import Program
 from domain.money.attribution import By
 from domain.money.period import DayRange
@@ -25,7 +26,7 @@ from infrastructure.queries.reconciliation import UnmatchedCharge, UnmatchedKey,
 from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
 
-router = APIRouter(tags=["money"])
+router = GuardedRouter(tags=["money"])
 
 
 class ReconciliationQuery(PageNowOrThen):
@@ -41,6 +42,7 @@ class PenaltiesQuery(DaysQuery, PageNowOrThen):
 
 
 @router.get("/v1/shops/{shop_id}/reconciliation", responses=openapi.page("Difference", "not_reached"))
+@needs("money:read")
 async def reconciliation(
     request: Request, shop_id: ShopId, query: Annotated[ReconciliationQuery, Query()]
 ) -> Response:
@@ -70,6 +72,7 @@ async def reconciliation(
 
 
 @router.get("/v1/shops/{shop_id}/unmatched-charges", responses=openapi.page("UnmatchedCharge", "not_reached"))
+@needs("money:read")
 async def unmatched_charges(
     request: Request, shop_id: ShopId, query: Annotated[PageNowOrThen, Query()]
 ) -> Response:
@@ -89,6 +92,7 @@ async def unmatched_charges(
 
 
 @router.get("/v1/shops/{shop_id}/reports/penalties", responses=openapi.page("PenaltySum", "not_reached"))
+@needs("money:read")
 async def penalties(request: Request, shop_id: ShopId, query: Annotated[PenaltiesQuery, Query()]) -> Response:
     """What broken rules cost, by order, by SKU or by day, as it stands now.
 
@@ -101,6 +105,7 @@ async def penalties(request: Request, shop_id: ShopId, query: Annotated[Penaltie
     now, viewpoint = clock.now(), query.viewpoint
     period = DayRange.of(query.since, query.until, viewpoint.judged_at(now))
     if not viewpoint.is_now:
+        take(request, FOLDED)
         fold = partial(
             penalty_sums_at,
             program.url,

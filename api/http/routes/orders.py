@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
@@ -21,6 +21,7 @@ from api.http.parameters import (
     ShopId,
     ViolationsQuery,
 )
+from api.http.permissions import GuardedRouter, needs
 from api.http.requests import entity_tags
 from api.http.responses import json_response
 from api.program import Program
@@ -44,12 +45,13 @@ from infrastructure.queries.orders import find_order, order_diff, order_history
 from infrastructure.queries.paging import Cursor, OrderKey, Page
 from infrastructure.runtime import clock
 
-router = APIRouter(tags=["queries"])
+router = GuardedRouter(tags=["queries"])
 
 F = TypeVar("F", OrderFilter, DeadlineFilter, ViolationFilter)
 
 
 @router.get("/v1/shops/{shop_id}/orders/{order_sn}", responses=openapi.ok("OrderView", "unknown_order"))
+@needs("orders:read")
 async def order(
     request: Request, shop_id: ShopId, order_sn: OrderSn, moment: Annotated[AtAMoment, Query()]
 ) -> Response:
@@ -73,6 +75,7 @@ async def order(
     "/v1/shops/{shop_id}/orders/{order_sn}/events",
     responses=openapi.page("StoredEventView", "unknown_order"),
 )
+@needs("orders:read")
 async def history(
     request: Request, shop_id: ShopId, order_sn: OrderSn, paged: Annotated[Paged, Query()]
 ) -> Response:
@@ -84,6 +87,7 @@ async def history(
 
 
 @router.get("/v1/shops/{shop_id}/orders/{order_sn}/diff", responses=openapi.ok("OrderDiff", "unknown_order"))
+@needs("orders:read")
 async def difference(
     request: Request, shop_id: ShopId, order_sn: OrderSn, query: Annotated[DiffQuery, Query()]
 ) -> Response:
@@ -100,6 +104,7 @@ async def difference(
 
 
 @router.get("/v1/shops/{shop_id}/orders", responses=openapi.page("OrderSummary", "not_reached"))
+@needs("orders:read")
 async def orders(request: Request, shop_id: ShopId, query: Annotated[OrdersQuery, Query()]) -> Response:
     """The shop's orders, by ship-by (those without one last), newest first or by number; now or as they stood.
 
@@ -114,6 +119,7 @@ async def orders(request: Request, shop_id: ShopId, query: Annotated[OrdersQuery
 
 
 @router.get("/v1/shops/{shop_id}/deadlines", responses=openapi.page("ListedDeadline", "not_reached"))
+@needs("orders:read")
 async def deadlines(request: Request, shop_id: ShopId, query: Annotated[DeadlinesQuery, Query()]) -> Response:
     """The shop's deadlines by when they are due or by order number, each with its state; now or as they stood.
 
@@ -128,6 +134,7 @@ async def deadlines(request: Request, shop_id: ShopId, query: Annotated[Deadline
 
 
 @router.get("/v1/shops/{shop_id}/violations", responses=openapi.page("ListedViolation", "not_reached"))
+@needs("orders:read")
 async def violations(request: Request, shop_id: ShopId, query: Annotated[ViolationsQuery, Query()]) -> Response:
     """The violations that stand now, or stood at another moment, by when they arose or by order number.
 

@@ -3,12 +3,13 @@
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import Path, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
 from api.http.paging import Paged, decode_cursor, listed, page_response
 from api.http.parameters import ShopId, SkuId
+from api.http.permissions import GuardedRouter, needs
 from api.http.problems import Refused
 from api.http.request_schemas import RebuildRequest
 from api.http.requests import MAX_COMMAND_BYTES, body_of, invalid
@@ -23,13 +24,14 @@ from infrastructure.projections.views import BY_NAME
 from infrastructure.queries.projections import ParkedKey, list_parked, overview
 from infrastructure.runtime import clock
 
-router = APIRouter(prefix="/v1/projections", tags=["projections"])
+router = GuardedRouter(prefix="/v1/projections", tags=["projections"])
 
 Name = Annotated[str, Path(max_length=64, examples=["orders"], description="The projection's name.")]
 BuildId = Annotated[int, Path(ge=1, le=2**31 - 1, description="The rebuild's number.")]
 
 
 @router.get("", responses=openapi.page("Projection"))
+@needs("projections:read")
 async def projections(request: Request) -> Response:
     """Every projection: which build answers, which one it can go back to, how far behind it is, and all builds."""
     program: Program = request.app.state.program
@@ -43,6 +45,7 @@ async def projections(request: Request) -> Response:
     responses=openapi.accepted("Progress", "unknown_projection", "too_large"),
     openapi_extra=openapi.body("RebuildRequest", {"views": ["deadlines", "violations"]}, required=False),
 )
+@needs("projections:manage")
 async def start(request: Request, name: Name) -> Response:
     """Rebuild a projection beside the live one. One that was begun and not finished is gone on with.
 
@@ -69,6 +72,7 @@ async def start(request: Request, name: Name) -> Response:
 @router.get(
     "/{name}/rebuilds/{build_id}", responses=openapi.ok("Progress", "unknown_projection", "unknown_rebuild")
 )
+@needs("projections:read")
 async def progress(request: Request, name: Name, build_id: BuildId) -> Response:
     """How far a rebuild is: `state`, `done` of `total` events, rate, seconds left, and whether it was verified."""
     return json_response(await _progress(request, name, build_id))
@@ -78,6 +82,7 @@ async def progress(request: Request, name: Name, build_id: BuildId) -> Response:
     "/{name}/rebuilds/{build_id}/activate",
     responses=openapi.ok("Progress", "unknown_projection", "unknown_rebuild", "not_possible"),
 )
+@needs("projections:manage")
 async def activate(request: Request, name: Name, build_id: BuildId) -> Response:
     """Let a verified rebuild answer for all its projections; the build before is kept current to go back to."""
     await _progress(request, name, build_id)
@@ -88,6 +93,7 @@ async def activate(request: Request, name: Name, build_id: BuildId) -> Response:
 
 
 @router.post("/{name}/activate", responses=openapi.ok("Progress", "unknown_projection", "not_possible"))
+@needs("projections:manage")
 async def activate_latest(request: Request, name: Name) -> Response:
     """Activate the latest rebuild that is ready."""
     _view(name)
@@ -100,6 +106,7 @@ async def activate_latest(request: Request, name: Name) -> Response:
 
 
 @router.post("/{name}/rebuilds/{build_id}/rollback", include_in_schema=False)
+@needs("projections:manage")
 async def rollback_of(request: Request, name: Name, build_id: BuildId) -> Response:
     """The same as ``rollback``, for who goes by the rebuild."""
     await _progress(request, name, build_id)
@@ -107,6 +114,7 @@ async def rollback_of(request: Request, name: Name, build_id: BuildId) -> Respon
 
 
 @router.post("/{name}/rollback", responses=openapi.ok("Progress", "unknown_projection", "not_possible"))
+@needs("projections:manage")
 async def rollback(request: Request, name: Name) -> Response:
     """Let the build answer again that did before."""
     _view(name)
@@ -121,6 +129,7 @@ async def rollback(request: Request, name: Name) -> Response:
     status_code=204,
     responses=openapi.problem_responses("invalid_request", "unknown_projection", "unknown_rebuild", "not_possible"),
 )
+@needs("projections:manage")
 async def drop(request: Request, name: Name, build_id: BuildId) -> Response:
     """Remove a build and its tables; not one that answers for a projection."""
     await _progress(request, name, build_id)
@@ -131,6 +140,7 @@ async def drop(request: Request, name: Name, build_id: BuildId) -> Response:
 
 
 @router.get("/{name}/parked", responses=openapi.page("Parked", "unknown_projection"))
+@needs("projections:read")
 async def parked(request: Request, name: Name, paged: Annotated[Paged, Query()]) -> Response:
     """Orders and SKUs with an event that can't be applied. Views show them as they were before it.
 
@@ -148,6 +158,7 @@ async def parked(request: Request, name: Name, paged: Annotated[Paged, Query()])
     status_code=204,
     responses=openapi.problem_responses("invalid_request", "unknown_projection", "not_parked"),
 )
+@needs("projections:manage")
 async def retry(request: Request, name: Name, shop_id: ShopId, of: SkuId) -> Response:
     """Try the parked order or SKU of this id again, now and with new patience."""
     _view(name)
@@ -163,6 +174,7 @@ async def retry(request: Request, name: Name, shop_id: ShopId, of: SkuId) -> Res
     status_code=204,
     responses=openapi.problem_responses("invalid_request", "unknown_projection", "not_parked"),
 )
+@needs("projections:manage")
 async def discard(request: Request, name: Name, shop_id: ShopId, of: SkuId) -> Response:
     """Give up an event that can't be applied, and what follows it in its order or SKU; rebuilds then pass over it.
 

@@ -3,11 +3,12 @@
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
 from api.http.parameters import ReportQuery, ShopId
+from api.http.permissions import FOLDED, GuardedRouter, needs, take
 from api.http.responses import json_response
 from api.program import Program
 from domain.money.period import DayRange
@@ -15,10 +16,11 @@ from infrastructure.queries.reports import VIEWS_READ, daily_report, daily_repor
 from infrastructure.queries.waiting import wait_for
 from infrastructure.runtime import clock
 
-router = APIRouter(tags=["queries"])
+router = GuardedRouter(tags=["queries"])
 
 
 @router.get("/v1/shops/{shop_id}/reports/daily", responses=openapi.ok("DailyReport", "not_reached"))
+@needs("reports:read")
 async def daily(request: Request, shop_id: ShopId, query: Annotated[ReportQuery, Query()]) -> Response:
     """The shop's days in Beijing, as they stand now: orders formed, shipped on time, late, rules broken, penalties.
 
@@ -29,6 +31,7 @@ async def daily(request: Request, shop_id: ShopId, query: Annotated[ReportQuery,
     now, viewpoint = clock.now(), query.viewpoint
     period = DayRange.of(query.since, query.until, viewpoint.judged_at(now))
     if not viewpoint.is_now:
+        take(request, FOLDED)
         fold = partial(daily_report_at, program.url, shop_id, program.book, period, viewpoint, now)
         return json_response(await program.whole_shops.run(program.pool, shop_id, "report", fold))
     await wait_for(program.pool, shop_id, VIEWS_READ, query.min_position)

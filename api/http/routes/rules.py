@@ -3,12 +3,13 @@
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import Path, Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
 from api.http.paging import listed
 from api.http.parameters import ShopId
+from api.http.permissions import FOLDED, GuardedRouter, needs, take
 from api.http.problems import Refused
 from api.http.request_schemas import BacktestRequest
 from api.http.requests import MAX_COMMAND_BYTES, Parameters, body_of, invalid
@@ -16,12 +17,13 @@ from api.http.responses import json_response
 from api.program import Program
 from infrastructure.jobs import backtests as backtest_jobs
 
-router = APIRouter(tags=["rules"])
+router = GuardedRouter(tags=["rules"])
 
 BacktestId = Annotated[int, Path(ge=1, le=2**31 - 1, description="The backtest's number.")]
 
 
 @router.get("/v1/rules", responses=openapi.page("RuleSet"))
+@needs("rules:read")
 async def rules(request: Request, query: Annotated[Parameters, Query()]) -> Response:
     """The rule sets that orders are judged by, by the date from which each is in force."""
     program: Program = request.app.state.program
@@ -36,11 +38,13 @@ async def rules(request: Request, query: Annotated[Parameters, Query()]) -> Resp
         "BacktestRequest", {"rules": 'name = "what-if"\n…', "from": "2026-03-01T00:00:00+08:00"}
     ),
 )
+@needs("rules:backtest")
 async def ask(request: Request, shop_id: ShopId) -> Response:
     """Judge a shop's orders by another rule set and tell what would differ. Nothing is changed.
 
     The answer tells where to watch it (`Location`).
     """
+    take(request, FOLDED)
     program: Program = request.app.state.program
     body = await body_of(request, MAX_COMMAND_BYTES)
     try:
@@ -54,6 +58,7 @@ async def ask(request: Request, shop_id: ShopId) -> Response:
 
 
 @router.get("/v1/shops/{shop_id}/rules/backtests", responses=openapi.page("BacktestJob"))
+@needs("rules:read")
 async def backtests(request: Request, shop_id: ShopId, query: Annotated[Parameters, Query()]) -> Response:
     """A shop's latest backtests without their results, the newest first."""
     program: Program = request.app.state.program
@@ -65,6 +70,7 @@ async def backtests(request: Request, shop_id: ShopId, query: Annotated[Paramete
 @router.get(
     "/v1/shops/{shop_id}/rules/backtests/{backtest_id}", responses=openapi.ok("BacktestJob", "unknown_backtest")
 )
+@needs("rules:read")
 async def backtest(request: Request, shop_id: ShopId, backtest_id: BacktestId) -> Response:
     """How far a backtest is: `state`, `done` of `total` events, rate, seconds left, and in the end its `result`."""
     program: Program = request.app.state.program

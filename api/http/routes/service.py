@@ -3,32 +3,36 @@
 import html
 
 import psycopg
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from psycopg_pool import PoolTimeout
 
 from api.http import openapi
+from api.http.permissions import OPEN, GuardedRouter, needs
 from api.http.problems import Refused, kind_of
 from api.http.responses import json_response
 from api.program import Program
 from infrastructure.projections.builds import missing
 
-router = APIRouter(tags=["service"])
+router = GuardedRouter(tags=["service"])
 
 
 @router.get("/", include_in_schema=False)
+@needs(OPEN)
 async def root() -> Response:
     return RedirectResponse("/docs")
 
 
 @router.get("/healthz")
+@needs(OPEN)
 async def healthz() -> Response:
     """The process is alive; nothing else is looked at."""
     return json_response({"status": "ok"})
 
 
 @router.get("/readyz", responses=openapi.problem_responses("unavailable"))
+@needs(OPEN)
 async def readyz(request: Request) -> Response:
     """The database answers and every list has its rows, so requests can be served."""
     program: Program = request.app.state.program
@@ -44,12 +48,14 @@ async def readyz(request: Request) -> Response:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
+@needs("service:read")
 async def metrics() -> Response:
     """Counters and gauges in the Prometheus text format."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/problems/{code}", response_class=HTMLResponse, responses=openapi.problem_responses("not_found"))
+@needs(OPEN)
 async def problem(code: str) -> Response:
     """What a problem's `type` points at: what is wrong and what to do next."""
     kind = kind_of(code)

@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
 from api.http.moments import read_at
 from api.http.paging import Paged, decode_cursor, page_response
 from api.http.parameters import NowOrThen, PageNowOrThen, ShopId, SkuId, SkusQuery
+from api.http.permissions import GuardedRouter, needs
 from api.http.responses import json_response
 from api.program import Program
 from domain.stock.view import SkuView
@@ -22,10 +23,11 @@ from infrastructure.queries.stock import SkuKey, find_sku, list_skus, sku_histor
 from infrastructure.queries.stockout_cases import UrgencyKey
 from infrastructure.runtime import clock
 
-router = APIRouter(tags=["stock"])
+router = GuardedRouter(tags=["stock"])
 
 
 @router.get("/v1/shops/{shop_id}/skus", responses=openapi.page("SkuView", "not_reached"))
+@needs("stock:read")
 async def skus(request: Request, shop_id: ShopId, query: Annotated[SkusQuery, Query()]) -> Response:
     """The stock board: the shop's SKUs by id, each with what is reserved and what may still be sold, and why.
 
@@ -54,6 +56,7 @@ async def skus(request: Request, shop_id: ShopId, query: Annotated[SkusQuery, Qu
 @router.get(
     "/v1/shops/{shop_id}/skus/{sku_id:path}/events", responses=openapi.page("StoredEventView", "unknown_sku")
 )
+@needs("stock:read")
 async def history(request: Request, shop_id: ShopId, sku_id: SkuId, paged: Annotated[Paged, Query()]) -> Response:
     """The SKU's history, event by event; empty for one that is only known from orders."""
     cursor = decode_cursor(paged.cursor, VersionKey)
@@ -67,6 +70,7 @@ async def history(request: Request, shop_id: ShopId, sku_id: SkuId, paged: Annot
     "/v1/shops/{shop_id}/skus/{sku_id:path}/at-risk",
     responses=openapi.page("OrderInCase", "unknown_sku", "not_reached"),
 )
+@needs("stock:read")
 async def orders_at_risk(
     request: Request, shop_id: ShopId, sku_id: SkuId, query: Annotated[PageNowOrThen, Query()]
 ) -> Response:
@@ -84,6 +88,7 @@ async def orders_at_risk(
 
 
 @router.get("/v1/shops/{shop_id}/skus/{sku_id:path}", responses=openapi.ok("SkuView", "unknown_sku", "not_reached"))
+@needs("stock:read")
 async def sku(request: Request, shop_id: ShopId, sku_id: SkuId, query: Annotated[NowOrThen, Query()]) -> Response:
     """One SKU, now or as it stood. Now, what was told of it is never behind; what its orders want is as far as the
     lists are.

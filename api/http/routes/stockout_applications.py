@@ -4,15 +4,16 @@ import asyncio
 from io import BytesIO
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import Field
 
 from api.http import openapi
 from api.http.parameters import Actor, ShopId, TimeField
+from api.http.permissions import GuardedRouter, admission_of, forbidden, needs, take
 from api.http.problems import wrong
 from api.http.request_schemas import MOST_ORDERS, StockoutApplications
-from api.http.requests import Parameters, actor, body_of, decode
+from api.http.requests import Parameters, body_of, claim, decode
 from api.http.responses import written
 from api.program import Program
 from infrastructure.files.lines import UnreadableSheet
@@ -28,7 +29,7 @@ from infrastructure.imports.stockout_lists import Entry, Reason, StockoutListRea
 MOST_UNPACKED = 16 << 20
 """Bytes to which a packed list may unpack."""
 
-router = APIRouter(tags=["commands"])
+router = GuardedRouter(tags=["commands"])
 
 MAX_BYTES = 1 << 20
 
@@ -57,6 +58,7 @@ class OfAFile(Parameters):
     ),
     responses=openapi.ok("ApplicationReport", "too_large"),
 )
+@needs("orders:act")
 async def apply(
     request: Request, shop_id: ShopId, query: Annotated[OfAFile, Query()], given_by: Actor = None
 ) -> Response:
@@ -66,7 +68,7 @@ async def apply(
     application is under review already is left as it is, so a list may be sent again.
     """
     body = await body_of(request, MAX_BYTES)
-    giver = actor(given_by)
+    giver = admission_of(request).giver(claim(given_by))
     if openapi.is_file(request.headers.get("content-type", "")):
         rows = await asyncio.to_thread(_rows, body)
         application = stockouts.Request(shop_id, giver, query.reason, tuple(query.sku_id), query.occurred_at)
@@ -77,6 +79,9 @@ async def apply(
         rows = list(entries(sent.order_sns))
         application = stockouts.Request(shop_id, giver, sent.reason, sent.sku_ids, sent.occurred_at)
         dry_run = sent.dry_run
+    if application.occurred_at is not None and "orders:record" not in admission_of(request).held:
+        raise forbidden(frozenset({"orders:record"}))
+    take(request, max(0, len(rows) - 1))
     program: Program = request.app.state.program
     report = ApplicationReport()
     submit = program.submitter(dry_run=dry_run)

@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
 from api.http.moments import read_at
 from api.http.paging import decode_cursor, listed, page_response
 from api.http.parameters import CaseId, CasesQuery, NowOrThen, PageNowOrThen, ShopId
+from api.http.permissions import ANY_PRINCIPAL, GuardedRouter, needs
 from api.http.responses import json_response
 from api.program import Program
 from domain.stockout.case_view import CaseView, OrderInCase, case_view
@@ -27,10 +28,11 @@ from infrastructure.queries.stockout_cases import (
 )
 from infrastructure.runtime.message_templates import shipped_messages
 
-router = APIRouter(tags=["stock"])
+router = GuardedRouter(tags=["stock"])
 
 
 @router.get("/v1/shops/{shop_id}/stockout-cases", responses=openapi.page("CaseView", "not_reached"))
+@needs("stock:read")
 async def cases(request: Request, shop_id: ShopId, query: Annotated[CasesQuery, Query()]) -> Response:
     """The shop's stockout cases, those that are open first, by SKU.
 
@@ -49,6 +51,7 @@ async def cases(request: Request, shop_id: ShopId, query: Annotated[CasesQuery, 
     "/v1/shops/{shop_id}/stockout-cases/{case_id:path}/orders",
     responses=openapi.page("OrderInCase", "unknown_case", "not_reached"),
 )
+@needs("stock:read")
 async def orders(
     request: Request, shop_id: ShopId, case_id: CaseId, query: Annotated[PageNowOrThen, Query()]
 ) -> Response:
@@ -67,6 +70,7 @@ async def orders(
     "/v1/shops/{shop_id}/stockout-cases/{case_id:path}/messages",
     responses=openapi.page("FilledMessage", "unknown_case", "not_reached"),
 )
+@needs("stock:read")
 async def messages(
     request: Request, shop_id: ShopId, case_id: CaseId, query: Annotated[PageNowOrThen, Query()]
 ) -> Response:
@@ -87,6 +91,7 @@ async def messages(
 
 
 @router.get("/v1/messages", responses=openapi.page("Message"))
+@needs(ANY_PRINCIPAL)
 async def templates() -> Response:
     """The ready-made messages with their placeholders, by situation."""
     return listed(shipped_messages())
@@ -96,6 +101,7 @@ async def templates() -> Response:
     "/v1/shops/{shop_id}/stockout-cases/{case_id:path}",
     responses=openapi.ok("CaseView", "unknown_case", "not_reached"),
 )
+@needs("stock:read")
 async def case(
     request: Request, shop_id: ShopId, case_id: CaseId, query: Annotated[NowOrThen, Query()]
 ) -> Response:

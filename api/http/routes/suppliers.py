@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
 from api.http import openapi
 from api.http.moments import read_at
 from api.http.paging import decode_cursor, page_response
 from api.http.parameters import PageNowOrThen, ShopId, SupplierId, SupplierQuery, SuppliersQuery
+from api.http.permissions import GuardedRouter, needs
 from api.http.responses import json_response
 from api.program import Program
 from infrastructure.database.pool import ReadConnection
@@ -25,10 +26,11 @@ from infrastructure.queries.suppliers import (
     open_handovers,
 )
 
-router = APIRouter(tags=["suppliers"])
+router = GuardedRouter(tags=["suppliers"])
 
 
 @router.get("/v1/shops/{shop_id}/suppliers", responses=openapi.page("SupplierRecord", "not_reached"))
+@needs("orders:read")
 async def suppliers(request: Request, shop_id: ShopId, query: Annotated[SuppliersQuery, Query()]) -> Response:
     """The shop's suppliers by id: how many orders they were handed, and what became of them."""
     cursor = decode_cursor(query.cursor, SupplierKey)
@@ -46,6 +48,7 @@ async def suppliers(request: Request, shop_id: ShopId, query: Annotated[Supplier
     "/v1/shops/{shop_id}/suppliers/{supplier_id:path}/handovers",
     responses=openapi.page("OpenHandover", "unknown_supplier", "not_reached"),
 )
+@needs("orders:read")
 async def handovers(
     request: Request, shop_id: ShopId, supplier_id: SupplierId, query: Annotated[PageNowOrThen, Query()]
 ) -> Response:
@@ -63,6 +66,7 @@ async def handovers(
     "/v1/shops/{shop_id}/suppliers/{supplier_id:path}",
     responses=openapi.ok("SupplierRecord", "unknown_supplier", "not_reached"),
 )
+@needs("orders:read")
 async def supplier(
     request: Request, shop_id: ShopId, supplier_id: SupplierId, query: Annotated[SupplierQuery, Query()]
 ) -> Response:

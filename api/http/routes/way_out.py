@@ -2,19 +2,20 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 from pydantic import Field
 
 from api.http import openapi
 from api.http.parameters import OrderSn, ShopId, TimeField
+from api.http.permissions import GuardedRouter, needs
 from api.http.requests import Parameters
 from api.http.responses import json_response
 from api.program import Program
 from infrastructure.queries.way_out import find_way_out
 from infrastructure.runtime import clock
 
-router = APIRouter(tags=["stock"])
+router = GuardedRouter(tags=["stock"])
 
 
 class WayOutQuery(Parameters):
@@ -25,6 +26,7 @@ class WayOutQuery(Parameters):
     "/v1/shops/{shop_id}/orders/{order_sn}/way-out",
     responses=openapi.ok("WayOut", "unknown_order"),
 )
+@needs("orders:read")
 async def ways(
     request: Request, shop_id: ShopId, order_sn: OrderSn, query: Annotated[WayOutQuery, Query()]
 ) -> Response:

@@ -7,6 +7,7 @@ import pytest
 
 from domain.order import commands as c
 from infrastructure.commands.committer import CommandPath
+from infrastructure.commands.intents import Giver
 from infrastructure.commands.preview import Preview
 from infrastructure.database.pool import Pool
 from infrastructure.files.tables import RejectedRow
@@ -28,7 +29,7 @@ OTHER = c.OrderedLine("52000302", "520003", "泰国金枕榴莲 2个", 1, 24900)
 
 
 def request_of(reason: Reason | None = "oversold", sku_ids: tuple[str, ...] = ()) -> stockouts.Request:
-    return stockouts.Request(SHOP, "test", reason, sku_ids)
+    return stockouts.Request(SHOP, Giver("test"), reason, sku_ids)
 
 
 async def applied(
