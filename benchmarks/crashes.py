@@ -28,6 +28,7 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.access import headers, let_in
 from infrastructure.database.embedded import EmbeddedServer
 
 CLIENTS = 16
@@ -218,6 +219,7 @@ class Program:
         self.folder = folder
         self.url = EmbeddedServer(folder).url
         self._port = _free_port()
+        self._key: str | None = None
         self.address = f"http://127.0.0.1:{self._port}"
         self._process = self._start()
 
@@ -253,6 +255,12 @@ class Program:
             except httpx.HTTPError:
                 pass
             await asyncio.sleep(0.05)
+
+    def key(self) -> str:
+        """The key of a client that may do everything; it is made when the program has started first."""
+        if self._key is None:
+            self._key = let_in(self.url, SHOPS)
+        return self._key
 
     def stop(self) -> None:
         self._process.terminate()
@@ -324,6 +332,7 @@ def run(folder: Path, kills: Sequence[Kill], seconds: float) -> Iterator[Round]:
 async def _kill_under_load(program: Program, kill: Kill, seconds: float, tag: str) -> tuple[Round, list[Request]]:
     async with httpx.AsyncClient(base_url=program.address, timeout=20) as http:
         await program.ready(http)
+        http.headers |= headers(program.key())
         load = Load(http, tag)
         async with asyncio.TaskGroup() as clients, asyncio.timeout(seconds + PATIENCE):
             clients.create_task(load.run())
@@ -362,12 +371,12 @@ async def _until_answered(http: httpx.AsyncClient, request: Request) -> None:
 _EVENTS = """
 SELECT shop_id, position, split_part(stream, ':', 2), version, type,
        convert_from(metadata, 'UTF8')::jsonb ->> 'note'
-FROM event
+FROM event WHERE shop_id <> '_installation'
 """
 
 _COUNT = "SELECT count(*) FROM event WHERE convert_from(metadata, 'UTF8')::jsonb ->> 'note' = ANY(%s)"
 
-_RECEIPTS = "SELECT key, position FROM receipt"
+_RECEIPTS = "SELECT substr(key, strpos(key, '/') + 1), position FROM receipt"
 
 # Positions and versions are unique by the tables' own constraints.
 _GAPS = """

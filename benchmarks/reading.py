@@ -44,15 +44,15 @@ def all_of_it(live: str, behind: str, large: str, orders: int, progress: Progres
 
 def freshness(url: str) -> Result:
     """From a command's answer to the answer of a list that shows it, under a steady load."""
-    with serving(url) as port:
-        waits, appended = uvloop.run(_freshness(port))
+    with serving(url, ["live"]) as (port, key):
+        waits, appended = uvloop.run(_freshness(port, key))
     waits.sort()
     p50, p99 = (waits[len(waits) * share // 100] * 1e3 for share in (50, 99))
     note = f"{appended / SECONDS:,.0f} events/s appended meanwhile, median {p50:.0f} ms, {len(waits)} looks"
     return Result("a command's effect in a list, p99", "ms", p99, "the promise", 200.0, note)
 
 
-async def _freshness(port: int) -> tuple[list[float], int]:
+async def _freshness(port: int, key: str) -> tuple[list[float], int]:
     waits: list[float] = []
     appended = 0
     until = time.perf_counter() + SECONDS
@@ -60,7 +60,7 @@ async def _freshness(port: int) -> tuple[list[float], int]:
 
     async def load() -> None:
         nonlocal appended
-        client = await Client.to(port)
+        client = await Client.to(port, key)
         each = EVENTS_A_SECOND // BATCHES_A_SECOND
         for turn in itertools.count():
             at = until - SECONDS + turn / BATCHES_A_SECOND
@@ -72,7 +72,7 @@ async def _freshness(port: int) -> tuple[list[float], int]:
             appended += each
 
     async def look() -> None:
-        client = await Client.to(port)
+        client = await Client.to(port, key)
         while time.perf_counter() < until:
             answer = await client.ask("POST", f"/v1/shops/live/orders/p-{next(numbers)}/place", ORDER)
             began = time.perf_counter()
@@ -89,16 +89,19 @@ async def _freshness(port: int) -> tuple[list[float], int]:
 class Client:
     """A connection that sends one request after another."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: str) -> None:
         self._reader, self._writer = reader, writer
+        self._key = key
 
     @classmethod
-    async def to(cls, port: int) -> "Client":
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def to(cls, port: int, key: str) -> "Client":
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        return cls(reader, writer, key)
 
     async def ask(self, method: str, path: str, body: object = None) -> dict[str, object]:
         sent = json.dumps(body).encode() if body is not None else b""
-        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(sent)}\r\n\r\n"
+        lines = ["Host: localhost", f"Authorization: Bearer {self._key}", f"Content-Length: {len(sent)}"]
+        head = "\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""])
         self._writer.write(head.encode() + sent)
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
         length = int(head.split("content-length: ")[1].split("\r\n")[0])
@@ -147,9 +150,9 @@ def lists(url: str, orders: int, progress: Progress) -> Iterator[Result]:
         row = connection.execute("SELECT count(*) FROM order_list").fetchone()
         assert row
         orders = row[0]
-    with serving(url) as port:
+    with serving(url, ["shop-0"]) as (port, key):
         for name, promise in (("orders", 50.0), ("deadlines", 50.0), ("violations", 50.0), ("skus", 100.0)):
-            times = sorted(uvloop.run(_pages(port, name)))
+            times = sorted(uvloop.run(_pages(port, key, name)))
             p99 = times[len(times) * 99 // 100] * 1e3
             median, slowest = times[len(times) // 2] * 1e3, times[-1] * 1e3
             note = f"median {median:.1f} ms, slowest {slowest:.0f} ms, {len(times)} pages"
@@ -179,9 +182,9 @@ async def _stocked(url: str, orders: int) -> None:
             await connection.execute("VACUUM ANALYZE")  # as autovacuum does after some minutes
 
 
-async def _pages(port: int, name: str) -> list[float]:
+async def _pages(port: int, key: str, name: str) -> list[float]:
     chance = random.Random(name)
-    client = await Client.to(port)
+    client = await Client.to(port, key)
     times = []
     cursor = None
     query = ""

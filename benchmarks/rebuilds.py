@@ -50,7 +50,8 @@ class Wrong(Exception):
 def run(url: str, events: int, progress: Progress | None = None) -> dict[str, Any]:
     """The whole demonstration on an empty, migrated database. Returns counts. Raises ``Wrong``."""
     lives.fill(url, events, SHOPS, progress)
-    with serving(url) as port, _load(port) as load:
+    shops = [f"shop-{number}" for number in range(SHOPS)]
+    with serving(url, shops) as (port, key), _load(port, key) as load:
         (first,) = {projection["active"] for projection in _shiplock(url, "list")["items"]}
         out.print(f"Serving a log of {events:,} events; build {first} answers; clients write.")
 
@@ -93,12 +94,12 @@ def run(url: str, events: int, progress: Progress | None = None) -> dict[str, An
 
 
 @contextmanager
-def _load(port: int) -> Iterator[dict[str, Any]]:
+def _load(port: int, key: str) -> Iterator[dict[str, Any]]:
     """A client that places and forms orders in four shops, without a pause."""
     load: dict[str, Any] = {"events": 0, "stop": False, "error": None}
 
     async def submit() -> None:
-        client = await Client.to(port)
+        client = await Client.to(port, key)
         for turn in itertools.count():
             if load["stop"]:
                 return

@@ -8,7 +8,7 @@ import socket
 import statistics
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 
 from api.cli.serving import SERVER
 from api.http.app import serving_app
+from benchmarks.access import let_in
 from benchmarks.table import Result, plural
 
 SECONDS = 2.5
@@ -102,12 +103,13 @@ def singles(url: str, shops: int, clients: int = CLIENTS) -> Result:
 
     The two servers take turns, so that both see the same weather of the machine.
     """
+    key = let_in(url, shop_ids(shops))
     with _serving(bare_app, url) as bare_port, _serving(serving_app, url) as port:
         bare, ours = _together(
             [
                 (
-                    uvloop.run(_load(bare_port, shops, clients)),
-                    uvloop.run(_settled(url, _load(port, shops, clients))),
+                    uvloop.run(_load(bare_port, key, shops, clients)),
+                    uvloop.run(_settled(url, _load(port, key, shops, clients))),
                 )
                 for _ in range(TURNS)
             ]
@@ -127,9 +129,10 @@ def all_of_it(fresh: Callable[[str], str]) -> Iterator[Result]:
 
 def bulk(url: str) -> Result:
     """The bulk endpoint, in commands, compared with single commands, by turns."""
+    key = let_in(url, [*shop_ids(1), "bulk"])
     with _serving(serving_app, url) as port:
         turns = [
-            (uvloop.run(_settled(url, _load(port, 1))), uvloop.run(_settled(url, _bulk_load(port))))
+            (uvloop.run(_settled(url, _load(port, key, 1))), uvloop.run(_settled(url, _bulk_load(port, key))))
             for _ in range(TURNS)
         ]
         single, many = _together(turns)
@@ -149,10 +152,16 @@ def _together(turns: Sequence[tuple[Load, ...]]) -> list[Load]:
 
 
 @contextmanager
-def serving(url: str) -> Iterator[int]:
-    """The program on a database, in a process of its own; yields its port."""
+def serving(url: str, shops: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """The program on a database, in a process of its own; yields its port, and a key for the shops."""
+    key = let_in(url, shops)
     with _serving(serving_app, url) as port:
-        yield port
+        yield port, key
+
+
+def shop_ids(shops: int) -> list[str]:
+    """The shops that clients send commands to."""
+    return [f"s{number}" for number in range(shops)]
 
 
 @contextmanager
@@ -179,7 +188,7 @@ def _serve(make: Callable[[str], ASGIApp], url: str, port: int) -> None:
     uvicorn.run(lambda: make(url), port=port, **SERVER)
 
 
-async def _load(port: int, shops: int, clients: int = CLIENTS) -> Load:
+async def _load(port: int, key: str, shops: int, clients: int = CLIENTS) -> Load:
     """Clients that each send one command after another, every one with a key of its own."""
     body = json.dumps(ORDER).encode()
     tag = time.time_ns() % 10**9
@@ -188,7 +197,7 @@ async def _load(port: int, shops: int, clients: int = CLIENTS) -> Load:
         for n in itertools.count():
             shop = f"s{(k * 7919 + n) % shops}"
             name = f"{tag}-{k}-{n}"
-            yield _request(f"/v1/shops/{shop}/orders/{name}/place", body, name)
+            yield _request(f"/v1/shops/{shop}/orders/{name}/place", key, body, name)
 
     return await _drive(port, [commands(k) for k in range(clients)])
 
@@ -202,25 +211,26 @@ async def _settled(url: str, loading: Awaitable[Load]) -> Load:
     return load
 
 
-async def _bulk_load(port: int) -> Load:
+async def _bulk_load(port: int, key: str) -> Load:
     tag = time.time_ns() % 10**9
 
     def batches(k: int) -> Iterator[bytes]:
         for n in itertools.count():
             names = [f"{tag}-{k}-{n}-{i}" for i in range(BULK)]
             commands = [{"order_sn": name, "action": "place", **ORDER} for name in names]
-            yield _request("/v1/shops/bulk/commands", json.dumps({"commands": commands}).encode())
+            yield _request("/v1/shops/bulk/commands", key, json.dumps({"commands": commands}).encode())
 
     return await _drive(port, [batches(k) for k in range(4)])
 
 
-def _request(path: str, body: bytes, key: str = "") -> bytes:
+def _request(path: str, key: str, body: bytes, idempotency_key: str = "") -> bytes:
     head = [
         f"POST {path} HTTP/1.1",
         "Host: localhost",
+        f"Authorization: Bearer {key}",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
-        *([f"Idempotency-Key: {key}"] if key else []),
+        *([f"Idempotency-Key: {idempotency_key}"] if idempotency_key else []),
     ]
     return "\r\n".join([*head, "", ""]).encode() + body
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from starlette.testclient import TestClient
 
 from api.http.app import create_app
+from benchmarks.access import headers, let_in
 from domain.calendar import BEIJING
 from infrastructure.database.embedded import EmbeddedServer
 from infrastructure.database.migrate import migrate
@@ -155,7 +156,8 @@ def main() -> None:
     out = Console(highlight=False)
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer.start(Path(folder)) as server:
         migrate(server.url)
-        with TestClient(create_app(server.url), "http://localhost") as http:
+        key = let_in(server.url, [SHOP])
+        with TestClient(create_app(server.url), "http://localhost", headers=headers(key)) as http:
             outcome = Story(
                 asking(http), datetime.now(UTC), lambda sentence: out.print(f"[bold]*[/] {sentence}")
             ).run()

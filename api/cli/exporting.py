@@ -16,7 +16,7 @@ from api.cli.terminal import (
     with_program,
 )
 from api.program import Program
-from infrastructure.log.log import read_heads
+from infrastructure.log.log import read_heads_of_shops
 from infrastructure.projections.builds import CannotDo
 from infrastructure.projections.export import Exported, Format
 from infrastructure.projections.export import export as export_view
@@ -90,6 +90,6 @@ async def _catch_up(program: Program, shop: str | None) -> None:
     """Bring a shop's views, or every shop's, to the head of its log as it is now."""
     worker = Worker(program.pool, program.book)
     async with program.pool.read() as connection:
-        shops = [shop] if shop else list(await read_heads(connection))
+        shops = [shop] if shop else list(await read_heads_of_shops(connection))
     for each in shops:
         await worker.catch_up(each)

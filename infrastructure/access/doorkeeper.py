@@ -55,8 +55,9 @@ class Doorkeeper:
         self._buckets = Buckets(processes)
         self.directory = Directory(installation.registry(), self._buckets)
         self._swapping = threading.Lock()
-        self._heard_at = self._refreshed_at = monotonic()
-        self._refreshing: asyncio.Task[None] | None = None
+        self._heard_at = monotonic()
+        self._refreshed_at = 0.0
+        self._coming: asyncio.Task[None] | None = None
         self.used: dict[str, datetime] = {}
         """When each key was last used, since the last time that it was noted."""
 
@@ -74,21 +75,22 @@ class Doorkeeper:
             self._heard_at = max(self._heard_at, heard_at)
 
     async def refresh(self) -> None:
-        """Look now, because a key came that may be a new one. All who wait share one look."""
-        if self._refreshing is None:
-            if monotonic() - self._refreshed_at < REFRESH_SECONDS:
-                return
-            self._refreshing = asyncio.create_task(self._look_once())
-        await asyncio.shield(self._refreshing)
+        """Look at the log because a key came that may be a new one.
 
-    async def _look_once(self) -> None:
+        All who come before the look begins share it, and it begins a while after the one before. So a key that was
+        just made works, and a flood of unknown keys costs a few looks a second.
+        """
+        if self._coming is None:
+            self._coming = asyncio.create_task(self._look_soon())
+        await asyncio.shield(self._coming)
+
+    async def _look_soon(self) -> None:
+        await asyncio.sleep(self._refreshed_at + REFRESH_SECONDS - monotonic())
+        self._refreshed_at, self._coming = monotonic(), None
         try:
             await asyncio.to_thread(self.look)
         except (psycopg.Error, PersistenceError, PoolTimeout):
             log.warning("the installation's log can't be read")
-        finally:
-            self._refreshed_at = monotonic()
-            self._refreshing = None
 
     def watch(self, stopping: threading.Event) -> None:
         """Look again and again until told to stop."""

@@ -329,8 +329,15 @@ def recorded(stored: StoredEvent) -> Recorded[Any]:
     )
 
 
-async def read_heads(connection: ReadConnection) -> dict[str, int]:
+async def read_heads_of_shops(connection: ReadConnection) -> dict[str, int]:
     """The last position of every shop's log, by shop."""
+    heads = await read_heads(connection)
+    heads.pop(INSTALLATION, None)
+    return heads
+
+
+async def read_heads(connection: ReadConnection) -> dict[str, int]:
+    """The last position of every log, by shop; the installation's own log is one of them."""
     cursor = await connection.execute("SELECT shop_id, position FROM shop_log WHERE position > 0 ORDER BY shop_id")
     return dict(await cursor.fetchall())
 

@@ -26,8 +26,6 @@ class StoredEventView(msgspec.Struct, frozen=True, omit_defaults=True):
     occurred_at: datetime
     recorded_at: datetime
     actor: str
-    credential: str | None
-    on_behalf_of: str | None
     payload: msgspec.Raw
     metadata: msgspec.Raw
     event_id: str
@@ -35,6 +33,8 @@ class StoredEventView(msgspec.Struct, frozen=True, omit_defaults=True):
     stream: str
     order_sn: str | None = None
     sku_id: str | None = None
+    credential: str | None = None
+    on_behalf_of: str | None = None
 
     @classmethod
     def of(cls, event: StoredEvent) -> Self:

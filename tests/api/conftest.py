@@ -41,6 +41,10 @@ class Api:
         sent = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in body.items()}
         return self.http.post(f"/v1/shops/{shop}/orders/{order_sn}/{action}", json=sent, headers=headers)
 
+    def enrol(self, shop: str) -> None:
+        answer = self.http.post("/v1/access/shops", json={"shop_id": shop})
+        assert answer.status_code == 201, answer.text
+
     def done(self, order_sn: str, action: str, **body: Any) -> Any:
         """The body of a command that must not be refused."""
         answer = self.do(order_sn, action, **body)

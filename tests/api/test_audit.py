@@ -19,6 +19,7 @@ from infrastructure.audit.archive import Archive
 from infrastructure.audit.checkpoint import Signed
 from infrastructure.audit.note import VerifierKey
 from infrastructure.audit.signing import make_checkpoint
+from infrastructure.log.log import INSTALLATION
 from infrastructure.runtime.settings import Settings
 from tests.api.command_line import CommandLine
 from tests.api.conftest import LINE, SHOP, Api, client_of
@@ -161,7 +162,10 @@ def shiplock(command_line: CommandLine, settings: Settings, api: Api) -> Shiploc
 def test_an_audit_from_end_to_end(shiplock: Shiplock, api: Api, tmp_path: Path) -> None:
     assert "no checkpoint yet" in shiplock("verify", SHOP).stdout
     made = json.loads(shiplock("checkpoint", "--all", "--json").stdout)["items"]
-    assert [(each["shop_id"], each["size"], each["new"]) for each in made] == [(SHOP, 4, True)]
+    assert [(each["shop_id"], each["size"], each["new"]) for each in made if each["shop_id"] == SHOP] == [
+        (SHOP, 4, True)
+    ]
+    assert [each["shop_id"] for each in made] == [SHOP, INSTALLATION]
     assert made[0]["note"] == api.get("audit/checkpoint").text
     verified = json.loads(shiplock("verify", "--all", "--json").stdout)
     assert verified["intact"] is True
@@ -219,7 +223,8 @@ def test_a_tampered_shop_does_not_hide_the_others(
     SignedLog(settings.database_url, tmp_path).tamper(f"{statement} WHERE shop_id = '{SHOP}'")
     verified = shiplock("verify", "--all", "--json")
     assert verified.returncode == 1, verified.stderr
-    bad, sound = json.loads(verified.stdout)["items"]
+    bad, sound, installation = json.loads(verified.stdout)["items"]
+    assert (installation["shop_id"], installation["intact"]) == (INSTALLATION, True)
     assert (bad["shop_id"], bad["intact"]) == (SHOP, False)
     assert detail in bad["problems"][0]["detail"]
     assert (sound["shop_id"], sound["intact"], sound["events"]) == (other, True, 2)
@@ -229,7 +234,7 @@ def test_a_tampered_shop_does_not_hide_the_others(
         assert f"The log of shop {SHOP} was tampered with" in refused.stderr
         assert detail in " ".join(refused.stderr.split())
         assert "Traceback" not in refused.stderr
-        assert [each["shop_id"] for each in json.loads(refused.stdout)["items"]] == [other]
+        assert [each["shop_id"] for each in json.loads(refused.stdout)["items"]] == [other, INSTALLATION]
 
 
 def test_an_unreadable_event_is_not_exported(

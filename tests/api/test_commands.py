@@ -216,7 +216,9 @@ INSTANT = timedelta(microseconds=1)
 @pytest.fixture
 def frozen(api: Api) -> Iterator[Any]:
     """The program's clock, standing still at the group's forming; threads and sockets keep real time."""
-    with freeze_time(FORMED, real_asyncio=True, ignore=["psycopg_pool", "threading", "queue", "anyio"]) as clock:
+    with freeze_time(
+        FORMED, real_asyncio=True, ignore=["psycopg_pool", "threading", "queue", "anyio", "infrastructure.access"]
+    ) as clock:
         api.formed(ORDER, at=FORMED)
         yield clock
 

@@ -11,6 +11,7 @@ import httpx2 as httpx
 import pytest
 
 from infrastructure.queries.paging import Cursor, encode_cursor
+from tests.access import KEY
 from tests.api.conftest import LINE, SHOP, Api, ago
 
 ORDER = "260302-000000000000001"
@@ -229,7 +230,8 @@ def test_a_client_that_is_still_sending_a_body_too_large_gets_its_answer(
     block = b"x" * 65_536
     length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(block) * 512}"
     head = (
-        f"POST /v1/shops/{SHOP}/{path} HTTP/1.1\r\nHost: {url.host}\r\nContent-Type: text/csv\r\n{length}\r\n\r\n"
+        f"POST /v1/shops/{SHOP}/{path} HTTP/1.1\r\nHost: {url.host}\r\nAuthorization: Bearer {KEY}\r\n"
+        f"Content-Type: text/csv\r\n{length}\r\n\r\n"
     )
     with socket.create_connection((url.host, url.port or 80), timeout=30) as client:
         client.sendall(head.encode())

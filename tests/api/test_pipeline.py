@@ -18,7 +18,7 @@ from api.http import metering, problems
 from api.http.app import create_app
 from api.http.pipeline import Pipeline
 from api.http.problems import Problem
-from tests.access import headers
+from tests.access import KEY, headers
 from tests.api.conftest import LOCAL, SHOP, Api
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "NONSENSE")
@@ -223,7 +223,7 @@ def test_a_client_that_goes_away_while_it_sends_is_no_error_of_the_program(
         "raw_path": f"/v1/shops/{SHOP}/{path}".encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": [(b"host", b"localhost")],
+        "headers": [(b"host", b"localhost"), (b"authorization", f"Bearer {KEY}".encode())],
         "server": ("testserver", 80),
         "client": ("testclient", 1),
     }

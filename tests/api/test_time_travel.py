@@ -148,9 +148,10 @@ def items(api: Api, shop: str, path: str, moment: Times, **parameters: Any) -> l
     return api.every(path, shop=shop, **moment.parameters, **parameters)
 
 
-def new_shop(database_url: str, events: Sequence[StreamEvent]) -> str:
+def new_shop(api: Api, database_url: str, events: Sequence[StreamEvent]) -> str:
     shop = f"shop-{next(_shops)}"
     append_all(database_url, shop, events)
+    api.enrol(shop)
     return shop
 
 
@@ -172,7 +173,7 @@ def test_an_order_and_every_list_are_a_fold_of_exactly_the_events_that_count(
     moment: Times,
 ) -> None:
     events = history_of(lives, shelf)
-    shop = new_shop(database_url, events)
+    shop = new_shop(api, database_url, events)
     expected = expected_orders(events, moment)
 
     for number in {each.stream.removeprefix("order:") for each in events if each.stream.startswith("order:")}:
@@ -227,7 +228,7 @@ def test_a_diff_leads_from_the_order_at_one_moment_to_the_order_at_the_other(
     data: st.DataObject,
 ) -> None:
     events = history_of(lives, shelf)
-    shop = new_shop(database_url, events)
+    shop = new_shop(api, database_url, events)
     last = {each.stream.removeprefix("order:"): each.version for each in events if each.stream.startswith("order:")}
     for number, version in last.items():
         kind, other = data.draw(
@@ -256,7 +257,7 @@ def test_the_report_counts_exactly_the_events_that_count(
     api: Api, database_url: str, lives: list[list[Step | Look]], moment: Times
 ) -> None:
     events = history_of(lives, [])
-    shop = new_shop(database_url, events)
+    shop = new_shop(api, database_url, events)
     days: dict[str, dict[str, int]] = {}
     for whole in expected_orders(events, moment).values():
         if whole.group_formed_at:
