@@ -68,7 +68,8 @@ def test_a_log_with_every_acknowledged_event_passes(database_url: str, requests:
         ("UPDATE event SET type = 'GroupFailed' WHERE stream = 'order:bulk' AND version = 2", "lost"),
         (
             """INSERT INTO event SELECT shop_id, 9, stream, 4, event_id, type, schema_version, occurred_at,
-               recorded_at, payload, metadata, leaf_hash FROM event WHERE position = 8 AND shop_id <> '_installation'""",
+               recorded_at, payload, metadata, leaf_hash FROM event
+               WHERE position = 8 AND shop_id <> '_installation'""",
             "doubled",
         ),
         ("DELETE FROM event WHERE position = 2 AND shop_id <> '_installation'", "gaps"),
