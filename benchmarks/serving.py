@@ -20,12 +20,19 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 from pydantic import BaseModel
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from api.cli.serving import SERVER
 from api.http.app import serving_app
+from api.http.door import Admission, Door
+from api.http.pipeline import Pipeline
+from api.http.problems import Problem
 from benchmarks.access import let_in
 from benchmarks.table import Result, plural
+from domain.access.scopes import SHOP_SCOPES
+from domain.access.state import Limits
+from infrastructure.access.buckets import Bucket
+from infrastructure.access.directory import Credential
 
 SECONDS = 2.5
 TURNS = 4
@@ -119,11 +126,53 @@ def singles(url: str, shops: int, clients: int = CLIENTS) -> Result:
     return Result(claim, "requests", ours.rate, "bare FastAPI + INSERT", bare.rate, note)
 
 
+class OpenDoor(Door):
+    """Lets everything in without a look at it. Only this comparison has such a door."""
+
+    async def refusal(self, scope: Scope) -> Problem | None:
+        shop_id = scope["path"].split("/", 4)[3]
+        scope["admission"] = Admission(_NOBODY, SHOP_SCOPES, shop_id)
+        return None
+
+
+_LONG = datetime(9999, 1, 1, tzinfo=UTC)
+_NOBODY = Credential(
+    "nobody", "nobody", b"", _LONG, _LONG, {}, frozenset(), frozenset(), (), Bucket(Limits()), False, False
+)
+
+
+def open_app(url: str) -> Pipeline:
+    """The program with a door that stands open."""
+    app = serving_app(url)
+    app.door = OpenDoor()
+    return app
+
+
+def access(url: str, shops: int, clients: int = CLIENTS) -> Result:
+    """Single commands with the door, and with one that stands open, by turns on one database."""
+    key = let_in(url, shop_ids(shops))
+    with _serving(open_app, url) as open_port, _serving(serving_app, url) as port:
+        opened, ours = _together(
+            [
+                (
+                    uvloop.run(_settled(url, _load(open_port, key, shops, clients))),
+                    uvloop.run(_settled(url, _load(port, key, shops, clients))),
+                )
+                for _ in range(2 * TURNS)
+            ]
+        )
+    claim = f"access: single commands, {plural(clients, 'client')}, {plural(shops, 'shop')}"
+    note = f"median {ours.median:.1f} ms (open door {opened.median:.1f})"
+    return Result(claim, "requests", ours.rate, "an open door", opened.rate, note)
+
+
 def all_of_it(fresh: Callable[[str], str]) -> Iterator[Result]:
     """1, 8 and 32 clients on one shop and on 1,000, and the bulk endpoint; ``fresh`` makes a database."""
     for shops in (1, 1_000):
         for clients in (1, 8, CLIENTS):
             yield singles(fresh(f"serve_{shops}_{clients}"), shops, clients)
+    for shops in (1, 1_000):
+        yield access(fresh(f"serve_access_{shops}"), shops)
     yield bulk(fresh("serve_bulk"))
 
 

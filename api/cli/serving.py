@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -32,6 +32,7 @@ SERVER: dict[str, Any] = {
     "log_level": "warning",
     "access_log": False,
     "server_header": False,
+    "proxy_headers": False,
     "timeout_graceful_shutdown": DRAIN_SECONDS,
 }
 """How uvicorn serves, in one process or several."""
@@ -74,11 +75,17 @@ def run_server(url: str, host: str, port: int, workers: int = 1) -> None:
     err.print(f"Serving on http://{host}:{port} (documentation at /docs)")
     os.environ["SHIPLOCK_DATABASE_URL"] = url
     os.environ["SHIPLOCK_WORKERS"] = str(workers)
+    options = SERVER | believing(settings().trusted_proxies)
     if workers > 1:
-        uvicorn.run(APP, host=host, port=port, workers=workers, **SERVER)
+        uvicorn.run(APP, host=host, port=port, workers=workers, **options)
         return
     with suppress(KeyboardInterrupt):
-        uvicorn.Server(uvicorn.Config(APP, host=host, port=port, **SERVER)).run()
+        uvicorn.Server(uvicorn.Config(APP, host=host, port=port, **options)).run()
+
+
+def believing(proxies: Sequence[str]) -> dict[str, Any]:
+    """The options with which the server believes what these proxies say of their clients, and nobody else."""
+    return {"proxy_headers": True, "forwarded_allow_ips": list(proxies)} if proxies else {"proxy_headers": False}
 
 
 def worker(

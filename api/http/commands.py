@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.http import problems
 from api.http.door import Admission
+from api.http.free_text import check_free_text
 from api.http.permissions import check_command, forbidden
 from api.http.problems import FieldError, Problem, Refused
 from api.http.requests import (
@@ -129,6 +130,7 @@ async def _intent(scope: Scope, receive: Receive, target: Target, action: str) -
     body = await read_body(receive, headers.get(b"content-length"), MAX_COMMAND_BYTES)
     command = decode(body or b"{}", target.actions[action].command)
     check_command(admission, action, command)
+    check_free_text(command)
     credential = admission.credential
     fingerprinted = target.fingerprinted(entity_id)
     return target.intent(
@@ -252,6 +254,7 @@ def _intent_of_entry(
     kind = target.actions[head.action].command
     command = kind(**{name: getattr(whole, name) for name in kind.__struct_fields__})
     check_command(admission, head.action, command)
+    check_free_text(command, pointer)
     credential = admission.credential
     fingerprinted = target.fingerprinted(entity_id)
     return target.intent(

@@ -1,5 +1,6 @@
 """The program's settings, from the environment."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ KNOWN = (
     "SHIPLOCK_CHECKPOINT_SECONDS",
     "SHIPLOCK_HOSTS",
     "SHIPLOCK_WORKERS",
+    "SHIPLOCK_TRUSTED_PROXIES",
 )
 
 _NOT_OURS = ("SHIPLOCK_TEST_", "SHIPLOCK_SERVICE_", "SHIPLOCK_PORT")
@@ -53,6 +55,7 @@ class Settings:
     ``checkpoint_seconds``; 0 means never.
 
     ``hosts`` are the names under which clients reach the server, beside those of the machine itself.
+    Only the proxies at the addresses ``trusted_proxies`` are believed when they say whose request they pass on.
     ``workers`` processes serve requests, each with its share of the limits. The first start writes the owner's
     key to ``owner_key_file``.
     """
@@ -65,6 +68,7 @@ class Settings:
     checkpoint_seconds: int = CHECKPOINT_SECONDS
     hosts: tuple[str, ...] = ()
     workers: int = 1
+    trusted_proxies: tuple[str, ...] = ()
 
     @property
     def owner_key_file(self) -> Path:
@@ -85,6 +89,7 @@ class Settings:
             checkpoint_dir=_folder(environment.get("SHIPLOCK_CHECKPOINT_DIR")),
             checkpoint_seconds=_seconds(environment.get("SHIPLOCK_CHECKPOINT_SECONDS")),
             hosts=_hosts(environment.get("SHIPLOCK_HOSTS")),
+            trusted_proxies=_networks(environment.get("SHIPLOCK_TRUSTED_PROXIES")),
             workers=_workers(environment.get("SHIPLOCK_WORKERS")),
         )
 
@@ -99,6 +104,20 @@ def _seconds(value: str | None) -> int:
     if not value.isdecimal() or len(value) > 8:
         raise BadSetting(f"SHIPLOCK_CHECKPOINT_SECONDS is {value!r}, not a number of seconds; 0 is never")
     return int(value)
+
+
+def _networks(value: str | None) -> tuple[str, ...]:
+    """Addresses or networks, separated by commas."""
+    networks = tuple(each.strip() for each in (value or "").split(",") if each.strip())
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise BadSetting(
+                f"SHIPLOCK_TRUSTED_PROXIES has {network!r}, not an address such as 10.0.0.7 or a network such as "
+                "10.0.0.0/24"
+            ) from None
+    return networks
 
 
 def _workers(value: str | None) -> int:

@@ -86,14 +86,14 @@ async def shops(request: Request, query: Annotated[Paged, Query()]) -> Response:
 
 
 @router.get("/v1/access/clients", responses=openapi.page("PrincipalView"))
-@needs("access:read")
+@needs("access:read", "shops:manage")
 async def clients(request: Request) -> Response:
     """The clients and people of one's merchant, with their roles and keys."""
     return listed(await _read(request, _principals))
 
 
 @router.get("/v1/access/log", responses=openapi.feed("AccessEventView"))
-@needs("access:read")
+@needs("access:read", "shops:manage")
 async def log(request: Request, query: Annotated[LogQuery, Query()]) -> Response:
     """What was done to clients, roles and keys, as far as it concerns one's merchant and shops.
 
