@@ -12,7 +12,7 @@ CLIENT, MERCHANT = "testclient00", "testmerchant"
 KEY = "shiplock_testkey000_00000000000000000000000000000000000000000001u8y3t"
 LIFE = timedelta(days=700)
 ENOUGH = 1_000_000
-SHOPS = ("1", "2", "100000001", "100000002", "200000002", "another", "shop-0")
+SHOPS = ("1", "2", "100000001", "100000002", "200000002", "another", "other", "shop-0")
 
 
 def headers(key: str = KEY) -> dict[str, str]:

@@ -22,7 +22,7 @@ import psycopg
 
 from domain.rules.ruleset import RuleBook
 from infrastructure.database.pool import Pool, ReadConnection, WriteConnection
-from infrastructure.log.log import positions_known_at, read_heads_of_shops
+from infrastructure.log.log import positions_known_at, read_heads
 from infrastructure.projections import builds, parking, slices
 from infrastructure.projections.builds import Build, BuildState, CannotDo
 from infrastructure.projections.verification import verify
@@ -109,7 +109,7 @@ async def request(
     scope = scope or {}
     async with connection.transaction():
         build = await builds.register(connection, views, book, clock.now(), "building", scope)
-        heads = await read_heads_of_shops(connection)
+        heads = await read_heads(connection)
         if "shop_id" in scope:
             head = heads.get(scope["shop_id"], 0)
             heads = {scope["shop_id"]: min(head, scope.get("to_position", head))} if head else {}
@@ -339,7 +339,7 @@ async def _tail(pool: Pool, connection: WriteConnection, build: Build, book: Rul
     And until no retry of a parked order is due.
     """
     worker = Worker(pool, book)
-    goals = await read_heads_of_shops(connection)
+    goals = await read_heads(connection)
     while await _behind(connection, build, goals) or await parking.shops_to_retry(connection, clock.now(), 1):
         if not await worker.catch_up_once():
             await asyncio.sleep(POLL_SECONDS / 10)

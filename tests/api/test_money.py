@@ -263,6 +263,7 @@ def test_the_shares_of_skus_add_up_to_the_cost_of_the_order(
     api: Api, lines: list[tuple[int, int]], paid: int
 ) -> None:
     shop = f"shop-{clock.now():%H%M%S%f}"
+    api.enrol(shop)
     sent = [
         LINE | {"sku_id": f"SKU-{n}", "quantity": quantity, "unit_price_fen": price}
         for n, (quantity, price) in enumerate(lines)

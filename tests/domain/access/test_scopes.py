@@ -23,7 +23,7 @@ def test_each_role_has_these_scopes() -> None:
         role: set(scopes.split()) for role, scopes in TABLE.items()
     }
     assert {
-        "builder": {"projections:read", "projections:manage"},
+        "builder": {"projections:read", "projections:manage", "rules:read"},
         "monitor": {"service:read"},
         "operator": INSTALLATION_SCOPES,
     } == INSTALLATION_ROLES
