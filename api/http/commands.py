@@ -117,8 +117,6 @@ class SingleCommand:
 async def _intent(scope: Scope, receive: Receive, target: Target, action: str) -> CommandIntent:
     """The command of a request, with everything that its path and its headers say of it."""
     admission: Admission = scope["admission"]
-    shop_id = admission.shop_id
-    assert shop_id is not None
     if admission.held.isdisjoint(ONE_OF[action]):
         raise forbidden(ONE_OF[action])
     entity_id = target.identifier(scope["path_params"][target.id_name])
@@ -129,19 +127,36 @@ async def _intent(scope: Scope, receive: Receive, target: Target, action: str) -
             headers[name] = f"{headers[name]}, {text}" if name == b"if-match" and name in headers else text
     body = await read_body(receive, headers.get(b"content-length"), MAX_COMMAND_BYTES)
     command = decode(body or b"{}", target.actions[action].command)
+    key, on_behalf_of = headers.get(b"idempotency-key"), claim(headers.get(b"shiplock-actor"))
+    expected = if_match(headers.get(b"if-match"))
+    return _admitted(admission, target, entity_id, action, command, key, on_behalf_of, expected)
+
+
+def _admitted(
+    admission: Admission,
+    target: Target,
+    entity_id: str,
+    action: str,
+    command: Command,
+    key: str | None,
+    on_behalf_of: str | None,
+    expected: int | frozenset[int] | None = None,
+    pointer: str = "#",
+) -> CommandIntent:
+    """The intent of a command, if whoever was let in may give it, with the idempotency key as it was sent."""
     check_command(admission, action, command)
-    check_free_text(command)
+    check_free_text(command, pointer)
+    assert admission.shop_id is not None
     credential = admission.credential
-    fingerprinted = target.fingerprinted(entity_id)
     return target.intent(
-        shop_id,
+        admission.shop_id,
         entity_id,
         command,
         credential.actor,
-        if_match(headers.get(b"if-match")),
-        idempotency_key(headers.get(b"idempotency-key"), credential.principal_id, fingerprinted, action, command),
+        expected,
+        idempotency_key(key, credential.principal_id, target.fingerprinted(entity_id), action, command),
         credential.key_id,
-        claim(headers.get(b"shiplock-actor")),
+        on_behalf_of,
     )
 
 
@@ -208,7 +223,6 @@ _commands: dict[tuple[str, str], msgspec.json.Decoder[Command]] = {
 
 async def submit_bulk(
     program: Program,
-    shop_id: str,
     admission: Admission,
     on_behalf_of: str | None,
     entries: Sequence[msgspec.Raw],
@@ -222,7 +236,7 @@ async def submit_bulk(
     intents: dict[int, CommandIntent] = {}
     for number, entry in enumerate(entries):
         try:
-            intents[number] = _intent_of_entry(shop_id, admission, on_behalf_of, entry, f"#/commands/{number}")
+            intents[number] = _intent_of_entry(admission, on_behalf_of, entry, f"#/commands/{number}")
         except Refused as refused:
             problem = problems.problem(refused.code, path, refused.detail, refused.errors)
             outcomes[number] = BulkOutcome(problem.status, problem=problem)
@@ -238,7 +252,7 @@ async def submit_bulk(
 
 
 def _intent_of_entry(
-    shop_id: str, admission: Admission, on_behalf_of: str | None, entry: msgspec.Raw, pointer: str
+    admission: Admission, on_behalf_of: str | None, entry: msgspec.Raw, pointer: str
 ) -> CommandIntent:
     try:
         head = _envelope.decode(entry)
@@ -253,20 +267,15 @@ def _intent_of_entry(
         raise invalid(error, pointer) from error
     kind = target.actions[head.action].command
     command = kind(**{name: getattr(whole, name) for name in kind.__struct_fields__})
-    check_command(admission, head.action, command)
-    check_free_text(command, pointer)
-    credential = admission.credential
-    fingerprinted = target.fingerprinted(entity_id)
-    return target.intent(
-        shop_id,
+    return _admitted(
+        admission,
+        target,
         entity_id,
+        head.action,
         command,
-        credential.actor,
-        idempotency=idempotency_key(
-            head.idempotency_key, credential.principal_id, fingerprinted, head.action, command
-        ),
-        credential=credential.key_id,
-        on_behalf_of=on_behalf_of,
+        head.idempotency_key,
+        on_behalf_of,
+        pointer=pointer,
     )
 
 

@@ -37,7 +37,5 @@ async def bulk(request: Request, shop_id: ShopId, given_by: Actor = None) -> Res
     entries = decode(await body_of(request, MAX_BULK_BYTES), BulkRequest).commands
     take(request, len(entries) - 1)
     admission = admission_of(request)
-    response = await submit_bulk(
-        request.app.state.program, shop_id, admission, claim(given_by), entries, request.url.path
-    )
+    response = await submit_bulk(request.app.state.program, admission, claim(given_by), entries, request.url.path)
     return written(response, response.position)
