@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Annotated, Any, TypeVar, cast, get_args
+from typing import Annotated, Any, TypeVar, cast
 
-import psycopg
 import typer
 
 from api.cli.terminal import (
@@ -20,19 +19,19 @@ from api.cli.terminal import (
 )
 from api.program import database, prepare_owner
 from domain.access import commands as c
-from domain.access.scopes import InstallationRole, InstallationScope, Role, Scope, ShopRole, ShopScope
+from domain.access.scopes import INSTALLATION_ROLES, INSTALLATION_SCOPES, SHOP_ROLES, SHOP_SCOPES, Role, Scope
 from infrastructure.access import reading
 from infrastructure.access.administration import Administration, NewKey, NotDone
 from infrastructure.access.doorkeeper import opened_installation
 from infrastructure.access.installation import Installation
-from infrastructure.access.names import last_uses, names
+from infrastructure.access.names import read_notes
 
 T = TypeVar("T")
 
 app = typer.Typer(help="Who may do what: shops, clients, roles and keys.", no_args_is_help=True)
 
-ROLES: tuple[str, ...] = (*get_args(ShopRole), *get_args(InstallationRole))
-SCOPES = frozenset((*get_args(ShopScope), *get_args(InstallationScope)))
+ROLES: tuple[str, ...] = (*SHOP_ROLES, *INSTALLATION_ROLES)
+SCOPES: frozenset[str] = SHOP_SCOPES | INSTALLATION_SCOPES
 
 
 def one_of_roles(given: str) -> str:
@@ -200,9 +199,8 @@ def list_access(as_json: Json = False) -> None:
         installation: Installation, url: str
     ) -> tuple[list[reading.EnrolledShop], list[reading.PrincipalView]]:
         registry = installation.registry()
-        with psycopg.connect(url) as connection:
-            known, uses = names(connection), last_uses(connection)
-        return reading.shops(registry, known), reading.principals(registry, known, uses, reading.everybody)
+        known = read_notes(url)
+        return reading.shops(registry, known.names), reading.principals(registry, known, reading.everybody)
 
     shops, principals = on_installation(read)
     if as_json:

@@ -5,9 +5,12 @@ The log has opaque ids alone, because what it holds can't be taken back.
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 import psycopg
 from psycopg.rows import TupleRow
+
+from infrastructure.database.pool import ReadConnection
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -25,9 +28,25 @@ def set_name(connection: Connection, of: str, kind: str, name: str) -> None:
     connection.execute(_SET, (of, kind, name))
 
 
-def names(connection: Connection) -> dict[str, str]:
-    """Names by id."""
-    return dict(connection.execute("SELECT id, name FROM access_name").fetchall())
+class Notes(NamedTuple):
+    """Names by id, and when each key was last used, to the minute."""
+
+    names: Mapping[str, str]
+    last_uses: Mapping[str, datetime]
+
+
+def read_notes(url: str) -> Notes:
+    """Everything that is noted of those in the log."""
+    with psycopg.connect(url, connect_timeout=3) as connection:
+        names = connection.execute("SELECT id, name FROM access_name").fetchall()
+        uses = connection.execute("SELECT key_id, used_at FROM key_use").fetchall()
+    return Notes(dict(names), dict(uses))
+
+
+async def name_of(connection: ReadConnection, of: str) -> str | None:
+    """What people call a client or person."""
+    row = await (await connection.execute("SELECT name FROM access_name WHERE id = %s", (of,))).fetchone()
+    return row[0] if row else None
 
 
 def named(connection: Connection, kind: str, name: str) -> list[str]:
@@ -40,8 +59,3 @@ def note_uses(connection: Connection, used: Mapping[str, datetime]) -> None:
     """Note when keys were last used; an earlier time changes nothing."""
     keys = sorted(used)
     connection.execute(_NOTE, (keys, [used[key_id] for key_id in keys]))
-
-
-def last_uses(connection: Connection) -> dict[str, datetime]:
-    """When each key was last used, to the minute."""
-    return dict(connection.execute("SELECT key_id, used_at FROM key_use").fetchall())

@@ -8,6 +8,7 @@ import msgspec
 
 from domain.access.state import MERCHANT, SHOP, Principal, Registry
 from infrastructure.access.installation import Installation
+from infrastructure.access.names import Notes
 from infrastructure.log.codec import decode_metadata
 
 AT_ONCE = 500
@@ -75,15 +76,13 @@ class LogPage(NamedTuple):
     next_position: int | None
 
 
-def principals(
-    registry: Registry, names: Mapping[str, str], last_uses: Mapping[str, datetime], sees: Sees
-) -> list[PrincipalView]:
+def principals(registry: Registry, notes: Notes, sees: Sees) -> list[PrincipalView]:
     """The clients and people that a reader may know of, by id."""
     return [
         PrincipalView(
             principal.principal_id,
             principal.kind,
-            names.get(principal.principal_id),
+            notes.names.get(principal.principal_id),
             principal.merchant_id,
             principal.is_disabled,
             [GrantView(grant.role, _sorted(grant.shops)) for grant in principal.grants],
@@ -92,7 +91,7 @@ def principals(
                     key.key_id,
                     key.issued_at,
                     key.ends_at,
-                    last_uses.get(key.key_id),
+                    notes.last_uses.get(key.key_id),
                     key.revoked_at,
                     _sorted(key.shops),
                     _sorted(key.scopes),

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
-import psycopg
 from fastapi import Path, Query, Request
 from fastapi.responses import Response
 from pydantic import Field
@@ -35,7 +34,7 @@ from domain.kernel import ID_PATTERN
 from infrastructure.access import reading
 from infrastructure.access.administration import Administration, NotDone
 from infrastructure.access.doorkeeper import Doorkeeper
-from infrastructure.access.names import last_uses, names
+from infrastructure.access.names import name_of, read_notes
 from infrastructure.queries.paging import page_of_sorted
 from infrastructure.runtime import clock
 
@@ -62,11 +61,10 @@ async def me(request: Request) -> Response:
     credential = admission_of(request).credential
     program: Program = request.app.state.program
     async with program.pool.read() as connection:
-        found = await connection.execute("SELECT name FROM access_name WHERE id = %s", (credential.principal_id,))
-        row = await found.fetchone()
+        name = await name_of(connection, credential.principal_id)
     shown = Me(
         credential.actor,
-        row[0] if row else None,
+        name,
         credential.key_id,
         credential.ends_at,
         {shop_id: sorted(held) for shop_id, held in sorted(credential.shops.items())},
@@ -304,6 +302,5 @@ async def _read(request: Request, read: Callable[[Request, Giver], T]) -> T:
 
 def _principals(request: Request, giver: Giver) -> list[Any]:
     program: Program = request.app.state.program
-    with psycopg.connect(program.url, connect_timeout=3) as connection:
-        known, uses = names(connection), last_uses(connection)
-    return list(reading.principals(_keeper(request).installation.registry(), known, uses, giver.sees))
+    registry = _keeper(request).installation.registry()
+    return list(reading.principals(registry, read_notes(program.url), giver.sees))
