@@ -48,7 +48,7 @@ _WHY: dict[Unknown, str] = {
 class Admission:
     """Who was let in, and what he may do where the request goes: the shop of its path, or what has no shop."""
 
-    __slots__ = ("credential", "held", "on_behalf_of", "shop_id")
+    __slots__ = ("credential", "held", "shop_id")
 
     def __init__(self, credential: Credential, held: frozenset[scopes.Scope], shop_id: str | None) -> None:
         self.credential = credential

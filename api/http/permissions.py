@@ -30,9 +30,6 @@ class Everybody(Enum):
 ANY_PRINCIPAL: Final = Everybody.ANY_PRINCIPAL
 OPEN: Final = Everybody.OPEN
 
-Needed = Scope | Everybody | tuple[Scope, ...]
-"""What a route needs; of several scopes the route checks itself which one."""
-
 
 def needs(*scopes: Scope | Everybody) -> Callable[[Endpoint], Endpoint]:
     """Declare what a route needs: one scope, one of several, or none (``ANY_PRINCIPAL``, ``OPEN``)."""
@@ -121,6 +118,5 @@ def take(request: Request, units: int) -> None:
             raise Refused("too_many_requests", headers={"Retry-After": str(bucket.seconds_until(units))})
 
 
-AT_A_MOMENT = 20 - PAGE
 FOLDED = 200 - PAGE
-"""Units beyond those of a page: for a page at another moment, and for a backtest or a report that is folded."""
+"""Units beyond those of a page, for a backtest or a report that is folded."""

@@ -33,10 +33,6 @@ REFRESH_SECONDS = 0.1
 NOTE_USES_SECONDS = 60.0
 
 
-class Unheard(Exception):
-    """Nothing was heard of the installation's log for too long, so nobody can be let in."""
-
-
 @contextmanager
 def opened_installation(url: str) -> Iterator[Installation]:
     """The installation's log on connections of its own."""
